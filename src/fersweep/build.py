@@ -1,0 +1,117 @@
+"""From configuration to objects: the only place that calls Hydra's ``instantiate``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+from torch import nn
+
+from fersweep.config import compose_config
+from fersweep.data import cache
+from fersweep.data.datamodule import FERDataModule
+from fersweep.data.samples import Samples
+from fersweep.errors import UserError
+
+ALLOWED_TARGETS = ("fersweep.", "torch.nn.", "torch.optim.")
+"""A configuration can come with a checkpoint from anywhere, so it may name only classes of these packages."""
+
+
+def make(node: Any, **arguments: Any) -> Any:
+    """Build the object that a config node describes by ``_target_``.
+
+    Raises:
+        UserError: for a target outside `ALLOWED_TARGETS`, or arguments it does not take.
+    """
+    target = str(node["_target_"])
+    if not target.startswith(ALLOWED_TARGETS):
+        raise UserError(f"_target_={target} is not allowed: it must lie in {', '.join(ALLOWED_TARGETS)}.")
+    return instantiate(node, _convert_="all", **arguments)
+
+
+def model(cfg: DictConfig, num_classes: int) -> nn.Module:
+    """The network of a run, freshly initialised from the global random generator."""
+    options = {key: value for key, value in cfg.attention.items() if key != "name"}
+    return make(
+        cfg.backbone.model,
+        attention=make(cfg.fidelity.attention[cfg.attention.name], **options),
+        activation=make(cfg.activation.module, _partial_=True),
+        norm=make(cfg.fidelity.norm),
+        attention_position=cfg.backbone.attention_position,
+        num_classes=num_classes,
+        in_channels=cfg.dataset.channels,
+        image_size=cfg.dataset.image_size,
+    )
+
+
+def model_from_names(
+    backbone: str,
+    attention: str,
+    activation: str,
+    fidelity: str,
+    num_classes: int,
+    in_channels: int,
+    image_size: int,
+) -> nn.Module:
+    """The network that the config files give these names; see `fersweep.models.build_model`."""
+    names = {"backbone": backbone, "attention": attention, "activation": activation, "fidelity": fidelity}
+    overrides = [f"{group}={name}" for group, name in names.items()]
+    cfg = compose_config([*overrides, f"dataset.channels={in_channels}", f"dataset.image_size={image_size}"])
+    return model(cfg, num_classes)
+
+
+def check_model(cfg: DictConfig, num_classes: int) -> None:
+    """Build the network without memory or arithmetic, so that what cannot be built is said before data are read."""
+    with torch.device("meta"):
+        model(cfg, num_classes)
+
+
+def source(cfg: DictConfig) -> Any:
+    """The dataset source: ``fingerprint()`` and ``load() -> Samples``."""
+    dataset = cfg.dataset
+    arguments: dict[str, Any] = {"image_size": dataset.image_size, "channels": dataset.channels}
+    if dataset.name != "synthetic":
+        arguments["root"] = dataset.root
+    if dataset.name == "fer2013":
+        arguments["download"] = dataset.download
+    return make(dataset.source, **arguments)
+
+
+def cache_dir(cfg: DictConfig) -> Path:
+    """Where decoded datasets are kept: ``cache``, or the user's cache folder."""
+    return Path(cfg.cache).expanduser() if cfg.cache else Path(platformdirs.user_cache_dir("fersweep"))
+
+
+def samples(cfg: DictConfig) -> Samples:
+    """The dataset, decoded once and memory-mapped after."""
+    return cache.load(source(cfg), cache_dir(cfg))
+
+
+def datamodule(cfg: DictConfig, data: Samples) -> FERDataModule:
+    """Split ``data`` and make its loaders."""
+    workers = cfg.trainer.workers
+    return FERDataModule(
+        data,
+        make(cfg.split.function)(data),
+        train_transform=make(cfg.augmentation.transform)(image_size=cfg.dataset.image_size),
+        batch_size=cfg.recipe.batch_size,
+        seed=cfg.seed,
+        workers=None if workers == "auto" else workers,
+        overfit_batches=cfg.trainer.overfit_batches,
+    )
+
+
+def optimizer_factory(cfg: DictConfig) -> Callable[..., torch.optim.Optimizer]:
+    """The optimiser's class with its settings bound; call it with parameters."""
+    factory: Callable[..., torch.optim.Optimizer] = make(cfg.recipe.optimizer)
+    return factory
+
+
+def model_from_config(config: Mapping[str, Any], num_classes: int) -> nn.Module:
+    """The network of a stored, resolved configuration (a checkpoint's)."""
+    return model(DictConfig(dict(config)), num_classes)

@@ -1,0 +1,111 @@
+"""What happens beside training: the history of epochs, and which checkpoints are kept."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import (
+    Callback,
+    EarlyStopping,
+    ModelCheckpoint,
+    RichProgressBar,
+    WeightAveraging,
+)
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from fersweep.sweep.status import atomic_path
+
+log = logging.getLogger("fersweep")
+
+COLUMNS = ("epoch", "train/loss", "train/accuracy", "val/loss", "val/accuracy", "val/macro_f1", "lr", "seconds")
+
+
+class History(Callback):
+    """Writes ``history.csv``, one row per epoch, and one line per epoch to the log.
+
+    A resumed run continues the file: rows of epochs that are trained again are replaced. ``seconds`` is the time of
+    the training part of the epoch, ``lr`` the rate of its last step.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.rows: list[dict[str, float]] = []
+        self.images = 0
+        self.train_seconds = 0.0
+        self._start = self._seconds = 0.0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.current_epoch > 0 and self.path.is_file():
+            table = pd.read_csv(self.path)
+            self.rows = table[table["epoch"] <= trainer.current_epoch].to_dict("records")
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._start, self._seconds = time.perf_counter(), 0.0
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self.images += len(batch.labels)
+        self._seconds = time.perf_counter() - self._start
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.train_seconds += self._seconds
+        metrics = {key: float(trainer.callback_metrics[key]) for key in COLUMNS if key in trainer.callback_metrics}
+        rate = trainer.optimizers[0].param_groups[0]["lr"]
+        epoch = trainer.current_epoch + 1
+        self.rows.append({"epoch": epoch, **metrics, "lr": rate, "seconds": round(self._seconds, 3)})
+        if trainer.is_global_zero:
+            with atomic_path(self.path) as temporary:
+                pd.DataFrame(self.rows, columns=list(COLUMNS)).to_csv(temporary, index=False)
+            log.info(
+                "epoch %d/%d  train loss %.4f accuracy %.4f  val loss %.4f accuracy %.4f  (%.0f s)",
+                epoch,
+                trainer.max_epochs,
+                metrics["train/loss"],
+                metrics["train/accuracy"],
+                metrics["val/loss"],
+                metrics["val/accuracy"],
+                self._seconds,
+            )
+
+    def images_per_second(self) -> float:
+        """Training images a second over all epochs of this process, validation left out."""
+        return self.images / self.train_seconds if self.train_seconds else 0.0
+
+    def frame(self) -> pd.DataFrame:
+        """The rows so far, with the columns of ``history.csv``."""
+        return pd.DataFrame(self.rows, columns=list(COLUMNS))
+
+
+def callbacks(recipe: Mapping[str, Any], run_dir: Path, progress_bar: bool) -> tuple[list[Callback], ModelCheckpoint]:
+    """All callbacks of a run, and the one that knows the best checkpoint (by validation accuracy, first of equals)."""
+    folder = run_dir / "checkpoints"
+    best = ModelCheckpoint(
+        folder, filename="best", monitor="val/accuracy", mode="max", save_last=False, enable_version_counter=False
+    )
+    last = ModelCheckpoint(folder, filename="last", save_top_k=1, enable_version_counter=False)
+    made: list[Callback] = [History(run_dir / "history.csv"), best, last]
+    if recipe["early_stopping_patience"] is not None:
+        made.append(EarlyStopping("val/loss", mode="min", patience=recipe["early_stopping_patience"]))
+    if recipe["ema_decay"] is not None:
+        made.insert(0, WeightAveraging(multi_avg_fn=get_ema_multi_avg_fn(recipe["ema_decay"])))
+    if progress_bar:
+        made.append(RichProgressBar(leave=False))
+    return made, best
+
+
+def precision(choice: str, device: torch.device) -> str:
+    """Lightning's name of a precision; ``auto`` is bf16 where the device has bf16 arithmetic, else 32 bits."""
+    if choice == "auto":
+        if device.type == "cuda":
+            choice = "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "32"
+        else:
+            choice = "bf16" if torch.cpu._is_avx512_bf16_supported() else "32"
+    return {"bf16": "bf16-mixed", "32": "32-true"}[choice]

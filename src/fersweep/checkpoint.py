@@ -1,0 +1,88 @@
+"""Checkpoints: tensors and plain dicts only, always loaded with ``weights_only=True``."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from fersweep.errors import UserError
+from fersweep.sweep.status import atomic_path
+
+FORMAT = 1
+"""Version of what `stored` holds."""
+
+SLIM = ("fersweep", "state_dict", "epoch", "global_step", "pytorch-lightning_version")
+"""What a finished run's best checkpoint keeps: enough to test, predict and start another run from."""
+
+PREFIX = "model."
+
+
+def stored(config: Mapping[str, Any], class_names: tuple[str, ...]) -> dict[str, Any]:
+    """What a checkpoint says of itself: format, resolved configuration, class names."""
+    return {"format": FORMAT, "config": dict(config), "class_names": list(class_names)}
+
+
+def find(path: Path) -> Path:
+    """The checkpoint file of a run directory, or the file itself."""
+    if path.is_dir():
+        path = path / "checkpoints" / "best.ckpt"
+    if not path.is_file():
+        raise UserError(f"There is no checkpoint {path}: give a .ckpt file or the directory of a finished run.")
+    return path
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Read a checkpoint of this project onto the CPU.
+
+    Args:
+        path: a ``.ckpt`` file, or a run directory (its ``checkpoints/best.ckpt``).
+
+    Raises:
+        UserError: where there is none, it is damaged, or another program wrote it.
+    """
+    path = find(path)
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        raise UserError(f"{path} is not a readable checkpoint: it is damaged or was not written here.") from error
+    about = checkpoint.get("fersweep") if isinstance(checkpoint, dict) else None
+    if not isinstance(about, dict) or "state_dict" not in checkpoint:
+        raise UserError(f"{path} was not written by fersweep: it does not name its configuration.")
+    if about.get("format") != FORMAT:
+        raise UserError(f"{path} has format {about.get('format')}, this version reads {FORMAT}: use the version it is of.")
+    return checkpoint
+
+
+def load_weights(model: nn.Module, path: Path) -> None:
+    """Copy a checkpoint's network weights into ``model``, all of them or none.
+
+    Raises:
+        UserError: for a checkpoint of another architecture, naming the first parameter that does not fit.
+    """
+    checkpoint = load(path)
+    state = checkpoint["state_dict"]
+    weights = {key.removeprefix(PREFIX): value for key, value in state.items() if key.startswith(PREFIX)}
+    own = model.state_dict()
+    config = checkpoint["fersweep"]["config"]
+    network = "+".join(config[group]["name"] for group in ("backbone", "attention", "activation", "fidelity"))
+    for key in [*own, *weights]:
+        if key not in weights or key not in own or own[key].shape != weights[key].shape:
+            there = tuple(weights[key].shape) if key in weights else "absent"
+            here = tuple(own[key].shape) if key in own else "absent"
+            raise UserError(
+                f"{find(path)} holds another architecture ({network}): {key} is {there} there and {here} here; "
+                "choose the same backbone, attention, fidelity, image size and classes, or other weights."
+            )
+    model.load_state_dict(weights)
+
+
+def slim(path: Path) -> None:
+    """Drop optimiser state, loops and callbacks from a checkpoint in place: what is left is the tested network."""
+    checkpoint = load(path)
+    with atomic_path(path) as temporary:
+        torch.save({key: checkpoint[key] for key in SLIM if key in checkpoint}, temporary)

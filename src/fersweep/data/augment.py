@@ -1,0 +1,177 @@
+"""Augmentation of training images with albumentations: ``none``, ``flip_zoom`` (the study's) and ``standard``.
+
+A pipeline is an `albumentations.Compose` from uint8 ``(H, W)`` or ``(H, W, 3)`` to the same shape and type; `apply`
+runs one over a batch. Everything random comes from the seed given to `apply`: neither NumPy's nor Python's global
+generator is read or moved, so a batch is the same in the main process and in any loader worker.
+
+OpenCV's own threads are switched off for the process that imports this module: on images of 48 to 224 pixels they
+cost more than they give, parallelism is across loader workers, and a thread pool does not survive the fork that
+starts a worker.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # before the import, which otherwise asks PyPI for its latest version
+
+import math
+from typing import Any
+
+import albumentations as A
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from fersweep.errors import UserError
+
+Images = npt.NDArray[np.uint8]
+
+cv2.setNumThreads(0)
+
+
+class RandomAffine(A.ImageOnlyTransform):
+    """Zoom, shift and rotate about the image's centre in one bilinear resampling; the border pixel fills the outside.
+
+    The map goes from output to input pixels, as in Keras' ``ImageDataGenerator``: an output pixel at offset ``d`` from
+    the centre ``((W - 1) / 2, (H - 1) / 2)`` takes the input at offset ``R(angle) · diag(zx, zy) · d + t``. A factor
+    below 1 therefore magnifies. ``zx`` and ``zy`` are drawn independently.
+
+    Args:
+        zoom: each factor is uniform in ``[1 - zoom, 1 + zoom]``.
+        shift: each shift is uniform in ``[-shift, shift]``, as a fraction of the image's side.
+        rotate: the angle is uniform in ``[-rotate, rotate]``, in degrees.
+        each: the probability with which each of the three is used at all, independently.
+    """
+
+    def __init__(self, zoom: float = 0.0, shift: float = 0.0, rotate: float = 0.0, each: float = 1.0) -> None:
+        super().__init__(p=1.0)
+        self.zoom, self.shift, self.rotate, self.each = zoom, shift, rotate, each
+
+    def _range(self, limit: float) -> tuple[float, float]:
+        """Two independent draws from ``[-limit, limit]``, or zeros where this image goes without."""
+        if self.py_random.random() >= self.each:
+            return 0.0, 0.0
+        return self.py_random.uniform(-limit, limit), self.py_random.uniform(-limit, limit)
+
+    def get_params(self) -> dict[str, Any]:
+        """Draw ``zoom`` (zx, zy), ``shift`` (tx, ty; fractions) and ``angle`` (degrees)."""
+        zx, zy = self._range(self.zoom)
+        return {"zoom": (1 + zx, 1 + zy), "shift": self._range(self.shift), "angle": self._range(self.rotate)[0]}
+
+    def apply(
+        self,
+        img: Images,
+        zoom: tuple[float, float] = (1.0, 1.0),
+        shift: tuple[float, float] = (0.0, 0.0),
+        angle: float = 0.0,
+        **params: Any,  # noqa: ARG002 - albumentations passes the shape and more
+    ) -> Images:
+        """Resample one image, uint8 ``(H, W)`` or ``(H, W, C)``, with the drawn parameters."""
+        height, width = img.shape[:2]
+        (zx, zy), (tx, ty) = zoom, shift
+        cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))
+        cx, cy = (width - 1) / 2, (height - 1) / 2
+        a, b, c, d = cos * zx, -sin * zy, sin * zx, cos * zy
+        matrix = np.array([[a, b, cx + tx * width - a * cx - b * cy], [c, d, cy + ty * height - c * cx - d * cy]])
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        warped = cv2.warpAffine(img, matrix, (width, height), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+        return np.asarray(warped, dtype=np.uint8)
+
+
+def _fraction(pipeline: str, name: str, value: float, limit: float = 1.0, strict: bool = False) -> None:
+    """Refuse ``value`` outside ``[0, limit]`` (``[0, limit)`` where ``strict``)."""
+    if not 0 <= value <= limit or (strict and value == limit):
+        end = ")" if strict else "]"
+        raise UserError(f"augmentation={pipeline}: {name} must lie in [0, {limit:g}{end}, not {value}.")
+
+
+def none(image_size: int) -> A.Compose:  # noqa: ARG001 - every pipeline is called with the size
+    """The identity."""
+    return A.Compose([])
+
+
+def flip_zoom(image_size: int, flip: float = 0.5, zoom: float = 0.3) -> A.Compose:  # noqa: ARG001 - as above
+    """The study's augmentation: horizontal flip and Keras' ``zoom_range``.
+
+    Independent factors in x and y, uniform in ``[1 - zoom, 1 + zoom]``, about the centre, bilinear, nearest fill.
+
+    Args:
+        image_size: the side of the images, in pixels; the pipeline does not depend on it.
+        flip: probability of the flip.
+        zoom: half-width of the range of the factors.
+    """
+    _fraction("flip_zoom", "flip", flip)
+    _fraction("flip_zoom", "zoom", zoom, strict=True)
+    return A.Compose([RandomAffine(zoom=zoom), A.HorizontalFlip(p=flip)])
+
+
+def standard(
+    image_size: int,  # noqa: ARG001 - as above
+    flip: float = 0.5,
+    zoom: float = 0.2,
+    shift: float = 0.2,
+    rotate: float = 10.0,
+    brightness: float = 0.2,
+    contrast: float = 0.2,
+    erase: float = 0.5,
+    erase_area: tuple[float, float] = (0.02, 0.33),
+    each: float = 0.5,
+) -> A.Compose:
+    """Augmentation for training from scratch at 48 pixels: resized crop, shift, rotation, flip, light and erasing.
+
+    Scale ±20 %, shift ±20 %, rotation ±10°, each with probability one half, then erasing with probability one half are
+    those of Khaireddin and Chen (2021, arXiv:2105.03588, section 3), the best honest single network from scratch on
+    FER2013; zooming in and shifting together are their random crop. Erasing draws area and aspect ratio as Zhong et
+    al. (2020, "Random Erasing Data Augmentation") and fills with black. Brightness and contrast are ours: the
+    images differ in light far more than faces do.
+
+    Args:
+        image_size: the side of the images, in pixels; the pipeline does not depend on it.
+        flip: probability of a horizontal flip.
+        zoom: factors in x and y are uniform in ``[1 - zoom, 1 + zoom]``.
+        shift: shifts in x and y are uniform in ``[-shift, shift]`` of the side.
+        rotate: the angle is uniform in ``[-rotate, rotate]`` degrees.
+        brightness: added brightness is uniform in ``[-brightness, brightness]`` of the full range.
+        contrast: the contrast factor is uniform in ``[1 - contrast, 1 + contrast]``.
+        erase: probability of erasing one rectangle.
+        erase_area: the rectangle's share of the image, least and most.
+        each: probability of each of zoom, shift, rotation and light.
+    """
+    for name, value in (("flip", flip), ("erase", erase), ("each", each)):
+        _fraction("standard", name, value)
+    for name, value in (("zoom", zoom), ("contrast", contrast), ("brightness", brightness), ("shift", shift)):
+        _fraction("standard", name, value, strict=True)
+    _fraction("standard", "rotate", rotate, limit=180)
+    least, most = erase_area
+    if not 0 < least <= most < 1:
+        raise UserError(f"augmentation=standard: erase_area must be two rising numbers in (0, 1), not {erase_area}.")
+    return A.Compose(
+        [
+            RandomAffine(zoom=zoom, shift=shift, rotate=rotate, each=each),
+            A.HorizontalFlip(p=flip),
+            A.RandomBrightnessContrast((-brightness, brightness), (-contrast, contrast), p=each),
+            A.Erasing(scale=(least, most), ratio=(0.3, 3.3), fill=0, p=erase),
+        ]
+    )
+
+
+def apply(transform: A.Compose, images: Images, seed: int) -> Images:
+    """Augment a batch; the result is a function of the arguments alone.
+
+    The pipeline is seeded once and its draws run on through the batch, so image ``i`` depends on the images before it
+    only through their number.
+
+    Args:
+        transform: a pipeline of this module.
+        images: uint8 ``(B, H, W)`` or ``(B, H, W, 3)``; left as it is, read-only memory maps are fine.
+        seed: a non-negative integer, a new one for every batch.
+
+    Returns:
+        A new array of the same shape and type.
+    """
+    transform.set_random_seed(seed)
+    augmented = np.empty_like(images)
+    for source, target in zip(images, augmented, strict=True):
+        target[...] = transform(image=source)["image"]
+    return augmented

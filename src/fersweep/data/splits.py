@@ -1,0 +1,210 @@
+"""Which images train, which select and which test: every split works on `Samples` alone.
+
+All of them are functions ``f(samples, ...) -> Split`` that depend on the ids, not on the order of the samples.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from fersweep.data.samples import PRIVATE, PUBLIC, TRAINING, Samples
+from fersweep.errors import UserError
+
+Indices = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Indices into `Samples`, each part sorted and without a sample of another part.
+
+    Attributes:
+        train: what the network is fitted to.
+        val: what the epoch is chosen on.
+        test: what is reported.
+    """
+
+    train: Indices
+    val: Indices
+    test: Indices
+
+
+def official(samples: Samples) -> Split:
+    """FER2013's own parts: Training; PublicTest for validation; PrivateTest for testing (Goodfellow et al., 2013).
+
+    Raises:
+        UserError: the samples are not marked so, or a part lacks a class that it needs.
+    """
+    usage = samples.usage
+    if usage is None or not {TRAINING, PUBLIC, PRIVATE} <= set(np.unique(usage).tolist()):
+        has = "no parts of its own" if usage is None else f"only {_listed(np.unique(usage))}"
+        raise _unsuited(samples, "official", f"images marked {TRAINING}, {PUBLIC} and {PRIVATE}", has)
+    return _checked(samples, "official", *(np.flatnonzero(usage == part) for part in (TRAINING, PUBLIC, PRIVATE)))
+
+
+def published(samples: Samples, *, seed: int = 1337, test_fraction: float = 0.2, val_fraction: float = 0.3) -> Split:
+    """The study's split.
+
+    Test: every image not marked Training; where nothing is marked, per class ``ceil(test_fraction * n)`` images, the
+    first of scikit-learn's ``ShuffleSplit`` permutation of the sorted ids. Validation: per class the first
+    ``int(val_fraction * n)`` of the sorted ids of the rest. People may be in several parts.
+
+    Raises:
+        UserError: a fraction is not between 0 and 1, or a part lacks a class that it needs.
+    """
+    _check_fractions(val_fraction=val_fraction, test_fraction=test_fraction)
+    val, test = [], []
+    for members in _by_class(samples):
+        if samples.usage is None:
+            order = np.random.RandomState(seed).permutation(len(members))
+            tested = members[order[: math.ceil(test_fraction * len(members))]]
+        else:
+            tested = members[samples.usage[members] != TRAINING]
+        rest = members[~np.isin(members, tested)]
+        test.append(tested)
+        val.append(rest[: int(val_fraction * len(rest))])
+    return _from_val_and_test(samples, "published", val, test)
+
+
+def random(samples: Samples, *, val_fraction: float, test_fraction: float, seed: int) -> Split:
+    """Stratified at random: per class ``round(fraction * n)`` images. The dataset's own parts are not looked at.
+
+    Raises:
+        UserError: the fractions are not above 0 or leave nothing to train on, or a part lacks a class that it needs.
+    """
+    _check_fractions(val_fraction=val_fraction, test_fraction=test_fraction)
+    generator = np.random.default_rng(seed)
+    val, test = [], []
+    for members in _by_class(samples):
+        order = generator.permutation(members)
+        tests = round(test_fraction * len(members))
+        test.append(order[:tests])
+        val.append(order[tests : tests + round(val_fraction * len(members))])
+    return _from_val_and_test(samples, "random", val, test)
+
+
+def subjects(samples: Samples, *, fold: int = 0, folds: int | None = None, seed: int = 0) -> Split:
+    """One of k folds without a person in two parts: fold ``fold`` tests, the next one validates, the others train.
+
+    The people, sorted and then shuffled by ``seed``, are dealt to the folds in turn. Over all folds every image is
+    tested once: accuracy is that of the pooled predictions.
+
+    Args:
+        samples: need subjects.
+        fold: 0 … folds - 1.
+        folds: how many; by default 10, or one a person where there are fewer (CK+: 10; JAFFE: leave one person out).
+        seed: of the shuffle.
+
+    Raises:
+        UserError: the samples have no subjects, or fewer than three, or fewer than folds; or there is no such fold.
+    """
+    if samples.subjects is None:
+        raise _unsuited(samples, "subjects", "to know who is shown", "no subjects")
+    people = np.unique(samples.subjects)
+    if len(people) < 3:
+        has = f"only {len(people)} ({_listed(people)})"
+        raise _unsuited(samples, "subjects", "at least three subjects, to train, validate and test on", has)
+    folds = min(10, len(people)) if folds is None else folds
+    if not 3 <= folds <= len(people):
+        raise UserError(f"split.folds={folds} is impossible: choose 3 to {len(people)}, the number of subjects")
+    if not 0 <= fold < folds:
+        raise UserError(f"split.fold={fold} does not exist: choose 0 to {folds - 1}")
+    dealt = np.empty(len(people), np.int64)
+    dealt[np.random.default_rng(seed).permutation(len(people))] = np.arange(len(people)) % folds
+    of_sample = dealt[np.searchsorted(people, samples.subjects)]
+    validated = (fold + 1) % folds
+    return _checked(
+        samples,
+        "subjects",
+        np.flatnonzero((of_sample != fold) & (of_sample != validated)),
+        np.flatnonzero(of_sample == validated),
+        np.flatnonzero(of_sample == fold),
+    )
+
+
+def shared_subjects(samples: Samples, split: Split) -> int | None:
+    """Return how many of the people in the test part are also in the training or validation part.
+
+    ``None`` where the source does not know who is shown.
+    """
+    if samples.subjects is None:
+        return None
+    seen = np.concatenate((samples.subjects[split.train], samples.subjects[split.val]))
+    return len(np.intersect1d(samples.subjects[split.test], seen))
+
+
+def majority_accuracy(samples: Samples, split: Split) -> float:
+    """Return the test accuracy, 0…1, of always answering the most frequent class of the training part."""
+    most = np.bincount(samples.labels[split.train], minlength=len(samples.class_names)).argmax()
+    return float(np.mean(samples.labels[split.test] == most))
+
+
+def possible(samples: Samples) -> list[str]:
+    """Return the names of the splits that the samples have the fields for."""
+    marked = samples.usage is not None and {TRAINING, PUBLIC, PRIVATE} <= set(np.unique(samples.usage).tolist())
+    people = samples.subjects is not None and len(np.unique(samples.subjects)) >= 3
+    return ["official"] * marked + ["published"] + ["subjects"] * people + ["random"]
+
+
+def _unsuited(samples: Samples, split: str, needs: str, has: str) -> UserError:
+    choices = " or ".join(f"split={name}" for name in possible(samples) if name != split)
+    return UserError(f"split={split} needs {needs}; this dataset has {has}: choose {choices}")
+
+
+def _listed(words: Iterable[object]) -> str:
+    return ", ".join(str(word) for word in words)
+
+
+def _check_fractions(**fractions: float) -> None:
+    for name, value in fractions.items():
+        if not 0 < value < 1:
+            raise UserError(f"split.{name}={value} is impossible: choose more than 0 and less than 1")
+    if sum(fractions.values()) >= 1:
+        raise UserError(
+            f"{_listed(f'split.{name}={value}' for name, value in fractions.items())} leave nothing to train on"
+        )
+
+
+def _by_class(samples: Samples) -> list[Indices]:
+    """Return, per class, the indices of its samples in the order of their ids."""
+    order = np.argsort(samples.ids, kind="stable")
+    return [order[samples.labels[order] == label] for label in range(len(samples.class_names))]
+
+
+def _from_val_and_test(samples: Samples, split: str, val: list[Indices], test: list[Indices]) -> Split:
+    rest = np.ones(len(samples), bool)
+    rest[np.concatenate([*val, *test])] = False
+    return _checked(samples, split, np.flatnonzero(rest), np.sort(np.concatenate(val)), np.sort(np.concatenate(test)))
+
+
+def _checked(samples: Samples, split: str, train: Indices, val: Indices, test: Indices) -> Split:
+    """Return the `Split`, once nobody can be surprised by it.
+
+    Raises:
+        UserError: a class or part is empty, or a class to validate or test on is not trained on.
+    """
+    parts = {"train": train, "validation": val, "test": test}
+    together = np.concatenate((train, val, test))
+    assert len(np.unique(together)) == len(together), "the parts of a split overlap"
+    counts = {
+        name: np.bincount(samples.labels[part], minlength=len(samples.class_names)) for name, part in parts.items()
+    }
+    present = np.bincount(samples.labels, minlength=len(samples.class_names))
+    for label, name in enumerate(samples.class_names):
+        if not present[label]:
+            raise UserError(f"the class {name} has no image in this dataset: add some, or remove its folder")
+    for name, part in parts.items():
+        if not len(part):
+            raise UserError(f"split={split} leaves the {name} part empty: this dataset has only {len(samples)} images")
+    for label, name in enumerate(samples.class_names):
+        for where in ("validation", "test"):
+            if counts[where][label] and not counts["train"][label]:
+                raise UserError(
+                    f"split={split} puts the class {name} into the {where} part ({counts[where][label]} images) but "
+                    f"none of it into the training part: add images of {name}, or choose another split"
+                )
+    return Split(*(part.astype(np.int64) for part in (train, val, test)))

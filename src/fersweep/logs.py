@@ -1,0 +1,60 @@
+"""Where messages go: into the run's ``train.log``, and to the terminal as plain lines where no bar is drawn."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+OURS = "fersweep"
+THEIRS = ("pytorch_lightning", "lightning", "lightning.pytorch", "lightning_fabric", "lightning.fabric", "py.warnings")
+
+NOISE = (
+    r"The '\w+_dataloader' does not have many workers",  # batches come from memory; workers cost more than they give
+    r"Checkpoint directory .* exists and is not empty",  # a resumed run continues in its own directory
+    r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # lightning 2.6 beside torch 2.9 and later
+    r"The `srun` command is available on your system but is not used",  # one process on a cluster's node is meant
+)
+"""Warnings of Lightning about what this project does on purpose, each named."""
+
+
+@contextmanager
+def to_run(run_dir: Path, echo: bool) -> Iterator[logging.Logger]:
+    """Send this project's and Lightning's messages and all warnings to ``run_dir/train.log`` while the block runs.
+
+    Args:
+        run_dir: an existing directory; the log is appended to.
+        echo: also print this project's messages to standard error, one line each.
+    """
+    handler = logging.FileHandler(run_dir / "train.log", encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    ours = logging.getLogger(OURS)
+    ours.setLevel(logging.INFO)
+    ours.propagate = False
+    handlers: list[logging.Handler] = [handler]
+    if echo:
+        terminal = logging.StreamHandler(sys.stderr)
+        terminal.setFormatter(logging.Formatter("%(message)s"))
+        handlers.append(terminal)
+    for each in handlers:
+        ours.addHandler(each)
+    theirs = [logging.getLogger(name) for name in THEIRS]
+    before = [(logger, list(logger.handlers), logger.propagate) for logger in theirs]
+    for logger in theirs:
+        logger.handlers, logger.propagate = [handler], False
+    logging.captureWarnings(True)
+    with warnings.catch_warnings():
+        for message in NOISE:
+            warnings.filterwarnings("ignore", message=message)
+        try:
+            yield ours
+        finally:
+            logging.captureWarnings(False)
+            for logger, kept, propagate in before:
+                logger.handlers, logger.propagate = kept, propagate
+            for each in handlers:
+                ours.removeHandler(each)
+                each.close()

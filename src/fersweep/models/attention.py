@@ -1,0 +1,80 @@
+"""Attention modules as their papers define them: squeeze-and-excitation, ECA and CBAM.
+
+Each takes and returns (B, C, H, W). Hidden layers use ReLU, as the papers do, whatever activation the backbone has.
+Weights keep PyTorch's own initialisation, so that every gate starts close to one half.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+
+def bottleneck_mlp(channels: int, reduction: int) -> nn.Sequential:
+    """Return C → max(1, C / reduction) → C, with ReLU between and biases, on (B, C)."""
+    hidden = max(1, channels // reduction)
+    return nn.Sequential(nn.Linear(channels, hidden), nn.ReLU(), nn.Linear(hidden, channels))
+
+
+class SqueezeExcitation(nn.Module):
+    """Squeeze-and-excitation (Hu, Shen & Sun 2018, eqs. 2–4): x · σ(W₂ ReLU(W₁ GAP(x))).
+
+    Both layers have biases, as the fully connected layers of the released models do.
+    """
+
+    def __init__(self, channels: int, reduction: int = 16) -> None:
+        super().__init__()
+        self.mlp = bottleneck_mlp(channels, reduction)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Scale each channel of ``x`` (B, C, H, W) by one gate in (0, 1)."""
+        gate = torch.sigmoid(self.mlp(x.mean(dim=(2, 3))))
+        return x * gate[:, :, None, None]
+
+
+def eca_kernel_size(channels: int, gamma: float, beta: float) -> int:
+    """Return the odd number nearest to (log₂C + beta) / gamma, the upper one of two (Wang et al. 2020, eq. 12).
+
+    3, 5, 5, 5, 5, 7 for 64, 128, 256, 512, 1024, 2048 channels with gamma 2 and beta 1.
+    """
+    nearest = 2 * math.floor((math.log2(channels) + beta) / gamma / 2) + 1
+    return max(1, nearest)
+
+
+class EfficientChannelAttention(nn.Module):
+    """ECA (Wang et al. 2020, eqs. 9 and 12): x · σ(conv1d(GAP(x))), the convolution running across the channels.
+
+    The kernel has :func:`eca_kernel_size` taps, shared by all channels, no bias, and zeros beyond either end.
+    """
+
+    def __init__(self, channels: int, gamma: float = 2.0, beta: float = 1.0) -> None:
+        super().__init__()
+        kernel_size = eca_kernel_size(channels, gamma, beta)
+        self.conv = nn.Conv1d(1, 1, kernel_size, padding=kernel_size // 2, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Scale each channel of ``x`` (B, C, H, W) by one gate in (0, 1)."""
+        gate = torch.sigmoid(self.conv(x.mean(dim=(2, 3))[:, None, :]))
+        return x * gate[:, 0, :, None, None]
+
+
+class CBAM(nn.Module):
+    """Convolutional block attention module (Woo et al. 2018, eqs. 1–3): first along channels, then over space.
+
+    Channel gate σ(MLP(avg) + MLP(max)), one MLP for both; spatial gate σ(conv([avg; max])) of the map that the channel
+    gate has already refined. The convolution has a bias and no batch norm (the paper names none).
+    """
+
+    def __init__(self, channels: int, reduction: int = 16, kernel_size: int = 7) -> None:
+        super().__init__()
+        self.mlp = bottleneck_mlp(channels, reduction)
+        self.conv = nn.Conv2d(2, 1, kernel_size, padding=kernel_size // 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Scale ``x`` (B, C, H, W) by a gate for each channel, then by a gate for each position."""
+        channel_gate = torch.sigmoid(self.mlp(x.mean(dim=(2, 3))) + self.mlp(x.amax(dim=(2, 3))))
+        x = x * channel_gate[:, :, None, None]
+        pooled = torch.cat([x.mean(dim=1, keepdim=True), x.amax(dim=1, keepdim=True)], dim=1)
+        return x * torch.sigmoid(self.conv(pooled))

@@ -1,0 +1,91 @@
+"""What the backbones share: the factories they are built from, their convolution, and their checks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from fersweep.errors import UserError, did_you_mean
+
+AttentionFactory = Callable[[int], nn.Module]
+"""``attention(channels)``: a module whose output has its input's shape (B, channels, H, W)."""
+
+ActivationFactory = Callable[[], nn.Module]
+"""``activation()``: an element-wise module, not in-place."""
+
+NormFactory = Callable[[int, int], nn.Module]
+"""``norm(channels, height)``: normalises (B, channels, height, W), a map of ``height`` rows."""
+
+
+def halved(size: int) -> int:
+    """Return ⌈size / 2⌉: what a "same"-padded convolution or a pool of stride 2 leaves of ``size`` pixels."""
+    return (size + 1) // 2
+
+
+def conv2d(
+    in_channels: int, out_channels: int, kernel_size: int, *, gain: float, stride: int = 1, bias: bool = False
+) -> nn.Conv2d:
+    """Return a "same"-padded convolution with Kaiming-normal weights and zero bias.
+
+    The weights have standard deviation ``gain`` / √(in_channels · kernel_size²) (He et al. 2015, "Delving Deep into
+    Rectifiers", eq. 10, with the √2 of ReLU replaced by ``gain``, see :func:`forward_gain`).
+    """
+    conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2, bias=bias)
+    nn.init.normal_(conv.weight, std=gain / (in_channels * kernel_size**2) ** 0.5)
+    if conv.bias is not None:
+        nn.init.zeros_(conv.bias)
+    return conv
+
+
+def linear(in_features: int, out_features: int, *, std: float) -> nn.Linear:
+    """Return a linear layer with normal weights of standard deviation ``std`` and zero bias."""
+    layer = nn.Linear(in_features, out_features)
+    nn.init.normal_(layer.weight, std=std)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+@torch.no_grad()
+def forward_gain(*layers: nn.Module, channels: int = 64) -> float:
+    """Return the factor by which ``layers`` (an activation, perhaps attention after it) shrink a signal: 1 / rms(f(z)).
+
+    ``z`` is standard normal, (8, channels, 8, 8), always the same draw, and takes nothing from the global random state.
+    A convolution whose weights carry this gain keeps the second moment of what reaches it. ReLU gives √2, SELU 1.
+    On the meta device there is nothing to measure and the answer is 1.
+    """
+    device = next((parameter.device for layer in layers for parameter in layer.parameters()), torch.device("cpu"))
+    if device.type == "meta":
+        return 1.0
+    z = torch.randn(8, channels, 8, 8, generator=torch.Generator("cpu").manual_seed(0), device="cpu").to(device)
+    for layer in layers:
+        z = layer(z)
+    return float(z.square().mean().rsqrt())
+
+
+def check_images(images: Tensor, in_channels: int, image_size: int) -> None:
+    """Raise ValueError unless ``images`` is (B, in_channels, image_size, image_size)."""
+    if images.ndim != 4 or images.shape[1:] != (in_channels, image_size, image_size):
+        raise ValueError(
+            f"expected images of shape (B, {in_channels}, {image_size}, {image_size}), given {tuple(images.shape)}: "
+            f"build the network with the in_channels and image_size of the data"
+        )
+
+
+def check_attention_position(position: str, choices: Sequence[str], network: str) -> None:
+    """Raise UserError unless ``network`` can have its attention at ``position``."""
+    if position not in choices:
+        raise UserError(
+            f"attention_position={position} is not possible in a {network}{did_you_mean(position, choices)}: "
+            f"choose {' or '.join(choices)}"
+        )
+
+
+def check_depths(depths: Sequence[int], widths: Sequence[int], network: str) -> None:
+    """Raise UserError unless ``depths`` gives at least one layer for each stage."""
+    if len(depths) != len(widths) or any(depth < 1 for depth in depths):
+        raise UserError(
+            f"depths={list(depths)} does not describe a {network}: "
+            f"give one number for each of its {len(widths)} stages, each at least 1"
+        )

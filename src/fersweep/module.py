@@ -1,0 +1,159 @@
+"""The LightningModule: how any network of this project is trained, validated and tested."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim.lr_scheduler import LambdaLR
+from torchmetrics import MeanMetric, MetricCollection
+from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
+
+from fersweep.data.datamodule import Batch
+from fersweep.errors import UserError
+from fersweep.schedule import learning_rate_factor
+
+
+class FERModule(pl.LightningModule):
+    """A classifier with its recipe.
+
+    Args:
+        model: float32 images ``(B, C, H, W)`` in [0, 1] to logits ``(B, K)``.
+        optimizer: called with the parameters.
+        recipe: the ``recipe`` group, resolved.
+        class_names: ``K`` names.
+        class_weights: ``(K,)`` weights of the training loss, or ``None``.
+        seed: of mixup.
+        stored: what checkpoints carry beside the weights (plain dicts), so that they can be used alone.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: Callable[..., torch.optim.Optimizer],
+        recipe: Mapping[str, Any],
+        class_names: tuple[str, ...],
+        class_weights: Tensor | None = None,
+        seed: int = 0,
+        stored: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.optimizer_factory, self.recipe, self.class_names = optimizer, recipe, class_names
+        self.mixup_seed, self.stored = seed, dict(stored or {})
+        self.register_buffer("class_weights", class_weights, persistent=False)
+        kind = {"num_classes": len(class_names)}
+        self.train_metrics = MetricCollection({"train/accuracy": MulticlassAccuracy(average="micro", **kind)})
+        self.val_metrics = MetricCollection(
+            {
+                "val/accuracy": MulticlassAccuracy(average="micro", **kind),
+                "val/macro_f1": MulticlassF1Score(average="macro", **kind),
+            }
+        )
+        self.train_loss, self.val_loss = MeanMetric(nan_strategy="disable"), MeanMetric(nan_strategy="disable")
+        self.test_outputs: list[tuple[Tensor, Tensor, Tensor]] = []
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits ``(B, K)`` of uint8 or float images ``(B, C, H, W)``; uint8 is scaled to [0, 1]."""
+        if images.dtype == torch.uint8:
+            images = images.float().div_(255)
+        logits: Tensor = self.model(images)
+        return logits.float()
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Cross-entropy with the recipe's smoothing, weights and mixup; accuracy counts the heavier mixup label."""
+        images, labels, _ = batch
+        images = images.float().div_(255)
+        other, share = labels, 1.0
+        if self.recipe["mixup"] > 0:
+            images, other, share = self._mixup(images, labels, batch_idx)
+        logits = self(images)
+        loss = share * self._cross_entropy(logits, labels)
+        if share < 1:
+            loss = loss + (1 - share) * self._cross_entropy(logits, other)
+        if batch_idx % 50 == 0:
+            self._refuse_not_finite(loss.detach(), batch_idx)
+        self.train_loss.update(loss.detach(), weight=len(labels))
+        self.train_metrics.update(logits.detach(), labels)
+        return loss
+
+    def _cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return F.cross_entropy(logits, labels, self.class_weights, label_smoothing=self.recipe["label_smoothing"])
+
+    def _mixup(self, images: Tensor, labels: Tensor, batch_idx: int) -> tuple[Tensor, Tensor, float]:
+        """Convex pairs of images (Zhang et al. 2018, eq. 1); the share is that of the first label, at least a half."""
+        rng = np.random.default_rng([self.mixup_seed, self.current_epoch, batch_idx, self.global_rank])
+        share = float(rng.beta(self.recipe["mixup"], self.recipe["mixup"]))
+        share = max(share, 1 - share)
+        partner = torch.from_numpy(rng.permutation(len(labels))).to(labels.device)
+        return images.mul(share).add_(images[partner], alpha=1 - share), labels[partner], share
+
+    def _refuse_not_finite(self, loss: Tensor, batch_idx: int | None = None) -> None:
+        if not torch.isfinite(loss).all():
+            place = f"epoch {self.current_epoch + 1}" + ("" if batch_idx is None else f", batch {batch_idx + 1}")
+            raise UserError(
+                f"The training loss became {float(loss)} in {place}: lower recipe.optimizer.lr, "
+                "set recipe.gradient_clip=1, lengthen recipe.warmup_epochs, or use trainer.precision=32."
+            )
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        logits = self(batch.images)
+        self.val_loss.update(F.cross_entropy(logits, batch.labels), weight=len(batch.labels))
+        self.val_metrics.update(logits, batch.labels)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the epoch: validation ends it, and whoever listens at the end of training then finds all its numbers."""
+        self._refuse_not_finite(self.train_loss.compute())
+        for name, loss, metrics in (
+            ("train/loss", self.train_loss, self.train_metrics),
+            ("val/loss", self.val_loss, self.val_metrics),
+        ):
+            self.log_dict({name: loss.compute(), **metrics.compute()})
+            loss.reset()
+            metrics.reset()
+
+    def on_test_epoch_start(self) -> None:
+        self.test_outputs.clear()
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Keep indices, single-view probabilities and, with ten crops, their mean probabilities."""
+        single = self(batch.images).softmax(dim=1)
+        final = single if self.recipe["test_crops"] == 1 else self.ten_crop_probabilities(batch.images)
+        self.test_outputs.append((batch.indices.cpu(), single.cpu(), final.cpu()))
+
+    def ten_crop_probabilities(self, images: Tensor, fraction: float = 0.9) -> Tensor:
+        """Mean probabilities ``(B, K)`` over four corners, the centre, and their mirror images.
+
+        Crops have ``fraction`` of the side and are enlarged to it (bilinear): the ten views of Krizhevsky et al. 2012,
+        section 4.1, at the size the network was trained for.
+        """
+        images = images.float().div(255) if images.dtype == torch.uint8 else images
+        height, width = images.shape[-2:]
+        crop_h, crop_w = round(height * fraction), round(width * fraction)
+        bottom, right = height - crop_h, width - crop_w
+        corners = [(0, 0), (0, right), (bottom, 0), (bottom, right), (bottom // 2, right // 2)]
+        total = torch.zeros(len(images), len(self.class_names), device=images.device)
+        for top, left in corners:
+            view = images[..., top : top + crop_h, left : left + crop_w]
+            view = F.interpolate(view, size=(height, width), mode="bilinear", align_corners=False)
+            for face in (view, view.flip(-1)):
+                total += self(face).softmax(dim=1)
+        return total / 10
+
+    def configure_optimizers(self) -> Any:
+        optimizer = self.optimizer_factory(self.parameters())
+        steps = self.trainer.estimated_stepping_batches
+        per_epoch = steps / self.recipe["max_epochs"]
+        warmup = self.recipe["warmup_epochs"] * per_epoch
+        schedule = LambdaLR(
+            optimizer, lambda step: learning_rate_factor(step, int(steps), warmup, self.recipe["schedule"])
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["fersweep"] = self.stored

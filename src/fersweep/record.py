@@ -1,0 +1,111 @@
+"""What a finished run leaves: predictions, result, figures."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+from torchmetrics.functional.classification import multiclass_confusion_matrix, multiclass_f1_score
+
+from fersweep.data.samples import Samples
+from fersweep.sweep.status import atomic_path
+
+PACKAGES = ("fersweep", "torch", "torchvision", "pytorch-lightning", "hydra-core", "albumentations", "numpy")
+
+
+def gather(outputs: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]) -> tuple[torch.Tensor, ...]:
+    """Join test batches and sort them by sample: indices ``(N,)``, single-view and final probabilities ``(N, K)``."""
+    indices, single, final = (torch.cat(parts) for parts in zip(*outputs, strict=True))
+    order = indices.argsort()
+    return indices[order], single[order], final[order]
+
+
+def test_metrics(
+    labels: torch.Tensor, single: torch.Tensor, final: torch.Tensor
+) -> tuple[dict[str, float | int], npt.NDArray[np.int64]]:
+    """The test metrics of a run and its confusion matrix.
+
+    Args:
+        labels: int64 ``(N,)``.
+        single: probabilities ``(N, K)`` of the plain image.
+        final: probabilities ``(N, K)`` the recipe asks for (ten crops, or the same as ``single``).
+
+    Returns:
+        Accuracy, accuracy of the single view, macro-F1 (a class without images and predictions counts 0), mean
+        negative log-likelihood in nats, and n; int64 ``(K, K)``, rows true.
+    """
+    classes, predicted = final.shape[1], final.argmax(dim=1)
+    loss = -final.gather(1, labels[:, None]).clamp_min(torch.finfo(torch.float32).tiny).log().mean()
+    metrics = {
+        "test/accuracy": float((predicted == labels).double().mean()),
+        "test/accuracy_single_view": float((single.argmax(dim=1) == labels).double().mean()),
+        "test/macro_f1": float(multiclass_f1_score(predicted, labels, classes, average="macro")),
+        "test/loss": float(loss),
+        "test/n": len(labels),
+    }
+    counts = multiclass_confusion_matrix(predicted, labels, classes).numpy().astype(np.int64)
+    return metrics, counts
+
+
+def write_predictions(path: Path, samples: Samples, indices: torch.Tensor, probabilities: torch.Tensor) -> None:
+    """Write ``predictions.parquet``: id, label, predicted (class names) and one probability column per class."""
+    names = np.asarray(samples.class_names)
+    rows = indices.numpy()
+    columns: dict[str, Any] = {
+        "id": samples.ids[rows],
+        "label": names[samples.labels[rows]],
+        "predicted": names[probabilities.argmax(dim=1).numpy()],
+    }
+    columns |= {name: probabilities[:, k].numpy() for k, name in enumerate(samples.class_names)}
+    with atomic_path(path) as temporary:
+        pd.DataFrame(columns).to_parquet(temporary, index=False)
+
+
+def environment(device: torch.device, precision: str) -> dict[str, Any]:
+    """Where a result comes from: versions, processor or GPU, precision, threads."""
+    gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": platform.processor() or platform.machine(),
+        "device": gpu or "cpu",
+        "precision": precision,
+        "threads": torch.get_num_threads(),
+        **{name: version(name) for name in PACKAGES},
+    }
+
+
+def parameters(model: torch.nn.Module) -> dict[str, int]:
+    """``params_total`` counts the batch-norm moving statistics too, as Keras does; ``params_trainable`` what trains."""
+    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    fixed = sum(p.numel() for p in model.parameters() if not p.requires_grad)
+    moving = sum(b.numel() for name, b in model.named_buffers() if name.endswith(("running_mean", "running_var")))
+    return {"params_total": trainable + fixed + moving, "params_trainable": trainable}
+
+
+def data_digest(samples: Samples) -> str:
+    """Sixteen hexadecimal digits of the ids, labels and class names: whether two runs saw the same dataset."""
+    digest = hashlib.sha256("\n".join([*samples.class_names, *samples.ids.tolist()]).encode())
+    digest.update(np.ascontiguousarray(samples.labels).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def class_weights(kind: str, counts: npt.NDArray[np.int64]) -> torch.Tensor | None:
+    """``balanced``: N / (K * n_k), mean-one over images (scikit-learn's rule); ``none``: no weights."""
+    if kind == "none":
+        return None
+    weights = counts.sum() / (len(counts) * counts.astype(np.float64))
+    return torch.tensor(weights, dtype=torch.float32)
+
+
+def jsonable(metrics: Mapping[str, Any]) -> dict[str, float | int]:
+    """Numbers rounded to what float32 can tell."""
+    return {key: value if isinstance(value, int) else round(float(value), 8) for key, value in metrics.items()}

@@ -1,0 +1,195 @@
+"""The figures of one run: its confusion matrix and its learning curves.
+
+Drawn on `matplotlib.figure.Figure` objects with the Agg canvas, so nothing here touches ``pyplot``, its global state or
+a display, and two processes or threads can draw at once. Colours are those of Okabe and Ito (2008), which readers with
+any of the common colour-vision deficiencies tell apart; lines differ in their dashes too.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from fersweep.report.statistics import wilson
+from fersweep.sweep.status import atomic_path
+
+DPI = 150
+
+BLUE, VERMILION, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#595959"
+
+
+def confusion_matrix(
+    counts: npt.NDArray[np.integer[Any]], class_names: Sequence[str], path: Path, title: str, subtitle: str = ""
+) -> None:
+    """Draw a confusion matrix as PNG.
+
+    A cell shows the percentage of its row (the true class) and, below it, the count; its shade is the percentage. The
+    column at the right is the recall of each class with the number of its images; the line at the bottom the accuracy
+    with its 95 % Wilson interval, the mean of the recalls and the number of images.
+
+    Args:
+        counts: integers ``(K, K)``; row: true class, column: predicted class. A class without images is left blank.
+        class_names: the K names, in the order of the rows.
+        path: the file to write, atomically; its folder must exist.
+        title: the first line, in bold.
+        subtitle: the second line, smaller; may be empty.
+    """
+    counts = np.asarray(counts)
+    k = len(class_names)
+    assert counts.shape == (k, k), f"counts {counts.shape} for {k} classes"
+    support = counts.sum(axis=1)
+    share = counts / np.maximum(support, 1)[:, None]
+
+    cell = 0.72  # inches
+    spare = max(0.0, 5.6 - (cell * k + 2.3))  # two classes still leave room for the lines of text
+    figure = _figure(cell * k + 2.3 + spare, cell * k + 2.0)
+    axes = figure.add_axes(_inches(figure, left=1.25 + spare / 2, bottom=1.15, right=1.05 + spare / 2, top=0.85))
+    axes.imshow(share, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    for row, column in np.ndindex(k, k):
+        if support[row]:
+            _cell(axes, row, column, share[row, column], int(counts[row, column]))
+    for row in range(k):
+        recall = f"{share[row, row]:.1%}" if support[row] else "–"
+        axes.text(k - 0.38, row, f"{recall}\nn = {support[row]:,}", va="center", ha="left", fontsize=9, color=GREY)
+    axes.text(k - 0.38, -0.62, "Recall", va="bottom", ha="left", fontsize=10, color=GREY)
+
+    axes.set_xticks(range(k), class_names, rotation=35, ha="right", rotation_mode="anchor", fontsize=10)
+    axes.set_yticks(range(k), class_names, fontsize=10)
+    axes.set_xlabel("Predicted", fontsize=11)
+    axes.set_ylabel("True", fontsize=11)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    axes.set_xticks(np.arange(1, k) - 0.5, minor=True)
+    axes.set_yticks(np.arange(1, k) - 0.5, minor=True)
+    axes.grid(which="minor", color="white", linewidth=1.5)
+    axes.tick_params(which="minor", length=0)
+    _centred(figure, 0.12, title, size=12.5, weight="bold")
+    _centred(figure, 0.38, subtitle, size=9.5, color=GREY)
+    _centred(figure, -0.12, _caption(counts), size=9.5)
+    _save(figure, path)
+
+
+def _cell(axes: Axes, row: int, column: int, share: float, count: int) -> None:
+    """Write percentage and count into a cell, in black or white, whichever reads better on its shade."""
+    colour = "white" if share > 0.55 else "#222222" if count else "#8C8C8C"
+    weight = "bold" if row == column else "normal"
+    percent = f"{share:.0%}" if share >= 0.0995 or not count else f"{share:.1%}"
+    axes.text(column, row - 0.12, percent, ha="center", va="center", fontsize=10.5, color=colour, weight=weight)
+    axes.text(column, row + 0.22, f"{count:,}", ha="center", va="center", fontsize=8, color=colour)
+
+
+def _caption(counts: npt.NDArray[np.integer[Any]]) -> str:
+    """Return the line below the matrix: accuracy with its interval, mean recall, number of images."""
+    n, correct = int(counts.sum()), int(np.trace(counts))
+    if n == 0:
+        return "no images"
+    support = counts.sum(axis=1)
+    recalls = np.diag(counts)[support > 0] / support[support > 0]
+    low, high = wilson(correct, n)
+    return (
+        f"Accuracy {100 * correct / n:.2f} % (95 % CI {100 * low:.2f}–{100 * high:.2f}), "
+        f"mean recall {100 * recalls.mean():.2f} %, n = {n:,}"
+    )
+
+
+def learning_curves(history: pd.DataFrame, path: Path, best_epoch: int) -> None:
+    """Draw loss, accuracy and learning rate over the epochs as PNG, with the selected epoch marked.
+
+    Args:
+        history: one row per epoch with the columns ``epoch``, ``train/loss``, ``train/accuracy``, ``val/loss``,
+            ``val/accuracy`` and ``val/macro_f1`` (fractions), and ``lr``; one row is enough, missing values leave gaps.
+        path: the file to write, atomically; its folder must exist.
+        best_epoch: the value of ``epoch`` whose weights were tested.
+    """
+    figure = _figure(10.0, 4.6)
+    grid = figure.add_gridspec(2, 2, height_ratios=(5, 1), hspace=0.12, wspace=0.2)
+    grid.update(left=0.075, right=0.985, top=0.845, bottom=0.115)
+    loss, accuracy = figure.add_subplot(grid[0, 0]), figure.add_subplot(grid[:, 1])
+    rate = figure.add_subplot(grid[1, 0], sharex=loss)
+    training, validation = {"color": BLUE, "linestyle": "--"}, {"color": VERMILION, "linestyle": "-"}
+    _line(loss, history, "train/loss", **training)
+    _line(loss, history, "val/loss", **validation)
+    lines = [
+        _line(accuracy, history, "train/accuracy", label="training", **training),
+        _line(accuracy, history, "val/accuracy", label="validation", **validation),
+        _line(accuracy, history, "val/macro_f1", label="validation macro-F1", color=GREEN, linestyle=":"),
+    ]
+    _line(rate, history, "lr", color=GREY, linewidth=1.2)
+
+    score = history.loc[history["epoch"] == best_epoch, "val/accuracy"].iloc[-1:]
+    label = f"best epoch: {best_epoch}" + "".join(f" ({value:.2%})" for value in score)
+    lines += accuracy.plot([best_epoch] * len(score), score, "D", color="black", markersize=6, zorder=5, label=label)
+    for axes in (loss, accuracy, rate):
+        axes.axvline(best_epoch, color="black", linewidth=0.8, linestyle=(0, (1, 2)), zorder=0.9)
+        _plain(axes, history["epoch"].to_numpy(dtype=float))
+    for axes, title in ((loss, "Loss"), (accuracy, "Accuracy and macro-F1")):
+        axes.set_title(title, loc="left", fontsize=11.5, weight="bold")
+    for axes in (rate, accuracy):
+        axes.set_xlabel("Epoch", fontsize=10.5)
+    loss.tick_params(labelbottom=False)
+    low, high = accuracy.get_ylim()
+    accuracy.set_ylim(max(0.0, math.floor(10 * low) / 10), min(1.005, math.ceil(10 * high) / 10))
+    accuracy.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    rate.text(0.99, 0.97, "learning rate", transform=rate.transAxes, ha="right", va="top", fontsize=9, color=GREY)
+    top = float(history["lr"].max())
+    rate.set_ylim(0, 1.7 * top if top > 0 else 1)
+    rate.set_yticks([0, top] if top > 0 else [0], labels=["0", f"{top:.3g}"] if top > 0 else ["0"], fontsize=8.5)
+    figure.legend(handles=lines, loc="upper center", ncols=len(lines), frameon=False, fontsize=10)
+    _save(figure, path)
+
+
+def _line(axes: Axes, history: pd.DataFrame, column: str, **style: Any) -> Line2D:
+    """Draw one column over the epochs, with markers where there are few; return the line."""
+    few = len(history) <= 30
+    style = {"linewidth": 1.6, "marker": "o" if few else "", "markersize": 3.5} | style
+    (line,) = axes.plot(history["epoch"].to_numpy(), history[column].to_numpy(dtype=float), **style)
+    return line
+
+
+def _plain(axes: Axes, epochs: npt.NDArray[np.float64]) -> None:
+    """Give the axes whole epochs, a light horizontal grid and no frame at the top and right."""
+    margin = max(0.5, 0.02 * float(np.ptp(epochs)))
+    axes.set_xlim(epochs.min() - margin, epochs.max() + margin)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, min_n_ticks=1))
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", color="#E6E6E6", linewidth=0.7)
+    axes.set_axisbelow(True)
+
+
+def _figure(width: float, height: float) -> Figure:
+    """Return an empty white figure of ``width`` × ``height`` inches with an Agg canvas."""
+    figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _inches(figure: Figure, left: float, bottom: float, right: float, top: float) -> tuple[float, float, float, float]:
+    """Return the axes rectangle (fractions of the figure) that leaves the given margins in inches."""
+    width, height = figure.get_size_inches()
+    return left / width, bottom / height, 1 - (left + right) / width, 1 - (bottom + top) / height
+
+
+def _centred(figure: Figure, inches: float, text: str, size: float, **style: Any) -> None:
+    """Write a centred line that far from the top (or, negative, from the bottom), smaller where it would not fit."""
+    height = figure.get_figheight()
+    y, va = (1 - inches / height, "top") if inches > 0 else (-inches / height, "bottom")
+    line = figure.text(0.5, y, text, ha="center", va=va, fontsize=size, **style)
+    room, needed = 0.97 * figure.bbox.width, line.get_window_extent().width
+    line.set_fontsize(size * min(1.0, room / max(needed, 1.0)))
+
+
+def _save(figure: Figure, path: Path) -> None:
+    """Write the figure as PNG, atomically, without a date or a version in it: equal figures are equal bytes."""
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png", metadata={"Software": None}, pil_kwargs={"optimize": True})

@@ -1,0 +1,153 @@
+"""What a run prints when it ends."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from fersweep.report.statistics import wilson
+
+FILES = (
+    ("result.json", "scores, choices, environment"),
+    ("predictions.parquet", "label, prediction and probabilities of every test image"),
+    ("history.csv", "one row per epoch"),
+    ("confusion_matrix.png", "per class, with recall"),
+    ("learning_curves.png", "loss and accuracy over the epochs"),
+    ("checkpoints/best.ckpt", "the weights that were tested"),
+)
+
+
+def print_summary(result: Mapping[str, Any], run_dir: Path, class_names: Sequence[str], console: Console) -> None:
+    """Print what the run reached, where its files are and a command to try next.
+
+    Args:
+        result: what ``result.json`` holds, with ``majority_baseline`` (a fraction: the share of the test part's most
+            frequent class) and ``shared_subjects`` (how many people are in both training and test part).
+        run_dir: the directory of the run; only files that exist are listed.
+        class_names: the names of the classes, in order.
+        console: where to print; plain text when it is not a terminal.
+    """
+    metrics, choices = result["metrics"], result["choices"]
+    n = int(metrics["test/n"])
+    low, high = wilson(round(metrics["test/accuracy"] * n), n)
+    rows = [
+        ("network", _join(choices, "backbone", "attention", "activation", "fidelity")),
+        ("data", f"{_join(choices, 'dataset', 'split', 'augmentation')} · {len(class_names)} classes"),
+        ("recipe", f"{_join(choices, 'recipe')} · seed {result['seed']}"),
+        (
+            "test accuracy",
+            f"[bold]{metrics['test/accuracy']:.2%}[/bold]  (95 % interval {low:.2%} to {high:.2%}, n = {n:,})",
+        ),
+        ("test macro-F1", f"{metrics['test/macro_f1']:.4f}"),
+        (
+            "majority class",
+            f"{result['majority_baseline']:.2%}  (accuracy of always naming the most frequent class)",
+        ),
+        ("validation", f"{metrics['val/accuracy']:.2%} at epoch {result['best_epoch']} of {result['epochs']}"),
+        ("parameters", _parameters(result["params_total"], result["params_trainable"])),
+        ("time", f"{_duration(result['seconds'])} · {result['images_per_second']:,.0f} images/s in training"),
+    ]
+    _print_rows(f"Run {result['run']} is done", rows, console)
+    if shared := result["shared_subjects"]:
+        people = "person" if shared == 1 else "people"
+        console.print(
+            f"[yellow]Warning:[/yellow] {shared} {people} in the test part are in the training part too, so this score "
+            "says little about new faces; split=subjects keeps people apart.",
+            highlight=False,
+        )
+    _print_files(run_dir, console)
+    _print_command("Next", _suggestion(choices, run_dir), console)
+
+
+def print_done(result: Mapping[str, Any], run_dir: Path, console: Console) -> None:
+    """Say that the run was done already, what it reached, where its files are and how to run it again."""
+    metrics = result["metrics"]
+    rows = [
+        ("test accuracy", f"[bold]{metrics['test/accuracy']:.2%}[/bold]  (n = {int(metrics['test/n']):,})"),
+        ("validation", f"{metrics['val/accuracy']:.2%} at epoch {result['best_epoch']} of {result['epochs']}"),
+    ]
+    _print_rows(f"Run {result['run']} is done already, nothing to do; force=true runs it again", rows, console)
+    _print_files(run_dir, console)
+
+
+def _print_rows(title: str, rows: Sequence[tuple[str, str]], console: Console) -> None:
+    """Print a title and a borderless table of two columns that wraps inside the width of the console."""
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in rows:
+        table.add_row(name, value)
+    console.print()
+    console.print(f"[bold]{escape(title)}[/bold]", highlight=False)
+    console.print(table, highlight=False)
+
+
+def _print_files(run_dir: Path, console: Console) -> None:
+    """List the files of the run that exist, below the directory; a path is never broken over lines."""
+    present = [(name, what) for name, what in FILES if (run_dir / name).exists()]
+    console.print()
+    console.print(f"[dim]Files:[/dim] {escape(_shown(run_dir))}{os.sep}", highlight=False, soft_wrap=True)
+    width = max((len(name) for name, _ in present), default=0)
+    for name, what in present:
+        console.print(f"  {name:{width}}  [dim]{what}[/dim]", highlight=False)
+
+
+def _print_command(label: str, command: str, console: Console) -> None:
+    """Print a command on one line, so that it can be copied whole."""
+    console.print()
+    console.print(f"[dim]{label}:[/dim] {escape(command)}", highlight=False, soft_wrap=True)
+
+
+def _suggestion(choices: Mapping[str, str], run_dir: Path) -> str:
+    """Return the command to try next: the attention modules on this network or, where it has one, other networks."""
+    backbone, attention = choices["backbone"], choices["attention"]
+    if attention == "none" and backbone.startswith(("vgg", "resnet")):
+        sweep = f"backbone={backbone} attention=none,se,eca,cbam"
+    elif attention == "none":
+        sweep = f"backbone={backbone},resnet50"
+    else:
+        sweep = f"backbone=vgg19,resnet50,resnetv2_50 attention={attention}"
+    keep = [f"{group}={choices[group]}" for group in ("dataset", "split", "recipe") if group in choices]
+    return " ".join(["uv run train.py -m", sweep, *keep, *_data_root(run_dir)])
+
+
+def _data_root(run_dir: Path) -> list[str]:
+    """Return the override that finds the run's data again, or nothing where it needs none."""
+    path = run_dir / "config.yaml"
+    root = OmegaConf.select(OmegaConf.load(path), "dataset.root") if path.exists() else None
+    return [] if root is None else [shlex.quote(f"dataset.root={root}")]
+
+
+def _shown(path: Path) -> str:
+    """Return ``path`` relative to the working directory where it lies below it."""
+    resolved, here = path.resolve(), Path.cwd()
+    return str(resolved.relative_to(here) if resolved.is_relative_to(here) else resolved)
+
+
+def _join(choices: Mapping[str, str], *groups: str) -> str:
+    """Return the chosen options of some groups, with dots between; ``none`` says of what."""
+    words = [(group, choices[group]) for group in groups if group in choices]
+    return " · ".join(escape(f"no {group}" if word == "none" else word) for group, word in words)
+
+
+def _parameters(total: int, trainable: int) -> str:
+    """Return a parameter count: ``23,512,519`` or ``23,512,519 (of which 14,343 are trained)``."""
+    return f"{total:,}" if trainable == total else f"{total:,} (of which {trainable:,} are trained)"
+
+
+def _duration(seconds: float) -> str:
+    """Return a length of time as people say it: ``41 s``, ``3 min 05 s`` or ``2 h 07 min``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

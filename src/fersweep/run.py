@@ -1,0 +1,265 @@
+"""One run: claim its directory, seed, build, fit, test the best checkpoint once, record."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+import yaml
+from filelock import FileLock, Timeout
+from omegaconf import DictConfig
+from rich.console import Console
+
+from fersweep import build, checkpoint, logs, record, tracking
+from fersweep.callbacks import History, callbacks, precision
+from fersweep.config import choices_of, to_dict, validate
+from fersweep.data.datamodule import FERDataModule
+from fersweep.data.samples import Samples
+from fersweep.data.splits import majority_accuracy, shared_subjects
+from fersweep.errors import UserError
+from fersweep.module import FERModule
+from fersweep.report import figures
+from fersweep.report.summary import print_done, print_summary
+from fersweep.sweep.identity import run_dir as run_directory
+from fersweep.sweep.identity import run_hash, slug
+from fersweep.sweep.status import Status, mark_done, mark_failed, mark_pending, mark_running, write_json
+
+
+def run(cfg: DictConfig) -> float:
+    """Run what ``train.py`` was asked for; a user's mistake ends it with one sentence and exit code 2.
+
+    Returns:
+        The best checkpoint's validation accuracy: what a sweeper may optimise. Never a test score.
+    """
+    try:
+        return run_one(cfg)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from error
+
+
+def run_one(cfg: DictConfig) -> float:
+    """Train and test one configuration, or find it done; see `run`.
+
+    Raises:
+        UserError: for what the user can put right; ``status.json`` then says ``failed``, if the run had begun.
+    """
+    validate(cfg)
+    config = to_dict(cfg)
+    directory = run_directory(config)
+    directory.mkdir(parents=True, exist_ok=True)
+    with _claimed(directory):
+        if cfg.force:
+            _clear(directory)
+        status = Status.read(directory)
+        if status.state == "done":
+            return _already_done(cfg, directory)
+        if status.state == "failed":
+            _clear(directory)
+        mark_running(directory)
+        bar = cfg.trainer.progress_bar and sys.stderr.isatty()
+        with logs.to_run(directory, echo=not bar) as log:
+            try:
+                return _train(cfg, config, directory, bar)
+            except UserError as error:
+                log.debug("failed", exc_info=True)
+                mark_failed(directory, error)
+                raise
+            except Exception as error:
+                log.exception("failed")
+                mark_failed(directory, error)
+                raise
+            except BaseException:
+                log.warning("interrupted; the same command goes on from the last epoch")
+                mark_pending(directory)
+                raise
+
+
+@contextmanager
+def _claimed(directory: Path) -> Iterator[None]:
+    """Hold the directory's lock, or say who cannot: a lock of a dead process is free."""
+    try:
+        with FileLock(directory / ".lock", timeout=0):
+            yield
+    except Timeout as error:
+        raise UserError(f"{directory} is being trained by another process: wait for it, or end it.") from error
+
+
+def _clear(directory: Path) -> None:
+    """Remove what an earlier attempt left, so that it cannot be mistaken for this one's."""
+    for path in directory.iterdir():
+        if path.name in (".lock", "status.json", "train.log"):
+            continue
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    mark_pending(directory)
+
+
+def _already_done(cfg: DictConfig, directory: Path) -> float:
+    """Report a finished run again, after making sure that it is of the same data."""
+    result = json.loads((directory / "result.json").read_text(encoding="utf-8"))
+    trained = yaml.safe_load((directory / "config.yaml").read_text(encoding="utf-8"))
+    root = trained["dataset"]["root"]
+    if root != cfg.dataset.root and record.data_digest(build.samples(cfg)) != result["data_digest"]:
+        raise UserError(
+            f"{directory} was trained on other data (dataset.root={root}): give this one its own sweep=NAME."
+        )
+    print_done(result, directory, Console())
+    return float(result["metrics"]["val/accuracy"])
+
+
+def _train(cfg: DictConfig, config: dict[str, Any], directory: Path, bar: bool) -> float:
+    begun = time.perf_counter()
+    with (directory / "config.yaml").open("w", encoding="utf-8") as file:
+        yaml.safe_dump(config, file, sort_keys=False)
+    device = _device(cfg.trainer.accelerator)
+    samples = build.samples(cfg)
+    data = build.datamodule(cfg, samples)
+    pl.seed_everything(cfg.seed, workers=True, verbose=False)
+    module = _module(cfg, config, data)
+    kept, _ = callbacks(config["recipe"], directory, bar)
+    history = next(each for each in kept if isinstance(each, History))
+    logger = tracking.make_logger(
+        config["logger"], directory, run_hash(config), slug(config), config["sweep"], {**config, "logger": None}
+    )
+    exit_code = 1
+    try:
+        trainer = _trainer(cfg, directory, kept, logger, device, bar)
+        earlier = sum(row["seconds"] for row in history.rows)
+        last = directory / "checkpoints" / "last.ckpt"
+        resume = str(last) if last.is_file() and checkpoint.load(last) else None
+        trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
+        best = directory / "checkpoints" / "best.ckpt"
+        checkpoint.slim(best)
+        best_epoch = checkpoint.load(best)["epoch"] + 1
+        checkpoint.load_weights(module.model, best)
+        trainer.test(module, datamodule=data, verbose=False)
+        result, counts = _result(config, samples, data, module, directory)
+        validation = next(row["val/accuracy"] for row in history.rows if row["epoch"] == best_epoch)
+        result["metrics"] = record.jsonable({"val/accuracy": validation, **result["metrics"]})
+        result |= {
+            "best_epoch": best_epoch,
+            "epochs": len(history.rows),
+            **record.parameters(module.model),
+            "seconds": round(earlier + time.perf_counter() - begun, 3),
+            "images_per_second": round(history.images_per_second(), 2),
+            "environment": record.environment(device, str(trainer.precision)),
+        }
+        _figures(config, result, counts, samples, history, directory)
+        _log_result(logger, result, module, samples, directory)
+        write_json(directory / "result.json", result)
+        mark_done(directory)
+        exit_code = 0
+    finally:
+        tracking.finish(logger, exit_code)
+    print_summary(result, directory, samples.class_names, Console())
+    return float(result["metrics"]["val/accuracy"])
+
+
+def _device(accelerator: str) -> torch.device:
+    if accelerator == "gpu" and not torch.cuda.is_available():
+        raise UserError("trainer=gpu: torch sees no CUDA device here; use trainer=auto or trainer=cpu.")
+    return torch.device("cuda" if accelerator != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def _module(cfg: DictConfig, config: dict[str, Any], data: FERDataModule) -> FERModule:
+    """The network with its recipe, laid out and compiled as asked, started from ``weights`` if given."""
+    names = data.samples.class_names
+    model = build.model(cfg, len(names))
+    if cfg.weights is not None:
+        checkpoint.load_weights(model, Path(cfg.weights).expanduser())
+    if cfg.trainer.memory_format == "channels_last":
+        model = model.to(memory_format=torch.channels_last)
+    if cfg.trainer.compile:
+        model.compile()
+    return FERModule(
+        model,
+        build.optimizer_factory(cfg),
+        config["recipe"],
+        names,
+        record.class_weights(cfg.recipe.class_weights, data.train_class_counts()),
+        cfg.seed,
+        checkpoint.stored(config, names),
+    )
+
+
+def _trainer(
+    cfg: DictConfig, directory: Path, kept: list[pl.Callback], logger: Any, device: torch.device, bar: bool
+) -> pl.Trainer:
+    limit = cfg.trainer.limit_batches or 1.0
+    profiler: Any = None
+    if cfg.trainer.profiler is not None:
+        kind = {"simple": pl.profilers.SimpleProfiler, "advanced": pl.profilers.AdvancedProfiler}
+        profiler = kind[cfg.trainer.profiler](dirpath=directory, filename="profile")
+    return pl.Trainer(
+        accelerator="gpu" if device.type == "cuda" else "cpu",
+        devices=1,
+        precision=precision(cfg.trainer.precision, device),  # type: ignore[arg-type]
+        max_epochs=cfg.recipe.max_epochs,
+        gradient_clip_val=cfg.recipe.gradient_clip,
+        callbacks=kept,
+        logger=logger or False,
+        profiler=profiler,
+        limit_train_batches=limit,
+        limit_val_batches=limit,
+        limit_test_batches=limit,
+        default_root_dir=directory,
+        enable_progress_bar=bar,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        log_every_n_steps=1,
+        use_distributed_sampler=False,
+    )
+
+
+def _result(
+    config: dict[str, Any], samples: Samples, data: FERDataModule, module: FERModule, directory: Path
+) -> tuple[dict[str, Any], Any]:
+    """Write the predictions; return what they say, and the confusion matrix."""
+    indices, single, final = record.gather(module.test_outputs)
+    record.write_predictions(directory / "predictions.parquet", samples, indices, final)
+    metrics, counts = record.test_metrics(torch.from_numpy(samples.labels[indices.numpy()]), single, final)
+    result = {
+        "run": run_hash(config),
+        "choices": choices_of(config),
+        "seed": config["seed"],
+        "metrics": metrics,
+        "majority_baseline": majority_accuracy(samples, data.split),
+        "shared_subjects": shared_subjects(samples, data.split),
+        "train_n": len(data.split.train),
+        "val_n": len(data.split.val),
+        "data_digest": record.data_digest(samples),
+    }
+    return result, counts
+
+
+def _figures(
+    config: dict[str, Any], result: dict[str, Any], counts: Any, samples: Samples, history: History, directory: Path
+) -> None:
+    choices = result["choices"]
+    title = f"{choices['backbone']} + {choices['attention']}"
+    subtitle = f"{choices['dataset']}, split {choices['split']}, recipe {choices['recipe']}, seed {config['seed']}"
+    figures.confusion_matrix(counts, samples.class_names, directory / "confusion_matrix.png", title, subtitle)
+    figures.learning_curves(history.frame(), directory / "learning_curves.png", result["best_epoch"])
+
+
+def _log_result(logger: Any, result: dict[str, Any], module: FERModule, samples: Samples, directory: Path) -> None:
+    """Put the run's figures and the numbers that stand for it into W&B or TensorBoard, where one is used."""
+    if logger is None:
+        return
+    indices, _, final = record.gather(module.test_outputs)
+    labels = samples.labels[indices.numpy()]
+    tracking.log_confusion_matrix(logger, labels.tolist(), final.argmax(dim=1).tolist(), samples.class_names)
+    shown = ("confusion_matrix", "learning_curves")
+    tracking.log_figures(logger, {f"figures/{name}": directory / f"{name}.png" for name in shown})
+    tracking.log_summary(logger, {**result["metrics"], "best_epoch": result["best_epoch"]})

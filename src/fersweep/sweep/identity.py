@@ -1,0 +1,61 @@
+"""A run's name: the same settings give the same directory, on any machine, at any time."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fersweep.config import choices_of
+
+NOT_IDENTITY = (
+    "outputs",
+    "cache",
+    "sweep",
+    "force",
+    "logger",
+    "dataset.root",
+    "dataset.download",
+    "dataset.batch_size",
+    "trainer.name",
+    "trainer.accelerator",
+    "trainer.devices",
+    "trainer.memory_format",
+    "trainer.compile",
+    "trainer.workers",
+    "trainer.progress_bar",
+    "trainer.profiler",
+)
+"""What says where and how fast a run happens, not which experiment it is."""
+
+
+def identity(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a resolved configuration that makes a run this run."""
+    kept = copy.deepcopy(dict(config))
+    for dotted in NOT_IDENTITY:
+        *parents, last = dotted.split(".")
+        node = kept
+        for parent in parents:
+            node = node[parent]
+        node.pop(last, None)
+    return kept
+
+
+def run_hash(config: Mapping[str, Any]) -> str:
+    """Ten hexadecimal digits (SHA-256) of `identity`; also the run's id in Weights & Biases."""
+    text = json.dumps(identity(config), sort_keys=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+def slug(config: Mapping[str, Any]) -> str:
+    """The group choices and the seed, joined by dashes: readable, and safe in a path."""
+    chosen = {group: name for group, name in choices_of(config).items() if group not in ("trainer", "logger")}
+    return "-".join([*chosen.values(), f"s{config['seed']}"])
+
+
+def run_dir(config: Mapping[str, Any]) -> Path:
+    """``outputs/<sweep>/<slug>-<hash>``, relative to the working directory unless ``outputs`` is absolute."""
+    return Path(config["outputs"]) / config["sweep"] / f"{slug(config)}-{run_hash(config)}"

@@ -1,0 +1,203 @@
+"""Where a run's numbers go besides its own files: Weights & Biases, TensorBoard or nowhere else.
+
+The life cycle of a W&B run: `make_logger` opens a fresh one on rank zero, with the hash of the run as its id, so that a
+run that goes on after an interruption goes on in W&B too; `finish` closes it, in a ``finally``, with an exit code that
+tells a failed run from a finished one. Ranks other than zero never open one. The packages of the services are imported
+only where they are used: they take seconds.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeGuard
+from urllib.parse import urlsplit
+
+from fersweep.errors import UserError, did_you_mean
+
+if TYPE_CHECKING:
+    from pytorch_lightning.loggers import Logger, TensorBoardLogger, WandbLogger
+
+NAMES = ("csv", "wandb", "tensorboard")
+MODES = ("auto", "online", "offline", "disabled")
+
+
+def make_logger(
+    logger_cfg: Mapping[str, Any], run_dir: Path, run_id: str, name: str, group: str, config: dict[str, Any]
+) -> Logger | None:
+    """Return the Lightning logger of a run, or ``None`` for ``csv``, whose file every run writes anyway.
+
+    Args:
+        logger_cfg: the ``logger`` group: ``name`` (csv, wandb, tensorboard) and, for wandb, ``project``, ``entity``,
+            ``group``, ``tags`` and ``mode`` (auto, online, offline, disabled).
+        run_dir: the directory of the run; W&B writes to ``wandb`` and TensorBoard to ``tensorboard`` in it.
+        run_id: the hash of the run; also the id of the W&B run.
+        name: how W&B shows the run.
+        group: the group of the W&B run unless ``logger_cfg`` names one: the name of the sweep.
+        config: the resolved config, as plain containers, recorded with the run.
+
+    Raises:
+        UserError: for an unknown name or mode, and where W&B cannot be reached or refuses.
+    """
+    match logger_cfg["name"]:
+        case "csv":
+            return None
+        case "tensorboard":
+            return _tensorboard(run_dir, config)
+        case "wandb":
+            return _wandb(logger_cfg, run_dir, run_id, name, group, config)
+        case other:
+            raise UserError(f"logger={other} does not exist{did_you_mean(other, NAMES)}; choose {', '.join(NAMES)}.")
+
+
+def finish(logger: Logger | None, exit_code: int) -> None:
+    """Close what `make_logger` opened; call it in a ``finally``.
+
+    Args:
+        logger: what `make_logger` returned.
+        exit_code: 0 for a finished run; anything else shows it as failed in W&B.
+    """
+    if logger is None or not _is_rank_zero():
+        return
+    if _is_wandb(logger):
+        logger.experiment.finish(exit_code=exit_code)
+    else:
+        logger.finalize("success" if exit_code == 0 else "failed")
+
+
+def log_figures(logger: Logger | None, figures: Mapping[str, Path]) -> None:
+    """Log PNG files as images, by name; the files stay where they are."""
+    if logger is None or not _is_rank_zero():
+        return
+    if _is_wandb(logger):
+        import wandb
+
+        logger.experiment.log({name: wandb.Image(str(path)) for name, path in figures.items()})
+    elif _is_tensorboard(logger):
+        from matplotlib.image import imread
+
+        for name, path in figures.items():
+            logger.experiment.add_image(name, imread(path)[..., :3], dataformats="HWC")
+
+
+def log_confusion_matrix(
+    logger: Logger | None, labels: Sequence[int], predicted: Sequence[int], class_names: Sequence[str]
+) -> None:
+    """Log W&B's interactive confusion matrix of the test part; nothing with other loggers, which have none.
+
+    Args:
+        logger: what `make_logger` returned.
+        labels: the true class of each image, an index into ``class_names``.
+        predicted: the predicted class of each image, likewise.
+        class_names: the names of the classes, in order.
+    """
+    if not _is_wandb(logger) or not _is_rank_zero():
+        return
+    import wandb
+
+    chart = wandb.plot.confusion_matrix(
+        y_true=[int(label) for label in labels],
+        preds=[int(label) for label in predicted],
+        class_names=list(class_names),
+        title="Confusion matrix (test)",
+    )
+    logger.experiment.log({"confusion_matrix": chart})
+
+
+def log_summary(logger: Logger | None, values: Mapping[str, float]) -> None:
+    """Set the numbers that stand for the run in W&B's table, e.g. those of the best epoch.
+
+    Without this W&B shows the last value of each metric: of the last epoch, not of the weights that were tested.
+    """
+    if _is_wandb(logger) and _is_rank_zero():
+        logger.experiment.summary.update(dict(values))
+
+
+def _wandb(
+    logger_cfg: Mapping[str, Any], run_dir: Path, run_id: str, name: str, group: str, config: dict[str, Any]
+) -> WandbLogger:
+    """Open a fresh W&B run (on rank zero) and return Lightning's logger for it."""
+    mode = logger_cfg["mode"]
+    if mode not in MODES:
+        raise UserError(f"logger.mode={mode} does not exist{did_you_mean(mode, MODES)}; choose {', '.join(MODES)}.")
+    from pytorch_lightning.loggers import WandbLogger
+
+    project = logger_cfg["project"]
+    if not _is_rank_zero():
+        return WandbLogger(project=project, id=run_id, save_dir=run_dir)
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # else W&B sends telemetry even offline; read on import
+    import wandb
+
+    if mode == "auto":
+        mode = os.environ.get("WANDB_MODE") or ("online" if _logged_in() else "offline")
+    elif mode == "online" and not _logged_in():
+        raise UserError(
+            "logger.mode=online needs a key of Weights & Biases; run `wandb login` or set WANDB_API_KEY, "
+            "or choose logger.mode=offline."
+        )
+    if wandb.run is not None:  # left open by whoever ran before in this process; W&B would log into it
+        wandb.run.finish(exit_code=1)
+    try:
+        run = wandb.init(
+            project=project,
+            entity=logger_cfg["entity"],
+            group=logger_cfg["group"] or group,
+            tags=list(logger_cfg["tags"]),
+            name=name,
+            id=run_id,
+            resume="allow" if mode == "online" else None,  # W&B warns of it offline, where syncing joins equal ids
+            job_type="train",
+            mode=mode,
+            dir=run_dir,
+            config=config,
+            # console: the run's own log has what was printed, and wrapped streams break progress bars
+            settings=wandb.Settings(console="off", save_code=False, quiet=True, silent=mode != "online"),
+        )
+    except (wandb.Error, OSError) as error:
+        raise UserError(
+            f"Weights & Biases did not open run {run_id} ({error}); check `wandb login` and the network, "
+            "or choose logger.mode=offline."
+        ) from error
+    run.define_metric("trainer/global_step")
+    run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
+    return WandbLogger(project=project, id=run_id, save_dir=run_dir, experiment=run)
+
+
+def _logged_in() -> bool:
+    """Return whether credentials for the configured W&B server are at hand, without asking or calling anyone."""
+    import wandb
+    from requests.utils import get_netrc_auth
+
+    settings = wandb.setup().settings
+    hosts = [settings.base_url]
+    if str(urlsplit(settings.base_url).hostname).endswith((".wandb.ai", ".coreweave.com")):
+        hosts.append("https://api.wandb.ai")  # the public service has two names and older logins are under this one
+    named = os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE") or settings.api_key
+    return bool(named) or any(get_netrc_auth(host) for host in hosts)
+
+
+def _tensorboard(run_dir: Path, config: dict[str, Any]) -> TensorBoardLogger:
+    """Return Lightning's TensorBoard logger for ``run_dir/tensorboard``, with the config in it."""
+    from pytorch_lightning.loggers import TensorBoardLogger
+
+    logger = TensorBoardLogger(run_dir, name="tensorboard", version="", default_hp_metric=False)
+    logger.log_hyperparams(config)
+    return logger
+
+
+def _is_rank_zero() -> bool:
+    """Return whether this process is the one of its run that logs."""
+    from pytorch_lightning.utilities import rank_zero_only
+
+    return getattr(rank_zero_only, "rank", 0) == 0
+
+
+def _is_wandb(logger: Logger | None) -> TypeGuard[WandbLogger]:
+    """Return whether this is the W&B logger; does not import it for the others."""
+    return type(logger).__name__ == "WandbLogger"
+
+
+def _is_tensorboard(logger: Logger) -> TypeGuard[TensorBoardLogger]:
+    """Return whether this is the TensorBoard logger; does not import it for the others."""
+    return type(logger).__name__ == "TensorBoardLogger"

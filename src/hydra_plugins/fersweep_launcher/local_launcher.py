@@ -1,0 +1,110 @@
+"""The ``local`` launcher of a sweep: every run composed and checked first, then each in a fresh process of its own."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf
+
+
+@dataclass
+class LocalLauncherConf:
+    """Schema of ``hydra/launcher=local``; it has no settings."""
+
+    _target_: str = "hydra_plugins.fersweep_launcher.local_launcher.LocalLauncher"
+
+
+ConfigStore.instance().store(group="hydra/launcher", name="local", node=LocalLauncherConf, provider="fersweep")
+
+RANK_VARIABLES = (
+    "RANK",
+    "LOCAL_RANK",
+    "NODE_RANK",
+    "GROUP_RANK",
+    "WORLD_SIZE",
+    "LOCAL_WORLD_SIZE",
+    "MASTER_ADDR",
+    "MASTER_PORT",
+)
+"""What a distributed run leaves in the environment; a run that inherits it would think it is a part of that one."""
+
+
+class LocalLauncher(Launcher):
+    """Starts ``train.py <overrides>`` for one run after the other.
+
+    A run that dies costs that run alone: its exit code is kept, the rest goes on, and the sweep ends with a table of
+    what failed and a non-zero exit code.
+    """
+
+    def __init__(self) -> None:
+        self.config: DictConfig | None = None
+        self.context: HydraContext | None = None
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Called by Hydra with the sweep's own configuration."""
+        self.config, self.context = config, hydra_context
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Run all of ``job_overrides``; returns the validation accuracy of each as its result."""
+        directories = self._check_all(job_overrides)
+        done: list[JobReturn] = []
+        failed: list[tuple[Path, int]] = []
+        for number, (overrides, directory) in enumerate(zip(job_overrides, directories, strict=True), start=1):
+            print(f"[{initial_job_idx + number}/{initial_job_idx + len(job_overrides)}] {directory.name}", flush=True)
+            code = subprocess.run([sys.executable, sys.argv[0], *overrides], env=_environment(), check=False).returncode
+            job = JobReturn(overrides=list(overrides), status=JobStatus.COMPLETED)
+            if code == 0:
+                result = json.loads((directory / "result.json").read_text(encoding="utf-8"))
+                job.return_value = result["metrics"]["val/accuracy"]
+            else:
+                failed.append((directory, code))
+            done.append(job)
+        if failed:
+            _print_failed(failed, len(job_overrides))
+            raise SystemExit(1)
+        return done
+
+    def _check_all(self, job_overrides: Sequence[Sequence[str]]) -> list[Path]:
+        """Compose and validate every run before the first starts; return their directories."""
+        from fersweep.build import check_model
+        from fersweep.config import to_dict, validate
+        from fersweep.errors import UserError
+        from fersweep.sweep.identity import run_dir
+
+        assert self.config is not None
+        assert self.context is not None
+        directories = []
+        for overrides in job_overrides:
+            composed: Any = self.context.config_loader.load_sweep_config(self.config, list(overrides))
+            cfg = OmegaConf.masked_copy(composed, [key for key in composed if key != "hydra"])
+            try:
+                validate(cfg)
+                check_model(cfg, num_classes=7)
+            except UserError as error:
+                print(f"error: {error} (in {' '.join(overrides)}; nothing was started)", file=sys.stderr)
+                raise SystemExit(2) from error
+            directories.append(run_dir(to_dict(cfg)))
+        return directories
+
+
+def _environment() -> dict[str, str]:
+    return {key: value for key, value in os.environ.items() if key not in RANK_VARIABLES}
+
+
+def _print_failed(failed: Sequence[tuple[Path, int]], total: int) -> None:
+    from fersweep.sweep.status import Status
+
+    print(f"\n{len(failed)} of {total} runs failed:", file=sys.stderr)
+    for directory, code in failed:
+        error = Status.read(directory).error
+        reason = f"{error['type']}: {error['message']}" if error else f"ended with exit code {code}"
+        print(f"  {directory.name}\n    {reason}\n    log: {directory / 'train.log'}", file=sys.stderr)

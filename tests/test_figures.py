@@ -1,0 +1,205 @@
+"""The figures of a run, and what it prints at its end."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import matplotlib.image
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+from rich.console import Console
+
+from fersweep.report import figures
+from fersweep.report.statistics import wilson
+from fersweep.report.summary import print_done, print_summary
+
+NAMES = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise", "contempt")
+
+
+def counts_of(k: int) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    return np.stack([rng.multinomial(60 * (i + 1), np.full(k, 0.3 / k) + 0.7 * np.eye(k)[i]) for i in range(k)])
+
+
+def history_of(epochs: int) -> pd.DataFrame:
+    x = np.linspace(0, 1, epochs)
+    return pd.DataFrame(
+        {
+            "epoch": np.arange(epochs),
+            "train/loss": 2 - x,
+            "train/accuracy": 0.3 + 0.6 * x,
+            "val/loss": 2 - 0.7 * x,
+            "val/accuracy": 0.3 + 0.4 * x,
+            "val/macro_f1": 0.25 + 0.4 * x,
+            "lr": 0.1 * (1 - 0.9 * x),
+            "seconds": 1.5,
+        }
+    )
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+    """Every figure that is saved, as an object."""
+    saved: list[Figure] = []
+    save = figures._save
+
+    def remember(figure: Figure, path: Path) -> None:
+        saved.append(figure)
+        save(figure, path)
+
+    monkeypatch.setattr(figures, "_save", remember)
+    return saved
+
+
+def texts_of(figure: Figure) -> list[str]:
+    texts = [*figure.texts, *(text for axes in figure.axes for text in axes.texts)]
+    return [text.get_text() for text in texts]
+
+
+@pytest.mark.parametrize("k", [2, 7, 8])
+def test_confusion_matrix_says_what_was_counted(tmp_path: Path, drawn: list[Figure], k: int) -> None:
+    counts = counts_of(k)
+    path = tmp_path / "confusion_matrix.png"
+    figures.confusion_matrix(counts, NAMES[:k], path, "resnet50", "a subtitle " + "that is long " * 9)
+    assert path.stat().st_size < 200_000
+    image = matplotlib.image.imread(path)
+    assert min(image.shape[:2]) > 400
+
+    (figure,) = drawn
+    (axes,) = figure.axes
+    np.testing.assert_allclose(axes.images[0].get_array(), counts / counts.sum(1, keepdims=True))
+    texts = texts_of(figure)
+    low, high = wilson(int(np.trace(counts)), int(counts.sum()))
+    caption = f"Accuracy {100 * np.trace(counts) / counts.sum():.2f} % (95 % CI {100 * low:.2f}–{100 * high:.2f})"
+    assert any(text.startswith(caption) and text.endswith(f"n = {counts.sum():,}") for text in texts)
+    assert f"{counts[1, 1] / counts[1].sum():.1%}\nn = 120" in texts
+    assert {f"{count:,}" for count in counts.flat} <= set(texts)
+    assert [label.get_text() for label in axes.get_yticklabels()] == list(NAMES[:k])
+
+    frame = figure.bbox
+    labels = [*figure.texts, *axes.texts, *axes.get_xticklabels(), *axes.get_yticklabels(), axes.xaxis.label]
+    for label in labels:
+        box = label.get_window_extent()
+        assert frame.x0 <= box.x0 <= box.x1 <= frame.x1, label.get_text()
+        assert frame.y0 <= box.y0 <= box.y1 <= frame.y1, label.get_text()
+
+
+def test_confusion_matrix_leaves_a_class_without_images_blank(tmp_path: Path, drawn: list[Figure]) -> None:
+    figures.confusion_matrix(np.array([[0, 0], [1, 3]]), ("a", "b"), tmp_path / "m.png", "t")
+    texts = texts_of(drawn[0])
+    assert "–\nn = 0" in texts
+    assert "75.0%\nn = 4" in texts
+    assert any("Accuracy 75.00 %" in text and "mean recall 75.00 %" in text for text in texts)
+
+
+@pytest.mark.parametrize("epochs", [1, 4, 200])
+def test_learning_curves_show_the_history(tmp_path: Path, drawn: list[Figure], epochs: int) -> None:
+    history = history_of(epochs)
+    best = epochs // 2
+    path = tmp_path / "learning_curves.png"
+    figures.learning_curves(history, path, best)
+    assert path.stat().st_size < 200_000
+    loss, accuracy, rate = drawn[0].axes
+    for axes, line, column in (
+        (loss, 0, "train/loss"),
+        (loss, 1, "val/loss"),
+        (accuracy, 0, "train/accuracy"),
+        (accuracy, 1, "val/accuracy"),
+        (rate, 0, "lr"),
+    ):
+        np.testing.assert_allclose(np.asarray(axes.lines[line].get_ydata(), dtype=float), history[column])
+    (legend,) = drawn[0].legends
+    assert f"best epoch: {best} ({history['val/accuracy'][best]:.2%})" in [text.get_text() for text in legend.texts]
+
+
+def test_learning_curves_leave_gaps_where_values_are_missing(tmp_path: Path) -> None:
+    history = history_of(3)
+    history.loc[1, ["train/loss", "val/loss", "val/accuracy"]] = float("nan")
+    figures.learning_curves(history, tmp_path / "c.png", 2)
+    assert (tmp_path / "c.png").stat().st_size > 10_000
+
+
+def test_equal_figures_are_equal_files(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        figures.confusion_matrix(counts_of(3), NAMES[:3], tmp_path / f"{name}.png", "t")
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+def test_imports_are_light() -> None:
+    code = (
+        "import sys, fersweep.report.figures, fersweep.report.statistics, fersweep.report.summary, "
+        "fersweep.sweep.status, fersweep.tracking; "
+        "print(*{'torch', 'wandb', 'pytorch_lightning', 'matplotlib.pyplot'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
+def result_of(**changes: Any) -> dict[str, Any]:
+    choices = {"backbone": "resnetv2_152", "attention": "none", "activation": "elu", "fidelity": "paper"}
+    choices |= {"dataset": "fer2013", "split": "official", "augmentation": "none", "recipe": "modern"}
+    metrics = {"val/accuracy": 0.7, "test/accuracy": 0.75, "test/macro_f1": 0.7, "test/loss": 1.0, "test/n": 400}
+    return {
+        "run": "3fa9c2d1b7",
+        "choices": choices,
+        "seed": 42,
+        "metrics": metrics,
+        "best_epoch": 7,
+        "epochs": 10,
+        "params_total": 58_000_123,
+        "params_trainable": 58_000_123,
+        "seconds": 4123.4,
+        "images_per_second": 812.3,
+        "majority_baseline": 0.2449,
+        "shared_subjects": 0,
+    } | changes
+
+
+def printed(function: Any, *arguments: Any) -> str:
+    console = Console(file=io.StringIO(), width=80)
+    function(*arguments, console)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_summary_says_score_interval_and_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    run_dir = tmp_path / "outputs" / "runs" / "resnetv2_152-none-elu-3fa9c2d1b7"
+    run_dir.mkdir(parents=True)
+    (run_dir / "history.csv").touch()
+    (run_dir / "config.yaml").write_text("dataset:\n  root: /data/my faces\n")
+    text = printed(print_summary, result_of(), run_dir, NAMES[:7])
+    assert "\x1b" not in text
+    low, high = wilson(300, 400)
+    assert f"75.00%  (95 % interval {low:.2%} to {high:.2%}, n = 400)" in text
+    for part in ("24.49%", "0.7000", "70.00% at epoch 7 of 10", "58,000,123", "1 h 08 min", "812 images/s"):
+        assert part in text
+    assert "resnetv2_152 · no attention · elu · paper" in text
+    assert "Files: outputs/runs/resnetv2_152-none-elu-3fa9c2d1b7/" in text
+    assert "history.csv" in text
+    assert "result.json" not in text
+    assert "Warning" not in text
+    command = text.split("Next: ")[1].splitlines()[0]
+    assert command.startswith("uv run train.py -m backbone=resnetv2_152 attention=none,se,eca,cbam dataset=fer2013 ")
+    assert command.endswith("'dataset.root=/data/my faces'")
+    body = [line for line in text.splitlines() if not line.startswith(("Files", "Next"))]
+    assert max(map(len, body)) <= 80
+
+
+def test_summary_warns_of_shared_subjects(tmp_path: Path) -> None:
+    text = printed(print_summary, result_of(shared_subjects=3), tmp_path, NAMES[:7])
+    assert "Warning: 3 people in the test part are in the training part too" in text
+    assert "split=subjects" in text
+
+
+def test_done_says_how_to_force(tmp_path: Path) -> None:
+    text = printed(print_done, result_of(), tmp_path)
+    assert "done already, nothing to do; force=true runs it again" in " ".join(text.split())
+    assert "75.00%" in text
+    assert str(tmp_path) in text

@@ -1,0 +1,227 @@
+"""The life cycle of W&B runs, read back from what an offline run leaves on disk, and the other loggers."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fersweep import tracking
+from fersweep.errors import UserError
+from fersweep.report.figures import confusion_matrix
+
+WANDB = {"name": "wandb", "project": "fersweep", "entity": None, "group": None, "tags": ["a tag"], "mode": "auto"}
+SECRET = "5ecre7" * 6 + "beef"
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from fersweep.tracking import finish, log_confusion_matrix, log_figures, log_summary, make_logger
+
+out, cfg = Path(sys.argv[1]), {cfg}
+for run, exit_code in (("aaaa1111", 1), ("bbbb2222", 0)):
+    run_dir = out / run
+    run_dir.mkdir()
+    config = {{"seed": 42, "recipe": {{"name": "quick", "lr": 0.5}}}}
+    logger = make_logger(cfg, run_dir, run, f"resnet50-{{run}}", "my-sweep", config)
+    logger.log_metrics({{"val/accuracy": 0.25}}, step=1)
+    log_figures(logger, {{"learning_curves": out / "figure.png"}})
+    log_confusion_matrix(logger, [0, 1, 1], [0, 1, 0], ["angry", "happy"])
+    log_summary(logger, {{"test/accuracy": 0.75}})
+    finish(logger, exit_code)
+"""
+
+
+def records(path: Path) -> Iterator[Any]:
+    """Yield the records of a ``.wandb`` file: a 7-byte header, then a LevelDB log of protobuf messages.
+
+    A block is 32 KiB; a chunk in it has 4 bytes of checksum, 2 of length and 1 of type (1 whole, 2 first, 3 middle,
+    4 last); fewer than 7 bytes at the end of a block are padding.
+    """
+    from wandb.proto import wandb_internal_pb2
+
+    data, at, message = path.read_bytes(), 7, b""
+    while at + 7 <= len(data):
+        left = 32768 - at % 32768
+        if left < 7:
+            at += left
+            continue
+        length, kind = int.from_bytes(data[at + 4 : at + 6], "little"), data[at + 6]
+        message += data[at + 7 : at + 7 + length]
+        at += 7 + length
+        if kind in (1, 4):
+            record = wandb_internal_pb2.Record()
+            record.ParseFromString(message)
+            yield record
+            message = b""
+
+
+def content(path: Path) -> dict[str, Any]:
+    """Return what a ``.wandb`` file says of its run: id, group, config, history, summary and exit code."""
+    found: dict[str, Any] = {"ids": [], "config": {}, "history": {}, "summary": {}}
+    for record in records(path):
+        kind = record.WhichOneof("record_type")
+        if kind == "run":
+            found["ids"].append(record.run.run_id)
+            found |= {"group": record.run.run_group, "name": record.run.display_name, "job": record.run.job_type}
+            found["tags"] = list(record.run.tags)
+            found["config"] |= {item.key: json.loads(item.value_json) for item in record.run.config.update}
+        elif kind in ("history", "summary"):
+            items = record.history.item if kind == "history" else record.summary.update
+            found[kind] |= {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in items}
+        elif kind == "exit":
+            found["exit_code"] = record.exit.exit_code
+    return found
+
+
+@pytest.fixture
+def no_credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An account that never logged in, whatever the machine's own does."""
+    for name in [name for name in os.environ if name.startswith("WANDB_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
+    monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path / "wandb-config"))
+    monkeypatch.setenv("WANDB_CACHE_DIR", str(tmp_path / "wandb-cache"))
+    monkeypatch.setenv("WANDB_DATA_DIR", str(tmp_path / "wandb-data"))
+
+
+def run_script(tmp_path: Path, cfg: dict[str, Any], **env: str) -> subprocess.CompletedProcess[str]:
+    """Run two runs, a failed one and a good one, in one fresh process without a terminal."""
+    confusion_matrix(np.eye(2, dtype=int), ("a", "b"), tmp_path / "figure.png", "t")
+    return subprocess.run(
+        [sys.executable, "-c", SCRIPT.format(cfg=cfg), str(tmp_path)],
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        env={**os.environ, **env},
+        cwd=tmp_path,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.mark.usefixtures("no_credentials")
+def test_two_offline_runs_in_one_process_record_all_and_call_nobody(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"http://127.0.0.1:{server.getsockname()[1]}"
+        proxies = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "https_proxy", "http_proxy"), address)
+        done = run_script(tmp_path, {**WANDB, "mode": "offline"}, WANDB_API_KEY=SECRET, WANDB_BASE_URL=address, **proxies)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+        callers, _, _ = select.select([server], [], [], 0)
+        assert callers == []  # offline is offline
+
+    for run, exit_code in (("aaaa1111", 1), ("bbbb2222", 0)):
+        (path,) = (tmp_path / run).glob(f"wandb/offline-run-*/run-{run}.wandb")
+        found = content(path)
+        assert set(found["ids"]) == {run}
+        assert (found["group"], found["name"], found["job"]) == ("my-sweep", f"resnet50-{run}", "train")
+        assert found["tags"] == ["a tag"]
+        assert found["config"]["seed"] == 42
+        assert found["config"]["recipe"] == {"name": "quick", "lr": 0.5}
+        assert found["history"]["val/accuracy"] == 0.25
+        assert found["history"]["learning_curves"]["_type"] == "image-file"
+        assert found["summary"]["test/accuracy"] == 0.75
+        assert found["exit_code"] == exit_code
+        assert list(path.parent.glob("files/media/images/learning_curves_*.png"))
+        (table,) = path.parent.glob("files/media/table/confusion_matrix_table_*.json")
+        assert ["angry", "happy", 0] in json.loads(table.read_text())["data"]
+
+    assert [path for path in tmp_path.rglob("*") if path.is_file() and SECRET.encode() in path.read_bytes()] == []
+
+
+@pytest.mark.usefixtures("no_credentials")
+def test_auto_goes_online_only_when_logged_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import wandb
+
+    opened: list[dict[str, Any]] = []
+
+    def refuse(**kwargs: Any) -> None:
+        opened.append(kwargs)
+        raise wandb.errors.CommError("no route to host")
+
+    monkeypatch.setattr(wandb, "init", refuse)
+
+    def mode_of(cfg: dict[str, Any]) -> tuple[str, str | None]:
+        with pytest.raises(UserError, match=r"run abc \(no route to host\).*logger.mode=offline"):
+            tracking.make_logger(cfg, tmp_path, "abc", "name", "group", {})
+        return opened[-1]["mode"], opened[-1]["resume"]
+
+    assert mode_of(WANDB) == ("offline", None)
+    assert mode_of({**WANDB, "mode": "disabled"})[0] == "disabled"
+    with pytest.raises(UserError, match=r"wandb login.*logger.mode=offline"):
+        tracking.make_logger({**WANDB, "mode": "online"}, tmp_path, "abc", "name", "group", {})
+    (tmp_path / "netrc").write_text(f"machine api.wandb.ai login user password {SECRET}\n")
+    (tmp_path / "netrc").chmod(0o600)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    assert mode_of(WANDB) == ("online", "allow")
+    assert mode_of({**WANDB, "mode": "offline", "group": "mine"})[0] == "offline"
+    assert [kwargs["group"] for kwargs in opened[-2:]] == ["group", "mine"]
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    assert mode_of(WANDB)[0] == "offline"
+    assert opened[-1]["id"] == "abc"
+    assert opened[-1]["dir"] == tmp_path
+
+
+@pytest.mark.usefixtures("no_credentials")
+def test_only_rank_zero_opens_and_closes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import wandb
+    from pytorch_lightning.utilities import rank_zero_only
+
+    def never(**_: Any) -> None:
+        raise AssertionError("a rank other than zero opened a run")
+
+    monkeypatch.setattr(wandb, "init", never)
+    monkeypatch.setattr(rank_zero_only, "rank", 1)
+    logger = tracking.make_logger({**WANDB, "mode": "offline"}, tmp_path, "abc", "name", "group", {})
+    assert logger is not None
+    tracking.log_summary(logger, {"test/accuracy": 0.5})
+    tracking.log_figures(logger, {"missing": tmp_path / "missing.png"})
+    tracking.log_confusion_matrix(logger, [0], [0], ["a"])
+    tracking.finish(logger, 0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_csv_needs_no_logger(tmp_path: Path) -> None:
+    logger = tracking.make_logger({"name": "csv"}, tmp_path, "abc", "name", "group", {})
+    assert logger is None
+    tracking.log_figures(logger, {"missing": tmp_path / "missing.png"})
+    tracking.log_confusion_matrix(logger, [0], [0], ["a"])
+    tracking.log_summary(logger, {"test/accuracy": 0.5})
+    tracking.finish(logger, 1)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_tensorboard_writes_scalars_images_and_config(tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    confusion_matrix(np.eye(2, dtype=int), ("a", "b"), tmp_path / "figure.png", "t")
+    for _ in range(2):  # a run that goes on writes beside its first part
+        logger = tracking.make_logger(
+            {"name": "tensorboard"}, tmp_path, "abc", "name", "group", {"recipe": {"lr": 0.5}}
+        )
+        assert logger is not None
+        logger.log_metrics({"val/accuracy": 0.25}, step=3)
+        tracking.log_figures(logger, {"confusion_matrix": tmp_path / "figure.png"})
+        tracking.finish(logger, 0)
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    assert [(event.step, event.value) for event in events.Scalars("val/accuracy")] == [(3, 0.25)] * 2
+    assert events.Images("confusion_matrix")[0].width > 400
+    assert "lr: 0.5" in (tmp_path / "tensorboard" / "hparams.yaml").read_text()
+
+
+def test_unknown_names_list_the_choices(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"wanbd does not exist \(did you mean wandb\?\); choose csv, wandb, tensorb"):
+        tracking.make_logger({"name": "wanbd"}, tmp_path, "abc", "name", "group", {})
+    with pytest.raises(UserError, match="choose auto, online, offline, disabled"):
+        tracking.make_logger({**WANDB, "mode": "of"}, tmp_path, "abc", "name", "group", {})

@@ -1,0 +1,23 @@
+"""Train and test one network, or with -m a sweep of them; `--help` lists the choices."""
+
+import sys
+
+import hydra
+from omegaconf import DictConfig
+
+from fersweep.config import check_command_line, register
+
+register()
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="train")
+def main(cfg: DictConfig) -> float:
+    """Hand the composed configuration on."""
+    from fersweep.run import run
+
+    return run(cfg)
+
+
+if __name__ == "__main__":
+    check_command_line(sys.argv[1:])
+    main()
