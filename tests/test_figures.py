@@ -62,6 +62,16 @@ def texts_of(figure: Figure) -> list[str]:
     return [text.get_text() for text in texts]
 
 
+def assert_inside(figure: Figure) -> None:
+    """Every word of a confusion matrix lies on the canvas."""
+    (axes,), frame = figure.axes, figure.bbox
+    ticks = [*axes.get_xticklabels(), *axes.get_yticklabels()]
+    for label in [*figure.texts, *axes.texts, *ticks, axes.xaxis.label, axes.yaxis.label]:
+        box = label.get_window_extent()
+        assert frame.x0 <= box.x0 <= box.x1 <= frame.x1, label.get_text()
+        assert frame.y0 <= box.y0 <= box.y1 <= frame.y1, label.get_text()
+
+
 @pytest.mark.parametrize("k", [2, 7, 8])
 def test_confusion_matrix_says_what_was_counted(tmp_path: Path, drawn: list[Figure], k: int) -> None:
     counts = counts_of(k)
@@ -81,13 +91,13 @@ def test_confusion_matrix_says_what_was_counted(tmp_path: Path, drawn: list[Figu
     assert f"{counts[1, 1] / counts[1].sum():.1%}\nn = 120" in texts
     assert {f"{count:,}" for count in counts.flat} <= set(texts)
     assert [label.get_text() for label in axes.get_yticklabels()] == list(NAMES[:k])
+    assert_inside(figure)
 
-    frame = figure.bbox
-    labels = [*figure.texts, *axes.texts, *axes.get_xticklabels(), *axes.get_yticklabels(), axes.xaxis.label]
-    for label in labels:
-        box = label.get_window_extent()
-        assert frame.x0 <= box.x0 <= box.x1 <= frame.x1, label.get_text()
-        assert frame.y0 <= box.y0 <= box.y1 <= frame.y1, label.get_text()
+
+def test_confusion_matrix_has_room_for_long_names(tmp_path: Path, drawn: list[Figure]) -> None:
+    names = ("happily surprised and relieved", "neutral")
+    figures.confusion_matrix(np.array([[2, 0], [1, 3]]), names, tmp_path / "m.png", "t")
+    assert_inside(drawn[0])
 
 
 def test_confusion_matrix_leaves_a_class_without_images_blank(tmp_path: Path, drawn: list[Figure]) -> None:

@@ -101,11 +101,6 @@ def test_any_size_shows_the_same_scene(image_size: int) -> None:
         return images.reshape(21, 16, size // 16, 16, size // 16).mean(axis=(2, 4))
 
     shrunk, reference = shrunk_to_16(image_size), shrunk_to_16(64)
-    print(
-        image_size,
-        np.abs(shrunk - reference).mean(),
-        min(np.corrcoef(a.ravel(), b.ravel())[0, 1] for a, b in zip(shrunk, reference, strict=True)),
-    )
     assert np.abs(shrunk - reference).mean() < 5
     correlations = [np.corrcoef(a.ravel(), b.ravel())[0, 1] for a, b in zip(shrunk, reference, strict=True)]
     assert min(correlations) > 0.95
@@ -166,8 +161,8 @@ def test_expressions_follow_emfacs_and_overlap() -> None:
             assert units.get(strongest) == max(units.values()), emotion
     blended = [sample_expression(rng, "fear").both[4] for _ in range(2000)]
     assert np.mean(np.array(blended) < 0.25) > 0.03  # some fear looks like surprise
-    lopsided = [abs(expression.left[12] - expression.right[12]) for expression in drawn]
-    assert max(lopsided) > 0.01
+    lopsided = [expression.left[1] - expression.right[1] for expression in drawn]
+    assert min(lopsided) < -0.1 < 0.1 < max(lopsided)
     assert set(CONFUSED_WITH) == set(CLASSES)
     assert set().union(*CONFUSED_WITH.values()) <= set(CLASSES)
 

@@ -115,7 +115,9 @@ def test_two_offline_runs_in_one_process_record_all_and_call_nobody(tmp_path: Pa
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"http://127.0.0.1:{server.getsockname()[1]}"
         proxies = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "https_proxy", "http_proxy"), address)
-        done = run_script(tmp_path, {**WANDB, "mode": "offline"}, WANDB_API_KEY=SECRET, WANDB_BASE_URL=address, **proxies)
+        done = run_script(
+            tmp_path, {**WANDB, "mode": "offline"}, WANDB_API_KEY=SECRET, WANDB_BASE_URL=address, **proxies
+        )
         assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
         callers, _, _ = select.select([server], [], [], 0)
         assert callers == []  # offline is offline
@@ -129,7 +131,7 @@ def test_two_offline_runs_in_one_process_record_all_and_call_nobody(tmp_path: Pa
         assert found["config"]["seed"] == 42
         assert found["config"]["recipe"] == {"name": "quick", "lr": 0.5}
         assert found["history"]["val/accuracy"] == 0.25
-        assert found["history"]["learning_curves"]["_type"] == "image-file"
+        assert found["history"]["learning_curves/_type"] == "image-file"
         assert found["summary"]["test/accuracy"] == 0.75
         assert found["exit_code"] == exit_code
         assert list(path.parent.glob("files/media/images/learning_curves_*.png"))

@@ -120,11 +120,10 @@ def standard(
 ) -> A.Compose:
     """Augmentation for training from scratch at 48 pixels: resized crop, shift, rotation, flip, light and erasing.
 
-    Scale ±20 %, shift ±20 %, rotation ±10°, each with probability one half, then erasing with probability one half are
-    those of Khaireddin and Chen (2021, arXiv:2105.03588, section 3), the best honest single network from scratch on
-    FER2013; zooming in and shifting together are their random crop. Erasing draws area and aspect ratio as Zhong et
-    al. (2020, "Random Erasing Data Augmentation") and fills with black. Brightness and contrast are ours: the
-    images differ in light far more than faces do.
+    Scale ±20 %, shift ±20 % and rotation ±10°, each with probability one half, and erasing with probability one half
+    are those of Khaireddin and Chen (2021, arXiv:2105.03588) on FER2013; zooming in and shifting stand for their crops.
+    Erasing draws area and aspect ratio as Zhong et al. (2020, "Random Erasing Data Augmentation") and fills with
+    black. Brightness and contrast are ours: the light of the pictures varies and says nothing of the emotion.
 
     Args:
         image_size: the side of the images, in pixels; the pipeline does not depend on it.

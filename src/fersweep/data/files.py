@@ -74,7 +74,7 @@ def open_tree(path: Path, only: Collection[str] | None = None) -> Tree:
 
     Args:
         path: a folder; or a zip archive, which is never extracted; or any other file.
-        only: lower-case names of the sub-folders to list, for a folder that may hold unrelated things beside them.
+        only: lower-case names of the sub-folders to look into, where unrelated ones may lie beside them.
 
     Raises:
         UserError: the archive is damaged, or a name in it points outside of it.
@@ -107,7 +107,7 @@ def _walk(folder: Path, prefix: str, only: Collection[str] | None) -> Iterator[t
             if only is None or entry.name.lower() in only:
                 yield prefix + entry.name, entry
                 yield from _walk(folder / entry.name, f"{prefix}{entry.name}/", None)
-        elif only is None and entry.is_file():
+        elif entry.is_file():
             yield prefix + entry.name, entry
 
 

@@ -49,6 +49,11 @@ class Records:
     usage: npt.NDArray[np.str_] | None = None
     faults: tuple[tuple[str, str], ...] = ()
 
+    def __post_init__(self) -> None:
+        names, counts = np.unique(self.ids, return_counts=True)
+        if (counts > 1).any():
+            raise UserError(f"the dataset holds {names[counts > 1][0]} several times: keep one copy of the data")
+
     def __len__(self) -> int:
         return len(self.labels)
 

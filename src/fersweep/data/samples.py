@@ -29,6 +29,9 @@ _SYNONYMS = {
 TRAINING, PUBLIC, PRIVATE = "Training", "PublicTest", "PrivateTest"
 """Values of `Samples.usage`, in FER2013's own words."""
 
+TEST = "Test"
+"""The usage of a test part where a source does not tell FER2013's two apart."""
+
 
 @dataclass(frozen=True)
 class Samples:

@@ -51,10 +51,11 @@ def confusion_matrix(
     support = counts.sum(axis=1)
     share = counts / np.maximum(support, 1)[:, None]
 
-    cell = 0.72  # inches
-    spare = max(0.0, 5.6 - (cell * k + 2.3))  # two classes still leave room for the lines of text
-    figure = _figure(cell * k + 2.3 + spare, cell * k + 2.0)
-    axes = figure.add_axes(_inches(figure, left=1.25 + spare / 2, bottom=1.15, right=1.05 + spare / 2, top=0.85))
+    cell, longest = 0.72, max(map(len, class_names))  # inches, characters
+    left, right, top, bottom = max(1.25, 0.5 + 0.09 * longest), 1.05, 0.85, max(1.15, 0.7 + 0.06 * longest)
+    spare = max(0.0, 5.6 - (left + cell * k + right)) / 2  # two classes still leave room for the lines of text
+    figure = _figure(left + cell * k + right + 2 * spare, bottom + cell * k + top)
+    axes = figure.add_axes(_inches(figure, left + spare, bottom, right + spare, top))
     axes.imshow(share, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     for row, column in np.ndindex(k, k):
         if support[row]:
@@ -141,7 +142,8 @@ def learning_curves(history: pd.DataFrame, path: Path, best_epoch: int) -> None:
     low, high = accuracy.get_ylim()
     accuracy.set_ylim(max(0.0, math.floor(10 * low) / 10), min(1.005, math.ceil(10 * high) / 10))
     accuracy.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    rate.text(0.99, 0.97, "learning rate", transform=rate.transAxes, ha="right", va="top", fontsize=9, color=GREY)
+    words = rate.text(0.99, 0.97, "learning rate", transform=rate.transAxes, ha="right", va="top", fontsize=9)
+    words.set(color=GREY, bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5})
     top = float(history["lr"].max())
     rate.set_ylim(0, 1.7 * top if top > 0 else 1)
     rate.set_yticks([0, top] if top > 0 else [0], labels=["0", f"{top:.3g}"] if top > 0 else ["0"], fontsize=8.5)

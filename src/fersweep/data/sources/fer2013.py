@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from fersweep.data import files, images
-from fersweep.data.samples import CLASSES, PRIVATE, PUBLIC, TRAINING, Samples, canonical
+from fersweep.data.samples import CLASSES, PRIVATE, PUBLIC, TEST, TRAINING, Samples, canonical
 from fersweep.data.sources import fer2013_csv
 from fersweep.errors import UserError
 
@@ -31,10 +31,11 @@ COUNTS = {
     TRAINING: (3995, 436, 4097, 7215, 4965, 4830, 3171),
     PUBLIC: (467, 56, 496, 895, 607, 653, 415),
     PRIVATE: (491, 55, 528, 879, 626, 594, 416),
-    "Test": (958, 111, 1024, 1774, 1233, 1247, 831),
+    TEST: (958, 111, 1024, 1774, 1233, 1247, 831),
 }
 """Images per usage and canonical class of a complete copy."""
 
+_INSTEAD = f"instead, set dataset.root to {LAYOUTS}"
 _CSV_NAMES = ("fer2013.csv", "icml_face_data.csv")
 _IMAGE = re.compile(r"(?P<top>(?:.*/)?)(?P<part>train|test)/(?P<label>[^/]+)/(?P<file>[^/]+)", re.IGNORECASE)
 
@@ -136,7 +137,7 @@ def _layout(tree: files.Tree) -> str | None:
 
 def _usages(found: Iterable[str]) -> list[str]:
     """Return the usages that a copy of this kind must have, in order."""
-    return [TRAINING, "Test"] if "Test" in set(found) else [TRAINING, PUBLIC, PRIVATE]
+    return [TRAINING, TEST] if TEST in set(found) else [TRAINING, PUBLIC, PRIVATE]
 
 
 def _records(tree: files.Tree) -> images.Records:
@@ -170,7 +171,7 @@ def _records(tree: files.Tree) -> images.Records:
 def _usage(part: str, file: str) -> str:
     if part.lower() == "train":
         return TRAINING
-    return next((usage for usage in (PUBLIC, PRIVATE) if file.startswith(usage)), "Test")
+    return next((usage for usage in (PUBLIC, PRIVATE) if file.startswith(usage)), TEST)
 
 
 def download() -> Path:
@@ -179,12 +180,13 @@ def download() -> Path:
     Raises:
         UserError: there is no connection, or Kaggle refuses.
     """
-    try:
-        import kagglehub
+    import kagglehub
+    import requests
 
+    try:
         return Path(kagglehub.dataset_download(HANDLE))
+    except (requests.ConnectionError, requests.Timeout) as error:
+        raise UserError(f"cannot download FER2013 from Kaggle: there is no connection; {_INSTEAD}") from error
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UserError(
-            f"cannot download FER2013 from Kaggle: {reason}; check the connection, or set dataset.root to {LAYOUTS}"
-        ) from error
+        raise UserError(f"cannot download FER2013 from Kaggle: {reason}; {_INSTEAD}") from error

@@ -91,10 +91,7 @@ class Synthetic:
 
 def contact_sheet(samples: Samples, per_class: int = 10) -> npt.NDArray[np.uint8]:
     """The first ``per_class`` images of every class, a row a class, its name at the left: uint8, RGB ``(H, W, 3)``."""
-    images = np.asarray(samples.images)
-    if images.ndim == 3:
-        images = np.repeat(images[..., None], 3, axis=3)
-    side = images.shape[1]
+    side = samples.images.shape[1]
     scale, margin = side / 150, 4
     label_width = round(side * 0.95)
     height, width = len(samples.class_names) * (side + margin) + margin, label_width + per_class * (side + margin)
@@ -105,5 +102,5 @@ def contact_sheet(samples: Samples, per_class: int = 10) -> npt.NDArray[np.uint8
         cv2.putText(sheet, name, at, cv2.FONT_HERSHEY_SIMPLEX, scale, (30, 30, 30), 1, cv2.LINE_AA)
         for column, index in enumerate(np.flatnonzero(samples.labels == row)[:per_class]):
             left = label_width + column * (side + margin)
-            sheet[top : top + side, left : left + side] = images[index]
+            sheet[top : top + side, left : left + side] = samples.images[index].reshape(side, side, -1)
     return sheet

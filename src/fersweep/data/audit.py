@@ -1,0 +1,234 @@
+"""What is in a dataset, and what is wrong with it: counts, identical images, unreadable and odd-sized files.
+
+Two images are identical when their decoded pixels at their own size are, whatever the files' names or metadata. In
+FER2013 the bytes of the files give the same groups.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from itertools import combinations
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from rich.console import Group
+from rich.markup import escape
+from rich.table import Table
+
+from fersweep.data.images import Records, UnreadableImageError, for_each
+from fersweep.data.samples import Samples
+
+EXAMPLES = 10
+"""Groups of identical images that are listed by name; all of them are counted."""
+
+
+class Source(Protocol):
+    """What an audit needs of a dataset source; one with ``records`` and ``checks`` is audited as it lies on disk."""
+
+    name: str
+
+    def load(self) -> Samples:
+        """Decode everything."""
+
+
+def audit(source: Source) -> dict[str, Any]:
+    """Look at every image of a source.
+
+    Returns:
+        A dict that JSON can hold:
+
+        - ``dataset``, ``path`` (``None`` for a source without files), ``total``, ``classes`` (names);
+        - ``counts``: usage -> class -> images, with the usage ``all`` where the source has no parts;
+        - ``usages``: usage -> images; ``subjects``: how many people, or ``None``;
+        - ``checks``: list of ``what``, ``found``, ``expected`` and ``ok``;
+        - ``identical``: ``groups``, ``images`` in them, ``conflicting_labels`` (groups with more than one class),
+          ``across_usages`` (groups), ``by_pair`` (``"Training/PrivateTest"`` -> groups), ``examples`` of both kinds;
+        - ``unreadable``: list of ``id`` and ``reason``;
+        - ``sizes``: ``common`` (``"48x48"``), ``different`` (images), ``odd`` (list of ``id`` and ``size``);
+        - ``balance``: class -> share of all images, and ``majority``: ``class`` and ``share``;
+        - ``problems``: sentences on what keeps the data from being used, or from being the data set they claim to be.
+
+    Raises:
+        UserError: the source cannot be found or listed. A broken image or row is reported, not raised.
+    """
+    records = source.records() if hasattr(source, "records") else _as_records(source.load())
+    digests, sizes, unreadable = _look(records)
+    checks = source.checks(records) if hasattr(source, "checks") else []
+    usage = records.usage if records.usage is not None else np.full(len(records), "all")
+    classes = list(records.class_names)
+    counts = {part: _per_class(records.labels[usage == part], classes) for part in _ordered(usage)}
+    whole = {name: sum(part[name] for part in counts.values()) for name in classes}
+    report: dict[str, Any] = {
+        "dataset": source.name,
+        "path": str(source.locate()) if hasattr(source, "locate") else None,
+        "total": len(records),
+        "classes": classes,
+        "usages": {part: sum(numbers.values()) for part, numbers in counts.items()},
+        "counts": counts,
+        "subjects": None if records.subjects is None else len(np.unique(records.subjects)),
+        "checks": [{"what": w, "found": f, "expected": e, "ok": f == e} for w, f, e in checks],
+        "identical": _identical(records, usage, digests),
+        "unreadable": [{"id": name, "reason": reason} for name, reason in unreadable],
+        "sizes": _sizes(records, sizes),
+        "balance": {name: number / max(1, len(records)) for name, number in whole.items()},
+    }
+    most = max(whole, key=lambda name: whole[name])
+    report["majority"] = {"class": most, "share": report["balance"][most]}
+    report["problems"] = _problems(report, whole)
+    return report
+
+
+def _per_class(labels: npt.NDArray[np.int64], classes: list[str]) -> dict[str, int]:
+    return dict(zip(classes, np.bincount(labels, minlength=len(classes)).tolist(), strict=True))
+
+
+def _as_records(samples: Samples) -> Records:
+    return Records(
+        samples.ids,
+        samples.labels,
+        samples.class_names,
+        lambda index: samples.images[index],
+        samples.subjects,
+        samples.usage,
+    )
+
+
+def _look(records: Records) -> tuple[list[bytes], list[str], list[tuple[str, str]]]:
+    """Decode every image; return digests (empty where unreadable), sizes such as ``48x48``, and what is unreadable."""
+    digests, sizes, reasons = [b""] * len(records), [""] * len(records), [""] * len(records)
+
+    def look(index: int) -> None:
+        try:
+            image = records.read(index)
+        except UnreadableImageError as error:
+            reasons[index] = str(error) or "unreadable"
+            return
+        sizes[index] = f"{image.shape[1]}x{image.shape[0]}"
+        digests[index] = hashlib.blake2b(repr(image.shape).encode() + image.tobytes(), digest_size=16).digest()
+
+    for_each(len(records), look)
+    broken = [(str(records.ids[index]), reason) for index, reason in enumerate(reasons) if reason]
+    return digests, sizes, [*records.faults, *broken]
+
+
+def _identical(records: Records, usage: npt.NDArray[np.str_], digests: list[bytes]) -> dict[str, Any]:
+    by_digest: dict[bytes, list[int]] = defaultdict(list)
+    for index, digest in enumerate(digests):
+        if digest:
+            by_digest[digest].append(index)
+    groups = sorted((group for group in by_digest.values() if len(group) > 1), key=lambda g: str(records.ids[g[0]]))
+    conflicting = [group for group in groups if len({int(records.labels[index]) for index in group}) > 1]
+    across = [group for group in groups if len({str(usage[index]) for index in group}) > 1]
+    held = [{str(usage[index]) for index in group} for group in across]
+    pairs = {pair: sum(set(pair) <= parts for parts in held) for pair in combinations(_ordered(usage), 2)}
+
+    def names(chosen: list[list[int]]) -> list[list[str]]:
+        return [[str(records.ids[index]) for index in group] for group in chosen[:EXAMPLES]]
+
+    return {
+        "groups": len(groups),
+        "images": sum(map(len, groups)),
+        "conflicting_labels": len(conflicting),
+        "across_usages": len(across),
+        "by_pair": {"/".join(pair): number for pair, number in pairs.items() if number},
+        "examples": {"conflicting_labels": names(conflicting), "across_usages": names(across)},
+    }
+
+
+def _sizes(records: Records, sizes: list[str]) -> dict[str, Any]:
+    counts = Counter(size for size in sizes if size)
+    common = counts.most_common(1)[0][0] if counts else None
+    odd = [{"id": str(records.ids[k]), "size": size} for k, size in enumerate(sizes) if size and size != common]
+    return {"common": common, "different": len(odd), "odd": odd}
+
+
+def _ordered(usage: Iterable[str]) -> list[str]:
+    """Return the usages in FER2013's order."""
+    known = ("Training", "PublicTest", "PrivateTest", "Test")
+    found = {str(part) for part in usage}
+    return [part for part in known if part in found] + sorted(found - set(known))
+
+
+def _problems(report: dict[str, Any], whole: dict[str, int]) -> list[str]:
+    problems = [
+        f"{check['what']}: {check['found']:,}, and a complete copy has {check['expected']:,}."
+        for check in report["checks"]
+        if not check["ok"]
+    ]
+    unreadable = report["unreadable"]
+    if unreadable:
+        first = unreadable[0]
+        problems.append(f"{len(unreadable):,} unreadable, the first {first['id']}: {first['reason']}.")
+    problems += [f"The class {name} has no image." for name, number in whole.items() if not number]
+    return problems
+
+
+def render(report: dict[str, Any]) -> Group:
+    """Return what `audit` found as tables for a terminal."""
+    parts: list[Table] = [_counts_table(report)]
+    if report["checks"]:
+        parts.append(_checks_table(report))
+    parts.append(_findings_table(report))
+    return Group(*parts)
+
+
+def _counts_table(report: dict[str, Any]) -> Table:
+    place = f" in {escape(report['path'])}" if report["path"] else ""
+    table = Table(title=f"{report['dataset']}: {report['total']:,} images{place}", title_justify="left")
+    table.add_column("class")
+    for usage in report["usages"]:
+        table.add_column(usage, justify="right")
+    table.add_column("share", justify="right")
+    for name in report["classes"]:
+        numbers = [f"{report['counts'][usage][name]:,}" for usage in report["usages"]]
+        table.add_row(escape(name), *numbers, f"{report['balance'][name]:.1%}")
+    table.add_section()
+    table.add_row("total", *(f"{number:,}" for number in report["usages"].values()), "100.0%")
+    return table
+
+
+def _checks_table(report: dict[str, Any]) -> Table:
+    """All checks that fail, or one line saying that none does."""
+    table = Table(title="Counts of a complete copy", title_justify="left")
+    for name in ("count", "found", "expected", ""):
+        table.add_column(name, justify="left" if name in ("count", "") else "right")
+    failed = [check for check in report["checks"] if not check["ok"]]
+    for check in failed:
+        table.add_row(check["what"], f"{check['found']:,}", f"{check['expected']:,}", "[red]differs[/red]")
+    passed = len(report["checks"]) - len(failed)
+    if passed:
+        table.add_row(f"{'the other ' if failed else 'all '}{passed}", "", "", "[green]ok[/green]")
+    return table
+
+
+def _findings_table(report: dict[str, Any]) -> Table:
+    same, sizes, majority = report["identical"], report["sizes"], report["majority"]
+    table = Table(title="Findings", title_justify="left", show_header=False)
+    table.add_column()
+    table.add_column(justify="right")
+    table.add_column(overflow="fold")
+    conflict, across = same["examples"]["conflicting_labels"], same["examples"]["across_usages"]
+    table.add_row("groups of identical images", f"{same['groups']:,}", f"{same['images']:,} images")
+    table.add_row("  with conflicting labels", f"{same['conflicting_labels']:,}", _example(conflict))
+    table.add_row("  across parts", f"{same['across_usages']:,}", _example(across))
+    for pair, number in same["by_pair"].items():
+        table.add_row(f"    {pair}", f"{number:,}", "")
+    unreadable = report["unreadable"]
+    table.add_row("unreadable", f"{len(unreadable):,}", _few([f"{u['id']}: {u['reason']}" for u in unreadable]))
+    odd = [f"{image['id']}: {image['size']}" for image in sizes["odd"]]
+    table.add_row(f"not of {sizes['common']} pixels", f"{sizes['different']:,}", _few(odd))
+    if report["subjects"] is not None:
+        table.add_row("subjects", f"{report['subjects']:,}", "")
+    table.add_row("always answering the commonest class", f"{majority['share']:.1%}", majority["class"])
+    return table
+
+
+def _example(groups: list[list[str]]) -> str:
+    return escape("such as " + ", ".join(groups[0])) if groups else ""
+
+
+def _few(lines: list[str]) -> str:
+    return escape("\n".join(lines[:EXAMPLES] + [f"and {len(lines) - EXAMPLES:,} more"] * (len(lines) > EXAMPLES)))

@@ -1,0 +1,274 @@
+"""Every network that the config groups can name: it builds, maps images to logits, and every parameter learns."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fersweep.build import model
+from fersweep.config import compose_config, config_dir
+from fersweep.errors import UserError
+from fersweep.models import build_model
+from fersweep.models.common import forward_gain
+
+
+def names(group: str) -> list[str]:
+    """The choices of a config group: its files."""
+    return sorted(path.stem for path in (config_dir() / group).glob("*.yaml"))
+
+
+BACKBONES, ATTENTIONS, ACTIVATIONS = names("backbone"), names("attention"), names("activation")
+VGGS = [name for name in BACKBONES if name.startswith("vgg")]
+RESNETS = [name for name in BACKBONES if name.startswith("resnet")]
+POSITIONS = [(vgg, position) for vgg in VGGS for position in ("before_classifier", "every_conv", "layers_11_14")]
+POSITIONS.remove(("vgg16", "layers_11_14"))
+
+# Trainable parameters at 48×48×1 with 7 classes, for attention none, se, eca, cbam (docs/models.md shows the same).
+PARAMETERS = {
+    "vgg16": (39_916_231, 39_949_543, 39_916_236, 39_949_642),
+    "vgg19": (45_225_927, 45_259_239, 45_225_932, 45_259_338),
+    "resnet50": (23_516_103, 26_047_095, 23_516_189, 26_048_679),
+    "resnet101": (42_508_231, 47_285_943, 42_508_402, 47_289_210),
+    "resnet152": (58_151_879, 64_780_919, 58_152_135, 64_785_869),
+    "resnetv2_50": (23_508_423, 26_039_415, 23_508_509, 26_040_999),
+    "resnetv2_101": (42_500_551, 47_278_263, 42_500_722, 47_281_530),
+    "resnetv2_152": (58_144_199, 64_773_239, 58_144_455, 64_778_189),
+}
+
+
+def build(*overrides: str) -> nn.Module:
+    """The network of these config overrides, its weights drawn with seed 0."""
+    cfg = compose_config(list(overrides))
+    torch.manual_seed(0)
+    return model(cfg, 7)
+
+
+def images(batch: int = 2, channels: int = 1, size: int = 48) -> Tensor:
+    """Noise of different brightness and contrast, in [0, 1]."""
+    generator = torch.Generator().manual_seed(3)
+    noise = torch.rand(batch, channels, size, size, generator=generator)
+    return (0.6 * noise + 0.4 * torch.rand(batch, channels, 1, 1, generator=generator)).float()
+
+
+def check_learning(network: nn.Module, context: str) -> None:
+    """One training step's backward pass reaches every parameter with a finite gradient that is not all zero."""
+    logits = network.train()(images())
+    assert logits.shape == (2, 7), context
+    assert logits.dtype == torch.float32, context
+    F.cross_entropy(logits, torch.tensor([1, 4])).backward()
+    for name, parameter in network.named_parameters():
+        assert parameter.grad is not None, f"{context}: {name} has no gradient"
+        assert parameter.grad.isfinite().all(), f"{context}: {name} has a gradient that is not finite"
+        assert parameter.grad.any(), f"{context}: the gradient of {name} is zero"
+
+
+@pytest.mark.parametrize("attention", ATTENTIONS)
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_every_backbone_and_attention_learns_at_full_size(backbone: str, attention: str) -> None:
+    check_learning(build(f"backbone={backbone}", f"attention={attention}", "activation=elu"), f"{backbone} {attention}")
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("attention", ATTENTIONS)
+@pytest.mark.parametrize(
+    ("backbone", "depths"), [("vgg19", "[1,1,1,1,1]"), ("resnet50", "[1,1,1,2]"), ("resnetv2_50", "[1,1,1,2]")]
+)
+def test_every_attention_and_activation_learns_in_a_shallow_network(
+    backbone: str, depths: str, attention: str, activation: str
+) -> None:
+    """Of each family, with its own widths: depth repeats these layers."""
+    choices = [f"backbone={backbone}", f"attention={attention}", f"activation={activation}"]
+    check_learning(build(*choices, f"backbone.model.depths={depths}"), " ".join(choices))
+
+
+@pytest.mark.parametrize("attention", [name for name in ATTENTIONS if name != "none"])
+@pytest.mark.parametrize(("backbone", "position"), POSITIONS)
+def test_vgg_attention_positions(backbone: str, position: str, attention: str) -> None:
+    network = build(f"backbone={backbone}", f"backbone.attention_position={position}", f"attention={attention}")
+    convs = 13 if backbone == "vgg16" else 16
+    kind = type(build_attention(attention))
+    attended, number = [], 0
+    for layer in network.features:
+        number += isinstance(layer, nn.Conv2d)
+        if isinstance(layer, kind):
+            attended.append(number)
+    if position == "before_classifier":
+        assert attended == []
+        assert isinstance(network.attention, kind)
+    else:
+        assert attended == (list(range(1, convs + 1)) if position == "every_conv" else [11, 14])
+        assert isinstance(network.attention, nn.Identity)
+        check_learning(network, f"{backbone} {position} {attention}")
+
+
+def build_attention(name: str) -> nn.Module:
+    """The attention module that the last block of a shallow ResNet has."""
+    return build("backbone=resnet50", "backbone.model.depths=[1,1,1,1]", f"attention={name}").stages[-1][-1].attention
+
+
+@pytest.mark.parametrize("backbone", RESNETS)
+def test_every_residual_block_has_attention_before_the_addition(backbone: str) -> None:
+    """With attention that answers zero, what a block returns is its shortcut (and in v1 the activation)."""
+    network = build(f"backbone={backbone}", "backbone.model.depths=[1,2,1,1]", "attention=se", "activation=relu").eval()
+    for stage in network.stages:
+        for block in stage:
+            block.attention.register_forward_hook(lambda _module, _args, output: torch.zeros_like(output))
+    x = torch.randn(2, 256, 6, 6)
+    block = network.stages[1][0]
+    if "v2" in backbone:
+        expected = block.shortcut(torch.relu(block.norm1(x)))
+        torch.testing.assert_close(network.stages[1][1](expected), expected)
+    else:
+        expected = torch.relu(block.shortcut(x))
+        torch.testing.assert_close(network.stages[1][1](expected), expected)
+    torch.testing.assert_close(block(x), expected)
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_parameter_counts(backbone: str) -> None:
+    with torch.device("meta"):
+        built = [build_model(backbone, attention) for attention in ("none", "se", "eca", "cbam")]
+    assert tuple(sum(p.numel() for p in network.parameters()) for network in built) == PARAMETERS[backbone]
+
+
+@pytest.mark.parametrize("size", [48, 64, 97, 224])
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_shapes(backbone: str, size: int) -> None:
+    for channels in (1, 3):
+        maps: dict[str, tuple[int, ...]] = {}
+        with torch.device("meta"):
+            network = build_model(backbone, "cbam", in_channels=channels, image_size=size, num_classes=8)
+            last = network.features if backbone in VGGS else network.stages
+            last.register_forward_hook(lambda _module, _args, output, maps=maps: maps.update(last=tuple(output.shape)))
+            logits = network(torch.empty(5, channels, size, size))
+        side = -(-size // 32)
+        assert maps["last"] == (5, 512 if backbone in VGGS else 2048, side, side)
+        assert logits.shape == (5, 8)
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_norm_is_told_the_rows_of_its_feature_map(backbone: str) -> None:
+    """The height given to the norm factory is that of the map the norm will see."""
+    rows: list[tuple[int, int]] = []
+
+    class Recorder(nn.Module):
+        def __init__(self, channels: int, height: int) -> None:
+            super().__init__()
+            self.expected = (channels, height)
+
+        def forward(self, x: Tensor) -> Tensor:
+            assert tuple(x.shape[1:3]) == self.expected
+            rows.append(self.expected)
+            return x
+
+    options = {
+        "attention": nn.Identity,
+        "activation": nn.ReLU,
+        "norm": Recorder,
+        "num_classes": 7,
+        "in_channels": 1,
+        "image_size": 97,
+    }
+    kind = type(build(f"backbone={backbone}", "attention=none"))
+    if backbone in VGGS:
+        network = kind([1] * 5, batch_norm=True, attention_position="before_classifier", **options)
+    else:
+        network = kind([1] * 4, attention_position="before_addition", **options)
+    network(images(size=97))
+    assert len(rows) == sum(isinstance(module, Recorder) for module in network.modules()) >= 5
+
+
+@pytest.mark.parametrize("backbone", ["vgg16", "resnet50", "resnetv2_50"])
+@pytest.mark.parametrize("shape", [(2, 3, 48, 48), (2, 1, 48, 64), (1, 48, 48), (2, 1, 64, 64)])
+def test_wrong_images_are_named(backbone: str, shape: tuple[int, ...]) -> None:
+    with torch.device("meta"):
+        network = build_model(backbone)
+        with pytest.raises(ValueError, match=r"expected images of shape \(B, 1, 48, 48\), given \(") as caught:
+            network(torch.empty(shape))
+    assert str(shape) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["backbone=vgg16", "backbone.attention_position=layers_11_14"], "needs 14 convolutions and this VGG has 13"),
+        (["backbone=vgg19", "backbone.attention_position=every_convs"], "did you mean every_conv.*before_classifier"),
+        (["backbone=resnet50", "backbone.attention_position=every_conv"], "in a ResNet: choose before_addition"),
+        (["backbone=resnetv2_50", "backbone.attention_position=every_conv"], "in a ResNetV2: choose before_addition"),
+        (["backbone=resnet50", "backbone.model.depths=[3,4,6]"], "one number for each of its 4 stages"),
+        (
+            ["backbone=vgg16", "backbone.model.depths=[1,1,1,1,0]"],
+            "one number for each of its 5 stages, each at least 1",
+        ),
+    ],
+)
+def test_impossible_networks_are_user_errors(overrides: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        build("attention=se", *overrides)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_plain_vgg19_starts_with_sane_signals(activation: str) -> None:
+    """Without norm, logits and the gradient of the first of 19 layers neither vanish nor explode."""
+    check_start(build("backbone=vgg19", "attention=none", f"activation={activation}"))
+
+
+@pytest.mark.parametrize("attention", ["se", "eca", "cbam"])
+def test_gates_after_every_conv_do_not_make_signals_vanish(attention: str) -> None:
+    """Sixteen gates near one half alone would scale the logits by 1e-5 (CBAM: 1e-10)."""
+    check_start(build("backbone=vgg19", "backbone.attention_position=every_conv", f"attention={attention}"))
+
+
+def check_start(network: nn.Module) -> None:
+    """Logits' spread in 0.01 … 10, the first layer's gradient in 0.01 … 100."""
+    logits = network.eval()(images(batch=4))
+    F.cross_entropy(logits, torch.tensor([0, 1, 2, 3])).backward()
+    assert 0.01 < logits.detach().std() < 10
+    assert 0.01 < network.features[0].weight.grad.norm() < 100
+
+
+def test_forward_gain() -> None:
+    assert forward_gain(nn.ReLU()) == pytest.approx(2**0.5, rel=0.01)
+    assert forward_gain(nn.SELU()) == pytest.approx(1, rel=0.01)  # its fixed point
+    assert forward_gain(nn.Identity()) == pytest.approx(1, rel=0.01)
+    before = torch.random.get_rng_state()
+    forward_gain(nn.ELU())
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_vgg_batch_norm_option() -> None:
+    norms = [
+        sum(isinstance(module, nn.BatchNorm2d) for module in build("backbone=vgg16", option).modules())
+        for option in ("backbone.model.batch_norm=false", "backbone.model.batch_norm=true")
+    ]
+    assert norms == [0, 13]
+    check_learning(build("backbone=vgg16", "backbone.model.batch_norm=true", "attention=cbam"), "vgg16 with batch norm")
+
+
+def test_vgg_dropout_only_in_training() -> None:
+    network = build("backbone=vgg16", "attention=none")
+    x = images()
+    assert not torch.equal(network.train()(x), network(x))
+    assert torch.equal(network.eval()(x), network(x))
+
+
+@pytest.mark.parametrize("attention", ATTENTIONS)
+@pytest.mark.parametrize("backbone", ["vgg16", "resnet50", "resnetv2_50"])
+def test_channels_last_and_bfloat16(backbone: str, attention: str) -> None:
+    network, x = build(f"backbone={backbone}", f"attention={attention}").eval(), images()
+    with torch.no_grad():
+        plain = network(x)
+        network = network.to(memory_format=torch.channels_last)
+        x = x.to(memory_format=torch.channels_last)
+        torch.testing.assert_close(network(x), plain, rtol=1e-4, atol=1e-4)
+        with torch.autocast("cpu", torch.bfloat16):
+            half = network(x)
+    assert half.dtype == torch.bfloat16
+    torch.testing.assert_close(half.float(), plain, rtol=0.1, atol=0.1 * float(plain.abs().max()))
+
+
+def test_seed_decides_the_weights() -> None:
+    first, second = (build("backbone=resnetv2_50", "attention=cbam").state_dict() for _ in range(2))
+    assert all(torch.equal(first[key], second[key]) for key in first)

@@ -1,0 +1,139 @@
+"""Equal outputs to timm with copied weights, wherever timm defines a network or a module as its paper does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import timm
+import torch
+from timm.layers import EcaModule, SEModule
+from timm.layers.cbam import CbamModule
+from torch import nn
+
+from fersweep.build import model
+from fersweep.config import compose_config
+from fersweep.models import build_model
+from fersweep.models.attention import CBAM, EfficientChannelAttention, SqueezeExcitation
+
+TOLERANCE = {"rtol": 1e-5, "atol": 1e-5}
+
+
+def v1_name(name: str) -> str:
+    """timm's name, in resnet50, of our parameter."""
+    for ours, theirs in [
+        ("stem.conv", "conv1"),
+        ("stem.norm", "bn1"),
+        ("shortcut.conv", "downsample.0"),
+        ("shortcut.norm", "downsample.1"),
+        ("classifier", "fc"),
+        ("attention.mlp.0", "se.fc1"),
+        ("attention.mlp.2", "se.fc2"),
+        ("attention.conv", "se.conv"),
+        ("norm", "bn"),
+    ]:
+        name = name.replace(ours, theirs)
+    if name.startswith("stages."):
+        _, stage, rest = name.split(".", 2)
+        name = f"layer{int(stage) + 1}.{rest}"
+    return name
+
+
+def v2_name(name: str) -> str:
+    """timm's name, in resnetv2_50, of our parameter."""
+    if name.startswith("stages."):
+        _, stage, block, rest = name.split(".", 3)
+        return f"stages.{stage}.blocks.{block}.{rest.replace('shortcut', 'downsample.conv')}"
+    return name.replace("classifier", "head.fc")
+
+
+def copy_from(theirs: nn.Module, ours: nn.Module, timm_name: Callable[[str], str]) -> None:
+    """Give ``ours`` the weights of ``theirs``; every tensor of both must find its partner."""
+    source = theirs.state_dict()
+    ours.load_state_dict(
+        {key: source.pop(timm_name(key)).reshape(value.shape) for key, value in ours.state_dict().items()}
+    )
+    assert not source
+
+
+def randomise_norms(network: nn.Module) -> None:
+    """Make batch norm do something in eval mode, without letting activations grow."""
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.8, 1.5)
+            module.weight.data.uniform_(0.3, 0.7)
+            module.bias.data.normal_(0, 0.1)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ("backbone", "attention", "timm_model", "timm_options", "timm_name"),
+    [
+        ("resnet50", "none", "resnet50", {}, v1_name),
+        ("resnet50", "se", "resnet50", {"block_args": {"attn_layer": "se"}}, v1_name),
+        ("resnet50", "eca", "resnet50", {"block_args": {"attn_layer": "eca"}}, v1_name),
+        ("resnetv2_50", "none", "resnetv2_50", {}, v2_name),
+    ],
+)
+@pytest.mark.parametrize(("size", "channels"), [(48, 1), (64, 3), (97, 3), (224, 3)])
+def test_whole_network(backbone, attention, timm_model, timm_options, timm_name, size, channels) -> None:
+    torch.manual_seed(0)
+    theirs = timm.create_model(timm_model, num_classes=7, in_chans=channels, **timm_options).eval()
+    randomise_norms(theirs)
+    ours = build_model(backbone, attention, "relu", "paper", 7, channels, size).eval()
+    copy_from(theirs, ours, timm_name)
+    images = torch.rand(2, channels, size, size)
+    expected = theirs(images)
+    assert expected.std() > 1e-3
+    torch.testing.assert_close(ours(images), expected, **TOLERANCE)
+
+
+@torch.no_grad()
+def test_vgg_features_with_batch_norm() -> None:
+    torch.manual_seed(0)
+    theirs = timm.create_model("vgg19_bn", num_classes=0, in_chans=3).eval().features
+    randomise_norms(theirs)
+    cfg = compose_config(
+        ["backbone=vgg19", "backbone.model.batch_norm=true", "attention=none", "activation=relu", "dataset.channels=3"]
+    )
+    ours = model(cfg, 7).eval().features
+    images = torch.rand(2, 3, 64, 64)
+    copy_from(theirs, ours, str)
+    torch.testing.assert_close(ours(images), theirs(images), **TOLERANCE)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("channels", [64, 256, 2048])
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        (SqueezeExcitation, lambda channels: SEModule(channels, rd_divisor=1)),  # timm rounds to multiples of 8
+        (EfficientChannelAttention, EcaModule),
+    ],
+)
+def test_channel_attention_modules(ours, theirs, channels: int) -> None:
+    torch.manual_seed(0)
+    ours, theirs = ours(channels), theirs(channels)
+    names = {"mlp.0": "fc1", "mlp.2": "fc2", "conv": "conv"}
+    copy_from(theirs, ours, lambda name: f"{names[name.rpartition('.')[0]]}.{name.rpartition('.')[2]}")
+    x = torch.randn(2, channels, 6, 6)
+    torch.testing.assert_close(ours(x), theirs(x), **TOLERANCE)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("channels", [64, 256, 2048])
+def test_cbam_is_timms_with_its_batch_norm_folded_into_the_convolution(channels: int) -> None:
+    torch.manual_seed(0)
+    theirs = CbamModule(channels, mlp_bias=True).eval()
+    randomise_norms(theirs)
+    conv, norm = theirs.spatial.conv.conv, theirs.spatial.conv.bn
+    ours = CBAM(channels)
+    for linear, pointwise in [(ours.mlp[0], theirs.channel.fc1), (ours.mlp[2], theirs.channel.fc2)]:
+        linear.weight.copy_(pointwise.weight.flatten(1))
+        linear.bias.copy_(pointwise.bias)
+    scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+    ours.conv.weight.copy_(conv.weight * scale)
+    ours.conv.bias.copy_(norm.bias - norm.running_mean * scale)
+    x = torch.randn(2, channels, 6, 6)
+    torch.testing.assert_close(ours(x), theirs(x), **TOLERANCE)

@@ -1,0 +1,182 @@
+"""Splits: the exact numbers of the protocols, and what they refuse."""
+
+import numpy as np
+import pytest
+from fakes import samples
+
+from fersweep.data import splits
+from fersweep.data.samples import CLASSES, PRIVATE, PUBLIC, TRAINING, Samples
+from fersweep.data.sources.fer2013 import COUNTS
+from fersweep.data.sources.jaffe import COUNTS as JAFFE
+from fersweep.errors import UserError
+
+CKPLUS = (45, 59, 25, 69, 593, 28, 83)
+
+
+def fer2013() -> Samples:
+    parts = [(usage, COUNTS[usage][label]) for label in range(7) for usage in (TRAINING, PUBLIC, PRIVATE)]
+    per_class = [sum(COUNTS[usage][label] for usage in (TRAINING, PUBLIC, PRIVATE)) for label in range(7)]
+    return samples(per_class, usage=np.repeat([p[0] for p in parts], [p[1] for p in parts]).tolist())
+
+
+def per_class(data: Samples, part: np.ndarray) -> list[int]:
+    return np.bincount(data.labels[part], minlength=len(data.class_names)).tolist()
+
+
+def lengths(split: splits.Split) -> tuple[int, int, int]:
+    return len(split.train), len(split.val), len(split.test)
+
+
+def test_official_has_the_three_parts_of_fer2013() -> None:
+    data = fer2013()
+    split = splits.official(data)
+    assert lengths(split) == (28709, 3589, 3589)
+    assert per_class(data, split.test) == [491, 55, 528, 879, 626, 594, 416]
+    assert set(data.usage[split.val]) == {PUBLIC}
+    assert splits.majority_accuracy(data, split) == pytest.approx(879 / 3589)
+    assert splits.shared_subjects(data, split) is None
+
+
+def test_published_on_fer2013_takes_the_first_thirty_percent_of_each_class() -> None:
+    data = fer2013()
+    split = splits.published(data)
+    assert lengths(split) == (20099, 8610, 7178)
+    angry = np.flatnonzero((data.labels == 0) & (data.usage == TRAINING))
+    assert split.val[: int(0.3 * 3995)].tolist() == angry[: int(0.3 * 3995)].tolist()
+
+
+@pytest.mark.parametrize(
+    ("counts", "tested", "total"),
+    [(CKPLUS, [9, 12, 5, 14, 119, 6, 17], (504, 216, 182)), (JAFFE, [6, 6, 7, 7, 6, 7, 6], (120, 48, 45))],
+)
+def test_published_rounds_the_test_part_up(counts: tuple[int, ...], tested: list[int], total: tuple[int, ...]) -> None:
+    data = samples(counts)
+    split = splits.published(data)
+    assert per_class(data, split.test) == tested
+    rest = [n - t for n, t in zip(counts, tested, strict=True)]
+    assert per_class(data, split.val) == [int(0.3 * n) for n in rest]
+    assert lengths(split) == (sum(rest) - len(split.val), len(split.val), sum(tested))
+    assert lengths(split)[2] == total[2]
+
+
+def test_published_draws_as_shuffle_split_does() -> None:
+    data = samples([10, 10], ("a", "b"))
+    # ShuffleSplit(test_size=0.2, random_state=1337) on ten items tests permutation(10)[:2].
+    drawn = sorted(np.random.RandomState(1337).permutation(10)[:2].tolist())
+    split = splits.published(data)
+    assert split.test.tolist() == drawn + [10 + index for index in drawn]
+    rest = [index for index in range(10) if index not in drawn]
+    assert split.val.tolist() == rest[:2] + [10 + index for index in rest[:2]]
+
+
+def test_always_answering_neutral_scores_65_percent_on_published_ckplus() -> None:
+    data = samples(CKPLUS)
+    assert splits.majority_accuracy(data, splits.published(data)) == pytest.approx(119 / 182)
+
+
+@pytest.mark.parametrize(
+    "make", [splits.published, lambda data: splits.random(data, val_fraction=0.2, test_fraction=0.2, seed=3)]
+)
+def test_splits_follow_ids_not_their_order(make) -> None:  # type: ignore[no-untyped-def]
+    data = samples([20, 30, 40], ("a", "b", "c"))
+    order = np.random.default_rng(0).permutation(len(data))
+    shuffled = Samples(data.images, data.labels[order], data.ids[order], data.class_names)
+    for part in ("train", "val", "test"):
+        first = data.ids[getattr(make(data), part)]
+        second = shuffled.ids[getattr(make(shuffled), part)]
+        assert sorted(first.tolist()) == sorted(second.tolist())
+
+
+def test_random_is_stratified_and_seeded() -> None:
+    data = samples([100, 40, 20], ("a", "b", "c"))
+    first = splits.random(data, val_fraction=0.1, test_fraction=0.2, seed=0)
+    assert per_class(data, first.test) == [20, 8, 4]
+    assert per_class(data, first.val) == [10, 4, 2]
+    assert per_class(data, first.train) == [70, 28, 14]
+    again = splits.random(data, val_fraction=0.1, test_fraction=0.2, seed=0)
+    other = splits.random(data, val_fraction=0.1, test_fraction=0.2, seed=1)
+    assert first.test.tolist() == again.test.tolist()
+    assert first.test.tolist() != other.test.tolist()
+
+
+def people(count: int) -> Samples:
+    """``count`` people who each show every class twice."""
+    names = [f"P{index:03d}" for _ in CLASSES for index in range(count) for _ in range(2)]
+    return samples([2 * count] * 7, subjects=names)
+
+
+@pytest.mark.parametrize(("count", "folds"), [(118, 10), (10, 10), (4, 4)])
+def test_subjects_test_everyone_once_and_share_nobody(count: int, folds: int) -> None:
+    data = people(count)
+    tested: list[int] = []
+    for fold in range(folds):
+        split = splits.subjects(data, fold=fold)
+        parts = [set(data.subjects[part].tolist()) for part in (split.train, split.val, split.test)]
+        assert sum(map(len, parts)) == len(set.union(*parts)) == count
+        assert count // folds <= len(parts[2]) <= -(-count // folds)
+        assert splits.shared_subjects(data, split) == 0
+        tested += split.test.tolist()
+    assert sorted(tested) == list(range(len(data)))
+    with pytest.raises(UserError, match=f"split.fold={folds} does not exist: choose 0 to {folds - 1}"):
+        splits.subjects(data, fold=folds)
+
+
+def test_shared_subjects_counts_the_people_in_several_parts() -> None:
+    data = people(6)
+    split = splits.published(data)
+    tested = set(data.subjects[split.test].tolist())
+    seen = set(data.subjects[np.concatenate((split.train, split.val))].tolist())
+    assert splits.shared_subjects(data, split) == len(tested & seen) > 0
+
+
+def test_a_split_says_what_it_lacks_and_what_is_possible() -> None:
+    with pytest.raises(
+        UserError,
+        match="split=official needs images marked Training, PublicTest and PrivateTest; this dataset has no parts "
+        "of its own: choose split=published or split=subjects or split=random",
+    ):
+        splits.official(people(5))
+    older = samples([4] * 7, usage=([TRAINING] * 2 + ["Test"] * 2) * 7)
+    with pytest.raises(UserError, match="only Test, Training: choose split=published or split=random"):
+        splits.official(older)
+    assert len(splits.published(samples([20] * 7, usage=([TRAINING] * 10 + ["Test"] * 10) * 7)).test) == 70
+    with pytest.raises(UserError, match="split=subjects needs to know who is shown.*choose split=official or"):
+        splits.subjects(fer2013())
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_subjects_needs_three_people(count: int) -> None:
+    with pytest.raises(UserError, match=rf"at least three subjects.*only {count} \(P000.*choose split=published"):
+        splits.subjects(people(count))
+
+
+@pytest.mark.parametrize("folds", [0, 2, 6])
+def test_folds_must_fit_the_people(folds: int) -> None:
+    with pytest.raises(UserError, match=f"split.folds={folds} is impossible: choose 3 to 5"):
+        splits.subjects(people(5), folds=folds)
+
+
+def test_an_empty_class_is_refused_by_every_split() -> None:
+    data = samples([20, 0, 20], ("angry", "disgust", "fear"))
+    with pytest.raises(UserError, match="the class disgust has no image"):
+        splits.published(data)
+    with pytest.raises(UserError, match="the class disgust has no image"):
+        splits.random(data, val_fraction=0.2, test_fraction=0.2, seed=0)
+
+
+def test_a_class_to_test_on_must_be_trained_on() -> None:
+    usage = [TRAINING, PUBLIC, PRIVATE] * 4 + [PRIVATE] * 3
+    data = samples([12, 3], ("angry", "fear"), usage=usage)
+    with pytest.raises(UserError, match=r"class fear into the test part \(3 images\) but none of it into the training"):
+        splits.official(data)
+
+
+def test_every_part_has_images() -> None:
+    with pytest.raises(UserError, match="leaves the validation part empty: this dataset has only 6 images"):
+        splits.published(samples([3, 3], ("a", "b")))
+
+
+@pytest.mark.parametrize(("val", "test"), [(0.0, 0.2), (0.2, 1.0), (0.5, 0.5)])
+def test_fractions_must_leave_something(val: float, test: float) -> None:
+    with pytest.raises(UserError, match="impossible|leave nothing to train on"):
+        splits.random(samples([20, 20], ("a", "b")), val_fraction=val, test_fraction=test, seed=0)
