@@ -75,3 +75,13 @@ def test_shape_is_kept_and_gates_lie_between_zero_and_one(module: type, channels
 @pytest.mark.parametrize("module", [SqueezeExcitation, CBAM])
 def test_reduction_keeps_at_least_one_hidden_unit(module: type) -> None:
     assert module(8, reduction=16).mlp[0].weight.shape == (1, 8)
+
+
+@pytest.mark.parametrize("module", [SqueezeExcitation, CBAM])
+def test_gates_are_never_born_dead(module: type) -> None:
+    """Whatever the weights and the input, some hidden unit is active, so that the first layer learns."""
+    for seed in range(50):
+        torch.manual_seed(seed)
+        attention = module(64)
+        attention(torch.rand(2, 64, 4, 4)).square().sum().backward()
+        assert attention.mlp[0].weight.grad.any()

@@ -168,7 +168,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(
     assert visible(tmp_path / "cache") == []
 
 
-def test_a_real_full_device_says_why(tmp_path: Path) -> None:
+def test_a_real_full_device_says_why() -> None:
     full = Path("/dev/full")
     if not full.exists():
         pytest.skip("needs /dev/full")
@@ -184,7 +184,7 @@ def test_a_real_full_device_says_why(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
     blocked = write(tmp_path / "cache", "a file")
-    with pytest.raises(UserError, match=r"cannot write the cache in .*cache .*choose another with cache=PATH"):
+    with pytest.raises(UserError, match=r"cannot write the cache in .*cache .*choose another one with cache=PATH"):
         cache.load(Folder(folder(tmp_path / "data")), blocked)
 
 

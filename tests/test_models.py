@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -12,6 +14,19 @@ from fersweep.config import compose_config, config_dir
 from fersweep.errors import UserError
 from fersweep.models import build_model
 from fersweep.models.common import forward_gain
+from fersweep.models.norm import batch_norm
+from fersweep.models.resnet import ResNet
+from fersweep.models.resnetv2 import ResNetV2
+from fersweep.models.vgg import VGG
+
+OPTIONS = {
+    "attention": nn.Identity,
+    "activation": nn.ReLU,
+    "norm": batch_norm,
+    "num_classes": 7,
+    "in_channels": 1,
+    "image_size": 48,
+}
 
 
 def names(group: str) -> list[str]:
@@ -70,17 +85,25 @@ def test_every_backbone_and_attention_learns_at_full_size(backbone: str, attenti
     check_learning(build(f"backbone={backbone}", f"attention={attention}", "activation=elu"), f"{backbone} {attention}")
 
 
-@pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("attention", ATTENTIONS)
 @pytest.mark.parametrize(
     ("backbone", "depths"), [("vgg19", "[1,1,1,1,1]"), ("resnet50", "[1,1,1,2]"), ("resnetv2_50", "[1,1,1,2]")]
 )
-def test_every_attention_and_activation_learns_in_a_shallow_network(
-    backbone: str, depths: str, attention: str, activation: str
-) -> None:
+def test_every_attention_and_activation_learns_in_a_shallow_network(backbone: str, depths: str, attention: str) -> None:
     """Of each family, with its own widths: depth repeats these layers."""
-    choices = [f"backbone={backbone}", f"attention={attention}", f"activation={activation}"]
-    check_learning(build(*choices, f"backbone.model.depths={depths}"), " ".join(choices))
+    cfg = compose_config([f"backbone={backbone}", f"attention={attention}", f"backbone.model.depths={depths}"])
+    for activation in ACTIVATIONS:
+        cfg.activation = OmegaConf.load(config_dir() / "activation" / f"{activation}.yaml")
+        torch.manual_seed(0)
+        network = model(cfg, 7)
+        kind = type(build_activation(activation))
+        assert any(type(module) is kind for module in network.modules())
+        check_learning(network, f"{backbone} {attention} {activation}")
+
+
+def build_activation(name: str) -> nn.Module:
+    """The module that an activation's config file describes."""
+    return instantiate(OmegaConf.load(config_dir() / "activation" / f"{name}.yaml").module)
 
 
 @pytest.mark.parametrize("attention", [name for name in ATTENTIONS if name != "none"])
@@ -133,22 +156,21 @@ def test_parameter_counts(backbone: str) -> None:
     assert tuple(sum(p.numel() for p in network.parameters()) for network in built) == PARAMETERS[backbone]
 
 
-@pytest.mark.parametrize("size", [48, 64, 97, 224])
-@pytest.mark.parametrize("backbone", BACKBONES)
-def test_shapes(backbone: str, size: int) -> None:
-    for channels in (1, 3):
-        maps: dict[str, tuple[int, ...]] = {}
-        with torch.device("meta"):
-            network = build_model(backbone, "cbam", in_channels=channels, image_size=size, num_classes=8)
-            last = network.features if backbone in VGGS else network.stages
-            last.register_forward_hook(lambda _module, _args, output, maps=maps: maps.update(last=tuple(output.shape)))
-            logits = network(torch.empty(5, channels, size, size))
-        side = -(-size // 32)
-        assert maps["last"] == (5, 512 if backbone in VGGS else 2048, side, side)
-        assert logits.shape == (5, 8)
+@pytest.mark.parametrize(("size", "channels"), [(48, 3), (64, 1), (97, 3), (224, 1)])
+@pytest.mark.parametrize("backbone", ["vgg16", "vgg19", "resnet50", "resnetv2_50"])
+def test_shapes(backbone: str, size: int, channels: int) -> None:
+    maps: dict[str, tuple[int, ...]] = {}
+    with torch.device("meta"):
+        network = build_model(backbone, "cbam", in_channels=channels, image_size=size, num_classes=8)
+        last = network.features if backbone in VGGS else network.stages
+        last.register_forward_hook(lambda _module, _args, output: maps.update(last=tuple(output.shape)))
+        logits = network(torch.empty(5, channels, size, size))
+    side = -(-size // 32)
+    assert maps["last"] == (5, 512 if backbone in VGGS else 2048, side, side)
+    assert logits.shape == (5, 8)
 
 
-@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("backbone", ["vgg19", "resnet50", "resnetv2_50"])
 def test_norm_is_told_the_rows_of_its_feature_map(backbone: str) -> None:
     """The height given to the norm factory is that of the map the norm will see."""
     rows: list[tuple[int, int]] = []
@@ -163,15 +185,8 @@ def test_norm_is_told_the_rows_of_its_feature_map(backbone: str) -> None:
             rows.append(self.expected)
             return x
 
-    options = {
-        "attention": nn.Identity,
-        "activation": nn.ReLU,
-        "norm": Recorder,
-        "num_classes": 7,
-        "in_channels": 1,
-        "image_size": 97,
-    }
-    kind = type(build(f"backbone={backbone}", "attention=none"))
+    options = {**OPTIONS, "norm": Recorder, "image_size": 97}
+    kind = VGG if backbone == "vgg19" else ResNet if backbone == "resnet50" else ResNetV2
     if backbone in VGGS:
         network = kind([1] * 5, batch_norm=True, attention_position="before_classifier", **options)
     else:
@@ -191,22 +206,19 @@ def test_wrong_images_are_named(backbone: str, shape: tuple[int, ...]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("overrides", "message"),
+    ("kind", "depths", "position", "message"),
     [
-        (["backbone=vgg16", "backbone.attention_position=layers_11_14"], "needs 14 convolutions and this VGG has 13"),
-        (["backbone=vgg19", "backbone.attention_position=every_convs"], "did you mean every_conv.*before_classifier"),
-        (["backbone=resnet50", "backbone.attention_position=every_conv"], "in a ResNet: choose before_addition"),
-        (["backbone=resnetv2_50", "backbone.attention_position=every_conv"], "in a ResNetV2: choose before_addition"),
-        (["backbone=resnet50", "backbone.model.depths=[3,4,6]"], "one number for each of its 4 stages"),
-        (
-            ["backbone=vgg16", "backbone.model.depths=[1,1,1,1,0]"],
-            "one number for each of its 5 stages, each at least 1",
-        ),
+        (VGG, [2, 2, 3, 3, 3], "layers_11_14", "needs 14 convolutions and this VGG has 13"),
+        (VGG, [2, 2, 4, 4, 4], "every_convs", "did you mean every_conv.*before_classifier"),
+        (ResNet, [3, 4, 6, 3], "every_conv", "in a ResNet: choose before_addition"),
+        (ResNetV2, [3, 4, 6, 3], "every_conv", "in a ResNetV2: choose before_addition"),
+        (ResNet, [3, 4, 6], "before_addition", "one number for each of its 4 stages"),
+        (VGG, [1, 1, 1, 1, 0], "before_classifier", "each of its 5 stages, each at least 1"),
     ],
 )
-def test_impossible_networks_are_user_errors(overrides: list[str], message: str) -> None:
+def test_impossible_networks_are_user_errors(kind: type, depths: list[int], position: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        build("attention=se", *overrides)
+        kind(depths, attention_position=position, **OPTIONS)
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)

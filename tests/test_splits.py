@@ -140,7 +140,7 @@ def test_a_split_says_what_it_lacks_and_what_is_possible() -> None:
     with pytest.raises(UserError, match="only Test, Training: choose split=published or split=random"):
         splits.official(older)
     assert len(splits.published(samples([20] * 7, usage=([TRAINING] * 10 + ["Test"] * 10) * 7)).test) == 70
-    with pytest.raises(UserError, match="split=subjects needs to know who is shown.*choose split=official or"):
+    with pytest.raises(UserError, match=r"split=subjects needs to know who is shown.*choose split=official or"):
         splits.subjects(fer2013())
 
 
@@ -178,5 +178,5 @@ def test_every_part_has_images() -> None:
 
 @pytest.mark.parametrize(("val", "test"), [(0.0, 0.2), (0.2, 1.0), (0.5, 0.5)])
 def test_fractions_must_leave_something(val: float, test: float) -> None:
-    with pytest.raises(UserError, match="impossible|leave nothing to train on"):
+    with pytest.raises(UserError, match=r"impossible|leave nothing to train on"):
         splits.random(samples([20, 20], ("a", "b")), val_fraction=val, test_fraction=test, seed=0)

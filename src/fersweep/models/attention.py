@@ -1,7 +1,7 @@
 """Attention modules as their papers define them: squeeze-and-excitation, ECA and CBAM.
 
 Each takes and returns (B, C, H, W). Hidden layers use ReLU, as the papers do, whatever activation the backbone has.
-Weights keep PyTorch's own initialisation, so that every gate starts close to one half.
+Weights have PyTorch's own initial distribution, so that every gate starts close to one half.
 """
 
 from __future__ import annotations
@@ -13,9 +13,19 @@ from torch import Tensor, nn
 
 
 def bottleneck_mlp(channels: int, reduction: int) -> nn.Sequential:
-    """Return C → max(1, C / reduction) → C, with ReLU between and biases, on (B, C)."""
+    """Return C → max(1, C / reduction) → C, with ReLU between and biases, on (B, C).
+
+    Hidden units start in pairs of opposite weights, so that one of each pair is active for any input. Pooled maps of
+    all images point almost the same way; drawn freely, all four hidden units of a 64-channel map would be dead, and the
+    gate a constant, in one network of sixteen.
+    """
     hidden = max(1, channels // reduction)
-    return nn.Sequential(nn.Linear(channels, hidden), nn.ReLU(), nn.Linear(hidden, channels))
+    first = nn.Linear(channels, hidden)
+    pairs = hidden // 2
+    with torch.no_grad():
+        for parameter in first.parameters():
+            parameter[pairs : 2 * pairs] = -parameter[:pairs]
+    return nn.Sequential(first, nn.ReLU(), nn.Linear(hidden, channels))
 
 
 class SqueezeExcitation(nn.Module):

@@ -113,8 +113,8 @@ def parse_pixels(text: str) -> Pixels:
         return _parse_slowly(text)
     ends = starts + lengths - 1
     values = digits[ends].astype(np.int64)
-    values += 10 * digits[ends - 1].astype(np.int64) * (lengths > 1)
-    values += 100 * digits[ends - 2].astype(np.int64) * (lengths > 2)
+    values += 10 * digits[np.maximum(ends - 1, 0)].astype(np.int64) * (lengths > 1)
+    values += 100 * digits[np.maximum(ends - 2, 0)].astype(np.int64) * (lengths > 2)
     if values.max() > 255:
         raise ValueError(f"pixel {values.max()} is more than 255")
     return values.astype(np.uint8)
