@@ -86,7 +86,7 @@ def test_counts_are_compared_with_a_complete_copy(copies: Path) -> None:
 
 def test_a_complete_copy_has_no_problems(tmp_path: Path) -> None:
     class Complete(Fer2013):
-        def checks(self, records: object) -> list[tuple[str, int, int]]:  # noqa: ARG002
+        def checks(self, records: object) -> list[tuple[str, int, int]]:
             return [("images", 56, 56)]
 
     report = audit(Complete(fakes.fer2013_folder(tmp_path)))

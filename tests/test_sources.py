@@ -67,7 +67,9 @@ def test_fer2013_is_found_below_its_root(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_several_copies_are_named(tmp_path: Path) -> None:
     archive = fakes.fer2013_zip(tmp_path / "fer2013.zip")
-    with pytest.raises(UserError, match=r"holds fer2013 2 times: set dataset.root to one of .*\.zip, .*-unpacked$"):
+    with pytest.raises(
+        UserError, match=r"holds fer2013 data 2 times: set dataset.root to one of .*\.zip, .*-unpacked$"
+    ):
         Fer2013(tmp_path).locate()
     assert Fer2013(archive).locate() == archive
 

@@ -54,7 +54,9 @@ def load(path: Path) -> dict[str, Any]:
     if not isinstance(about, dict) or "state_dict" not in checkpoint:
         raise UserError(f"{path} was not written by fersweep: it does not name its configuration.")
     if about.get("format") != FORMAT:
-        raise UserError(f"{path} has format {about.get('format')}, this version reads {FORMAT}: use the version it is of.")
+        raise UserError(
+            f"{path} has format {about.get('format')}, this version reads {FORMAT}: use the version it is of."
+        )
     return checkpoint
 
 

@@ -33,7 +33,9 @@ def _parser() -> argparse.ArgumentParser:
     data.add_argument("dataset", help=", ".join(options("dataset")))
     data.add_argument("--root", metavar="PATH", help="its archive or folder, or any folder above it")
     data.add_argument("--json", action="store_true", help="everything found, for programs")
-    data.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="as for train.py, e.g. dataset.source.neutral=false")
+    data.add_argument(
+        "overrides", nargs="*", metavar="KEY=VALUE", help="as for train.py, e.g. dataset.source.neutral=false"
+    )
     data.set_defaults(verb=_data)
     return parser
 

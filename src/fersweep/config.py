@@ -187,7 +187,7 @@ def compose_config(overrides: list[str]) -> DictConfig:
 
 
 def check_command_line(arguments: list[str]) -> None:
-    """Say in one sentence what is wrong with ``train.py``'s arguments, and exit with code 2, before Hydra does at length.
+    """Say in one sentence what is wrong with ``train.py``'s arguments, and exit with code 2.
 
     A single run is composed whole; of a sweep only the choices are looked at, as its launcher composes every run.
     """

@@ -32,6 +32,8 @@ class FERModule(pl.LightningModule):
         stored: what checkpoints carry beside the weights (plain dicts), so that they can be used alone.
     """
 
+    class_weights: Tensor | None
+
     def __init__(
         self,
         model: nn.Module,
@@ -47,12 +49,12 @@ class FERModule(pl.LightningModule):
         self.optimizer_factory, self.recipe, self.class_names = optimizer, recipe, class_names
         self.mixup_seed, self.stored = seed, dict(stored or {})
         self.register_buffer("class_weights", class_weights, persistent=False)
-        kind = {"num_classes": len(class_names)}
-        self.train_metrics = MetricCollection({"train/accuracy": MulticlassAccuracy(average="micro", **kind)})
+        classes = len(class_names)
+        self.train_metrics = MetricCollection({"train/accuracy": MulticlassAccuracy(classes, average="micro")})
         self.val_metrics = MetricCollection(
             {
-                "val/accuracy": MulticlassAccuracy(average="micro", **kind),
-                "val/macro_f1": MulticlassF1Score(average="macro", **kind),
+                "val/accuracy": MulticlassAccuracy(classes, average="micro"),
+                "val/macro_f1": MulticlassF1Score(classes, average="macro"),
             }
         )
         self.train_loss, self.val_loss = MeanMetric(nan_strategy="disable"), MeanMetric(nan_strategy="disable")

@@ -65,7 +65,7 @@ class RandomAffine(A.ImageOnlyTransform):
         zoom: tuple[float, float] = (1.0, 1.0),
         shift: tuple[float, float] = (0.0, 0.0),
         angle: float = 0.0,
-        **params: Any,  # noqa: ARG002 - albumentations passes the shape and more
+        **params: Any,
     ) -> Images:
         """Resample one image, uint8 ``(H, W)`` or ``(H, W, C)``, with the drawn parameters."""
         height, width = img.shape[:2]

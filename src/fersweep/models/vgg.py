@@ -22,7 +22,7 @@ from fersweep.models.common import (
 
 WIDTHS = (64, 128, 256, 512, 512)
 HIDDEN = 4096
-INPUT_GAIN = 3**0.5
+INPUT_GAIN = 3**0.5  # 1 / rms of pixels spread evenly over [0, 1]
 POSITIONS = ("before_classifier", "every_conv", "layers_11_14")
 
 

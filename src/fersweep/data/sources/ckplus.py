@@ -138,7 +138,7 @@ class CkPlus:
         """
         return images.load(self.records(), self.image_size, self.channels, self.name)
 
-    def checks(self, records: images.Records) -> list[tuple[str, int, int]]:  # noqa: ARG002
+    def checks(self, records: images.Records) -> list[tuple[str, int, int]]:
         """Return ``(what, found, expected)`` for the counts a complete copy has, whatever frames are chosen of it."""
         held = _read(self._open())
         counts = Counter(held.labels.values())
