@@ -8,8 +8,8 @@ import math
 def learning_rate_factor(step: int, steps: int, warmup: float, schedule: str) -> float:
     """The factor for one optimiser step.
 
-    Linear warm-up from ``1 / (warmup + 1)`` to 1 over ``warmup`` steps (Goyal et al. 2017), then either constant or half
-    a cosine down to 0 at ``steps`` (Loshchilov and Hutter 2017, eq. 5, without restarts).
+    Linear warm-up from ``1 / (warmup + 1)`` to 1 over ``warmup`` steps (Goyal et al. 2017), then either constant or
+    half a cosine down to 0 at ``steps`` (Loshchilov and Hutter 2017, eq. 5, without restarts).
 
     Args:
         step: the number of steps done, from 0.
