@@ -8,8 +8,9 @@ from typing import Any
 
 import platformdirs
 import torch
-from hydra.utils import instantiate
-from omegaconf import DictConfig
+from hydra.errors import InstantiationException
+from hydra.utils import get_object, instantiate
+from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from fersweep.config import compose_config
@@ -18,20 +19,56 @@ from fersweep.data.datamodule import FERDataModule
 from fersweep.data.samples import Samples
 from fersweep.errors import UserError
 
-ALLOWED_TARGETS = ("fersweep.", "torch.nn.", "torch.optim.")
-"""A configuration can come with a checkpoint from anywhere, so it may name only classes of these packages."""
+ALLOWED_TARGETS = (
+    "fersweep.models.",
+    "fersweep.data.augment",
+    "fersweep.data.sources.",
+    "fersweep.data.splits",
+    "torch.nn.",
+    "torch.optim.",
+)
+"""A configuration can come with a checkpoint from anywhere, so it may name only what is defined in these modules."""
 
 
 def make(node: Any, **arguments: Any) -> Any:
     """Build the object that a config node describes by ``_target_``.
 
     Raises:
-        UserError: for a target outside `ALLOWED_TARGETS`, or arguments it does not take.
+        UserError: for a target outside `ALLOWED_TARGETS`, settings it does not take, and what it refuses itself.
     """
-    target = str(node["_target_"])
-    if not target.startswith(ALLOWED_TARGETS):
+    plain = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+    for target in _targets(plain):
+        _check_target(target)
+    try:
+        return instantiate(node, _convert_="all", **arguments)
+    except InstantiationException as error:
+        cause = error.__cause__
+        while cause is not None and not isinstance(cause, (UserError, TypeError)):
+            cause = cause.__cause__
+        if isinstance(cause, UserError):
+            raise cause from None
+        if cause is None:
+            raise
+        raise UserError(f"The settings of {node['_target_']} do not fit it: {cause}.") from error
+
+
+def _targets(node: Any) -> list[str]:
+    """Every ``_target_`` in a plain config node and below it."""
+    if isinstance(node, Mapping):
+        own = [str(node["_target_"])] if "_target_" in node else []
+        return own + [target for value in node.values() for target in _targets(value)]
+    return [target for value in node for target in _targets(value)] if isinstance(node, list) else []
+
+
+def _check_target(target: str) -> None:
+    """Refuse what lies outside `ALLOWED_TARGETS`, also where an allowed module only imports it."""
+    allowed = target.startswith(ALLOWED_TARGETS)
+    try:
+        home = str(getattr(get_object(target), "__module__", "")) if allowed else ""
+    except Exception as error:  # whatever an import raises
+        raise UserError(f"_target_={target} does not exist.") from error
+    if not f"{home}.".startswith(tuple(f"{each.rstrip('.')}." for each in ALLOWED_TARGETS)):
         raise UserError(f"_target_={target} is not allowed: it must lie in {', '.join(ALLOWED_TARGETS)}.")
-    return instantiate(node, _convert_="all", **arguments)
 
 
 def model(cfg: DictConfig, num_classes: int) -> nn.Module:

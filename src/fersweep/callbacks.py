@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from pytorch_lightning.callbacks import (
     RichProgressBar,
     WeightAveraging,
 )
+from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from fersweep.sweep.status import atomic_path
@@ -30,8 +31,12 @@ COLUMNS = ("epoch", "train/loss", "train/accuracy", "val/loss", "val/accuracy", 
 class History(Callback):
     """Writes ``history.csv``, one row per epoch, and one line per epoch to the log.
 
-    A resumed run continues the file: rows of epochs that are trained again are replaced. ``seconds`` is the time of
-    the training part of the epoch, ``lr`` the rate of its last step.
+    The rows are a part of every checkpoint, so a resumed run goes on with those of the epochs before it. ``seconds`` is
+    the time of the training part of the epoch, ``lr`` the rate of its last step.
+
+    Attributes:
+        rows: of the epochs so far.
+        earlier: seconds that earlier attempts took until the checkpoint this one goes on from.
     """
 
     def __init__(self, path: Path) -> None:
@@ -39,15 +44,27 @@ class History(Callback):
         self.rows: list[dict[str, float]] = []
         self.images = 0
         self.train_seconds = 0.0
-        self._start = self._seconds = 0.0
+        self.earlier = 0.0
+        self._created = time.perf_counter()
+        self._start = self._seconds = self._rate = 0.0
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if trainer.current_epoch > 0 and self.path.is_file():
-            table = pd.read_csv(self.path)
-            self.rows = table[table["epoch"] <= trainer.current_epoch].to_dict("records")
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        elapsed = self.earlier + time.perf_counter() - self._created
+        return {"rows": self.rows, "images": self.images, "train_seconds": self.train_seconds, "elapsed": elapsed}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        self.rows, self.images = list(state_dict["rows"]), state_dict["images"]
+        self.train_seconds, self.earlier = state_dict["train_seconds"], state_dict["elapsed"]
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._start, self._seconds = time.perf_counter(), 0.0
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        self._rate = trainer.optimizers[0].param_groups[0]["lr"]
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -58,9 +75,8 @@ class History(Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.train_seconds += self._seconds
         metrics = {key: float(trainer.callback_metrics[key]) for key in COLUMNS if key in trainer.callback_metrics}
-        rate = trainer.optimizers[0].param_groups[0]["lr"]
         epoch = trainer.current_epoch + 1
-        self.rows.append({"epoch": epoch, **metrics, "lr": rate, "seconds": round(self._seconds, 3)})
+        self.rows.append({"epoch": epoch, **metrics, "lr": self._rate, "seconds": round(self._seconds, 3)})
         if trainer.is_global_zero:
             with atomic_path(self.path) as temporary:
                 pd.DataFrame(self.rows, columns=list(COLUMNS)).to_csv(temporary, index=False)
@@ -76,12 +92,34 @@ class History(Callback):
             )
 
     def images_per_second(self) -> float:
-        """Training images a second over all epochs of this process, validation left out."""
+        """Training images a second over all epochs, validation left out."""
         return self.images / self.train_seconds if self.train_seconds else 0.0
 
     def frame(self) -> pd.DataFrame:
         """The rows so far, with the columns of ``history.csv``."""
         return pd.DataFrame(self.rows, columns=list(COLUMNS))
+
+
+class Patience(EarlyStopping):
+    """Early stopping that a run remembers which was interrupted after it had stopped, while it was tested."""
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self.stopped_epoch:
+            trainer.should_stop = True
+
+
+def ema_update(decay: float) -> Callable[[list[Tensor], list[Tensor], Tensor | int], None]:
+    """How averaged weights follow: ``ema = d * ema + (1 - d) * weights``, ``d = min(decay, (1 + n) / (10 + n))``.
+
+    The decay grows with the number of updates ``n`` (as in TensorFlow's ExponentialMovingAverage), so that a short
+    training is not dominated by its first weights.
+    """
+
+    def update(averaged: list[Tensor], current: list[Tensor], updates: Tensor | int) -> None:
+        n = float(updates)
+        get_ema_multi_avg_fn(min(decay, (1 + n) / (10 + n)))(averaged, current, updates)
+
+    return update
 
 
 def callbacks(recipe: Mapping[str, Any], run_dir: Path, progress_bar: bool) -> tuple[list[Callback], ModelCheckpoint]:
@@ -93,9 +131,9 @@ def callbacks(recipe: Mapping[str, Any], run_dir: Path, progress_bar: bool) -> t
     last = ModelCheckpoint(folder, filename="last", save_top_k=1, enable_version_counter=False)
     made: list[Callback] = [History(run_dir / "history.csv"), best, last]
     if recipe["early_stopping_patience"] is not None:
-        made.append(EarlyStopping("val/loss", mode="min", patience=recipe["early_stopping_patience"]))
+        made.append(Patience("val/loss", mode="min", patience=recipe["early_stopping_patience"]))
     if recipe["ema_decay"] is not None:
-        made.insert(0, WeightAveraging(multi_avg_fn=get_ema_multi_avg_fn(recipe["ema_decay"])))
+        made.insert(0, WeightAveraging(multi_avg_fn=ema_update(recipe["ema_decay"])))
     if progress_bar:
         made.append(RichProgressBar(leave=False))
     return made, best

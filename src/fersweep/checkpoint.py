@@ -22,13 +22,19 @@ SLIM = ("fersweep", "state_dict", "epoch", "global_step", "pytorch-lightning_ver
 PREFIX = "model."
 
 
-def stored(config: Mapping[str, Any], class_names: tuple[str, ...]) -> dict[str, Any]:
-    """What a checkpoint says of itself: format, resolved configuration, class names."""
-    return {"format": FORMAT, "config": dict(config), "class_names": list(class_names)}
+def stored(config: Mapping[str, Any], class_names: tuple[str, ...], data_digest: str) -> dict[str, Any]:
+    """What a checkpoint says of itself: format, resolved configuration, class names, which data it has seen."""
+    return {
+        "format": FORMAT,
+        "config": dict(config),
+        "class_names": list(class_names),
+        "data_digest": data_digest,
+    }
 
 
 def find(path: Path) -> Path:
-    """The checkpoint file of a run directory, or the file itself."""
+    """The checkpoint file of a run directory, or the file itself; ``~`` is expanded."""
+    path = path.expanduser()
     if path.is_dir():
         path = path / "checkpoints" / "best.ckpt"
     if not path.is_file():

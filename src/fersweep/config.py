@@ -19,6 +19,7 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -183,20 +184,19 @@ def compose_config(overrides: list[str]) -> DictConfig:
         with initialize_config_dir(str(config_dir()), version_base="1.3"):
             return compose("train", overrides)
     except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(_one_sentence(error, overrides)) from error
+        raise UserError(one_sentence(error, overrides)) from error
 
 
 def check_command_line(arguments: list[str]) -> None:
     """Say in one sentence what is wrong with ``train.py``'s arguments, and exit with code 2.
 
-    A single run is composed whole; of a sweep only the choices are looked at, as its launcher composes every run.
+    Of a sweep the first run is composed; its launcher composes every one.
     """
     parsed = get_args_parser().parse_args(arguments)
     try:
-        if parsed.multirun or parsed.help or parsed.hydra_help or parsed.info or parsed.shell_completion:
-            check_choices(parsed.overrides)
-        else:
-            compose_config(parsed.overrides)
+        check_choices(parsed.overrides)
+        if not (parsed.help or parsed.hydra_help or parsed.info or parsed.shell_completion):
+            compose_config(first_of_sweep(parsed.overrides) if parsed.multirun else parsed.overrides)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from error
@@ -211,33 +211,66 @@ def check_choices(overrides: list[str]) -> None:
     Raises:
         UserError: with the closest name and all choices.
     """
-    try:
-        parsed = OverridesParser.create().parse_overrides(overrides)
-    except HydraException as error:
-        raise UserError(_one_sentence(error, overrides)) from error
-    top = (*GROUPS, "experiment", "hydra", *Config.__dataclass_fields__)
-    for override in parsed:
+    top = (*GROUPS, "experiment", "hydra", *(key for key in Config.__dataclass_fields__ if key not in GROUPS))
+    for override in _parse(overrides):
         key = override.key_or_group
-        if "." not in key and "/" not in key and not override.is_add() and key not in top:
-            raise UserError(f"There is no setting {key!r}{did_you_mean(key, top)}; groups: {', '.join(GROUPS)}.")
-        if (choices := options(key)) and key in (*GROUPS, "experiment", "hydra/launcher"):
-            _check_values(key, override, choices)
+        first, _, rest = key.replace("/", ".").partition(".")
+        if first not in top and not override.is_add():
+            raise UserError(f"There is no setting {key!r}{did_you_mean(first, top)}; settings: {', '.join(top)}.")
+        if first in GROUPS and rest == "name":
+            raise UserError(f"{key} follows from the choice: set {first}={', '.join(options(first))} instead.")
+        if key in (*GROUPS, "experiment") and not override.is_delete():
+            _check_values(key, override, options(key))
 
 
-def _check_values(key: str, override: Any, choices: tuple[str, ...]) -> None:
-    sweep = override.is_sweep_override()
-    values = list(override.sweep_string_iterator()) if sweep else [override.value()]
+def first_of_sweep(overrides: list[str]) -> list[str]:
+    """The overrides of a sweep's first run, without those whose values only Hydra can list (``glob``, ``interval``)."""
+    first = []
+    for text, override in zip(overrides, _parse(overrides), strict=True):
+        if not override.is_sweep_override():
+            first.append(text)
+        elif values := _sweep_values(override):
+            first.append(f"{text.partition('=')[0]}={values[0]}")
+    return first
+
+
+def _parse(overrides: list[str]) -> list[Override]:
+    """Hydra's reading of each override; UserError names the one that has no meaning."""
+    parser = OverridesParser.create()
+    parsed = []
+    for text in overrides:
+        try:
+            parsed.append(parser.parse_override(text))
+        except HydraException as error:
+            key = text.partition("=")[0]
+            raise UserError(
+                f"{text!r} cannot be read: write key=value, and quote values with special characters twice, "
+                f"as in \"{key}='VALUE'\"."
+            ) from error
+    return parsed
+
+
+def _sweep_values(override: Override) -> list[str]:
+    try:
+        return list(override.sweep_string_iterator())
+    except HydraException:  # a glob or an interval
+        return []
+
+
+def _check_values(key: str, override: Override, choices: tuple[str, ...]) -> None:
+    values = _sweep_values(override) if override.is_sweep_override() else [override.value()]
     for value in values:
-        if value is not None and str(value) not in choices:
+        if str(value) not in choices and (value is not None or key != "experiment"):
+            value = "null" if value is None else value
             hint = did_you_mean(str(value), choices)
             raise UserError(f"{key}={value} is no choice of {key}{hint}; choices: {', '.join(choices)}.")
 
 
-def _one_sentence(error: Exception, overrides: list[str]) -> str:
+def one_sentence(error: Exception, overrides: list[str]) -> str:
     """Hydra's message and its cause in one line, with the name that was probably meant, and without other advice."""
     texts = [str(error)] + ([str(error.__cause__)] if error.__cause__ else [])
     lines = [line.strip() for text in texts for line in text.splitlines()]
-    noise = ("To append", "full_key", "object_type", "Config search path", "provider=")
+    noise = ("To append", "full_key", "object_type", "reference_type", "Config search path", "provider=")
     sentence = " ".join(line for line in lines if line and not line.startswith(noise))
     unknown = re.search(r"Could not override '(?P<path>[\w.]+)\.(?P<key>\w+)'", sentence)
     if unknown is None:
@@ -256,7 +289,11 @@ def validate(cfg: DictConfig) -> None:
     Raises:
         UserError: one sentence naming the setting, its value and what to do.
     """
-    missing = OmegaConf.missing_keys(cfg)
+    try:
+        missing = OmegaConf.missing_keys(cfg)
+        to_dict(cfg)
+    except OmegaConfBaseException as error:
+        raise UserError(one_sentence(error, [])) from error
     if missing:
         raise UserError(f"Settings without a value: {', '.join(sorted(missing))}.")
     for key, choices in CHOICES.items():
@@ -272,11 +309,13 @@ def validate(cfg: DictConfig) -> None:
 
 def _validate_numbers(cfg: DictConfig) -> None:
     recipe, trainer = cfg.recipe, cfg.trainer
+    rate = recipe.optimizer.get("lr")
     rules = {
         "seed": (0 <= cfg.seed < 2**32, "0 to 4294967295"),
         "dataset.image_size": (32 <= cfg.dataset.image_size <= 512, "32 to 512 pixels"),
         "recipe.max_epochs": (recipe.max_epochs >= 1, "1 or more"),
         "recipe.batch_size": (recipe.batch_size >= 2, "2 or more"),
+        "recipe.optimizer.lr": (isinstance(rate, int | float) and 0 < rate < float("inf"), "a positive number"),
         "recipe.warmup_epochs": (0 <= recipe.warmup_epochs <= recipe.max_epochs, "0 to recipe.max_epochs"),
         "recipe.label_smoothing": (0 <= recipe.label_smoothing < 1, "0 to below 1"),
         "recipe.mixup": (recipe.mixup >= 0, "0 (off) or a positive alpha"),

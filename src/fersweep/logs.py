@@ -32,17 +32,15 @@ def to_run(run_dir: Path, echo: bool) -> Iterator[logging.Logger]:
     handler = logging.FileHandler(run_dir / "train.log", encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     ours = logging.getLogger(OURS)
-    ours.setLevel(logging.INFO)
-    ours.propagate = False
     handlers: list[logging.Handler] = [handler]
     if echo:
         terminal = logging.StreamHandler(sys.stderr)
         terminal.setFormatter(logging.Formatter("%(message)s"))
         handlers.append(terminal)
-    for each in handlers:
-        ours.addHandler(each)
     theirs = [logging.getLogger(name) for name in THEIRS]
-    before = [(logger, list(logger.handlers), logger.propagate) for logger in theirs]
+    before = [(logger, list(logger.handlers), logger.propagate, logger.level) for logger in (ours, *theirs)]
+    ours.setLevel(logging.INFO)
+    ours.handlers, ours.propagate = handlers, False
     for logger in theirs:
         logger.handlers, logger.propagate = [handler], False
     logging.captureWarnings(True)
@@ -53,8 +51,8 @@ def to_run(run_dir: Path, echo: bool) -> Iterator[logging.Logger]:
             yield ours
         finally:
             logging.captureWarnings(False)
-            for logger, kept, propagate in before:
+            for logger, kept, propagate, level in before:
                 logger.handlers, logger.propagate = kept, propagate
+                logger.setLevel(level)
             for each in handlers:
-                ours.removeHandler(each)
                 each.close()

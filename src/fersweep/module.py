@@ -28,7 +28,7 @@ class FERModule(pl.LightningModule):
         recipe: the ``recipe`` group, resolved.
         class_names: ``K`` names.
         class_weights: ``(K,)`` weights of the training loss, or ``None``.
-        seed: of mixup.
+        seed: of mixup and dropout.
         stored: what checkpoints carry beside the weights (plain dicts), so that they can be used alone.
     """
 
@@ -47,7 +47,7 @@ class FERModule(pl.LightningModule):
         super().__init__()
         self.model = model
         self.optimizer_factory, self.recipe, self.class_names = optimizer, recipe, class_names
-        self.mixup_seed, self.stored = seed, dict(stored or {})
+        self.seed, self.stored = seed, dict(stored or {})
         self.register_buffer("class_weights", class_weights, persistent=False)
         classes = len(class_names)
         self.train_metrics = MetricCollection({"train/accuracy": MulticlassAccuracy(classes, average="micro")})
@@ -67,6 +67,11 @@ class FERModule(pl.LightningModule):
         logits: Tensor = self.model(images)
         return logits.float()
 
+    def on_train_epoch_start(self) -> None:
+        """Seed dropout by seed and epoch, so that a resumed epoch draws what it would have drawn."""
+        seeds = np.random.SeedSequence([self.seed, self.current_epoch, self.global_rank])
+        torch.manual_seed(int(seeds.generate_state(1)[0]))
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Cross-entropy with the recipe's smoothing, weights and mixup; accuracy counts the heavier mixup label."""
         images, labels, _ = batch
@@ -79,7 +84,7 @@ class FERModule(pl.LightningModule):
         if share < 1:
             loss = loss + (1 - share) * self._cross_entropy(logits, other)
         if batch_idx % 50 == 0:
-            self._refuse_not_finite(loss.detach(), batch_idx)
+            self._refuse_not_finite("training", loss.detach(), batch_idx)
         self.train_loss.update(loss.detach(), weight=len(labels))
         self.train_metrics.update(logits.detach(), labels)
         return loss
@@ -89,17 +94,17 @@ class FERModule(pl.LightningModule):
 
     def _mixup(self, images: Tensor, labels: Tensor, batch_idx: int) -> tuple[Tensor, Tensor, float]:
         """Convex pairs of images (Zhang et al. 2018, eq. 1); the share is that of the first label, at least a half."""
-        rng = np.random.default_rng([self.mixup_seed, self.current_epoch, batch_idx, self.global_rank])
+        rng = np.random.default_rng([self.seed, self.current_epoch, batch_idx, self.global_rank])
         share = float(rng.beta(self.recipe["mixup"], self.recipe["mixup"]))
         share = max(share, 1 - share)
         partner = torch.from_numpy(rng.permutation(len(labels))).to(labels.device)
         return images.mul(share).add_(images[partner], alpha=1 - share), labels[partner], share
 
-    def _refuse_not_finite(self, loss: Tensor, batch_idx: int | None = None) -> None:
+    def _refuse_not_finite(self, part: str, loss: Tensor, batch_idx: int | None = None) -> None:
         if not torch.isfinite(loss).all():
             place = f"epoch {self.current_epoch + 1}" + ("" if batch_idx is None else f", batch {batch_idx + 1}")
             raise UserError(
-                f"The training loss became {float(loss)} in {place}: lower recipe.optimizer.lr, "
+                f"The {part} loss became {float(loss)} in {place}: lower recipe.optimizer.lr, "
                 "set recipe.gradient_clip=1, lengthen recipe.warmup_epochs, or use trainer.precision=32."
             )
 
@@ -110,7 +115,8 @@ class FERModule(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log the epoch: validation ends it, and whoever listens at the end of training then finds all its numbers."""
-        self._refuse_not_finite(self.train_loss.compute())
+        self._refuse_not_finite("training", self.train_loss.compute())
+        self._refuse_not_finite("validation", self.val_loss.compute())
         for name, loss, metrics in (
             ("train/loss", self.train_loss, self.train_metrics),
             ("val/loss", self.val_loss, self.val_metrics),

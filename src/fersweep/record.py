@@ -99,10 +99,13 @@ def data_digest(samples: Samples) -> str:
 
 
 def class_weights(kind: str, counts: npt.NDArray[np.int64]) -> torch.Tensor | None:
-    """``balanced``: N / (K * n_k), mean-one over images (scikit-learn's rule); ``none``: no weights."""
+    """``balanced``: N / (K * n_k), mean-one over images (scikit-learn's rule); ``none``: no weights.
+
+    A class without images, in a debugging run on few batches, counts as one.
+    """
     if kind == "none":
         return None
-    weights = counts.sum() / (len(counts) * counts.astype(np.float64))
+    weights = counts.sum() / (len(counts) * np.maximum(counts, 1).astype(np.float64))
     return torch.tensor(weights, dtype=torch.float32)
 
 

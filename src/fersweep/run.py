@@ -6,7 +6,7 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,8 @@ def run(cfg: DictConfig) -> float:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from error
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
 
 
 def run_one(cfg: DictConfig) -> float:
@@ -53,22 +55,33 @@ def run_one(cfg: DictConfig) -> float:
         UserError: for what the user can put right; ``status.json`` then says ``failed``, if the run had begun.
     """
     validate(cfg)
+    build.check_model(cfg, num_classes=7)
+    if cfg.weights is not None:
+        checkpoint.find(Path(cfg.weights))
     config = to_dict(cfg)
     directory = run_directory(config)
-    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"{directory} cannot be made ({error.strerror}): choose another place with outputs=PATH."
+        ) from error
     with _claimed(directory):
         if cfg.force:
             _clear(directory)
         status = Status.read(directory)
-        if status.state == "done":
+        if status.state == "done" and (directory / "result.json").is_file():
             return _already_done(cfg, directory)
         if status.state == "failed":
             _clear(directory)
+        last = directory / "checkpoints" / "last.ckpt"
+        if last.is_file():
+            _refuse_other_data(cfg, directory, lambda: checkpoint.load(last)["fersweep"]["data_digest"])
         mark_running(directory)
         bar = cfg.trainer.progress_bar and sys.stderr.isatty()
         with logs.to_run(directory, echo=not bar) as log:
             try:
-                return _train(cfg, config, directory, bar)
+                result, class_names = _train(cfg, config, directory, bar)
             except UserError as error:
                 log.debug("failed", exc_info=True)
                 mark_failed(directory, error)
@@ -81,6 +94,9 @@ def run_one(cfg: DictConfig) -> float:
                 log.warning("interrupted; the same command goes on from the last epoch")
                 mark_pending(directory)
                 raise
+        mark_done(directory)
+    print_summary(result, directory, class_names, Console())
+    return float(result["metrics"]["val/accuracy"])
 
 
 @contextmanager
@@ -108,17 +124,25 @@ def _clear(directory: Path) -> None:
 def _already_done(cfg: DictConfig, directory: Path) -> float:
     """Report a finished run again, after making sure that it is of the same data."""
     result = json.loads((directory / "result.json").read_text(encoding="utf-8"))
-    trained = yaml.safe_load((directory / "config.yaml").read_text(encoding="utf-8"))
-    root = trained["dataset"]["root"]
-    if root != cfg.dataset.root and record.data_digest(build.samples(cfg)) != result["data_digest"]:
-        raise UserError(
-            f"{directory} was trained on other data (dataset.root={root}): give this one its own sweep=NAME."
-        )
+    _refuse_other_data(cfg, directory, lambda: result["data_digest"])
     print_done(result, directory, Console())
     return float(result["metrics"]["val/accuracy"])
 
 
-def _train(cfg: DictConfig, config: dict[str, Any], directory: Path, bar: bool) -> float:
+def _refuse_other_data(cfg: DictConfig, directory: Path, digest: Callable[[], str]) -> None:
+    """Keep two datasets out of one directory: where the root is another one, what lies there must be the same."""
+    trained = yaml.safe_load((directory / "config.yaml").read_text(encoding="utf-8"))
+    root = trained["dataset"]["root"]
+    if root != cfg.dataset.root and record.data_digest(build.samples(cfg)) != digest():
+        raise UserError(
+            f"{directory} was trained on other data (dataset.root={root}): give this one its own sweep=NAME."
+        )
+
+
+def _train(
+    cfg: DictConfig, config: dict[str, Any], directory: Path, bar: bool
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Train, test and record; return what ``result.json`` holds, and the class names."""
     begun = time.perf_counter()
     with (directory / "config.yaml").open("w", encoding="utf-8") as file:
         yaml.safe_dump(config, file, sort_keys=False)
@@ -135,7 +159,6 @@ def _train(cfg: DictConfig, config: dict[str, Any], directory: Path, bar: bool) 
     exit_code = 1
     try:
         trainer = _trainer(cfg, directory, kept, logger, device, bar)
-        earlier = sum(row["seconds"] for row in history.rows)
         last = directory / "checkpoints" / "last.ckpt"
         resume = str(last) if last.is_file() and checkpoint.load(last) else None
         trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
@@ -151,19 +174,17 @@ def _train(cfg: DictConfig, config: dict[str, Any], directory: Path, bar: bool) 
             "best_epoch": best_epoch,
             "epochs": len(history.rows),
             **record.parameters(module.model),
-            "seconds": round(earlier + time.perf_counter() - begun, 3),
+            "seconds": round(history.earlier + time.perf_counter() - begun, 3),
             "images_per_second": round(history.images_per_second(), 2),
             "environment": record.environment(device, str(trainer.precision)),
         }
         _figures(config, result, counts, samples, history, directory)
         _log_result(logger, result, module, samples, directory)
         write_json(directory / "result.json", result)
-        mark_done(directory)
         exit_code = 0
     finally:
         tracking.finish(logger, exit_code)
-    print_summary(result, directory, samples.class_names, Console())
-    return float(result["metrics"]["val/accuracy"])
+    return result, samples.class_names
 
 
 def _device(accelerator: str) -> torch.device:
@@ -177,7 +198,7 @@ def _module(cfg: DictConfig, config: dict[str, Any], data: FERDataModule) -> FER
     names = data.samples.class_names
     model = build.model(cfg, len(names))
     if cfg.weights is not None:
-        checkpoint.load_weights(model, Path(cfg.weights).expanduser())
+        checkpoint.load_weights(model, Path(cfg.weights))
     if cfg.trainer.memory_format == "channels_last":
         model = model.to(memory_format=torch.channels_last)
     if cfg.trainer.compile:
@@ -189,7 +210,7 @@ def _module(cfg: DictConfig, config: dict[str, Any], data: FERDataModule) -> FER
         names,
         record.class_weights(cfg.recipe.class_weights, data.train_class_counts()),
         cfg.seed,
-        checkpoint.stored(config, names),
+        checkpoint.stored(config, names, record.data_digest(data.samples)),
     )
 
 
