@@ -325,7 +325,7 @@ def _validate_numbers(cfg: DictConfig) -> None:
             recipe.early_stopping_patience is None or recipe.early_stopping_patience >= 1,
             "null (off) or 1 or more epochs",
         ),
-        "trainer.devices": (trainer.devices == 1, "1"),
+        "trainer.devices": (trainer.devices == 1, "1 (a run uses one device)"),
         "trainer.workers": (
             trainer.workers == "auto" or (isinstance(trainer.workers, int) and trainer.workers >= 0),
             "auto or a number of processes",

@@ -22,7 +22,7 @@ from fersweep import build, checkpoint, logs, record, tracking
 from fersweep.callbacks import History, callbacks, precision
 from fersweep.config import choices_of, to_dict, validate
 from fersweep.data.datamodule import FERDataModule
-from fersweep.data.samples import Samples
+from fersweep.data.samples import CLASSES, Samples
 from fersweep.data.splits import majority_accuracy, shared_subjects
 from fersweep.errors import UserError
 from fersweep.module import FERModule

@@ -79,6 +79,7 @@ class LocalLauncher(Launcher):
         """Compose and validate every run before the first starts; return their directories."""
         from fersweep.build import check_model
         from fersweep.config import one_sentence, to_dict, validate
+        from fersweep.data.samples import CLASSES
         from fersweep.errors import UserError
         from fersweep.sweep.identity import run_dir
 
@@ -90,7 +91,7 @@ class LocalLauncher(Launcher):
                 composed: Any = self.context.config_loader.load_sweep_config(self.config, list(overrides))
                 cfg = OmegaConf.masked_copy(composed, [key for key in composed if key != "hydra"])
                 validate(cfg)
-                check_model(cfg, num_classes=7)
+                check_model(cfg, num_classes=len(CLASSES))
             except (UserError, HydraException, OmegaConfBaseException) as error:
                 sentence = error if isinstance(error, UserError) else one_sentence(error, list(overrides))
                 print(f"error: {sentence} (in {' '.join(overrides)}; nothing was started)", file=sys.stderr)
