@@ -285,7 +285,6 @@ def test_an_interrupted_run_goes_on_and_ends_as_if_it_had_not_been(
     original = FERModule.on_train_epoch_start
 
     def second_epoch(self: FERModule) -> None:
-        original(self)
         if self.current_epoch == 1:
             raise KeyboardInterrupt
 
@@ -455,3 +454,70 @@ def test_a_place_that_cannot_be_written_is_named(small: Small, tmp_path: Path) -
     (tmp_path / "outputs").write_text("a file")
     with pytest.raises(UserError, match=r"cannot be made \(Not a directory\): choose another place with outputs=PATH"):
         run_one(small())
+
+
+@pytest.mark.usefixtures("tiny_network")
+def test_the_debug_ladder_runs(run_train: Callable[..., int], tmp_path: Path) -> None:
+    small = ("trainer=cpu", "dataset.image_size=32", "dataset.source.size=140", "recipe.batch_size=8")
+    assert run_train("experiment=debug_batch", *small) == 0
+    assert run_train("experiment=debug_profile", *small) == 0
+    batch, profile = sorted((tmp_path / "outputs" / "debug").glob("*/"), key=lambda path: path.stat().st_mtime_ns)
+    result = read_json(batch / "result.json")
+    assert (result["metrics"]["test/n"], result["epochs"]) == (8, 1)
+    assert list(batch.glob("*profile*")) == []
+    report = profile / "fit-profile.txt"
+    assert "run_training_epoch" in report.read_text()
+
+
+def test_a_network_learns_two_batches_by_heart(run_train: Callable[..., int], tmp_path: Path) -> None:
+    """The second rung of the debug ladder on a real, shallow network: its training accuracy nears 100 %."""
+    small = ("trainer=cpu", "dataset.image_size=32", "dataset.source.size=140", "recipe.batch_size=16")
+    shallow = ("backbone.model.depths=[1,1,1,1]", "attention=none", "recipe.max_epochs=12")
+    assert run_train("experiment=debug_overfit", *small, *shallow) == 0
+    (directory,) = (tmp_path / "outputs" / "debug").glob("*/")
+    assert history(directory)["train/accuracy"].iloc[-1] > 0.9
+    assert read_json(directory / "result.json")["val_n"] == 32
+
+
+@pytest.mark.usefixtures("tiny_network")
+def test_tensorboard_gets_the_numbers_of_every_epoch(small: Small) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    directory = run_here(small("logger=tensorboard"))
+    events = EventAccumulator(str(directory / "tensorboard"))
+    events.Reload()
+    logged = [event.value for event in events.Scalars("val/accuracy")]
+    assert logged == pytest.approx(list(history(directory)["val/accuracy"]))
+    assert {"figures/confusion_matrix", "figures/learning_curves"} <= set(events.Tags()["images"])
+
+
+def test_wandb_gets_one_run_named_by_the_hash_and_a_failed_one_is_marked(
+    small: Small, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from test_tracking import content
+
+    class Network(NotANumber):
+        pass
+
+    for network, failed in ((TinyNetwork, False), (Network, True)):
+        monkeypatch.setattr(build, "model", lambda _, classes, network=network: network(1, classes))
+        cfg = small("logger=wandb", "logger.mode=offline", f"seed={1 + failed}")
+        if failed:
+            with pytest.raises(UserError, match="became nan"):
+                run_one(cfg)
+        else:
+            run_one(cfg)
+        directory = run_dir(plain(cfg))
+        run = run_hash(plain(cfg))
+        (path,) = directory.glob(f"wandb/offline-run-*/run-{run}.wandb")
+        found = content(path)
+        assert set(found["ids"]) == {run}
+        assert found["exit_code"] == int(failed)
+        assert (found["group"], found["config"]["seed"]) == ("runs", 1 + failed)
+        if not failed:
+            metrics = read_json(directory / "result.json")["metrics"]
+            assert found["summary"]["test/accuracy"] == metrics["test/accuracy"]
+            assert found["summary"]["val/accuracy"] == pytest.approx(metrics["val/accuracy"])
+            assert found["history"]["figures/learning_curves/_type"] == "image-file"
+            assert found["history"]["figures/confusion_matrix/_type"] == "image-file"
+            assert list(path.parent.glob("files/media/table/confusion_matrix_table_*.json"))

@@ -184,13 +184,17 @@ def compose_config(overrides: list[str]) -> DictConfig:
         with initialize_config_dir(str(config_dir()), version_base="1.3"):
             return compose("train", overrides)
     except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(one_sentence(error, overrides)) from error
+        raise UserError(_one_sentence(error, overrides)) from error
 
 
-def check_command_line(arguments: list[str]) -> None:
+def check_command_line(arguments: list[str]) -> list[str]:
     """Say in one sentence what is wrong with ``train.py``'s arguments, and exit with code 2.
 
     Of a sweep the first run is composed; its launcher composes every one.
+
+    Returns:
+        The arguments for Hydra. It sets what is not swept before it has chosen what is, so in a sweep over backbones
+        ``backbone.model.batch_norm=true`` becomes ``choice(true)``, a sweep of one value.
     """
     parsed = get_args_parser().parse_args(arguments)
     try:
@@ -200,6 +204,16 @@ def check_command_line(arguments: list[str]) -> None:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from error
+    if not parsed.multirun:
+        return arguments
+    overrides = dict(zip(parsed.overrides, _parse(parsed.overrides), strict=True))
+    swept = {override.key_or_group for override in overrides.values() if override.is_sweep_override()}
+    depends = {
+        text
+        for text, override in overrides.items()
+        if override.key_or_group.partition(".")[0] in swept and not override.is_sweep_override()
+    }
+    return [re.sub(r"=(.*)", r"=choice(\1)", each, count=1) if each in depends else each for each in arguments]
 
 
 def check_choices(overrides: list[str]) -> None:
@@ -266,7 +280,7 @@ def _check_values(key: str, override: Override, choices: tuple[str, ...]) -> Non
             raise UserError(f"{key}={value} is no choice of {key}{hint}; choices: {', '.join(choices)}.")
 
 
-def one_sentence(error: Exception, overrides: list[str]) -> str:
+def _one_sentence(error: Exception, overrides: list[str]) -> str:
     """Hydra's message and its cause in one line, with the name that was probably meant, and without other advice."""
     texts = [str(error)] + ([str(error.__cause__)] if error.__cause__ else [])
     lines = [line.strip() for text in texts for line in text.splitlines()]
@@ -293,7 +307,7 @@ def validate(cfg: DictConfig) -> None:
         missing = OmegaConf.missing_keys(cfg)
         to_dict(cfg)
     except OmegaConfBaseException as error:
-        raise UserError(one_sentence(error, [])) from error
+        raise UserError(_one_sentence(error, [])) from error
     if missing:
         raise UserError(f"Settings without a value: {', '.join(sorted(missing))}.")
     for key, choices in CHOICES.items():

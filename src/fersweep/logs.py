@@ -36,10 +36,11 @@ def to_run(run_dir: Path, echo: bool) -> Iterator[logging.Logger]:
     if echo:
         terminal = logging.StreamHandler(sys.stderr)
         terminal.setFormatter(logging.Formatter("%(message)s"))
+        terminal.setLevel(logging.INFO)
         handlers.append(terminal)
     theirs = [logging.getLogger(name) for name in THEIRS]
     before = [(logger, list(logger.handlers), logger.propagate, logger.level) for logger in (ours, *theirs)]
-    ours.setLevel(logging.INFO)
+    ours.setLevel(logging.DEBUG)
     ours.handlers, ours.propagate = handlers, False
     for logger in theirs:
         logger.handlers, logger.propagate = [handler], False

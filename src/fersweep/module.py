@@ -67,10 +67,14 @@ class FERModule(pl.LightningModule):
         logits: Tensor = self.model(images)
         return logits.float()
 
-    def on_train_epoch_start(self) -> None:
-        """Seed dropout by seed and epoch, so that a resumed epoch draws what it would have drawn."""
-        seeds = np.random.SeedSequence([self.seed, self.current_epoch, self.global_rank])
-        torch.manual_seed(int(seeds.generate_state(1)[0]))
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Seed dropout by seed and epoch, so that an epoch draws the same after an interruption.
+
+        At the first batch: loaders, which take from the same generator, are made earlier in a run that goes on.
+        """
+        if batch_idx == 0:
+            seeds = np.random.SeedSequence([self.seed, self.current_epoch, self.global_rank])
+            torch.manual_seed(int(seeds.generate_state(1)[0]))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Cross-entropy with the recipe's smoothing, weights and mixup; accuracy counts the heavier mixup label."""
@@ -85,7 +89,7 @@ class FERModule(pl.LightningModule):
             loss = loss + (1 - share) * self._cross_entropy(logits, other)
         if batch_idx % 50 == 0:
             self._refuse_not_finite("training", loss.detach(), batch_idx)
-        self.train_loss.update(loss.detach(), weight=len(labels))
+        self.train_loss.update(loss.detach().expand(len(labels)))  # weights are lost without a NaN strategy
         self.train_metrics.update(logits.detach(), labels)
         return loss
 
@@ -110,7 +114,7 @@ class FERModule(pl.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         logits = self(batch.images)
-        self.val_loss.update(F.cross_entropy(logits, batch.labels), weight=len(batch.labels))
+        self.val_loss.update(F.cross_entropy(logits, batch.labels, reduction="none"))
         self.val_metrics.update(logits, batch.labels)
 
     def on_validation_epoch_end(self) -> None:

@@ -22,7 +22,7 @@ from fersweep import build, checkpoint, logs, record, tracking
 from fersweep.callbacks import History, callbacks, precision
 from fersweep.config import choices_of, to_dict, validate
 from fersweep.data.datamodule import FERDataModule
-from fersweep.data.samples import CLASSES, Samples
+from fersweep.data.samples import Samples
 from fersweep.data.splits import majority_accuracy, shared_subjects
 from fersweep.errors import UserError
 from fersweep.module import FERModule
@@ -30,7 +30,7 @@ from fersweep.report import figures
 from fersweep.report.summary import print_done, print_summary
 from fersweep.sweep.identity import run_dir as run_directory
 from fersweep.sweep.identity import run_hash, slug
-from fersweep.sweep.status import Status, mark_done, mark_failed, mark_pending, mark_running, write_json
+from fersweep.sweep.status import Status, atomic_path, mark_done, mark_failed, mark_pending, mark_running, write_json
 
 
 def run(cfg: DictConfig) -> float:
@@ -101,12 +101,21 @@ def run_one(cfg: DictConfig) -> float:
 
 @contextmanager
 def _claimed(directory: Path) -> Iterator[None]:
-    """Hold the directory's lock, or say who cannot: a lock of a dead process is free."""
+    """Make the run's directory and hold its lock, or say why not; the lock of a dead process is free."""
     try:
-        with FileLock(directory / ".lock", timeout=0):
-            yield
+        directory.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(directory / ".lock")
+        lock.acquire(timeout=0)
     except Timeout as error:
         raise UserError(f"{directory} is being trained by another process: wait for it, or end it.") from error
+    except OSError as error:
+        raise UserError(
+            f"{directory} cannot be written ({error.strerror}): choose another place with outputs=."
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _clear(directory: Path) -> None:
@@ -144,8 +153,8 @@ def _train(
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Train, test and record; return what ``result.json`` holds, and the class names."""
     begun = time.perf_counter()
-    with (directory / "config.yaml").open("w", encoding="utf-8") as file:
-        yaml.safe_dump(config, file, sort_keys=False)
+    with atomic_path(directory / "config.yaml") as temporary:
+        temporary.write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), encoding="utf-8")
     device = _device(cfg.trainer.accelerator)
     samples = build.samples(cfg)
     data = build.datamodule(cfg, samples)

@@ -11,11 +11,9 @@ from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.utils import JobReturn, JobStatus
-from hydra.errors import HydraException
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 
 @dataclass
@@ -78,7 +76,7 @@ class LocalLauncher(Launcher):
     def _check_all(self, job_overrides: Sequence[Sequence[str]]) -> list[Path]:
         """Compose and validate every run before the first starts; return their directories."""
         from fersweep.build import check_model
-        from fersweep.config import one_sentence, to_dict, validate
+        from fersweep.config import to_dict, validate
         from fersweep.data.samples import CLASSES
         from fersweep.errors import UserError
         from fersweep.sweep.identity import run_dir
@@ -87,14 +85,13 @@ class LocalLauncher(Launcher):
         assert self.context is not None
         directories = []
         for overrides in job_overrides:
+            composed: Any = self.context.config_loader.load_sweep_config(self.config, list(overrides))
+            cfg = OmegaConf.masked_copy(composed, [key for key in composed if key != "hydra"])
             try:
-                composed: Any = self.context.config_loader.load_sweep_config(self.config, list(overrides))
-                cfg = OmegaConf.masked_copy(composed, [key for key in composed if key != "hydra"])
                 validate(cfg)
                 check_model(cfg, num_classes=len(CLASSES))
-            except (UserError, HydraException, OmegaConfBaseException) as error:
-                sentence = error if isinstance(error, UserError) else one_sentence(error, list(overrides))
-                print(f"error: {sentence} (in {' '.join(overrides)}; nothing was started)", file=sys.stderr)
+            except UserError as error:
+                print(f"error: {error} (in {' '.join(overrides)}; nothing was started)", file=sys.stderr)
                 raise SystemExit(2) from error
             directories.append(run_dir(to_dict(cfg)))
         return directories

@@ -1,0 +1,277 @@
+"""The configuration: every file under ``conf`` composes and means what its name says; mistakes get one sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import pytest
+from conftest import plain, quickly_composed, train_process
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
+
+from fersweep.build import check_model, make
+from fersweep.config import (
+    CHOICES,
+    GROUPS,
+    check_command_line,
+    choices_of,
+    compose_config,
+    config_dir,
+    options,
+    register,
+    validate,
+)
+from fersweep.errors import UserError
+
+FILES = sorted(path.relative_to(config_dir()).as_posix() for path in config_dir().rglob("*") if path.is_file())
+CHOSEN = [file.removesuffix(".yaml") for file in FILES if "/" in file]
+
+
+@cache
+def composed(file: str) -> tuple[DictConfig, frozenset[str]]:
+    """The configuration with one file chosen and defaults elsewhere, and the files of ``conf`` that are part of it."""
+    group, _, option = file.rpartition("/")
+    overrides = [f"{group}={option}"]
+    if group == "dataset" and option != "synthetic":
+        overrides.append("dataset.root=somewhere")
+    register()
+    with initialize_config_dir(str(config_dir()), version_base="1.3"):
+        whole = compose("train", overrides, return_hydra_config=True)
+    chosen = OmegaConf.to_container(whole.hydra.runtime.choices)
+    assert isinstance(chosen, dict)
+    used = {f"{group}/{option}.yaml" for group, option in chosen.items()} | {"train.yaml"}
+    return OmegaConf.masked_copy(whole, [key for key in whole if key != "hydra"]), frozenset(used & set(FILES))
+
+
+@pytest.mark.parametrize("file", CHOSEN)
+def test_every_file_composes_validates_and_bears_its_name(file: str) -> None:
+    cfg, used = composed(file)
+    assert f"{file}.yaml" in used
+    validate(cfg)
+    group, _, option = file.rpartition("/")
+    if group in GROUPS:
+        assert choices_of(plain(cfg))[group] == option
+    if group in ("backbone", "attention", "activation", "fidelity"):
+        check_model(cfg, num_classes=7)
+    make(cfg.split.function)
+    make(cfg.augmentation.transform)(image_size=48)
+    make(cfg.recipe.optimizer)
+
+
+def test_no_file_is_left_out() -> None:
+    reached = frozenset[str]().union(*(composed(file)[1] for file in CHOSEN))
+    assert sorted(reached) == FILES
+
+
+def test_the_groups_are_those_of_the_contract() -> None:
+    assert {Path(file).parts[0] for file in CHOSEN} == {*GROUPS, "experiment"}
+    cfg = compose_config([])
+    assert choices_of(plain(cfg)) == {
+        "backbone": "resnet50",
+        "attention": "cbam",
+        "activation": "elu",
+        "fidelity": "paper",
+        "dataset": "synthetic",
+        "split": "official",
+        "augmentation": "flip_zoom",
+        "recipe": "quick",
+        "trainer": "auto",
+        "logger": "csv",
+    }
+    assert list(plain(cfg))[:10] == list(GROUPS)
+
+
+@pytest.mark.parametrize(("dataset", "size"), [("fer2013", 64), ("ckplus", 16), ("jaffe", 4), ("folder", 64)])
+def test_the_published_recipe_takes_the_batch_size_of_the_dataset(dataset: str, size: int) -> None:
+    cfg = compose_config(["recipe=published", f"dataset={dataset}", "dataset.root=x"])
+    assert cfg.recipe.batch_size == size
+    recipe = cfg.recipe
+    assert (recipe.optimizer._target_, recipe.optimizer.lr, recipe.optimizer.eps) == ("torch.optim.Adam", 1e-4, 1e-7)
+    assert (recipe.max_epochs, recipe.early_stopping_patience, recipe.schedule) == (200, 15, "constant")
+
+
+def test_the_modern_recipe_brings_its_augmentation_which_can_still_be_chosen() -> None:
+    assert compose_config(["recipe=modern"]).augmentation.name == "standard"
+    assert compose_config(["recipe=modern", "augmentation=none"]).augmentation.name == "none"
+
+
+@pytest.mark.parametrize("key", CHOICES)
+def test_a_setting_with_choices_takes_these_and_names_them(key: str) -> None:
+    for choice in CHOICES[key]:
+        validate(quickly_composed(f"{key}={'null' if choice is None else choice}"))
+    wrong = "7" if isinstance(CHOICES[key][0], int) else "colour"
+    with pytest.raises(UserError, match=rf"^{key}={wrong} is not known") as error:
+        validate(quickly_composed(f"{key}={wrong}"))
+    for choice in CHOICES[key]:
+        assert ("null" if choice is None else str(choice)) in str(error.value).partition("choices:")[2]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ("seed=-1", "seed=-1 is out of range: 0 to 4294967295"),
+        ("seed=4294967296", "seed=4294967296 is out of range"),
+        ("dataset.image_size=31", "dataset.image_size=31 is out of range: 32 to 512 pixels"),
+        ("dataset.image_size=513", "dataset.image_size=513 is out of range"),
+        ("recipe.max_epochs=0", "recipe.max_epochs=0 is out of range: 1 or more"),
+        ("recipe.batch_size=1", "recipe.batch_size=1 is out of range: 2 or more"),
+        ("recipe.optimizer.lr=0", "recipe.optimizer.lr=0 is out of range: a positive number"),
+        ("recipe.optimizer.lr=nan", "recipe.optimizer.lr=nan is out of range"),
+        ("recipe.optimizer.lr=[1,2]", r"recipe.optimizer.lr=\[1, 2\] is out of range"),
+        ("recipe.warmup_epochs=999", "recipe.warmup_epochs=999.0 is out of range: 0 to recipe.max_epochs"),
+        ("recipe.warmup_epochs=-1", "recipe.warmup_epochs=-1.0 is out of range"),
+        ("recipe.label_smoothing=1", "recipe.label_smoothing=1.0 is out of range: 0 to below 1"),
+        ("recipe.mixup=-0.1", r"recipe.mixup=-0.1 is out of range: 0 \(off\) or a positive alpha"),
+        ("recipe.mixup=nan", "recipe.mixup=nan is out of range"),
+        ("recipe.ema_decay=1", r"recipe.ema_decay=1.0 is out of range: null \(off\) or between 0 and 1"),
+        ("recipe.gradient_clip=0", r"recipe.gradient_clip=0.0 is out of range: null \(off\) or positive"),
+        ("recipe.early_stopping_patience=0", "recipe.early_stopping_patience=0 is out of range: null"),
+        ("trainer.devices=2", "trainer.devices=2 is out of range: 1"),
+        ("trainer.workers=-1", "trainer.workers=-1 is out of range: auto or a number of processes"),
+        ("trainer.workers=some", "trainer.workers=some is out of range: auto or"),
+        ("trainer.limit_batches=0", "trainer.limit_batches=0 is out of range: null or 1 or more"),
+        ("trainer.overfit_batches=-1", r"trainer.overfit_batches=-1 is out of range: 0 \(off\) or more"),
+        ("dataset.root=/data", "dataset=synthetic is drawn, not read: leave dataset.root out"),
+        ("dataset=fer2013", r"dataset=fer2013 needs dataset.root=PATH .* or dataset.download=true"),
+        ("dataset=jaffe", r"dataset=jaffe needs dataset.root=PATH \(its archive or folder\)\.$"),
+        ("dataset.download=true", "works for fer2013 only, not for dataset=synthetic"),
+        ("dataset=ckplus dataset.download=true", "works for fer2013 only, not for dataset=ckplus"),
+        (
+            "dataset=fer2013 dataset.download=true dataset.root=x",
+            "Give dataset.root or dataset.download=true, not both",
+        ),
+        (
+            "backbone=vgg16 attention=none backbone.attention_position=every_conv",
+            "backbone.attention_position=every_conv has no effect with attention=none",
+        ),
+        ("trainer.overfit_batches=2", "trainer.overfit_batches needs augmentation=none"),
+        (
+            "trainer.overfit_batches=2 augmentation=none trainer.limit_batches=2",
+            "Give trainer.overfit_batches or trainer.limit_batches, not both",
+        ),
+        ("recipe.mixup=0.2 recipe.class_weights=balanced", "recipe.mixup and recipe.class_weights cannot be combined"),
+        ("~attention", "Settings without a value: attention"),
+        ("recipe.batch_size=${nowhere}", "Interpolation key 'nowhere' not found"),
+        ("trainer.precision=16", r"trainer.precision=16 is not known \(did you mean bf16\?\)"),
+    ],
+)
+def test_what_cannot_work_or_has_no_effect_is_refused(overrides: str, message: str) -> None:
+    cfg = quickly_composed(*overrides.split())
+    with pytest.raises(UserError, match=message) as error:
+        validate(cfg)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            "attention=cbma",
+            r"^attention=cbma is no choice of attention \(did you mean cbam\?\); choices: cbam, eca, none",
+        ),
+        ("attention=null", "^attention=null is no choice of attention"),
+        ("attention=[se,eca]", "is no choice of attention"),
+        ("experiment=debug_btach", r"\(did you mean debug_batch\?\); choices: debug_batch, debug_overfit"),
+        ("atention=se", r"^There is no setting 'atention' \(did you mean attention\?\); settings: backbone, attention"),
+        ("recip.max_epochs=3", r"^There is no setting 'recip.max_epochs' \(did you mean recipe\?\)"),
+        ("recipe.max_epoch=3", r"^There is no setting recipe.max_epoch \(did you mean max_epochs\?\); .*batch_size"),
+        (
+            "backbone=vgg19 attention=eca attention.gama=3",
+            r"attention.gama \(did you mean gamma\?\); .*: name, gamma, beta",
+        ),
+        ("recipe.optimizer.lrr=1", r"recipe.optimizer.lrr \(did you mean lr\?\)"),
+        ("recipe.max_epochs=many", "recipe.max_epochs=many .*could not be converted to Integer$"),
+        ("backbone.name=mine", "^backbone.name follows from the choice: set backbone=resnet101, "),
+        ("dataset.root=/a=b", "^'dataset.root=/a=b' cannot be read: .* \"dataset.root='VALUE'\"\\.$"),
+        ("seed", "^'seed' cannot be read: write key=value"),
+    ],
+)
+def test_what_does_not_exist_is_named_with_what_does(overrides: str, message: str) -> None:
+    with pytest.raises(UserError, match=message) as error:
+        compose_config(overrides.split())
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("-m attention=se,cbma", "attention=cbma is no choice of attention (did you mean cbam?)"),
+        ("-m seed=1,2 attention=choice(se,cbma)", "attention=cbma is no choice"),
+        (
+            "--multirun seed=range(1,4) recipe.max_epoch=2",
+            "There is no setting recipe.max_epoch (did you mean max_epochs?)",
+        ),
+        ("attention=se,eca", "To sweep over it, add --multirun"),
+        ("atention=se", "There is no setting 'atention'"),
+    ],
+)
+def test_the_command_line_is_read_before_anything_starts(
+    arguments: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        check_command_line(arguments.split())
+    assert end.value.code == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith(f"error: {message}") or message in captured.err
+    assert captured.err.count("\n") == 1
+
+
+def test_good_command_lines_pass() -> None:
+    assert check_command_line(["-m", "backbone=vgg16,vgg19", "seed=1", "backbone.model.batch_norm=true"]) == [
+        "-m",
+        "backbone=vgg16,vgg19",
+        "seed=1",
+        "backbone.model.batch_norm=choice(true)",  # Hydra would look for it in the default backbone, which has none
+    ]
+    for line in ("", "attention=none seed=3", "-m backbone=vgg16,vgg19 seed=1,2", "-m backbone=glob(vgg*)", "--help"):
+        check_command_line(line.split())
+    check_command_line(["dataset=folder", "dataset.root='/a=b/c d'"])
+    check_command_line(["-m", "seed=1,2", "dataset=folder", "dataset.root='/a=b/c,d'"])
+
+
+def test_targets_outside_the_package_are_refused() -> None:
+    for target in (
+        "os.system",
+        "fersweep.sweep.status.write_json",  # of this package, but writes files
+        "fersweep.data.augment.os.system",  # an allowed module only imports it
+        "torch.nn.functional.torch.load",
+    ):
+        for node in ({"_target_": target}, {"_target_": "torch.nn.ELU", "alpha": {"_target_": target}}):
+            with pytest.raises(UserError, match="is not allowed: it must lie in"):
+                make(node)
+    with pytest.raises(UserError, match=r"_target_=torch\.nn\.Nothing does not exist"):
+        make({"_target_": "torch.nn.Nothing"})
+    with pytest.raises(UserError, match=r"^The settings of torch\.nn\.ELU do not fit it: .*'beta'\.$"):
+        make({"_target_": "torch.nn.ELU", "beta": 1})
+    assert make({"_target_": "torch.nn.ELU", "alpha": 0.5}).alpha == 0.5
+
+
+def test_options_lists_what_lies_in_the_folder() -> None:
+    assert options("attention") == ("cbam", "eca", "none", "se")
+    assert options("nothing") == ()
+
+
+def test_help_and_the_config_can_be_read(tmp_path: Path) -> None:
+    helped = train_process(tmp_path, "--help")
+    assert (helped.returncode, helped.stderr) == (0, "")
+    lines = helped.stdout.splitlines()
+    assert max(map(len, lines)) <= 120
+    assert len(lines) < 40
+    for group in GROUPS:
+        (line,) = (line for line in lines if line.startswith(f"{group}: "))
+        assert line.partition(": ")[2].split(", ") == list(options(group))
+    shown = train_process(tmp_path, "--cfg", "job", "attention=eca", "recipe.max_epochs=3")
+    assert (shown.returncode, shown.stderr) == (0, "")
+    cfg = OmegaConf.create(shown.stdout)
+    assert (cfg.attention, cfg.recipe.max_epochs) == ({"name": "eca", "gamma": 2, "beta": 1}, 3)
+    assert list(cfg)[:10] == list(GROUPS)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_configurations_do_not_share_state(small: Callable[..., DictConfig]) -> None:
+    one = small("seed=2")
+    assert small().seed == 1
+    assert one.seed == 2

@@ -1,0 +1,120 @@
+"""A run's name: what makes it another run, what does not, and that it is a good name for a folder."""
+
+from __future__ import annotations
+
+import copy
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import plain, quickly_composed
+
+from fersweep.config import GROUPS
+from fersweep.sweep.identity import NOT_IDENTITY, identity, run_dir, run_hash, slug
+
+
+def config(*overrides: str) -> dict[str, Any]:
+    return plain(quickly_composed(*overrides))
+
+
+def test_the_hash_of_given_settings_never_changes() -> None:
+    """Were this to fail, every finished run on every disk would be forgotten."""
+    settings: dict[str, Any] = {group: {"name": f"a {group}"} for group in GROUPS}
+    settings |= {"seed": 3, "weights": None, "outputs": "/anywhere", "sweep": "runs", "cache": None, "force": False}
+    settings["recipe"] |= {"optimizer": {"_target_": "torch.optim.Adam", "lr": 1e-4}, "max_epochs": 200}
+    settings["dataset"] |= {"root": "/data", "image_size": 48}
+    assert run_hash(settings) == "d904a21a2a"
+    assert run_hash(dict(reversed(settings.items()))) == "d904a21a2a"
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        "outputs=/elsewhere",
+        "sweep=table",
+        "cache=/tmp/cache",
+        "force=true",
+        "logger=wandb",
+        "logger=wandb logger.project=mine logger.tags=[a]",
+        "logger=tensorboard",
+        "trainer=cpu",
+        "trainer=gpu",
+        "trainer.accelerator=cpu",
+        "trainer.memory_format=contiguous",
+        "trainer.compile=true",
+        "trainer.workers=2",
+        "trainer.progress_bar=false",
+        "trainer.profiler=simple",
+        "dataset.batch_size=7",
+    ],
+)
+def test_where_and_how_fast_makes_no_other_run(overrides: str) -> None:
+    assert run_hash(config(*overrides.split())) == run_hash(config())
+    assert slug(config(*overrides.split())) == slug(config())
+
+
+def test_the_place_of_the_data_makes_no_other_run() -> None:
+    here, there = (config("dataset=fer2013", f"dataset.root={root}") for root in ("/a/fer2013.zip", "b"))
+    loaded = config("dataset=fer2013", "dataset.download=true")
+    assert run_hash(here) == run_hash(there) == run_hash(loaded)
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "seed=2",
+        "attention=se",
+        "attention.reduction=8",
+        "backbone=vgg16",
+        "activation=relu",
+        "activation.module.alpha=0.5",
+        "dataset.image_size=64",
+        "dataset.source.size=2000",
+        "split=random",
+        "augmentation=none",
+        "augmentation.transform.zoom=0.2",
+        "recipe=modern",
+        "recipe.optimizer.lr=0.01",
+        "recipe.batch_size=33",
+        "recipe.max_epochs=99",
+        "trainer.precision=32",
+        "trainer.limit_batches=3",
+        "trainer.overfit_batches=3",
+        "weights=a.ckpt",
+    ],
+)
+def test_whatever_can_change_a_result_makes_another_run(override: str) -> None:
+    assert run_hash(config(override)) != run_hash(config())
+
+
+def test_the_batch_size_of_a_dataset_counts_where_a_recipe_uses_it() -> None:
+    one, other = (config("recipe=published", f"dataset.batch_size={size}") for size in (8, 16))
+    assert run_hash(one) != run_hash(other)
+
+
+def test_every_setting_is_either_identity_or_named_as_none() -> None:
+    settings = config()
+    before = copy.deepcopy(settings)
+    kept = identity(settings)
+    assert settings == before  # it is not changed on the way
+    for dotted in NOT_IDENTITY:
+        node: Any = settings
+        for key in dotted.split("."):
+            assert key in node, f"{dotted} is no setting"
+            node = node[key]
+    assert set(settings) - set(kept) == {"outputs", "sweep", "cache", "force", "logger"}
+    assert set(kept["trainer"]) == {"precision", "limit_batches", "overfit_batches"}
+    assert set(settings["dataset"]) - set(kept["dataset"]) == {"root", "download", "batch_size"}
+
+
+def test_the_directory_is_readable_safe_and_without_a_time() -> None:
+    settings = config("sweep=table_1", "outputs=/data/out", "backbone=resnetv2_50", "seed=12")
+    directory = run_dir(settings)
+    assert directory == Path("/data/out/table_1") / f"{slug(settings)}-{run_hash(settings)}"
+    assert slug(settings) == "resnetv2_50-cbam-elu-paper-synthetic-official-flip_zoom-quick-s12"
+    assert re.fullmatch(r"[a-z0-9_-]+", directory.name)
+    assert len(directory.name.encode()) < 200
+    assert re.fullmatch(r"[0-9a-f]{10}", run_hash(settings))
+    assert not re.search(r"\d{4}-\d\d-\d\d|\d\d-\d\d-\d\d|\d\d:\d\d", str(directory))
+    assert run_dir(config("sweep=table_1", "outputs=/data/out", "backbone=resnetv2_50", "seed=12")) == directory
