@@ -5,7 +5,8 @@ import sys
 import hydra
 from omegaconf import DictConfig
 
-from fersweep.config import check_command_line, register
+from fersweep.compose import check_command_line
+from fersweep.config import register
 
 register()
 

@@ -20,7 +20,7 @@ from torch import nn
 
 from fersweep import build
 from fersweep.callbacks import precision
-from fersweep.config import compose_config
+from fersweep.compose import compose_config
 from fersweep.data import augment, cache
 from fersweep.data.datamodule import BatchDataset, BatchKey
 from fersweep.models import build_model

@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from fersweep import build
-from fersweep.config import compose_config
+from fersweep.compose import compose_config
 
 os.environ["WANDB_MODE"] = "offline"
 torch.set_num_threads(1)  # on small images a second thread waits more than it works

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from conftest import FACES, SHALLOW, SMALL, TRAIN, train_process
 
-from fersweep.config import compose_config, to_dict
+from fersweep.compose import compose_config
+from fersweep.config import to_dict
 from fersweep.sweep.identity import run_dir
 from fersweep.sweep.status import Status, mark_done, mark_failed, write_json
 from hydra_plugins.fersweep_launcher import local_launcher

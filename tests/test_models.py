@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fersweep.build import model
-from fersweep.config import compose_config, config_dir
+from fersweep.compose import compose_config, config_dir
 from fersweep.errors import UserError
 from fersweep.models import build_model
 from fersweep.models.common import forward_gain

@@ -12,7 +12,7 @@ from timm.layers.cbam import CbamModule
 from torch import nn
 
 from fersweep.build import model
-from fersweep.config import compose_config
+from fersweep.compose import compose_config
 from fersweep.models import build_model
 from fersweep.models.attention import CBAM, EfficientChannelAttention, SqueezeExcitation
 

@@ -13,7 +13,7 @@ from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from fersweep.config import compose_config
+from fersweep.compose import compose_config
 from fersweep.data import cache
 from fersweep.data.datamodule import FERDataModule
 from fersweep.data.samples import Samples

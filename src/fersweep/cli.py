@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Sequence
 
-from fersweep.config import options
+from fersweep.compose import options
 from fersweep.errors import UserError, did_you_mean
 
 
@@ -43,7 +43,8 @@ def _parser() -> argparse.ArgumentParser:
 def _data(parsed: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from fersweep.config import compose_config, validate
+    from fersweep.compose import compose_config
+    from fersweep.config import validate
     from fersweep.data import audit
 
     if parsed.dataset not in options("dataset"):
