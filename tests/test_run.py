@@ -452,7 +452,7 @@ def test_a_network_that_cannot_be_built_makes_no_directory(small: Small, tmp_pat
 @pytest.mark.usefixtures("tiny_network")
 def test_a_place_that_cannot_be_written_is_named(small: Small, tmp_path: Path) -> None:
     (tmp_path / "outputs").write_text("a file")
-    with pytest.raises(UserError, match=r"cannot be made \(Not a directory\): choose another place with outputs=PATH"):
+    with pytest.raises(UserError, match=r"cannot be written \(Not a directory\): choose another place with outputs=PATH"):
         run_one(small())
 
 

@@ -122,8 +122,8 @@ def ema_update(decay: float) -> Callable[[list[Tensor], list[Tensor], Tensor | i
     return update
 
 
-def callbacks(recipe: Mapping[str, Any], run_dir: Path, progress_bar: bool) -> tuple[list[Callback], ModelCheckpoint]:
-    """All callbacks of a run, and the one that knows the best checkpoint (by validation accuracy, first of equals)."""
+def callbacks(recipe: Mapping[str, Any], run_dir: Path, progress_bar: bool) -> list[Callback]:
+    """All callbacks of a run. ``best.ckpt`` is that of the best validation accuracy, the first of equals."""
     folder = run_dir / "checkpoints"
     best = ModelCheckpoint(
         folder, filename="best", monitor="val/accuracy", mode="max", save_last=False, enable_version_counter=False
@@ -136,7 +136,7 @@ def callbacks(recipe: Mapping[str, Any], run_dir: Path, progress_bar: bool) -> t
         made.insert(0, WeightAveraging(multi_avg_fn=ema_update(recipe["ema_decay"])))
     if progress_bar:
         made.append(RichProgressBar(leave=False))
-    return made, best
+    return made
 
 
 def precision(choice: str, device: torch.device) -> str:

@@ -22,7 +22,7 @@ from fersweep import build, checkpoint, logs, record, tracking
 from fersweep.callbacks import History, callbacks, precision
 from fersweep.config import choices_of, to_dict, validate
 from fersweep.data.datamodule import FERDataModule
-from fersweep.data.samples import Samples
+from fersweep.data.samples import CLASSES, Samples
 from fersweep.data.splits import majority_accuracy, shared_subjects
 from fersweep.errors import UserError
 from fersweep.module import FERModule
@@ -55,17 +55,11 @@ def run_one(cfg: DictConfig) -> float:
         UserError: for what the user can put right; ``status.json`` then says ``failed``, if the run had begun.
     """
     validate(cfg)
-    build.check_model(cfg, num_classes=7)
+    build.check_model(cfg, num_classes=len(CLASSES))
     if cfg.weights is not None:
         checkpoint.find(Path(cfg.weights))
     config = to_dict(cfg)
     directory = run_directory(config)
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"{directory} cannot be made ({error.strerror}): choose another place with outputs=PATH."
-        ) from error
     with _claimed(directory):
         if cfg.force:
             _clear(directory)
@@ -110,7 +104,7 @@ def _claimed(directory: Path) -> Iterator[None]:
         raise UserError(f"{directory} is being trained by another process: wait for it, or end it.") from error
     except OSError as error:
         raise UserError(
-            f"{directory} cannot be written ({error.strerror}): choose another place with outputs=."
+            f"{directory} cannot be written ({error.strerror}): choose another place with outputs=PATH."
         ) from error
     try:
         yield
@@ -160,7 +154,7 @@ def _train(
     data = build.datamodule(cfg, samples)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     module = _module(cfg, config, data)
-    kept, _ = callbacks(config["recipe"], directory, bar)
+    kept = callbacks(config["recipe"], directory, bar)
     history = next(each for each in kept if isinstance(each, History))
     logger = tracking.make_logger(
         config["logger"], directory, run_hash(config), slug(config), config["sweep"], {**config, "logger": None}
