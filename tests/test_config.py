@@ -11,7 +11,7 @@ from conftest import plain, quickly_composed, train_process
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
-from fersweep.build import check_model, make
+from fersweep.build import check, make
 from fersweep.compose import check_command_line, compose_config, config_dir, options
 from fersweep.config import CHOICES, GROUPS, choices_of, register, validate
 from fersweep.errors import UserError
@@ -45,7 +45,7 @@ def test_every_file_composes_validates_and_bears_its_name(file: str) -> None:
     if group in GROUPS:
         assert choices_of(plain(cfg))[group] == option
     if group in ("backbone", "attention", "activation", "fidelity"):
-        check_model(cfg, num_classes=7)
+        check(cfg, num_classes=7)
     make(cfg.split.function)
     make(cfg.augmentation.transform)(image_size=48)
     make(cfg.recipe.optimizer)

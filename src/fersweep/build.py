@@ -43,7 +43,7 @@ def make(node: Any, **arguments: Any) -> Any:
         return instantiate(node, _convert_="all", **arguments)
     except InstantiationException as error:
         cause = error.__cause__
-        while cause is not None and not isinstance(cause, (UserError, TypeError)):
+        while cause is not None and not isinstance(cause, (TypeError, ValueError, ArithmeticError)):
             cause = cause.__cause__
         if isinstance(cause, UserError):
             raise cause from None
@@ -102,10 +102,22 @@ def model_from_names(
     return model(cfg, num_classes)
 
 
-def check_model(cfg: DictConfig, num_classes: int) -> None:
-    """Build the network without memory or arithmetic, so that what cannot be built is said before data are read."""
+def check(cfg: DictConfig, num_classes: int) -> None:
+    """Build network, optimiser, augmentation and split function without memory or arithmetic.
+
+    Raises:
+        UserError: for what cannot be built, before data are read.
+    """
+    dataset = cfg.dataset
     with torch.device("meta"):
-        model(cfg, num_classes)
+        network = model(cfg, num_classes)
+        network(torch.empty(2, dataset.channels, dataset.image_size, dataset.image_size))
+        try:
+            optimizer_factory(cfg)(network.parameters())
+        except (TypeError, ValueError) as error:
+            raise UserError(f"The settings of {cfg.recipe.optimizer._target_} do not fit it: {error}.") from error
+    make(cfg.augmentation.transform)(image_size=dataset.image_size)
+    make(cfg.split.function)
 
 
 def source(cfg: DictConfig) -> Any:

@@ -18,6 +18,7 @@ from pytorch_lightning.callbacks import (
     RichProgressBar,
     WeightAveraging,
 )
+from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
@@ -122,13 +123,42 @@ def ema_update(decay: float) -> Callable[[list[Tensor], list[Tensor], Tensor | i
     return update
 
 
+class KeptCheckpoint(ModelCheckpoint):
+    """A checkpoint whose run may have been moved: what it knows of its best follows the directory.
+
+    Lightning would forget the best score when the directory has another name, and let a worse epoch win.
+    """
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a checkpoint, wherever the run's directory lies now."""
+        moved = dict(state_dict)
+        folder = Path(str(self.dirpath))
+        moved["dirpath"] = self.dirpath
+        for key in ("best_model_path", "kth_best_model_path", "last_model_path"):
+            moved[key] = str(folder / Path(moved[key]).name) if moved.get(key) else ""
+        moved["best_k_models"] = {
+            str(folder / Path(path).name): score for path, score in moved["best_k_models"].items()
+        }
+        super().load_state_dict(moved)
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Checkpoints that appear whole or not at all, on any file system."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        """Write beside ``path`` and move there."""
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(Path(path)) as temporary:
+            torch.save(checkpoint, temporary)
+
+
 def callbacks(recipe: Mapping[str, Any], run_dir: Path, progress_bar: bool) -> list[Callback]:
     """All callbacks of a run. ``best.ckpt`` is that of the best validation accuracy, the first of equals."""
     folder = run_dir / "checkpoints"
-    best = ModelCheckpoint(
+    best = KeptCheckpoint(
         folder, filename="best", monitor="val/accuracy", mode="max", save_last=False, enable_version_counter=False
     )
-    last = ModelCheckpoint(folder, filename="last", save_top_k=1, enable_version_counter=False)
+    last = KeptCheckpoint(folder, filename="last", save_top_k=1, enable_version_counter=False)
     made: list[Callback] = [History(run_dir / "history.csv"), best, last]
     if recipe["early_stopping_patience"] is not None:
         made.append(Patience("val/loss", mode="min", patience=recipe["early_stopping_patience"]))

@@ -13,7 +13,11 @@ from fersweep.errors import UserError, did_you_mean
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit code: 0 good, 1 it found something wrong, 2 it was asked for the impossible."""
-    parsed = _parser().parse_args(arguments)
+    parser = _parser()
+    parsed, overrides = parser.parse_known_args(arguments)
+    if wrong := [each for each in overrides if each.startswith("-") or "=" not in each]:
+        parser.error(f"{wrong[0]!r} is neither an option nor KEY=VALUE")
+    parsed.overrides = overrides
     try:
         code: int = parsed.verb(parsed)
         return code
@@ -28,14 +32,13 @@ def _parser() -> argparse.ArgumentParser:
     data = verbs.add_parser(
         "data",
         help="verify and count a dataset; find identical, unreadable and odd-sized images",
-        description="Verify and count a dataset, and audit it. Exit code 1 if images are missing or unreadable.",
+        usage="fersweep data DATASET [--root PATH] [--json] [KEY=VALUE ...]",
+        description="Verify and count a dataset, and audit it. Exit code 1 if images are missing or unreadable. "
+        "KEY=VALUE as for train.py, e.g. dataset.source.neutral=false.",
     )
     data.add_argument("dataset", help=", ".join(options("dataset")))
     data.add_argument("--root", metavar="PATH", help="its archive or folder, or any folder above it")
     data.add_argument("--json", action="store_true", help="everything found, for programs")
-    data.add_argument(
-        "overrides", nargs="*", metavar="KEY=VALUE", help="as for train.py, e.g. dataset.source.neutral=false"
-    )
     data.set_defaults(verb=_data)
     return parser
 
@@ -52,7 +55,7 @@ def _data(parsed: argparse.Namespace) -> int:
         hint = did_you_mean(parsed.dataset, choices)
         raise UserError(f"There is no dataset {parsed.dataset!r}{hint}; choices: {', '.join(choices)}.")
     root = [] if parsed.root is None else [f"dataset.root={json.dumps(parsed.root, ensure_ascii=False)}"]
-    cfg = compose_config([f"dataset={parsed.dataset}", *root, *parsed.overrides])
+    cfg = compose_config([f"dataset={parsed.dataset}", "split=random", *root, *parsed.overrides])
     validate(cfg)
 
     from fersweep import build

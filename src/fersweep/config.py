@@ -84,7 +84,7 @@ class Recipe:
 
 @dataclass
 class Trainer:
-    """Where and how fast; of these only precision and the debugging limits can change a result."""
+    """Where and how fast; of these the precision and the debugging limits are part of a run's identity."""
 
     name: str = MISSING
     accelerator: str = "auto"
@@ -145,6 +145,16 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "trainer.memory_format": ("channels_last", "contiguous"),
     "trainer.profiler": (None, "simple", "advanced"),
 }
+
+
+SPLITS = {
+    "synthetic": ("official", "published", "subjects", "random"),
+    "fer2013": ("official", "published", "random"),
+    "ckplus": ("published", "subjects", "random"),
+    "jaffe": ("published", "subjects", "random"),
+    "folder": ("official", "published", "random"),
+}
+"""The splits a dataset has the fields for; what only its files can tell is checked when they are read."""
 
 
 def register() -> None:
@@ -222,6 +232,11 @@ def _validate_dataset(cfg: DictConfig) -> None:
     if dataset.name != "synthetic" and dataset.root is None and not dataset.download:
         extra = " or dataset.download=true" if dataset.name == "fer2013" else ""
         raise UserError(f"dataset={dataset.name} needs dataset.root=PATH (its archive or folder){extra}.")
+    if cfg.split.name not in SPLITS[dataset.name]:
+        raise UserError(
+            f"split={cfg.split.name} is not possible with dataset={dataset.name}: "
+            f"choose split={', '.join(SPLITS[dataset.name])}."
+        )
     if dataset.download and dataset.name != "fer2013":
         raise UserError(f"dataset.download=true works for fer2013 only, not for dataset={dataset.name}.")
     if dataset.download and dataset.root is not None:

@@ -13,6 +13,10 @@ class UserError(ValueError):
     """
 
 
+class NotFiniteError(UserError):
+    """A loss that became NaN or infinite: what was trained is of no use."""
+
+
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
     """Return `` (did you mean X?)`` for the closest of ``choices``, or an empty string."""
     close = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.6)

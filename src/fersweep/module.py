@@ -15,7 +15,7 @@ from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
 from fersweep.data.datamodule import Batch
-from fersweep.errors import UserError
+from fersweep.errors import NotFiniteError
 from fersweep.schedule import learning_rate_factor
 
 
@@ -107,7 +107,7 @@ class FERModule(pl.LightningModule):
     def _refuse_not_finite(self, part: str, loss: Tensor, batch_idx: int | None = None) -> None:
         if not torch.isfinite(loss).all():
             place = f"epoch {self.current_epoch + 1}" + ("" if batch_idx is None else f", batch {batch_idx + 1}")
-            raise UserError(
+            raise NotFiniteError(
                 f"The {part} loss became {float(loss)} in {place}: lower recipe.optimizer.lr, "
                 "set recipe.gradient_clip=1, lengthen recipe.warmup_epochs, or use trainer.precision=32."
             )

@@ -39,7 +39,7 @@ def test_metrics(
         final: probabilities ``(N, K)`` the recipe asks for (ten crops, or the same as ``single``).
 
     Returns:
-        Accuracy, accuracy of the single view, macro-F1 (a class without images and predictions counts 0), mean
+        Accuracy, accuracy of the single view, macro-F1 (a class that is neither shown nor predicted is left out), mean
         negative log-likelihood in nats, and n; int64 ``(K, K)``, rows true.
     """
     classes, predicted = final.shape[1], final.argmax(dim=1)
@@ -53,6 +53,27 @@ def test_metrics(
     }
     counts = multiclass_confusion_matrix(predicted, labels, classes).numpy().astype(np.int64)
     return metrics, counts
+
+
+def per_class(counts: npt.NDArray[np.int64], class_names: tuple[str, ...]) -> dict[str, dict[str, float | int | None]]:
+    """Precision, recall, F1 and n of every class, from a confusion matrix ``(K, K)`` whose rows are true.
+
+    A figure without a denominator (no image shown, or none predicted) is ``None``.
+    """
+    hits, shown, predicted = np.diag(counts), counts.sum(axis=1), counts.sum(axis=0)
+
+    def share(part: np.int64, whole: np.int64) -> float | None:
+        return round(float(part / whole), 8) if whole else None
+
+    return {
+        name: {
+            "precision": share(hits[k], predicted[k]),
+            "recall": share(hits[k], shown[k]),
+            "f1": share(2 * hits[k], shown[k] + predicted[k]),
+            "n": int(shown[k]),
+        }
+        for k, name in enumerate(class_names)
+    }
 
 
 def write_predictions(path: Path, samples: Samples, indices: torch.Tensor, probabilities: torch.Tensor) -> None:
@@ -92,9 +113,11 @@ def parameters(model: torch.nn.Module) -> dict[str, int]:
 
 
 def data_digest(samples: Samples) -> str:
-    """Sixteen hexadecimal digits of the ids, labels and class names: whether two runs saw the same dataset."""
+    """Sixteen hexadecimal digits of pixels, ids, labels and class names: whether two runs saw the same dataset."""
     digest = hashlib.sha256("\n".join([*samples.class_names, *samples.ids.tolist()]).encode())
-    digest.update(np.ascontiguousarray(samples.labels).tobytes())
+    digest.update(np.ascontiguousarray(samples.labels).data)
+    for start in range(0, len(samples), 4096):
+        digest.update(np.ascontiguousarray(samples.images[start : start + 4096]).data)
     return digest.hexdigest()[:16]
 
 

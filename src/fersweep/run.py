@@ -19,12 +19,12 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from fersweep import build, checkpoint, logs, record, tracking
-from fersweep.callbacks import History, callbacks, precision
+from fersweep.callbacks import AtomicCheckpointIO, History, callbacks, precision
 from fersweep.config import choices_of, to_dict, validate
 from fersweep.data.datamodule import FERDataModule
 from fersweep.data.samples import CLASSES, Samples
 from fersweep.data.splits import majority_accuracy, shared_subjects
-from fersweep.errors import UserError
+from fersweep.errors import NotFiniteError, UserError
 from fersweep.module import FERModule
 from fersweep.report import figures
 from fersweep.report.summary import print_done, print_summary
@@ -46,6 +46,8 @@ def run(cfg: DictConfig) -> float:
         raise SystemExit(2) from error
     except KeyboardInterrupt:
         raise SystemExit(130) from None
+    except SystemExit as stop:  # Lightning's, on a signal that ends the process
+        raise SystemExit(stop.code or 143) from None
 
 
 def run_one(cfg: DictConfig) -> float:
@@ -54,20 +56,15 @@ def run_one(cfg: DictConfig) -> float:
     Raises:
         UserError: for what the user can put right; ``status.json`` then says ``failed``, if the run had begun.
     """
-    validate(cfg)
-    build.check_model(cfg, num_classes=len(CLASSES))
-    if cfg.weights is not None:
-        checkpoint.find(Path(cfg.weights))
-    config = to_dict(cfg)
-    directory = run_directory(config)
+    config, directory = prepare(cfg)
     with _claimed(directory):
         if cfg.force:
             _clear(directory)
         status = Status.read(directory)
         if status.state == "done" and (directory / "result.json").is_file():
             return _already_done(cfg, directory)
-        if status.state == "failed":
-            _clear(directory)
+        if status.error is not None and status.error["type"] == NotFiniteError.__name__:
+            _clear(directory)  # its weights are spoilt; any other failure goes on from the last epoch
         last = directory / "checkpoints" / "last.ckpt"
         if last.is_file():
             _refuse_other_data(cfg, directory, lambda: checkpoint.load(last)["fersweep"]["data_digest"])
@@ -91,6 +88,21 @@ def run_one(cfg: DictConfig) -> float:
         mark_done(directory)
     print_summary(result, directory, class_names, Console())
     return float(result["metrics"]["val/accuracy"])
+
+
+def prepare(cfg: DictConfig) -> tuple[dict[str, Any], Path]:
+    """Refuse what can be known to fail before any data are read; return the resolved configuration and the directory.
+
+    Raises:
+        UserError: for settings that are wrong or do not fit each other, missing weights, a missing device.
+    """
+    validate(cfg)
+    build.check(cfg, num_classes=len(CLASSES))
+    _device(cfg.trainer.accelerator)
+    if cfg.weights is not None:
+        checkpoint.find(Path(cfg.weights))
+    config = to_dict(cfg)
+    return config, run_directory(config)
 
 
 @contextmanager
@@ -133,12 +145,11 @@ def _already_done(cfg: DictConfig, directory: Path) -> float:
 
 
 def _refuse_other_data(cfg: DictConfig, directory: Path, digest: Callable[[], str]) -> None:
-    """Keep two datasets out of one directory: where the root is another one, what lies there must be the same."""
-    trained = yaml.safe_load((directory / "config.yaml").read_text(encoding="utf-8"))
-    root = trained["dataset"]["root"]
-    if root != cfg.dataset.root and record.data_digest(build.samples(cfg)) != digest():
+    """Keep two datasets out of one directory, wherever they lie: pixels, labels and ids must be the same."""
+    if record.data_digest(build.samples(cfg)) != digest():
         raise UserError(
-            f"{directory} was trained on other data (dataset.root={root}): give this one its own sweep=NAME."
+            f"{directory} was trained on other data than dataset.root={cfg.dataset.root} holds now: "
+            "give this run its own sweep=NAME, or force=true to replace that one."
         )
 
 
@@ -153,7 +164,8 @@ def _train(
     samples = build.samples(cfg)
     data = build.datamodule(cfg, samples)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
-    module = _module(cfg, config, data)
+    digest = record.data_digest(samples)
+    module = _module(cfg, config, data, digest)
     kept = callbacks(config["recipe"], directory, bar)
     history = next(each for each in kept if isinstance(each, History))
     logger = tracking.make_logger(
@@ -196,7 +208,7 @@ def _device(accelerator: str) -> torch.device:
     return torch.device("cuda" if accelerator != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def _module(cfg: DictConfig, config: dict[str, Any], data: FERDataModule) -> FERModule:
+def _module(cfg: DictConfig, config: dict[str, Any], data: FERDataModule, digest: str) -> FERModule:
     """The network with its recipe, laid out and compiled as asked, started from ``weights`` if given."""
     names = data.samples.class_names
     model = build.model(cfg, len(names))
@@ -213,7 +225,7 @@ def _module(cfg: DictConfig, config: dict[str, Any], data: FERDataModule) -> FER
         names,
         record.class_weights(cfg.recipe.class_weights, data.train_class_counts()),
         cfg.seed,
-        checkpoint.stored(config, names, record.data_digest(data.samples)),
+        checkpoint.stored(config, names, digest),
     )
 
 
@@ -243,6 +255,7 @@ def _trainer(
         num_sanity_val_steps=0,
         log_every_n_steps=1,
         use_distributed_sampler=False,
+        plugins=[AtomicCheckpointIO()],
     )
 
 
@@ -262,7 +275,9 @@ def _result(
         "shared_subjects": shared_subjects(samples, data.split),
         "train_n": len(data.split.train),
         "val_n": len(data.split.val),
-        "data_digest": record.data_digest(samples),
+        "data_digest": module.stored["data_digest"],
+        "per_class": record.per_class(counts, samples.class_names),
+        "confusion_matrix": counts.tolist(),
     }
     return result, counts
 

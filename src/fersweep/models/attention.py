@@ -11,6 +11,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from fersweep.errors import UserError
+
 
 def bottleneck_mlp(channels: int, reduction: int) -> nn.Sequential:
     """Return C → max(1, C / reduction) → C, with ReLU between and biases, on (B, C).
@@ -19,6 +21,8 @@ def bottleneck_mlp(channels: int, reduction: int) -> nn.Sequential:
     all images point almost the same way; drawn freely, all four hidden units of a 64-channel map would be dead, and the
     gate a constant, in one network of sixteen.
     """
+    if reduction < 1:
+        raise UserError(f"attention.reduction={reduction} must be 1 or more.")
     hidden = max(1, channels // reduction)
     first = nn.Linear(channels, hidden)
     pairs = hidden // 2
@@ -79,6 +83,8 @@ class CBAM(nn.Module):
 
     def __init__(self, channels: int, reduction: int = 16, kernel_size: int = 7) -> None:
         super().__init__()
+        if kernel_size < 1 or kernel_size % 2 == 0:
+            raise UserError(f"attention.kernel_size={kernel_size} must be odd, so that the map keeps its size.")
         self.mlp = bottleneck_mlp(channels, reduction)
         self.conv = nn.Conv2d(2, 1, kernel_size, padding=kernel_size // 2)
 

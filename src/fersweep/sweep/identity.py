@@ -41,7 +41,25 @@ def identity(config: Mapping[str, Any]) -> dict[str, Any]:
         for parent in parents:
             node = node[parent]
         node.pop(last, None)
-    return kept
+    if kept["weights"] is not None:
+        kept["weights"] = _content(Path(kept["weights"]))
+    whole: dict[str, Any] = _integral(kept)
+    return whole
+
+
+def _content(path: Path) -> str:
+    """The digest of a checkpoint (or a run directory's), so that its place and its spelling do not count."""
+    with (path / "checkpoints" / "best.ckpt" if path.is_dir() else path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _integral(node: Any) -> Any:
+    """Write 1.0 as 1 everywhere: equal numbers make equal runs."""
+    if isinstance(node, dict):
+        return {key: _integral(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_integral(value) for value in node]
+    return int(node) if isinstance(node, float) and node.is_integer() else node
 
 
 def run_hash(config: Mapping[str, Any]) -> str:

@@ -11,9 +11,11 @@ from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.utils import JobReturn, JobStatus
+from hydra.errors import HydraException
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 
 @dataclass
@@ -56,44 +58,49 @@ class LocalLauncher(Launcher):
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run all of ``job_overrides``; returns the validation accuracy of each as its result."""
         directories = self._check_all(job_overrides)
-        done: list[JobReturn] = []
-        failed: list[tuple[Path, int]] = []
+        jobs: list[JobReturn] = []
+        failed: list[tuple[Path, str]] = []
+        total = initial_job_idx + len(job_overrides)
         for number, (overrides, directory) in enumerate(zip(job_overrides, directories, strict=True), start=1):
-            print(f"[{initial_job_idx + number}/{initial_job_idx + len(job_overrides)}] {directory.name}", flush=True)
-            code = subprocess.run([sys.executable, sys.argv[0], *overrides], env=_environment(), check=False).returncode
+            print(f"[{initial_job_idx + number}/{total}] {directory.name}", flush=True)
+            try:
+                code = subprocess.run(
+                    [sys.executable, sys.argv[0], *overrides], env=_environment(), check=False
+                ).returncode
+            except KeyboardInterrupt:
+                failed.append((directory, "interrupted; the same command goes on with the sweep"))
+                _print_failed(failed, total)
+                raise SystemExit(130) from None
             job = JobReturn(overrides=list(overrides), status=JobStatus.COMPLETED)
-            if code == 0:
+            if (reason := _failure(directory, code)) is None:
                 result = json.loads((directory / "result.json").read_text(encoding="utf-8"))
                 job.return_value = result["metrics"]["val/accuracy"]
             else:
-                failed.append((directory, code))
-            done.append(job)
+                failed.append((directory, reason))
+            jobs.append(job)
         if failed:
-            _print_failed(failed, len(job_overrides))
+            _print_failed(failed, total)
             raise SystemExit(1)
-        return done
+        return jobs
 
     def _check_all(self, job_overrides: Sequence[Sequence[str]]) -> list[Path]:
-        """Compose and validate every run before the first starts; return their directories."""
-        from fersweep.build import check_model
-        from fersweep.config import to_dict, validate
-        from fersweep.data.samples import CLASSES
+        """Compose and check every run before the first starts; return their directories."""
+        from fersweep.config import one_line
         from fersweep.errors import UserError
-        from fersweep.sweep.identity import run_dir
+        from fersweep.run import prepare
 
         assert self.config is not None
         assert self.context is not None
         directories = []
         for overrides in job_overrides:
-            composed: Any = self.context.config_loader.load_sweep_config(self.config, list(overrides))
-            cfg = OmegaConf.masked_copy(composed, [key for key in composed if key != "hydra"])
             try:
-                validate(cfg)
-                check_model(cfg, num_classes=len(CLASSES))
-            except UserError as error:
-                print(f"error: {error} (in {' '.join(overrides)}; nothing was started)", file=sys.stderr)
+                composed: Any = self.context.config_loader.load_sweep_config(self.config, list(overrides))
+                cfg = OmegaConf.masked_copy(composed, [key for key in composed if key != "hydra"])
+                directories.append(prepare(cfg)[1])
+            except (UserError, HydraException, OmegaConfBaseException) as error:
+                sentence = error if isinstance(error, UserError) else one_line(error)
+                print(f"error: {sentence} (in {' '.join(overrides)}; nothing was started)", file=sys.stderr)
                 raise SystemExit(2) from error
-            directories.append(run_dir(to_dict(cfg)))
         return directories
 
 
@@ -101,11 +108,19 @@ def _environment() -> dict[str, str]:
     return {key: value for key, value in os.environ.items() if key not in RANK_VARIABLES}
 
 
-def _print_failed(failed: Sequence[tuple[Path, int]], total: int) -> None:
+def _failure(directory: Path, code: int) -> str | None:
+    """Why a run whose process ended with ``code`` is not done, or ``None`` where it is."""
     from fersweep.sweep.status import Status
 
+    status = Status.read(directory)
+    if code == 0 and status.state == "done":
+        return None
+    if status.error is not None:
+        return f"{status.error['type']}: {status.error['message']}"
+    return f"ended with exit code {code} and state {status.state}"
+
+
+def _print_failed(failed: Sequence[tuple[Path, str]], total: int) -> None:
     print(f"\n{len(failed)} of {total} runs failed:", file=sys.stderr)
-    for directory, code in failed:
-        error = Status.read(directory).error
-        reason = f"{error['type']}: {error['message']}" if error else f"ended with exit code {code}"
+    for directory, reason in failed:
         print(f"  {directory.name}\n    {reason}\n    log: {directory / 'train.log'}", file=sys.stderr)

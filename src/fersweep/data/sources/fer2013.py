@@ -119,7 +119,8 @@ class Fer2013:
         """Return the files, and the name of the CSV file among them or an empty string."""
         tree = files.open_tree(self.locate(), only=("train", "test"))
         csv_name = _layout(tree)
-        assert csv_name is not None
+        if csv_name is None:
+            raise UserError(f"{tree.path} holds no images in train/<class>/ or test/<class>/, and no fer2013.csv.")
         return tree, csv_name
 
 
