@@ -21,4 +21,7 @@ def main(cfg: DictConfig) -> float:
 
 if __name__ == "__main__":
     sys.argv[1:] = check_command_line(sys.argv[1:])
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)

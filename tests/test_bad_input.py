@@ -112,7 +112,9 @@ def test_one_person_cannot_be_split_by_person(refused: Callable[..., str], tmp_p
 def test_a_split_the_data_cannot_have(refused: Callable[..., str], tmp_path: Path) -> None:
     root = fakes.folder(tmp_path / "faces")
     settings = ("dataset=folder", f"dataset.root={root}")
-    assert refused(*settings, "split=subjects").startswith("split=subjects needs to know who is shown")
+    assert refused(*settings, "split=subjects") == (
+        "split=subjects is not possible with dataset=folder: choose split=official, published, random."
+    )
     assert refused(*settings, "split=official").startswith("split=official needs images marked Training")
 
 

@@ -173,13 +173,15 @@ def test_files_that_are_no_checkpoint_get_one_sentence(finished: Path, tmp_path:
 
 
 @pytest.mark.usefixtures("tiny_network")
-def test_a_damaged_last_checkpoint_is_named_and_then_left_behind(small: Small, finished: Path) -> None:
+def test_a_damaged_last_checkpoint_is_named_and_left_behind_by_force(small: Small, finished: Path) -> None:
     cfg = small()
     directory = run_dir(plain(cfg))
     (directory / "checkpoints").mkdir(parents=True)
     shutil.copy(finished / "config.yaml", directory)
     (directory / "checkpoints" / "last.ckpt").write_bytes(b"half of it")
-    with pytest.raises(UserError, match=r"last\.ckpt is not a readable checkpoint"):
+    with pytest.raises(
+        UserError, match=r"last\.ckpt is not a readable checkpoint.* With force=true the run starts afresh"
+    ):
         run_one(cfg)
-    run_one(cfg)
+    run_one(small("force=true"))
     assert (directory / "result.json").is_file()

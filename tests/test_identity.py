@@ -81,11 +81,32 @@ def test_the_place_of_the_data_makes_no_other_run() -> None:
         "trainer.precision=32",
         "trainer.limit_batches=3",
         "trainer.overfit_batches=3",
-        "weights=a.ckpt",
     ],
 )
 def test_whatever_can_change_a_result_makes_another_run(override: str) -> None:
     assert run_hash(config(override)) != run_hash(config())
+
+
+def test_weights_count_by_their_content(tmp_path: Path) -> None:
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    for name, content in (
+        ("a.ckpt", b"one"),
+        ("b.ckpt", b"one"),
+        ("c.ckpt", b"two"),
+        ("run/checkpoints/best.ckpt", b"one"),
+    ):
+        (tmp_path / name).write_bytes(content)
+    first, same, other, run = (
+        run_hash(config(f"weights={tmp_path / name}")) for name in ("a.ckpt", "b.ckpt", "c.ckpt", "run")
+    )
+    assert first == same == run
+    assert len({first, other, run_hash(config())}) == 3
+
+
+def test_equal_numbers_are_the_same_run() -> None:
+    assert run_hash(config("attention=eca", "attention.gamma=2")) == run_hash(
+        config("attention=eca", "attention.gamma=2.0")
+    )
 
 
 def test_the_batch_size_of_a_dataset_counts_where_a_recipe_uses_it() -> None:

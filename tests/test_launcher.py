@@ -13,8 +13,8 @@ import pytest
 from conftest import FACES, SHALLOW, SMALL, TRAIN, train_process
 
 from fersweep.compose import compose_config
-from fersweep.config import to_dict
-from fersweep.sweep.identity import run_dir
+from fersweep.config import choices_of, to_dict
+from fersweep.sweep.identity import run_dir, run_hash
 from fersweep.sweep.status import Status, mark_done, mark_failed, write_json
 from hydra_plugins.fersweep_launcher import local_launcher
 
@@ -35,10 +35,13 @@ class Started:
         self.overrides.append(command[2:])
         self.environments.append(env)
         code = next((code for override, code in self.codes.items() if override in command), 0)
-        directory = run_dir(to_dict(compose_config(command[2:])))
+        config = to_dict(compose_config(command[2:]))
+        directory = run_dir(config)
         directory.mkdir(parents=True)
         if code == 0:
-            write_json(directory / "result.json", {"metrics": {"val/accuracy": 0.5, "test/accuracy": 0.9}})
+            scores = {"val/accuracy": 0.5, "test/accuracy": 0.9, "test/n": 10}
+            about = {"run": run_hash(config), "choices": choices_of(config), "seed": config["seed"]}
+            write_json(directory / "result.json", {**about, "metrics": scores, "accuracy_interval": [0.6, 0.98]})
             mark_done(directory)
         elif code > 0:
             mark_failed(directory, ArithmeticError("the sky fell"))

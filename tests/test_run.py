@@ -343,7 +343,7 @@ class NotANumber(TinyNetwork):
 
 
 @pytest.mark.usefixtures("tiny_network")
-def test_a_failed_run_says_so_and_is_tried_again_from_the_start(
+def test_a_failed_run_says_so_and_goes_on_from_its_last_epoch(
     small: Small, monkeypatch: pytest.MonkeyPatch, finished: Path
 ) -> None:
     cfg = small()
@@ -360,8 +360,10 @@ def test_a_failed_run_says_so_and_is_tried_again_from_the_start(
     log = (directory / "train.log").read_text()
     assert "Traceback" in log
     assert "ArithmeticError: the sky fell" in log
-    assert (directory / "checkpoints" / "last.ckpt").is_file()  # which the next attempt must not go on from
+    trained: list[int] = []
+    monkeypatch.setattr(FERModule, "on_train_epoch_start", lambda self: trained.append(self.current_epoch))
     run_one(cfg)
+    assert trained == [1]
     assert read_json(directory / "status.json")["attempts"] == 2
     assert_same_outcome(finished, directory)
 
@@ -379,7 +381,7 @@ def test_a_loss_that_is_not_a_number_ends_the_run_with_one_sentence(
         run_one(cfg)
     assert "\n" not in str(error.value)
     status = read_json(run_dir(plain(cfg)) / "status.json")
-    assert (status["state"], status["error"]["type"]) == ("failed", "UserError")
+    assert (status["state"], status["error"]["type"]) == ("failed", "NotFiniteError")
 
 
 @pytest.mark.usefixtures("tiny_network")
@@ -421,7 +423,7 @@ def test_other_data_get_a_directory_of_their_own(small: Small, tmp_path: Path, m
     assert run_dir(plain(cfg(other))) == directory
 
     end_of(cfg(one), SystemExit, monkeypatch, test_step=interrupt)
-    sentence = re.escape(f"{directory} was trained on other data (dataset.root={one}): give this one its own sweep=")
+    sentence = re.escape(f"{directory} was trained on other data than dataset.root=")
     with pytest.raises(UserError, match=sentence):
         run_one(cfg(other))  # an interrupted run does not go on with other data
     assert read_json(directory / "status.json")["state"] == "pending"
@@ -430,6 +432,33 @@ def test_other_data_get_a_directory_of_their_own(small: Small, tmp_path: Path, m
         run_one(cfg(other))  # and a finished one is not taken for another
     assert read_json(directory / "status.json")["state"] == "done"
     assert run_one(cfg(moved)) == score
+    picture = sorted(one.rglob("*.png"))[0]
+    picture.write_bytes(sorted(one.rglob("*.png"))[1].read_bytes())
+    with pytest.raises(UserError, match=sentence):
+        run_one(cfg(one))  # the same names and labels, but another picture
+
+
+@pytest.mark.usefixtures("tiny_network")
+def test_a_run_that_was_moved_goes_on_with_its_best(
+    small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first epoch is made the best; whoever forgets that keeps a later one."""
+    validate = FERModule.on_validation_epoch_end
+
+    def best_first(self: FERModule) -> None:
+        validate(self)
+        self.log("val/accuracy", 1.0 / (1 + self.current_epoch))
+
+    monkeypatch.setattr(FERModule, "on_validation_epoch_end", best_first)
+    cfg = small("recipe.max_epochs=3")
+    with monkeypatch.context() as patch:
+        patch.setattr(FERModule, "on_train_epoch_start", lambda self: interrupt() if self.current_epoch == 2 else None)
+        with pytest.raises(SystemExit):
+            run_one(cfg)
+    (tmp_path / "outputs").rename(tmp_path / "elsewhere")
+    run_one(small("recipe.max_epochs=3", f"outputs={tmp_path / 'elsewhere'}"))
+    (directory,) = (tmp_path / "elsewhere" / "runs").iterdir()
+    assert read_json(directory / "result.json")["best_epoch"] == 1
 
 
 @pytest.mark.usefixtures("tiny_network")
@@ -452,7 +481,9 @@ def test_a_network_that_cannot_be_built_makes_no_directory(small: Small, tmp_pat
 @pytest.mark.usefixtures("tiny_network")
 def test_a_place_that_cannot_be_written_is_named(small: Small, tmp_path: Path) -> None:
     (tmp_path / "outputs").write_text("a file")
-    with pytest.raises(UserError, match=r"cannot be written \(Not a directory\): choose another place with outputs=PATH"):
+    with pytest.raises(
+        UserError, match=r"cannot be written \(Not a directory\): choose another place with outputs=PATH"
+    ):
         run_one(small())
 
 

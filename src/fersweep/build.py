@@ -118,6 +118,7 @@ def check(cfg: DictConfig, num_classes: int) -> None:
             raise UserError(f"The settings of {cfg.recipe.optimizer._target_} do not fit it: {error}.") from error
     make(cfg.augmentation.transform)(image_size=dataset.image_size)
     make(cfg.split.function)
+    source(cfg)
 
 
 def source(cfg: DictConfig) -> Any:

@@ -56,6 +56,9 @@ def check_command_line(arguments: list[str]) -> list[str]:
     parsed = get_args_parser().parse_args(arguments)
     try:
         check_choices(parsed.overrides)
+        for text, override in zip(parsed.overrides, _parse(parsed.overrides), strict=True):
+            if override.is_sweep_override() and not parsed.multirun:
+                raise UserError(f"{text} names several runs: add -m for a sweep.")
         if not (parsed.help or parsed.hydra_help or parsed.info or parsed.shell_completion):
             compose_config(first_of_sweep(parsed.overrides) if parsed.multirun else parsed.overrides)
     except UserError as error:

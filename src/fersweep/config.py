@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -186,12 +187,21 @@ def validate(cfg: DictConfig) -> None:
     _validate_combinations(cfg)
 
 
+KINDS = {"Integer": "whole number", "Float": "number", "Boolean": "true or false"}
+
+
 def one_line(error: Exception) -> str:
     """Hydra's or OmegaConf's message and its cause in one line, without their advice."""
     texts = [str(error)] + ([str(error.__cause__)] if error.__cause__ else [])
     lines = [line.strip() for text in texts for line in text.splitlines()]
     noise = ("To append", "full_key", "object_type", "reference_type", "Config search path", "provider=")
-    return " ".join(line for line in lines if line and not line.startswith(noise))
+    sentence = " ".join(line for line in lines if line and not line.startswith(noise))
+    return re.sub(
+        r"Error merging override (?P<text>\S+) "
+        r"Value '(?P<value>.*)' of type '\w+' could not be converted to (?P<kind>\w+)",
+        lambda found: f"{found['text']}: {found['value']!r} is no {KINDS.get(found['kind'], found['kind'])}.",
+        sentence,
+    )
 
 
 def _validate_numbers(cfg: DictConfig) -> None:

@@ -27,6 +27,7 @@ from fersweep.data.splits import majority_accuracy, shared_subjects
 from fersweep.errors import NotFiniteError, UserError
 from fersweep.module import FERModule
 from fersweep.report import figures
+from fersweep.report.statistics import wilson
 from fersweep.report.summary import print_done, print_summary
 from fersweep.sweep.identity import run_dir as run_directory
 from fersweep.sweep.identity import run_hash, slug
@@ -67,7 +68,7 @@ def run_one(cfg: DictConfig) -> float:
             _clear(directory)  # its weights are spoilt; any other failure goes on from the last epoch
         last = directory / "checkpoints" / "last.ckpt"
         if last.is_file():
-            _refuse_other_data(cfg, directory, lambda: checkpoint.load(last)["fersweep"]["data_digest"])
+            _refuse_other_data(cfg, directory, lambda: _resumable(last)["fersweep"]["data_digest"])
         mark_running(directory)
         bar = cfg.trainer.progress_bar and sys.stderr.isatty()
         with logs.to_run(directory, echo=not bar) as log:
@@ -138,10 +139,17 @@ def _clear(directory: Path) -> None:
 
 def _already_done(cfg: DictConfig, directory: Path) -> float:
     """Report a finished run again, after making sure that it is of the same data."""
-    result = json.loads((directory / "result.json").read_text(encoding="utf-8"))
+    result: dict[str, Any] = json.loads((directory / "result.json").read_text(encoding="utf-8"))
     _refuse_other_data(cfg, directory, lambda: result["data_digest"])
     print_done(result, directory, Console())
     return float(result["metrics"]["val/accuracy"])
+
+
+def _resumable(last: Path) -> dict[str, Any]:
+    try:
+        return checkpoint.load(last)
+    except UserError as error:
+        raise UserError(f"{error} With force=true the run starts afresh.") from error
 
 
 def _refuse_other_data(cfg: DictConfig, directory: Path, digest: Callable[[], str]) -> None:
@@ -271,6 +279,7 @@ def _result(
         "choices": choices_of(config),
         "seed": config["seed"],
         "metrics": metrics,
+        "accuracy_interval": list(wilson(int(counts.trace()), int(counts.sum()))),
         "majority_baseline": majority_accuracy(samples, data.split),
         "shared_subjects": shared_subjects(samples, data.split),
         "train_n": len(data.split.train),

@@ -109,6 +109,8 @@ def subjects(samples: Samples, *, fold: int = 0, folds: int | None = None, seed:
         has = f"only {len(people)} ({_listed(people)})"
         raise _unsuited(samples, "subjects", "at least three subjects, to train, validate and test on", has)
     folds = min(10, len(people)) if folds is None else folds
+    if not (isinstance(folds, int) and isinstance(fold, int)):
+        raise UserError(f"split.fold={fold} and split.folds={folds} must be whole numbers")
     if not 3 <= folds <= len(people):
         raise UserError(f"split.folds={folds} is impossible: choose 3 to {len(people)}, the number of subjects")
     if not 0 <= fold < folds:

@@ -35,13 +35,36 @@ def print_summary(result: Mapping[str, Any], run_dir: Path, class_names: Sequenc
         class_names: the names of the classes, in order.
         console: where to print; plain text when it is not a terminal.
     """
-    metrics, choices = result["metrics"], result["choices"]
-    n = int(metrics["test/n"])
-    low, high = wilson(round(metrics["test/accuracy"] * n), n)
+    choices = result["choices"]
     rows = [
         ("network", _join(choices, "backbone", "attention", "activation", "fidelity")),
         ("data", f"{_join(choices, 'dataset', 'split', 'augmentation')} · {len(class_names)} classes"),
         ("recipe", f"{_join(choices, 'recipe')} · seed {result['seed']}"),
+        *_scores(result),
+        ("parameters", _parameters(result["params_total"], result["params_trainable"])),
+        ("time", f"{_duration(result['seconds'])} · {result['images_per_second']:,.0f} images/s in training"),
+    ]
+    _print_rows(f"Run {result['run']} is done", rows, console)
+    _warn_of_shared_people(result, console)
+    _print_files(run_dir, console)
+    _print_command("Next", _suggestion(choices, run_dir), console)
+
+
+def print_done(result: Mapping[str, Any], run_dir: Path, console: Console) -> None:
+    """Say that the run was done already, what it reached, where its files are and how to run it again."""
+    _print_rows(
+        f"Run {result['run']} is done already, nothing to do; force=true runs it again", _scores(result), console
+    )
+    _warn_of_shared_people(result, console)
+    _print_files(run_dir, console)
+
+
+def _scores(result: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The rows that belong together: no accuracy without its interval, n and what guessing scores."""
+    metrics = result["metrics"]
+    n = int(metrics["test/n"])
+    low, high = wilson(round(metrics["test/accuracy"] * n), n)
+    return [
         (
             "test accuracy",
             f"[bold]{metrics['test/accuracy']:.2%}[/bold]  (95 % interval {low:.2%} to {high:.2%}, n = {n:,})",
@@ -52,10 +75,10 @@ def print_summary(result: Mapping[str, Any], run_dir: Path, class_names: Sequenc
             f"{result['majority_baseline']:.2%}  (accuracy of always naming the most frequent class)",
         ),
         ("validation", f"{metrics['val/accuracy']:.2%} at epoch {result['best_epoch']} of {result['epochs']}"),
-        ("parameters", _parameters(result["params_total"], result["params_trainable"])),
-        ("time", f"{_duration(result['seconds'])} · {result['images_per_second']:,.0f} images/s in training"),
     ]
-    _print_rows(f"Run {result['run']} is done", rows, console)
+
+
+def _warn_of_shared_people(result: Mapping[str, Any], console: Console) -> None:
     if shared := result["shared_subjects"]:
         people = "person" if shared == 1 else "people"
         console.print(
@@ -63,19 +86,21 @@ def print_summary(result: Mapping[str, Any], run_dir: Path, class_names: Sequenc
             "says little about new faces; split=subjects keeps people apart.",
             highlight=False,
         )
-    _print_files(run_dir, console)
-    _print_command("Next", _suggestion(choices, run_dir), console)
 
 
-def print_done(result: Mapping[str, Any], run_dir: Path, console: Console) -> None:
-    """Say that the run was done already, what it reached, where its files are and how to run it again."""
-    metrics = result["metrics"]
-    rows = [
-        ("test accuracy", f"[bold]{metrics['test/accuracy']:.2%}[/bold]  (n = {int(metrics['test/n']):,})"),
-        ("validation", f"{metrics['val/accuracy']:.2%} at epoch {result['best_epoch']} of {result['epochs']}"),
-    ]
-    _print_rows(f"Run {result['run']} is done already, nothing to do; force=true runs it again", rows, console)
-    _print_files(run_dir, console)
+def print_sweep(results: Sequence[Mapping[str, Any]], console: Console) -> None:
+    """Print one row a finished run of a sweep: its choices that differ, and its scores, best validation first."""
+    differing = [key for key in results[0]["choices"] if len({result["choices"][key] for result in results}) > 1]
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+    for column in ("run", *differing, "seed", "validation", "test", "95 % interval", "n"):
+        table.add_column(column, no_wrap=True)
+    for result in sorted(results, key=lambda each: -each["metrics"]["val/accuracy"]):
+        metrics, (low, high) = result["metrics"], result["accuracy_interval"]
+        scores = (f"{metrics['val/accuracy']:.2%}", f"{metrics['test/accuracy']:.2%}", f"{low:.2%} to {high:.2%}")
+        chosen = [result["choices"][key] for key in differing]
+        table.add_row(result["run"], *chosen, str(result["seed"]), *scores, f"{metrics['test/n']:,}")
+    console.print()
+    console.print(table, highlight=False)
 
 
 def _print_rows(title: str, rows: Sequence[tuple[str, str]], console: Console) -> None:

@@ -57,8 +57,13 @@ class LocalLauncher(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run all of ``job_overrides``; returns the validation accuracy of each as its result."""
+        from rich.console import Console
+
+        from fersweep.report.summary import print_sweep
+
         directories = self._check_all(job_overrides)
         jobs: list[JobReturn] = []
+        results: list[dict[str, Any]] = []
         failed: list[tuple[Path, str]] = []
         total = initial_job_idx + len(job_overrides)
         for number, (overrides, directory) in enumerate(zip(job_overrides, directories, strict=True), start=1):
@@ -73,11 +78,13 @@ class LocalLauncher(Launcher):
                 raise SystemExit(130) from None
             job = JobReturn(overrides=list(overrides), status=JobStatus.COMPLETED)
             if (reason := _failure(directory, code)) is None:
-                result = json.loads((directory / "result.json").read_text(encoding="utf-8"))
-                job.return_value = result["metrics"]["val/accuracy"]
+                results.append(json.loads((directory / "result.json").read_text(encoding="utf-8")))
+                job.return_value = results[-1]["metrics"]["val/accuracy"]
             else:
                 failed.append((directory, reason))
             jobs.append(job)
+        if results:
+            print_sweep(results, Console())
         if failed:
             _print_failed(failed, total)
             raise SystemExit(1)

@@ -1,0 +1,74 @@
+"""What the project promises about itself: its dependencies, its files, and how little `train.py` holds."""
+
+from __future__ import annotations
+
+import ast
+import re
+import tomllib
+from pathlib import Path
+
+import torch
+from packaging.requirements import Requirement
+from packaging.version import Version
+
+REPOSITORY = Path(__file__).parents[1]
+SOURCES = [REPOSITORY / "train.py", *(REPOSITORY / "src").rglob("*.py")]
+
+
+def calls(file: Path) -> list[str]:
+    """The names of all functions called in a file."""
+    nodes = [node.func for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Call)]
+    return [node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "") for node in nodes]
+
+
+def test_instantiate_is_called_in_one_place() -> None:
+    sites = [(file.name, name) for file in SOURCES for name in calls(file) if name == "instantiate"]
+    assert sites == [("build.py", "instantiate")]
+
+
+def test_nothing_evaluates_or_unpickles() -> None:
+    forbidden = {"eval", "exec", "register_new_resolver", "extractall"}
+    assert not [(file.name, name) for file in SOURCES for name in calls(file) if name in forbidden]
+    assert not [
+        file for file in SOURCES if re.search(r"weights_only=False|pickle\.loads?\(|pickle\.dump", file.read_text())
+    ]
+
+
+def test_train_py_is_short_and_has_no_globals() -> None:
+    text = (REPOSITORY / "train.py").read_text()
+    assert len(text.splitlines()) <= 30
+    assigned = [node for node in ast.parse(text).body if isinstance(node, ast.Assign | ast.AnnAssign)]
+    assert not assigned
+
+
+def test_torchvision_fits_torch() -> None:
+    from torchvision.ops import nms
+
+    boxes = torch.tensor([[0.0, 0.0, 10.0, 10.0], [1.0, 1.0, 10.0, 10.0], [20.0, 20.0, 30.0, 30.0]])
+    assert nms(boxes, torch.tensor([0.9, 0.8, 0.7]), 0.5).tolist() == [0, 2]
+
+
+def test_ranges_are_bounded_and_exclude_what_is_known_to_be_bad() -> None:
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    ranges = {each.name: each.specifier for each in map(Requirement, project["dependencies"])}
+    for name, specifier in ranges.items():
+        assert any(each.operator in ("<", "==") for each in specifier), f"{name} has no upper bound"
+    assert not ranges["pytorch-lightning"].contains("2.6.3")
+    assert not ranges["hydra-core"].contains("1.4.0")
+    assert not ranges["facenet-pytorch"].contains("2.6.0")
+    assert not ranges["albumentations"].contains("3.0.0")
+
+
+def test_the_lock_has_a_hash_for_everything_and_names_no_host() -> None:
+    text = (REPOSITORY / "requirements.lock").read_text()
+    blocks = re.split(r"\n(?=\S)", text.strip())
+    assert len(blocks) > 50
+    assert all("--hash=sha256:" in block for block in blocks)
+    assert "://" not in text
+    pinned = dict(re.findall(r"^([A-Za-z0-9_.-]+)==([^ ;\\]+)", text, flags=re.MULTILINE))
+    assert Version(pinned["pytorch-lightning"]) >= Version("2.6.4")
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    for requirement in map(Requirement, project["dependencies"]):
+        assert requirement.specifier.contains(pinned[requirement.name]), (
+            f"{requirement.name} is pinned outside its range"
+        )
