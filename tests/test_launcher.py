@@ -88,7 +88,10 @@ def test_a_failed_run_does_not_end_the_sweep_and_is_listed_with_its_log(
     assert run_train("-m", "seed=1,2,3,4", "sweep=some") == 1
     assert len(started.overrides) == 4
     captured = capsys.readouterr()
-    assert [line.split("]")[0] for line in captured.out.splitlines()] == ["[1/4", "[2/4", "[3/4", "[4/4"]
+    lines = captured.out.splitlines()
+    assert [line.split("]")[0] for line in lines[:4]] == ["[1/4", "[2/4", "[3/4", "[4/4"]
+    assert lines[5].split() == ["run", "seed", "validation", "test", "95", "%", "interval", "n"]
+    assert [line.split()[1] for line in lines[6:]] == ["2", "4"]  # those that are done, with their seeds
     table = captured.err
     assert "Traceback" not in table
     assert "2 of 4 runs failed:" in table
