@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +14,7 @@ import matplotlib.image
 import numpy as np
 import pandas as pd
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from matplotlib.figure import Figure
 from rich.console import Console
 
@@ -200,6 +203,16 @@ def test_summary_says_score_interval_and_files(tmp_path: Path, monkeypatch: pyte
     assert command.endswith("'dataset.root=/data/my faces'")
     body = [line for line in text.splitlines() if not line.startswith(("Files", "Next"))]
     assert max(map(len, body)) <= 80
+
+
+@pytest.mark.parametrize("root", ["/data/a=b,c", "/data/it's (old)", "/data/{x} [1]"])
+def test_the_command_to_try_next_finds_the_data_again(tmp_path: Path, root: str) -> None:
+    (tmp_path / "config.yaml").write_text(json.dumps({"dataset": {"root": root}}))
+    text = printed(print_summary, result_of(), tmp_path, NAMES[:7])
+    (override,) = (
+        each for each in shlex.split(text.split("Next: ")[1].splitlines()[0]) if each.startswith("dataset.root")
+    )
+    assert OverridesParser.create().parse_override(override).value() == root
 
 
 def test_summary_warns_of_shared_subjects(tmp_path: Path) -> None:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fersweep.build import model
+from fersweep.build import make, model
 from fersweep.compose import compose_config, config_dir
 from fersweep.errors import UserError
 from fersweep.models import build_model
@@ -107,7 +106,7 @@ def test_parameter_counts(backbone: str, attention: str) -> None:
 
 def build_activation(name: str) -> nn.Module:
     """The module that an activation's config file describes."""
-    return instantiate(OmegaConf.load(config_dir() / "activation" / f"{name}.yaml").module)
+    return make(OmegaConf.load(config_dir() / "activation" / f"{name}.yaml").module)
 
 
 @pytest.mark.parametrize("attention", [name for name in ATTENTIONS if name != "none"])

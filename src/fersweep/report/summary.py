@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -148,7 +149,11 @@ def _data_root(run_dir: Path) -> list[str]:
     """Return the override that finds the run's data again, or nothing where it needs none."""
     path = run_dir / "config.yaml"
     root = OmegaConf.select(OmegaConf.load(path), "dataset.root") if path.exists() else None
-    return [] if root is None else [shlex.quote(f"dataset.root={root}")]
+    if root is None:
+        return []
+    plain = re.fullmatch(r"[\w./~ -]+", root)
+    value = root if plain else "'" + root.replace("'", r"\'") + "'"
+    return [shlex.quote(f"dataset.root={value}")]
 
 
 def _shown(path: Path) -> str:
