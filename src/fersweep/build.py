@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pydoc
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import platformdirs
 import torch
 from hydra.errors import InstantiationException
-from hydra.utils import get_object, instantiate
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
@@ -20,12 +21,12 @@ from fersweep.data.samples import Samples
 from fersweep.errors import UserError
 
 ALLOWED_TARGETS = (
-    "fersweep.models.",
+    "fersweep.models",
     "fersweep.data.augment",
-    "fersweep.data.sources.",
+    "fersweep.data.sources",
     "fersweep.data.splits",
-    "torch.nn.",
-    "torch.optim.",
+    "torch.nn",
+    "torch.optim",
 )
 """A configuration can come with a checkpoint from anywhere, so it may name only what is defined in these modules."""
 
@@ -62,13 +63,15 @@ def _targets(node: Any) -> list[str]:
 
 def _check_target(target: str) -> None:
     """Refuse what lies outside `ALLOWED_TARGETS`, also where an allowed module only imports it."""
-    allowed = target.startswith(ALLOWED_TARGETS)
-    try:
-        home = str(getattr(get_object(target), "__module__", "")) if allowed else ""
-    except Exception as error:  # whatever an import raises
-        raise UserError(f"_target_={target} does not exist.") from error
-    if not f"{home}.".startswith(tuple(f"{each.rstrip('.')}." for each in ALLOWED_TARGETS)):
+    found = pydoc.locate(target) if _allowed(target) else None
+    if _allowed(target) and found is None:
+        raise UserError(f"_target_={target} does not exist.")
+    if found is None or not _allowed(str(getattr(found, "__module__", ""))):
         raise UserError(f"_target_={target} is not allowed: it must lie in {', '.join(ALLOWED_TARGETS)}.")
+
+
+def _allowed(name: str) -> bool:
+    return any(f"{name}.".startswith(f"{each}.") for each in ALLOWED_TARGETS)
 
 
 def model(cfg: DictConfig, num_classes: int) -> nn.Module:
@@ -114,6 +117,8 @@ def check(cfg: DictConfig, num_classes: int) -> None:
         network(torch.empty(2, dataset.channels, dataset.image_size, dataset.image_size))
         try:
             optimizer_factory(cfg)(network.parameters())
+        except UserError:
+            raise
         except (TypeError, ValueError) as error:
             raise UserError(f"The settings of {cfg.recipe.optimizer._target_} do not fit it: {error}.") from error
     make(cfg.augmentation.transform)(image_size=dataset.image_size)

@@ -60,7 +60,9 @@ def check_command_line(arguments: list[str]) -> list[str]:
             if override.is_sweep_override() and not parsed.multirun:
                 raise UserError(f"{text} names several runs: add -m for a sweep.")
         if not (parsed.help or parsed.hydra_help or parsed.info or parsed.shell_completion):
-            compose_config(first_of_sweep(parsed.overrides) if parsed.multirun else parsed.overrides)
+            cfg = compose_config(first_of_sweep(parsed.overrides) if parsed.multirun else parsed.overrides)
+            if parsed.multirun:
+                _make_folder(Path(cfg.outputs) / cfg.sweep)  # into which Hydra writes before it starts anything
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from error
@@ -74,6 +76,15 @@ def check_command_line(arguments: list[str]) -> list[str]:
         if override.key_or_group.partition(".")[0] in swept and not override.is_sweep_override()
     }
     return [re.sub(r"=(.*)", r"=choice(\1)", each, count=1) if each in depends else each for each in arguments]
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"{folder} cannot be written ({error.strerror}): choose another place with outputs=PATH."
+        ) from error
 
 
 def check_choices(overrides: list[str]) -> None:
