@@ -64,6 +64,7 @@ def test_the_same_image_is_augmented_anew_in_every_epoch() -> None:
     assert len(different) > 30
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on a machine of one core
 def test_worker_processes_change_nothing() -> None:
     alone, helped = module(workers=0).train_dataloader(), module(workers=2).train_dataloader()
     for number in (0, 1):
@@ -122,6 +123,7 @@ def test_train_class_counts() -> None:
     assert list(module().train_class_counts()) == [6, 6, 5, 5, 5, 5, 5]
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on a machine of one core
 def test_a_cpu_needs_no_workers_unless_asked() -> None:
     assert module(workers=None).train_dataloader().num_workers == 0
     assert module(workers=2).train_dataloader().num_workers == 2
