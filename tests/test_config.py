@@ -271,3 +271,10 @@ def test_configurations_do_not_share_state(small: Callable[..., DictConfig]) -> 
     one = small("seed=2")
     assert small().seed == 1
     assert one.seed == 2
+
+
+@pytest.mark.parametrize("name", ["debug_batch", "debug_overfit", "debug_profile"])
+def test_the_debug_ladder_can_be_climbed_again(name: str) -> None:
+    cfg = compose_config([f"experiment={name}"])
+    assert cfg.force
+    assert cfg.sweep == "debug"

@@ -23,6 +23,7 @@ from conftest import TinyNetwork, plain
 from omegaconf import DictConfig
 
 from fersweep import build, record
+from fersweep import run as run_module
 from fersweep.data.samples import CLASSES
 from fersweep.errors import UserError
 from fersweep.module import FERModule
@@ -552,3 +553,18 @@ def test_wandb_gets_one_run_named_by_the_hash_and_a_failed_one_is_marked(
             assert found["history"]["figures/learning_curves/_type"] == "image-file"
             assert found["history"]["figures/confusion_matrix/_type"] == "image-file"
             assert list(path.parent.glob("files/media/table/confusion_matrix_table_*.json"))
+
+
+@pytest.mark.parametrize(("raised", "code"), [(SystemExit(), 143), (SystemExit(1), 1), (KeyboardInterrupt(), 130)])
+def test_a_run_that_was_ended_from_outside_is_no_success(
+    small: Small, monkeypatch: pytest.MonkeyPatch, raised: BaseException, code: int
+) -> None:
+    """Lightning ends a process that got SIGTERM with a SystemExit without a code, which would read as 0."""
+
+    def ended(_: DictConfig) -> float:
+        raise raised
+
+    monkeypatch.setattr(run_module, "run_one", ended)
+    with pytest.raises(SystemExit) as end:
+        run_module.run(small())
+    assert end.value.code == code
