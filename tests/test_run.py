@@ -463,6 +463,18 @@ def test_a_run_that_was_moved_goes_on_with_its_best(
 
 
 @pytest.mark.usefixtures("tiny_network")
+def test_force_with_wrong_data_costs_nothing(small: Small, tmp_path: Path) -> None:
+    settings = ("dataset=folder", "split=random", "recipe.max_epochs=1")
+    cfg = small(*settings, f"dataset.root={fakes.folder(tmp_path / 'faces', per_class=20)}")
+    run_one(cfg)
+    directory = run_dir(plain(cfg))
+    before = {path: path.stat().st_mtime_ns for path in directory.rglob("*") if path.is_file() and path.name != ".lock"}
+    with pytest.raises(UserError, match="does not exist"):
+        run_one(small(*settings, f"dataset.root={tmp_path / 'nowhere'}", "force=true"))
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+@pytest.mark.usefixtures("tiny_network")
 def test_impossible_settings_make_no_directory(small: Small, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="has no effect with attention=none"):
         run_one(small("attention=none", "backbone=vgg19", "backbone.attention_position=every_conv"))

@@ -165,8 +165,3 @@ def optimizer_factory(cfg: DictConfig) -> Callable[..., torch.optim.Optimizer]:
     """The optimiser's class with its settings bound; call it with parameters."""
     factory: Callable[..., torch.optim.Optimizer] = make(cfg.recipe.optimizer)
     return factory
-
-
-def model_from_config(config: Mapping[str, Any], num_classes: int) -> nn.Module:
-    """The network of a stored, resolved configuration (a checkpoint's)."""
-    return model(DictConfig(dict(config)), num_classes)

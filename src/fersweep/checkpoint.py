@@ -92,8 +92,14 @@ def load_weights(model: nn.Module, path: Path) -> None:
     model.load_state_dict(weights)
 
 
-def slim(path: Path) -> None:
-    """Drop optimiser state, loops and callbacks from a checkpoint in place: what is left is the tested network."""
-    checkpoint = load(path)
+def slim(path: Path) -> dict[str, Any]:
+    """Drop optimiser state, loops and callbacks from a checkpoint in place: what is left is the tested network.
+
+    Returns:
+        What the file holds now.
+    """
+    whole = load(path)
+    kept = {key: whole[key] for key in SLIM if key in whole}
     with atomic_path(path) as temporary:
-        torch.save({key: checkpoint[key] for key in SLIM if key in checkpoint}, temporary)
+        torch.save(kept, temporary)
+    return kept

@@ -60,6 +60,7 @@ def run_one(cfg: DictConfig) -> float:
     config, directory = prepare(cfg)
     with _claimed(directory):
         if cfg.force:
+            build.datamodule(cfg, build.samples(cfg))  # so that wrong data do not cost what is there
             _clear(directory)
         status = Status.read(directory)
         if status.state == "done" and (directory / "result.json").is_file():
@@ -183,11 +184,10 @@ def _train(
     try:
         trainer = _trainer(cfg, directory, kept, logger, device, bar)
         last = directory / "checkpoints" / "last.ckpt"
-        resume = str(last) if last.is_file() and checkpoint.load(last) else None
+        resume = str(last) if last.is_file() else None
         trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
         best = directory / "checkpoints" / "best.ckpt"
-        checkpoint.slim(best)
-        best_epoch = checkpoint.load(best)["epoch"] + 1
+        best_epoch = checkpoint.slim(best)["epoch"] + 1
         checkpoint.load_weights(module.model, best)
         trainer.test(module, datamodule=data, verbose=False)
         result, counts = _result(config, samples, data, module, directory)
