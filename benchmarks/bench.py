@@ -76,7 +76,8 @@ def data(repeats: int, size: int, folder: Path) -> dict[str, tuple[int, list[flo
         "draw synthetic faces": (size, timed(source.load, 1)),
         "open cached dataset": (size, timed(lambda: cache.load(source, folder), repeats)),
     }
-    key = BatchKey(indices=torch.arange(64).numpy() % size, seed=1)
+    chosen = torch.arange(64).numpy() % size
+    key = BatchKey(indices=chosen, seed=1, whole=chosen)
     for name in ("none", "flip_zoom", "standard"):
         transform = build.make(compose_config([f"augmentation={name}"]).augmentation.transform)(image_size=48)
         augment.apply(transform, samples.images[:1], 0)

@@ -57,7 +57,7 @@ def test_no_file_is_left_out() -> None:
 
 
 def test_the_groups_are_those_of_the_contract() -> None:
-    assert {Path(file).parts[0] for file in CHOSEN} == {*GROUPS, "experiment"}
+    assert {Path(file).parts[0] for file in CHOSEN} == {*GROUPS, "experiment", "hydra"}
     cfg = compose_config([])
     assert choices_of(plain(cfg)) == {
         "backbone": "resnet50",
@@ -119,7 +119,11 @@ def test_a_setting_with_choices_takes_these_and_names_them(key: str) -> None:
         ("recipe.ema_decay=1", r"recipe.ema_decay=1.0 is out of range: null \(off\) or between 0 and 1"),
         ("recipe.gradient_clip=0", r"recipe.gradient_clip=0.0 is out of range: null \(off\) or positive"),
         ("recipe.early_stopping_patience=0", "recipe.early_stopping_patience=0 is out of range: null"),
-        ("trainer.devices=2", "trainer.devices=2 is out of range: 1"),
+        ("trainer.devices=0", "trainer.devices=0 is out of range: 1 or more"),
+        ("trainer.num_nodes=0", "trainer.num_nodes=0 is out of range: 1 or more"),
+        ("trainer.devices=2", "trainer=auto uses one device, not 2: choose trainer=ddp"),
+        ("trainer=ddp_cpu trainer.devices=8 recipe.batch_size=4", "recipe.batch_size=4 counts all devices together"),
+        ("trainer=ddp trainer.auto_microbatch=true", "trainer.auto_microbatch works on one device"),
         ("trainer.workers=-1", "trainer.workers=-1 is out of range: auto or a number of processes"),
         ("trainer.workers=some", "trainer.workers=some is out of range: auto or"),
         ("trainer.limit_batches=0", "trainer.limit_batches=0 is out of range: null or 1 or more"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from fersweep.data import augment
-from fersweep.data.datamodule import Batch, BatchSampler, FERDataModule
+from fersweep.data.datamodule import Batch, BatchDataset, BatchKey, BatchSampler, FERDataModule
 from fersweep.data.samples import CLASSES, Samples
 from fersweep.data.splits import Split
 
@@ -38,6 +39,17 @@ def epoch(loader: DataLoader[Batch], number: int) -> list[Batch]:
 
 def seen(batches: list[Batch]) -> npt.NDArray[np.int64]:
     return torch.cat([batch.indices for batch in batches]).numpy()
+
+
+def shares(world: int, parts: int = 1, count: int = 37, size: int = 8, **options: Any) -> list[list[BatchKey]]:
+    """What each of ``world`` samplers yields in epoch 2."""
+    made = []
+    for rank in range(world):
+        sampler = BatchSampler(np.arange(count) + 100, size, rank=rank, world=world, parts=parts, **options)
+        sampler.set_epoch(2)
+        made.append(list(sampler))
+        assert len(made[-1]) == len(sampler)
+    return made
 
 
 def same(one: list[Batch], other: list[Batch]) -> bool:
@@ -127,3 +139,85 @@ def test_train_class_counts() -> None:
 def test_a_cpu_needs_no_workers_unless_asked() -> None:
     assert module(workers=None).train_dataloader().num_workers == 0
     assert module(workers=2).train_dataloader().num_workers == 2
+
+
+def test_processes_share_every_batch_of_one_order() -> None:
+    ((*alone,),) = shares(1, seed=5)
+    for world in (2, 3, 8):
+        ranks = shares(world, seed=5)
+        for batch, *keys in zip(alone, *ranks, strict=True):
+            assert np.array_equal(np.concatenate([key.indices for key in keys]), batch.indices)
+            assert all(np.array_equal(key.whole, batch.indices) for key in keys)
+            sizes = [len(key.indices) for key in keys]
+            assert max(sizes) - min(sizes) <= 1
+    assert [len(key.indices) for key in shares(8, seed=5)[7]] == [1, 1, 1, 1, 0]  # the last batch has five images
+    assert all(np.array_equal(key.whole, key.indices) for key in alone)
+
+
+@pytest.mark.parametrize("world", [1, 2, 3])
+@pytest.mark.parametrize(("size", "parts"), [(8, 2), (8, 4), (9, 4), (12, 3)])
+@pytest.mark.parametrize("count", [24, 36, 38, 39, 41])
+def test_parts_of_a_batch_cover_it_and_none_is_of_one_image(world: int, size: int, parts: int, count: int) -> None:
+    ranks = shares(world, parts, count, size, seed=5, drop_single=True)
+    ((*batches,),) = shares(1, 1, count, size, seed=5, drop_single=True)
+    at = 0
+    for batch in batches:
+        found = [part for part in zip(*ranks, strict=True) if np.array_equal(part[0].whole, batch.indices)]
+        assert found == list(zip(*ranks, strict=True))[at : at + len(found)]  # one after another
+        at += len(found)
+        images = [np.concatenate([key.indices for key in part]) for part in found]
+        assert np.array_equal(np.concatenate(images), batch.indices)
+        assert all(2 <= len(each) <= max(3, -(-size // parts)) for each in images)
+        assert len(found) == parts if len(batch.indices) == size else len(found) <= parts
+    assert at == len(ranks[0])
+
+
+def test_parts_of_a_single_image_are_refused() -> None:
+    assert [len(key.indices) for key in shares(1, 4)[0][:4]] == [2, 2, 2, 2]
+    with pytest.raises(ValueError, match="cannot be cut into 5 parts"):
+        BatchSampler(np.arange(37), 8, parts=5)
+
+
+def test_augmentation_seeds_differ_between_processes_and_parts_and_repeat() -> None:
+    keys = [key for rank in shares(3, 2, seed=5) for key in rank]
+    seeds = [key.seed for key in keys]
+    assert len(set(seeds)) == len(seeds)
+    assert seeds == [key.seed for rank in shares(3, 2, seed=5) for key in rank]
+    assert set(seeds).isdisjoint(key.seed for rank in shares(3, 2, seed=6) for key in rank)
+    assert shares(1, seed=5)[0][1].seed == shares(2, seed=5)[0][1].seed  # as where there is one process
+
+
+def test_loaders_share_among_the_trainers_processes() -> None:
+    """No image of validation and test is lost or seen twice; every process has as many batches."""
+    made = []
+    for rank in range(3):
+        data = module(train_transform=None, parts=2)
+        data.trainer = SimpleNamespace(  # type: ignore[assignment]
+            global_rank=rank,
+            world_size=3,
+            num_devices=3,
+            accumulate_grad_batches=2,
+            strategy=SimpleNamespace(root_device=torch.device("cpu")),
+        )
+        made.append(
+            [epoch(each, 0) for each in (data.train_dataloader(), data.val_dataloader(), data.test_dataloader())]
+        )
+    for part, count, wanted in ((0, 10, range(37)), (1, 2, range(37, 48)), (2, 2, range(48, 60))):
+        batches = [each[part] for each in made]
+        assert [len(each) for each in batches] == [count] * 3
+        assert sorted(index for each in batches for index in seen(each)) == list(wanted)
+    labels = samples().labels
+    first = [each[0][0] for each in made]
+    assert [len(batch.labels) for batch in first] == [2, 1, 1]
+    assert all(torch.equal(batch.whole, first[0].whole) for batch in first)
+    parts = [torch.cat([each[0][part].indices for each in made]) for part in (0, 1)]
+    assert np.array_equal(first[0].whole, labels[torch.cat(parts)])
+
+
+def test_a_share_without_images_is_a_batch() -> None:
+    transform = augment.flip_zoom(32)
+    none = np.zeros(0, dtype=np.int64)
+    for channels in (1, 3):
+        batch = BatchDataset(samples(channels=channels), transform)[BatchKey(none, 5, np.arange(2))]
+        assert batch.images.shape == (0, channels, 32, 32)
+        assert (batch.labels.shape, batch.indices.shape, batch.whole.tolist()) == ((0,), (0,), [0, 1])

@@ -1,105 +1,249 @@
-"""The local launcher: checked whole before it starts, one process a run, and a failed run costs that run alone."""
+"""Sweeps on one machine: what is started, in which order, with what, and what is said of it."""
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
+import io
+import os
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from conftest import FACES, SHALLOW, SMALL, TRAIN, train_process
+import yaml
+from conftest import FACES
+from rich.console import Console
 
-from fersweep.compose import compose_config
-from fersweep.config import choices_of, to_dict
-from fersweep.sweep.identity import run_dir, run_hash
-from fersweep.sweep.status import Status, mark_done, mark_failed, write_json
-from hydra_plugins.fersweep_launcher import local_launcher
+from fersweep import record, training
+from fersweep.config import choices_of
+from fersweep.sweep import local, processes
+from fersweep.sweep.board import Board
+from fersweep.sweep.identity import run_hash
+from fersweep.sweep.plan import Outcome, Planned
+from fersweep.sweep.status import Status, mark_done, write_json
+from hydra_plugins.fersweep_launcher.local_launcher import LocalLauncher
 
 Train = Callable[..., int]
 
 
 class Started:
-    """Stands for `subprocess.run` in the launcher: notes what it should start, and leaves what such a run leaves."""
+    """Stands for `RunProcesses` in a sweep: notes what it should start, and leaves what such a run leaves."""
 
-    def __init__(self, codes: dict[str, int]) -> None:
-        self.codes = codes
-        self.overrides: list[list[str]] = []
-        self.environments: list[dict[str, str]] = []
+    def __init__(self) -> None:
+        self.errors: dict[int, str] = {}
+        self.runs: list[FakeProcesses] = []
+        self.most = 0
 
-    def __call__(self, command: list[str], env: dict[str, str], check: bool) -> subprocess.CompletedProcess[str]:
-        assert command[:2] == [sys.executable, str(TRAIN)]
-        assert not check
-        self.overrides.append(command[2:])
-        self.environments.append(env)
-        code = next((code for override, code in self.codes.items() if override in command), 0)
-        config = to_dict(compose_config(command[2:]))
-        directory = run_dir(config)
-        directory.mkdir(parents=True)
-        if code == 0:
+    def __call__(
+        self, config: dict[str, Any], directory: Path, threads: int | None, gpus: list[str] | None
+    ) -> FakeProcesses:
+        self.runs.append(FakeProcesses(config, directory, threads, gpus, self.errors.get(config["seed"])))
+        self.most = max(self.most, sum(not run.over for run in self.runs))
+        return self.runs[-1]
+
+    @property
+    def configs(self) -> list[dict[str, Any]]:
+        return [run.config for run in self.runs]
+
+
+class FakeProcesses:
+    """A run that ends the second time it is asked whether it has."""
+
+    seconds = 1.0
+    elsewhere = False
+
+    def __init__(
+        self,
+        config: dict[str, Any],
+        directory: Path,
+        threads: int | None,
+        gpus: list[str] | None,
+        error: str | None,
+    ) -> None:
+        self.config, self.directory, self.threads, self.gpus, self.error = config, directory, threads, gpus, error
+        self.status_at_start = Status.read(directory)
+        self.asked = 0
+        self.over = False
+        reading, writing = os.pipe()
+        os.close(writing)  # so that it reads as ready at once
+        self.sentinels = [reading]
+
+    def ended(self) -> bool:
+        self.asked += 1
+        if self.asked < 2:
+            return False
+        os.close(self.sentinels.pop())
+        self.over = True
+        if self.error is None:
             scores = {"val/accuracy": 0.5, "test/accuracy": 0.9, "test/n": 10}
-            about = {"run": run_hash(config), "choices": choices_of(config), "seed": config["seed"]}
-            write_json(directory / "result.json", {**about, "metrics": scores, "accuracy_interval": [0.6, 0.98]})
-            mark_done(directory)
-        elif code > 0:
-            mark_failed(directory, ArithmeticError("the sky fell"))
-        return subprocess.CompletedProcess(command, code)
+            about = {"run": run_hash(self.config), "choices": choices_of(self.config), "seed": self.config["seed"]}
+            rest = {"metrics": scores, "accuracy_interval": [0.6, 0.98], "data_digest": "0"}
+            write_json(self.directory / "result.json", {**about, **rest})
+            mark_done(self.directory)
+        return True
+
+    def failure(self, why: str | None) -> str | None:
+        return self.error
 
 
 @pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch) -> Started:
-    """No process is started; ``started.codes`` gives the exit codes by override."""
-    noted = Started({})
-    monkeypatch.setattr(local_launcher.subprocess, "run", noted)
+    """No process is started; ``started.errors`` gives the failures by seed."""
+    noted = Started()
+    monkeypatch.setattr(processes, "warm_up", lambda: None)
+    monkeypatch.setattr(local, "RunProcesses", noted)
+    monkeypatch.setattr(local, "visible_gpus", list)
     return noted
 
 
-def test_every_run_is_a_process_of_its_own_with_its_own_overrides(
-    started: Started, run_train: Train, monkeypatch: pytest.MonkeyPatch
+def test_every_run_gets_processes_of_its_own_with_its_own_frozen_configuration(
+    started: Started, run_train: Train
 ) -> None:
-    for name in local_launcher.RANK_VARIABLES:
-        monkeypatch.setenv(name, "1")
-    monkeypatch.setenv("KEPT", "yes")
-    code = run_train("-m", "attention=se,eca", "seed=1,2", "dataset=folder", "dataset.root='/a=b/c,d e'")
-    assert code == 0
-    chosen = [overrides[:2] for overrides in started.overrides]
-    assert chosen == [[f"attention={each}", f"seed={seed}"] for each in ("se", "eca") for seed in (1, 2)]
-    for overrides, environment in zip(started.overrides, started.environments, strict=True):
-        assert compose_config(overrides).dataset.root == "/a=b/c,d e"
-        assert not set(environment) & set(local_launcher.RANK_VARIABLES)
-        assert environment["KEPT"] == "yes"
+    assert run_train("-m", "attention=se,eca", "seed=1,2", "dataset=folder", "dataset.root='/a=b/c,d e'") == 0
+    chosen = [(config["attention"]["name"], config["seed"]) for config in started.configs]
+    assert chosen == [(each, seed) for each in ("se", "eca") for seed in (1, 2)]
+    for run in started.runs:
+        assert run.config["dataset"]["root"] == "/a=b/c,d e"
+        assert yaml.safe_load((run.directory / "config.yaml").read_text()) == run.config
+        assert run.status_at_start.state == "pending"
+        assert run.status_at_start.choices == choices_of(run.config)
+    assert started.most == 1
+
+
+def test_all_runs_are_frozen_before_the_first_starts(
+    run_train: Train, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(processes, "warm_up", lambda: None)
+
+    def end(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(local, "RunProcesses", end)
+    assert run_train("-m", "seed=1,2,3") == 130
+    directories = sorted(path.parent for path in tmp_path.glob("outputs/runs/*/config.yaml"))
+    assert [Status.read(path).seed for path in directories] == [1, 2, 3]
 
 
 def test_settings_of_a_group_that_is_swept_reach_every_run(started: Started, run_train: Train) -> None:
     settings = ("backbone.model.batch_norm=true", "backbone.model.dropout=0,0.5")
     assert run_train("-m", "backbone=vgg16,vgg19", *settings) == 0
-    configs = [compose_config(overrides) for overrides in started.overrides]
-    found = [(cfg.backbone.name, cfg.backbone.model.dropout) for cfg in configs]
+    found = [(config["backbone"]["name"], config["backbone"]["model"]["dropout"]) for config in started.configs]
     assert found == [("vgg16", 0), ("vgg16", 0.5), ("vgg19", 0), ("vgg19", 0.5)]
-    assert all(cfg.backbone.model.batch_norm is True for cfg in configs)
+    assert all(config["backbone"]["model"]["batch_norm"] is True for config in started.configs)
 
 
 def test_a_failed_run_does_not_end_the_sweep_and_is_listed_with_its_log(
-    started: Started, run_train: Train, capsys: pytest.CaptureFixture[str]
+    started: Started, run_train: Train, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    started.codes = {"seed=1": 1, "seed=3": -9}
+    started.errors = {1: "ArithmeticError: the sky fell", 3: "its process was killed by signal 9"}
     assert run_train("-m", "seed=1,2,3,4", "sweep=some") == 1
-    assert len(started.overrides) == 4
+    assert len(started.runs) == 4
     captured = capsys.readouterr()
     lines = captured.out.splitlines()
-    assert [line.split("]")[0] for line in lines[:4]] == ["[1/4", "[2/4", "[3/4", "[4/4"]
-    assert lines[5].split() == ["run", "seed", "validation", "test", "95", "%", "interval", "n"]
-    assert [line.split()[1] for line in lines[6:]] == ["2", "4"]  # those that are done, with their seeds
-    table = captured.err
-    assert "Traceback" not in table
-    assert "2 of 4 runs failed:" in table
-    assert "ArithmeticError: the sky fell" in table
-    assert "ended with exit code -9" in table
-    directories = [run_dir(to_dict(compose_config(started.overrides[number]))) for number in range(4)]
-    for number, directory in enumerate(directories):
-        assert (f"log: {directory / 'train.log'}" in table) == (number in (0, 2))
+    assert lines[0] == "4 runs"
+    assert [line.split()[1] for line in lines[1:9]] == ["start", "failed", "start", "done"] * 2
+    table = [line.split() for line in lines[9:] if line]
+    assert table[0] == ["run", "seed", "validation", "test", "95", "%", "interval", "n"]
+    assert [row[1] for row in table[1:]] == ["2", "4"]  # those that are done, with their seeds
+    assert "Traceback" not in captured.err
+    assert "2 of 4 runs failed:" in captured.err
+    for number, run in enumerate(started.runs):
+        assert (f"  {run.directory.name}\n    {run.error}\n" in captured.err) == (number in (0, 2))
+    assert all(run.directory.parent == tmp_path / "outputs" / "some" for run in started.runs)
+
+
+def test_runs_that_are_done_are_not_started_again(
+    started: Started, run_train: Train, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(record, "data_digest", lambda _: "0")
+    started.errors = {2: "ArithmeticError: the sky fell"}
+    assert run_train("-m", "seed=1,2", FACES) == 1
+    started.errors.clear()
+    capsys.readouterr()
+    assert run_train("-m", "seed=1,2,3", FACES) == 0
+    assert [config["seed"] for config in started.configs] == [1, 2, 2, 3]
+    assert "1 of 3 runs were done already" in capsys.readouterr().out
+    assert run_train("-m", "seed=1,2,3", FACES, "force=true") == 0
+    assert [config["seed"] for config in started.configs[4:]] == [1, 2, 3]
+
+
+def test_a_done_run_of_other_data_is_a_failure_and_not_trained_over(
+    started: Started, run_train: Train, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(record, "data_digest", lambda _: "0")
+    assert run_train("-m", "seed=1,2", FACES) == 0
+    monkeypatch.setattr(record, "data_digest", lambda _: "1")
+    assert run_train("-m", "seed=1,2", FACES) == 1
+    assert len(started.runs) == 2
+    assert capsys.readouterr().err.count("was trained on other data") == 2
+
+
+def test_so_many_runs_at_a_time_share_the_cores(
+    started: Started, run_train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processes.os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    assert run_train("-m", "seed=1,2,3,4,5", "hydra.launcher.n_jobs=3") == 0
+    assert started.most == 3
+    assert {run.threads for run in started.runs} == {2}
+    assert run_train("-m", "seed=6,7", "hydra.launcher.n_jobs=2", "hydra.launcher.threads=5") == 0
+    assert {run.threads for run in started.runs[5:]} == {5}
+    assert run_train("-m", "seed=8,9", "trainer=ddp_cpu", "trainer.devices=4") == 0
+    assert {run.threads for run in started.runs[7:]} == {2}
+
+
+@pytest.mark.parametrize(
+    ("settings", "most", "shares"),
+    [
+        ((), 2, [["3"], ["5"], ["3"], ["5"]]),
+        (("hydra.launcher.gpus_per_run=0.5",), 4, [["3"], ["5"], ["3"], ["5"]]),
+        (("hydra.launcher.gpus_per_run=2",), 1, [["3", "5"]] * 4),
+        (("hydra.launcher.n_jobs=1",), 1, [["3"]] * 4),
+        (("trainer=ddp",), 1, [["3", "5"]] * 4),
+        (("trainer=cpu",), 1, [None] * 4),
+    ],
+)
+def test_gpus_are_shared_out(
+    started: Started,
+    run_train: Train,
+    monkeypatch: pytest.MonkeyPatch,
+    settings: tuple[str, ...],
+    most: int,
+    shares: list[list[str] | None],
+) -> None:
+    monkeypatch.setattr(local, "visible_gpus", lambda: ["3", "5"])
+    monkeypatch.setattr(training.torch.cuda, "device_count", lambda: 2)
+    assert run_train("-m", "seed=1,2,3,4", *settings) == 0
+    assert [run.gpus for run in started.runs] == shares
+    assert started.most == most
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ("hydra.launcher.gpus_per_run=3", "A run takes 3 GPUs and this machine has 2"),
+        ("hydra.launcher.gpus_per_run=1.5", "hydra.launcher.gpus_per_run=1.5 is no number of GPUs"),
+        ("trainer=ddp hydra.launcher.gpus_per_run=0.5", "is fewer than trainer.devices=2"),
+        ("hydra.launcher.n_jobs=-1", "hydra.launcher.n_jobs and hydra.launcher.timeout must be positive"),
+        ("hydra.launcher.timeout=0", "hydra.launcher.n_jobs and hydra.launcher.timeout must be positive"),
+        ("trainer=ddp_cpu trainer.num_nodes=2", "trainer.num_nodes needs a cluster"),
+    ],
+)
+def test_a_launcher_that_cannot_run_them_says_so_before_it_starts_any(
+    started: Started,
+    run_train: Train,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    settings: str,
+    sentence: str,
+) -> None:
+    monkeypatch.setattr(local, "visible_gpus", lambda: ["0", "1"])
+    monkeypatch.setattr(training.torch.cuda, "device_count", lambda: 2)
+    assert run_train("-m", "seed=1,2", *settings.split()) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    assert sentence in error
+    assert started.runs == []
 
 
 @pytest.mark.parametrize(
@@ -116,7 +260,7 @@ def test_one_impossible_run_keeps_all_from_starting(
     started: Started, run_train: Train, capsys: pytest.CaptureFixture[str], tmp_path: Path, overrides: str, message: str
 ) -> None:
     assert run_train("-m", *overrides.split()) == 2
-    assert started.overrides == []
+    assert started.runs == []
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.startswith("error: ")
@@ -130,42 +274,39 @@ def test_a_setting_that_only_some_of_the_swept_choices_have_starts_nothing(
 ) -> None:
     assert run_train("-m", "attention=eca,none", "attention.gamma=3") != 0  # Hydra's own words, before the launcher
     assert "Could not override 'attention.gamma'" in capsys.readouterr().err
-    assert started.overrides == []
+    assert started.runs == []
 
 
 def test_a_sweeper_gets_the_validation_score(
     started: Started, run_train: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     returned: list[Any] = []
-    original = local_launcher.LocalLauncher.launch
+    original = LocalLauncher.launch
 
-    def launch(self: local_launcher.LocalLauncher, *arguments: Any, **named: Any) -> Any:
+    def launch(self: LocalLauncher, *arguments: Any, **named: Any) -> Any:
         returned.extend(original(self, *arguments, **named))
         return returned
 
-    monkeypatch.setattr(local_launcher.LocalLauncher, "launch", launch)
+    monkeypatch.setattr(LocalLauncher, "launch", launch)
     assert run_train("-m", "seed=1,2") == 0
     assert [job.return_value for job in returned] == [0.5, 0.5]
-    assert len(started.overrides) == 2
+    assert len(started.runs) == 2
 
 
-def test_a_real_sweep_leaves_two_results_and_one_failure(tmp_path: Path, cache: Path) -> None:
-    """Three processes: folds 0 and 1 of split=subjects exist, fold 99 does not, which only the data can tell."""
-    settings = [*SMALL, *SHALLOW, FACES, f"cache={cache}", "recipe.max_epochs=1", "trainer.limit_batches=1"]
-    done = train_process(tmp_path, "-m", "split=subjects", "split.fold=0,99,1", *settings)
-    assert done.returncode == 1
-    assert "Traceback" not in done.stderr
-    assert "1 of 3 runs failed:" in done.stderr
-    assert done.stderr.count("error: split.fold=99 does not exist") == 1
-    directories = sorted(path for path in (tmp_path / "outputs" / "runs").iterdir() if path.is_dir())
-    assert len(directories) == 3
-    states = {path: Status.read(path).state for path in directories}
-    assert sorted(states.values()) == ["done", "done", "failed"]
-    (failed,) = (path for path, state in states.items() if state == "failed")
-    log = done.stderr.partition("log: ")[2].splitlines()[0]
-    assert (tmp_path / log).samefile(failed / "train.log")
-    assert "split.fold=99 does not exist" in (failed / "train.log").read_text()
-    scores = [json.loads((path / "result.json").read_text()) for path, state in states.items() if state == "done"]
-    assert len({score["run"] for score in scores}) == 2
-    assert all(score["metrics"]["test/n"] > 0 for score in scores)
-    assert done.stdout.count("is done") == 2
+def test_a_table_is_drawn_on_a_terminal(tmp_path: Path) -> None:
+    stream = io.StringIO()
+    board = Board(Console(file=stream, force_terminal=True, width=120, color_system=None))
+    config = {"recipe": {"max_epochs": 8}}
+    runs = [Planned((), config, tmp_path / name) for name in ("one", "two", "three")]
+    (tmp_path / "two").mkdir()
+    (tmp_path / "two" / "history.csv").write_text("epoch,val/accuracy\n1,0.25\n2,0.5\n")
+    board.begin(3, 0)
+    board.ended(0, Outcome(runs[0], {"metrics": {"val/accuracy": 0.4, "test/accuracy": 0.3}}), 60.0)
+    running = [SimpleNamespace(place=1, processes=SimpleNamespace(seconds=30.0))]
+    board.show(running, runs)
+    board.end()
+    shown = stream.getvalue()
+    assert "[1/3] done    one  validation 40.00%  test 30.00% (1 min 00 s)" in shown
+    row = next(line.split() for line in shown.splitlines() if "2/8" in line)
+    assert row == ["two", "2/8", "50.00%", "30", "s"]
+    assert "1 done · 1 running · 0 failed · 1 left · about 1 min 30 s to go" in shown

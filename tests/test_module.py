@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.plugins.environments import LightningEnvironment
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -43,7 +44,8 @@ def made(weights: Tensor | None = None, **recipe: Any) -> FERModule:
 def batch(count: int = 12) -> Batch:
     rng = np.random.default_rng(1)
     images = torch.from_numpy(rng.integers(0, 256, (count, 1, 8, 8), dtype=np.uint8))
-    return Batch(images, torch.from_numpy(rng.integers(0, 7, count)), torch.arange(count))
+    labels = torch.from_numpy(rng.integers(0, 7, count))
+    return Batch(images, labels, torch.arange(count), labels)
 
 
 @torch.no_grad()
@@ -142,6 +144,44 @@ def test_mixup_is_the_loss_of_mixed_images_under_both_labels() -> None:
     assert data.images.dtype == torch.uint8  # the batch itself is left alone
 
 
+def test_mixup_has_one_share_for_a_batch_and_pairs_within_each_part() -> None:
+    module, data = made(mixup=0.4), batch()
+    images = data.images.float()
+    found = [module._mixup(images, data.labels, 5, place) for place in (0, 1, 2)]
+    assert len({share for _, _, share in found}) == 1
+    assert not torch.equal(found[0][0], found[1][0])
+    assert not torch.equal(found[1][0], found[2][0])
+    for mixed, other, share in found:
+        partner = (mixed - share * images) / (1 - share)
+        assert sorted(other.tolist()) == sorted(data.labels.tolist())
+        assert torch.allclose(partner.sum(), images.sum(), rtol=1e-4)
+    assert module._mixup(images, data.labels, 6, 1)[2] != found[0][2]
+
+
+@pytest.mark.parametrize("weights", [None, torch.arange(1.0, 8.0)])
+@pytest.mark.parametrize("parts", [1, 3])
+def test_shares_of_a_batch_add_up_to_its_loss(weights: Tensor | None, parts: int) -> None:
+    """Shares of 7, 4, 1 and 0 images; Lightning divides the gradient by the number of parts."""
+    data = batch()
+    module = made(weights, label_smoothing=0.1)
+    module.training_step(data, 0).backward()
+    expected = [parameter.grad.clone() for parameter in module.parameters()]  # type: ignore[union-attr]
+    loss, accuracy = module.train_loss.compute(), module.train_metrics.compute()["train/accuracy"]
+
+    module = made(weights, label_smoothing=0.1)
+    module._trainer = SimpleNamespace(  # type: ignore[assignment]
+        accumulate_grad_batches=parts, current_epoch=0, global_rank=0
+    )
+    for number, share in enumerate((slice(0, 7), slice(7, 11), slice(11, 12), slice(12, 12))):
+        one = Batch(data.images[share], data.labels[share], data.indices[share], data.labels)
+        (module.training_step(one, number) / parts).backward()
+    for parameter, gradient in zip(module.parameters(), expected, strict=True):
+        assert parameter.grad is not None
+        assert torch.allclose(parameter.grad, gradient, rtol=1e-5, atol=1e-7)
+    assert module.train_loss.compute().item() == pytest.approx(loss.item(), rel=1e-6)
+    assert module.train_metrics.compute()["train/accuracy"] == accuracy
+
+
 def test_dropout_of_an_epoch_does_not_depend_on_what_was_drawn_before() -> None:
     module = made()
     draws = []
@@ -202,6 +242,7 @@ class Rows(pl.Callback):
 
 @pytest.mark.filterwarnings("ignore:The '.*_dataloader' does not have many workers")
 @pytest.mark.filterwarnings("ignore:`isinstance.treespec, LeafSpec.` is deprecated")
+@pytest.mark.filterwarnings("ignore:The `srun` command is available")  # on a machine of a cluster
 def test_an_epochs_numbers_are_those_of_all_its_images_and_validation_is_plain(tmp_path: Any) -> None:
     """Smoothing and weights belong to training alone; batches of different size count by their images."""
     rng = np.random.default_rng(2)
@@ -216,6 +257,7 @@ def test_an_epochs_numbers_are_those_of_all_its_images_and_validation_is_plain(t
     kept = Rows()
     trainer = pl.Trainer(
         accelerator="cpu",
+        plugins=[LightningEnvironment()],  # whatever cluster the machine belongs to
         max_epochs=2,
         logger=False,
         callbacks=[kept],

@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import yaml
 
+from fersweep.config import GROUPS
 from fersweep.errors import UserError
-from fersweep.sweep.status import Status, atomic_path, mark_done, mark_failed, mark_pending, mark_running, write_json
+from fersweep.sweep.status import (
+    Status,
+    atomic_path,
+    freeze,
+    mark_done,
+    mark_failed,
+    mark_pending,
+    mark_running,
+    write_config,
+    write_json,
+)
+
+CONFIG = {"seed": 3} | {group: {"name": f"some {group}"} for group in GROUPS} | {"outputs": "outputs"}
 
 
 def test_life_of_a_run(tmp_path: Path) -> None:
@@ -22,6 +40,8 @@ def test_life_of_a_run(tmp_path: Path) -> None:
         "started": None,
         "finished": None,
         "error": None,
+        "choices": None,
+        "seed": None,
     }
     started = datetime.fromisoformat(running["started"])
     assert started.utcoffset() == timedelta(0)
@@ -49,6 +69,102 @@ def test_an_interrupted_run_waits_to_go_on(tmp_path: Path) -> None:
     assert mark_running(tmp_path).attempts == 2
 
 
+def test_choices_and_seed_are_kept_whatever_becomes_of_the_run(tmp_path: Path) -> None:
+    choices = {"backbone": "vgg19", "attention": "cbam"}
+    mark_pending(tmp_path, choices, 7)
+    for mark in (mark_running, lambda run: mark_failed(run, ("A", "b")), mark_running, mark_pending, mark_done):
+        mark(tmp_path)
+        assert (Status.read(tmp_path).choices, Status.read(tmp_path).seed) == (choices, 7)
+    mark_pending(tmp_path, seed=8)
+    assert (Status.read(tmp_path).choices, Status.read(tmp_path).seed) == (choices, 8)
+
+
+def test_the_first_failure_of_an_attempt_is_its_cause(tmp_path: Path) -> None:
+    mark_running(tmp_path)
+    first = mark_failed(tmp_path, MemoryError("the GPU is full"))
+    assert mark_failed(tmp_path, ("RuntimeError", "rank 0 is gone")) == first
+    assert Status.read(tmp_path) == first
+    assert first.error == {"type": "MemoryError", "message": "the GPU is full"}
+    mark_running(tmp_path)
+    mark_failed(tmp_path, ("SIGKILL", "ended from outside"))
+    assert Status.read(tmp_path).error == {"type": "SIGKILL", "message": "ended from outside"}
+
+
+def test_a_failure_that_utf8_cannot_spell_is_recorded(tmp_path: Path) -> None:
+    mark_failed(tmp_path, ValueError("no image: caf\udce9.png"))
+    assert Status.read(tmp_path).error == {"type": "ValueError", "message": r"no image: caf\udce9.png"}
+
+
+def test_a_frozen_run_has_its_configuration_and_waits(tmp_path: Path) -> None:
+    freeze(tmp_path, CONFIG)
+    choices = {group: f"some {group}" for group in GROUPS}
+    assert Status.read(tmp_path) == Status("pending", 0, choices=choices, seed=3)
+    text = (tmp_path / "config.yaml").read_text()
+    assert yaml.safe_load(text) == CONFIG
+    assert [line.partition(":")[0] for line in text.splitlines() if line[0] != " "] == list(CONFIG)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.yaml", "status.json"]
+
+
+def test_what_was_begun_or_frozen_before_is_left_alone(tmp_path: Path) -> None:
+    freeze(tmp_path, CONFIG)
+    for mark in (lambda run: Status.read(run), mark_running, mark_pending, mark_done):
+        mark(tmp_path)
+        before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+        freeze(tmp_path, CONFIG | {"seed": 4})
+        assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_freeze_that_was_cut_off_is_completed(tmp_path: Path) -> None:
+    mark_pending(tmp_path, {"attention": "se"}, 3)
+    freeze(tmp_path, CONFIG)
+    assert yaml.safe_load((tmp_path / "config.yaml").read_text()) == CONFIG
+    (tmp_path / "status.json").unlink()
+    freeze(tmp_path, CONFIG | {"seed": 4})  # without a status nobody has begun
+    assert yaml.safe_load((tmp_path / "config.yaml").read_text())["seed"] == 4
+    assert Status.read(tmp_path).seed == 4
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_of_many_that_freeze_at_once_one_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool) -> None:
+    """Each with a seed of its own, which no two runs of a directory have: it tells whose files are there."""
+
+    def none(*_: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    if not links:
+        monkeypatch.setattr(Path, "hardlink_to", none)
+    for attempt in range(5):
+        directory = tmp_path / str(attempt)
+        directory.mkdir()
+        barrier = threading.Barrier(8)
+
+        def one(seed: int, directory: Path = directory, barrier: threading.Barrier = barrier) -> None:
+            barrier.wait(60)
+            freeze(directory, CONFIG | {"seed": seed})
+            assert (directory / "status.json").stat().st_size > 0
+
+        with ThreadPoolExecutor(8) as pool:
+            assert list(pool.map(one, range(8))) == [None] * 8
+        assert sorted(path.name for path in directory.iterdir()) == ["config.yaml", "status.json"]
+        assert Status.read(directory).seed in range(8)
+        assert yaml.safe_load((directory / "config.yaml").read_text())["seed"] in range(8)
+
+
+def test_a_failed_freeze_leaves_no_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        freeze(tmp_path, CONFIG)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_configuration_is_written_whole(tmp_path: Path) -> None:
+    write_config(tmp_path, {"b": "ä", "a": [1, {"c": None}]})
+    assert (tmp_path / "config.yaml").read_text(encoding="utf-8") == "b: ä\na:\n- 1\n- c: null\n"
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -59,6 +175,9 @@ def test_an_interrupted_run_waits_to_go_on(tmp_path: Path) -> None:
         '{"state": "done", "attempts": "two"}',
         '{"state": "done", "attempts": 1, "started": 5}',
         '{"state": "failed", "attempts": 1, "error": "boom"}',
+        '{"state": "pending", "attempts": 0, "choices": ["se"]}',
+        '{"state": "pending", "attempts": 0, "choices": {"attention": null}}',
+        '{"state": "pending", "attempts": 0, "seed": true}',
         "\xff\xfe",
     ],
 )

@@ -8,12 +8,12 @@ import select
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from wandb_files import content
 
 from fersweep import tracking
 from fersweep.errors import UserError
@@ -39,48 +39,6 @@ for run, exit_code in (("aaaa1111", 1), ("bbbb2222", 0)):
     log_summary(logger, {{"test/accuracy": 0.75}})
     finish(logger, exit_code)
 """
-
-
-def records(path: Path) -> Iterator[Any]:
-    """Yield the records of a ``.wandb`` file: a 7-byte header, then a LevelDB log of protobuf messages.
-
-    A block is 32 KiB; a chunk in it has 4 bytes of checksum, 2 of length and 1 of type (1 whole, 2 first, 3 middle,
-    4 last); fewer than 7 bytes at the end of a block are padding.
-    """
-    from wandb.proto import wandb_internal_pb2
-
-    data, at, message = path.read_bytes(), 7, b""
-    while at + 7 <= len(data):
-        left = 32768 - at % 32768
-        if left < 7:
-            at += left
-            continue
-        length, kind = int.from_bytes(data[at + 4 : at + 6], "little"), data[at + 6]
-        message += data[at + 7 : at + 7 + length]
-        at += 7 + length
-        if kind in (1, 4):
-            record = wandb_internal_pb2.Record()
-            record.ParseFromString(message)
-            yield record
-            message = b""
-
-
-def content(path: Path) -> dict[str, Any]:
-    """Return what a ``.wandb`` file says of its run: id, group, config, history, summary and exit code."""
-    found: dict[str, Any] = {"ids": [], "config": {}, "history": {}, "summary": {}}
-    for record in records(path):
-        kind = record.WhichOneof("record_type")
-        if kind == "run":
-            found["ids"].append(record.run.run_id)
-            found |= {"group": record.run.run_group, "name": record.run.display_name, "job": record.run.job_type}
-            found["tags"] = list(record.run.tags)
-            found["config"] |= {item.key: json.loads(item.value_json) for item in record.run.config.update}
-        elif kind in ("history", "summary"):
-            items = record.history.item if kind == "history" else record.summary.update
-            found[kind] |= {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in items}
-        elif kind == "exit":
-            found["exit_code"] = record.exit.exit_code
-    return found
 
 
 @pytest.fixture
@@ -186,11 +144,48 @@ def test_only_rank_zero_opens_and_closes(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(rank_zero_only, "rank", 1)
     logger = tracking.make_logger({**WANDB, "mode": "offline"}, tmp_path, "abc", "name", "group", {})
     assert logger is not None
+    logger.log_metrics({"val/accuracy": 0.5}, step=1)
+    logger.log_hyperparams({"seed": 1})
+    logger.experiment.log({"val/accuracy": 0.5})  # what Lightning's callbacks may touch
+    logger.save()
+    logger.finalize("success")
     tracking.log_summary(logger, {"test/accuracy": 0.5})
     tracking.log_figures(logger, {"missing": tmp_path / "missing.png"})
     tracking.log_confusion_matrix(logger, [0], [0], ["a"])
     tracking.finish(logger, 0)
+    assert wandb.run is None
     assert list(tmp_path.iterdir()) == []
+
+
+OTHER_RANK = """
+import sys
+from pathlib import Path
+from fersweep.tracking import finish, make_logger
+
+cfg = {cfg}
+logger = make_logger(cfg, Path("run"), "abc", "name", "group", {{}})
+logger.experiment.log({{"val/accuracy": 0.5}})
+logger.log_metrics({{"val/accuracy": 0.5}}, step=1)
+finish(logger, 0)
+print(logger.version, "wandb" in sys.modules)
+"""
+
+
+@pytest.mark.usefixtures("no_credentials")
+@pytest.mark.parametrize("mode", ["online", "offline"])
+def test_a_process_of_another_rank_does_not_even_import_wandb(tmp_path: Path, mode: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", OTHER_RANK.format(cfg={**WANDB, "mode": mode})],
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        env={**os.environ, "RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2"},
+        cwd=tmp_path,
+        timeout=120,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "abc False\n", "")
+    assert [path for path in tmp_path.rglob("*") if path.name == "run" or "wandb" in path.name] == []
 
 
 def test_csv_needs_no_logger(tmp_path: Path) -> None:

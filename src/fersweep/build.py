@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import pydoc
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,10 @@ ALLOWED_TARGETS = (
     "torch.optim",
 )
 """A configuration can come with a checkpoint from anywhere, so it may name only what is defined in these modules."""
+
+
+CHECKED = ("backbone", "attention", "activation", "fidelity", "dataset", "split", "augmentation", "recipe")
+"""The parts of a configuration that objects are built from."""
 
 
 def make(node: Any, **arguments: Any) -> Any:
@@ -108,9 +114,18 @@ def model_from_names(
 def check(cfg: DictConfig, num_classes: int) -> None:
     """Build network, optimiser, augmentation and split function without memory or arithmetic.
 
+    What was found good once is not built again: the runs of a sweep often differ in their seed alone.
+
     Raises:
         UserError: for what cannot be built, before data are read.
     """
+    parts = {key: OmegaConf.to_container(cfg[key], resolve=True) for key in CHECKED}
+    _check(json.dumps(parts), num_classes)
+
+
+@lru_cache(maxsize=4096)
+def _check(parts: str, num_classes: int) -> None:
+    cfg = OmegaConf.create(json.loads(parts))
     dataset = cfg.dataset
     with torch.device("meta"):
         network = model(cfg, num_classes)
@@ -147,8 +162,8 @@ def samples(cfg: DictConfig) -> Samples:
     return cache.load(source(cfg), cache_dir(cfg))
 
 
-def datamodule(cfg: DictConfig, data: Samples) -> FERDataModule:
-    """Split ``data`` and make its loaders."""
+def datamodule(cfg: DictConfig, data: Samples, parts: int = 1) -> FERDataModule:
+    """Split ``data`` and make its loaders, of batches in ``parts`` that are computed one after the other."""
     workers = cfg.trainer.workers
     return FERDataModule(
         data,
@@ -158,6 +173,7 @@ def datamodule(cfg: DictConfig, data: Samples) -> FERDataModule:
         seed=cfg.seed,
         workers=None if workers == "auto" else workers,
         overfit_batches=cfg.trainer.overfit_batches,
+        parts=parts,
     )
 
 

@@ -70,7 +70,8 @@ class History(Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        self.images += len(batch.labels)
+        if batch_idx % trainer.accumulate_grad_batches == 0:
+            self.images += len(batch.whole)  # once, for all its parts and all processes
         self._seconds = time.perf_counter() - self._start
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -23,13 +23,21 @@ SLIM = ("fersweep", "state_dict", "epoch", "global_step", "pytorch-lightning_ver
 PREFIX = "model."
 
 
-def stored(config: Mapping[str, Any], class_names: tuple[str, ...], data_digest: str) -> dict[str, Any]:
-    """What a checkpoint says of itself: format, resolved configuration, class names, which data it has seen."""
+def stored(
+    config: Mapping[str, Any], class_names: tuple[str, ...], data_digest: str, precision: str, parts: int
+) -> dict[str, Any]:
+    """What a checkpoint says of itself: format, resolved configuration, class names, which data it has seen.
+
+    ``precision`` (Lightning's name) and ``parts`` (micro-batches a step) are those of the arithmetic so far; a run that
+    goes on elsewhere goes on with them.
+    """
     return {
         "format": FORMAT,
         "config": dict(config),
         "class_names": list(class_names),
         "data_digest": data_digest,
+        "precision": precision,
+        "parts": parts,
     }
 
 

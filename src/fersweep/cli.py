@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from fersweep.compose import options
 from fersweep.errors import UserError, did_you_mean
@@ -14,16 +16,24 @@ from fersweep.errors import UserError, did_you_mean
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit code: 0 good, 1 it found something wrong, 2 it was asked for the impossible."""
     parser = _parser()
-    parsed, overrides = parser.parse_known_args(arguments)
-    if wrong := [each for each in overrides if each.startswith("-") or "=" not in each]:
+    parsed, rest = parser.parse_known_args(arguments)
+    if rest and parsed.verb is not _data:
+        parser.error(f"unrecognized argument {rest[0]!r}")
+    if wrong := [each for each in rest if each.startswith("-") or "=" not in each]:
         parser.error(f"{wrong[0]!r} is neither an option nor KEY=VALUE")
-    parsed.overrides = overrides
+    parsed.overrides = rest
     try:
         code: int = parsed.verb(parsed)
-        return code
+        sys.stdout.flush()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # whoever reads, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    return code
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -40,7 +50,47 @@ def _parser() -> argparse.ArgumentParser:
     data.add_argument("--root", metavar="PATH", help="its archive or folder, or any folder above it")
     data.add_argument("--json", action="store_true", help="everything found, for programs")
     data.set_defaults(verb=_data)
+    collect = verbs.add_parser(
+        "collect",
+        help="list all runs: what they reached, which are not done and why",
+        description="List every run below a folder: state, choices, scores, errors. Exit code 1 unless all are done.",
+    )
+    collect.add_argument(
+        "outputs", metavar="OUTPUTS", type=Path, help="the folder of a sweep, such as outputs/runs, or of all: outputs"
+    )
+    form = collect.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="everything known of each run, as a list of objects")
+    form.add_argument("--csv", action="store_true", help="the same, flat: one row a run")
+    collect.set_defaults(verb=_collect)
+    _add_wandb(
+        verbs.add_parser("wandb", help="send what was recorded offline to Weights & Biases; write a report there")
+    )
     return parser
+
+
+def _add_wandb(wandb: argparse.ArgumentParser) -> None:
+    verbs = wandb.add_subparsers(title="verbs", required=True, metavar="VERB")
+    sync = verbs.add_parser(
+        "sync",
+        help="send what runs have recorded offline, once",
+        description="Send what runs have recorded offline, once. Exit code 1 if something could not be sent.",
+    )
+    sync.add_argument(
+        "outputs", metavar="OUTPUTS", type=Path, nargs="?", default=Path("outputs"), help="default: %(default)s"
+    )
+    sync.add_argument("--dry-run", action="store_true", help="say what there is to send")
+    sync.set_defaults(verb=_wandb_sync)
+    report = verbs.add_parser(
+        "report",
+        help="put a page that compares the runs into a project",
+        description="Put a report and a workspace that compare the runs into a project of Weights & Biases.",
+    )
+    report.add_argument("project", metavar="ENTITY/PROJECT", help="as in the address of the project")
+    report.add_argument("--sweep", metavar="NAME", help="the runs of this sweep only")
+    report.add_argument(
+        "--spec", metavar="FILE", type=Path, help="write what would be sent to a JSON file; needs no login"
+    )
+    report.set_defaults(verb=_wandb_report)
 
 
 def _data(parsed: argparse.Namespace) -> int:
@@ -67,3 +117,40 @@ def _data(parsed: argparse.Namespace) -> int:
         Console().print(audit.render(report))
     complete = all(check["ok"] for check in report["checks"])
     return 0 if complete and not report["unreadable"] else 1
+
+
+def _collect(parsed: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from fersweep.report import listing
+    from fersweep.sweep.collect import collect
+
+    runs = collect(parsed.outputs)
+    if parsed.json:
+        print(listing.as_json(runs))
+    elif parsed.csv:
+        sys.stdout.write(listing.as_csv(runs))
+    else:
+        listing.show(runs, Console())
+    return 0 if all(run.state == "done" for run in runs) else 1
+
+
+def _wandb_sync(parsed: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from fersweep.tracking import sync
+
+    outcomes = sync.sync(parsed.outputs, dry_run=parsed.dry_run)
+    if outcomes:
+        Console().print(sync.render(outcomes, parsed.outputs))
+    else:
+        print(f"Nothing in {parsed.outputs} is left to send.")
+    return sync.exit_code(outcomes)
+
+
+def _wandb_report(parsed: argparse.Namespace) -> int:
+    from fersweep.tracking import report
+
+    for place in report.publish(parsed.project, parsed.sweep, parsed.spec):
+        print(place)
+    return 0

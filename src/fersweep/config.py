@@ -85,14 +85,20 @@ class Recipe:
 
 @dataclass
 class Trainer:
-    """Where and how fast; of these the precision and the debugging limits are part of a run's identity."""
+    """Where and how fast; of these the precision and the debugging limits are part of a run's identity.
+
+    ``devices`` counts the processes on each of ``num_nodes`` machines, one a device, under ``strategy: ddp``.
+    """
 
     name: str = MISSING
     accelerator: str = "auto"
+    strategy: str = "single"
     devices: int = 1
+    num_nodes: int = 1
     precision: str = "auto"
     memory_format: str = "channels_last"
     compile: bool = False
+    auto_microbatch: bool = False
     workers: Any = "auto"
     progress_bar: bool = True
     profiler: str | None = None
@@ -142,6 +148,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "recipe.test_crops": (1, 10),
     "dataset.channels": (1, 3),
     "trainer.accelerator": ("auto", "cpu", "gpu"),
+    "trainer.strategy": ("single", "ddp"),
     "trainer.precision": ("auto", "bf16", "32"),
     "trainer.memory_format": ("channels_last", "contiguous"),
     "trainer.profiler": (None, "simple", "advanced"),
@@ -222,7 +229,8 @@ def _validate_numbers(cfg: DictConfig) -> None:
             recipe.early_stopping_patience is None or recipe.early_stopping_patience >= 1,
             "null (off) or 1 or more epochs",
         ),
-        "trainer.devices": (trainer.devices == 1, "1 (a run uses one device)"),
+        "trainer.devices": (trainer.devices >= 1, "1 or more"),
+        "trainer.num_nodes": (trainer.num_nodes >= 1, "1 or more"),
         "trainer.workers": (
             trainer.workers == "auto" or (isinstance(trainer.workers, int) and trainer.workers >= 0),
             "auto or a number of processes",
@@ -260,6 +268,18 @@ def _validate_combinations(cfg: DictConfig) -> None:
             f"backbone.attention_position={backbone.attention_position} has no effect with attention=none: "
             "choose an attention, or leave the position out."
         )
+    processes = trainer.devices * trainer.num_nodes
+    if processes > 1 and trainer.strategy != "ddp":
+        raise UserError(
+            f"trainer={trainer.name} uses one device, not {processes}: choose trainer=ddp (GPUs) or trainer=ddp_cpu."
+        )
+    if processes > recipe.batch_size:
+        raise UserError(
+            f"recipe.batch_size={recipe.batch_size} counts all devices together and is smaller than their number "
+            f"({processes}): raise it, or lower trainer.devices."
+        )
+    if trainer.auto_microbatch and processes > 1:
+        raise UserError("trainer.auto_microbatch works on one device: leave it out with trainer=ddp.")
     if trainer.overfit_batches and cfg.augmentation.name != "none":
         raise UserError("trainer.overfit_batches needs augmentation=none: moving images cannot be learned by heart.")
     if trainer.overfit_batches and trainer.limit_batches:

@@ -17,6 +17,10 @@ class NotFiniteError(UserError):
     """A loss that became NaN or infinite: what was trained is of no use."""
 
 
+class LockLostError(UserError):
+    """The run's directory is another process's now: this one was away for too long, and must leave it alone."""
+
+
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
     """Return `` (did you mean X?)`` for the closest of ``choices``, or an empty string."""
     close = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.6)

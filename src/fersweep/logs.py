@@ -22,6 +22,20 @@ NOISE = (
 
 
 @contextmanager
+def of_other_ranks(rank: int) -> Iterator[logging.Logger]:
+    """Print warnings and errors of a rank other than zero to standard error, which goes where the run's output goes."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter(f"%(asctime)s %(levelname)s rank {rank}: %(message)s"))
+    handler.setLevel(logging.WARNING)
+    ours = logging.getLogger(OURS)
+    ours.handlers, ours.propagate = [handler], False
+    with warnings.catch_warnings():
+        for message in NOISE:
+            warnings.filterwarnings("ignore", message=message)
+        yield ours
+
+
+@contextmanager
 def to_run(run_dir: Path, echo: bool) -> Iterator[logging.Logger]:
     """Send this project's and Lightning's messages and all warnings to ``run_dir/train.log`` while the block runs.
 
@@ -44,6 +58,7 @@ def to_run(run_dir: Path, echo: bool) -> Iterator[logging.Logger]:
     ours.handlers, ours.propagate = handlers, False
     for logger in theirs:
         logger.handlers, logger.propagate = [handler], False
+        logger.setLevel(logging.WARNING)  # below it there are only tips, and what this project logs itself
     logging.captureWarnings(True)
     with warnings.catch_warnings():
         for message in NOISE:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
 from fersweep.data.datamodule import Batch
+from fersweep.distributed import summed, world_size
 from fersweep.errors import NotFiniteError
 from fersweep.schedule import learning_rate_factor
 
@@ -78,29 +80,44 @@ class FERModule(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Cross-entropy with the recipe's smoothing, weights and mixup; accuracy counts the heavier mixup label."""
-        images, labels, _ = batch
+        images, labels, _, whole = batch
+        world, parts = world_size(), 1 if self._trainer is None else self._trainer.accumulate_grad_batches
+        step, part = divmod(batch_idx, parts)
         images = images.float().div_(255)
         other, share = labels, 1.0
         if self.recipe["mixup"] > 0:
-            images, other, share = self._mixup(images, labels, batch_idx)
+            images, other, share = self._mixup(images, labels, step, part * world + self.global_rank)
         logits = self(images)
-        loss = share * self._cross_entropy(logits, labels)
+        loss = share * self._cross_entropy(logits, labels, whole)
         if share < 1:
-            loss = loss + (1 - share) * self._cross_entropy(logits, other)
-        if batch_idx % 50 == 0:
-            self._refuse_not_finite("training", loss.detach(), batch_idx)
-        self.train_loss.update(loss.detach().expand(len(labels)))  # weights are lost without a NaN strategy
-        self.train_metrics.update(logits.detach(), labels)
-        return loss
+            loss = loss + (1 - share) * self._cross_entropy(logits, other, whole)
+        if batch_idx % (50 * parts) == 0:
+            self._refuse_not_finite("training", summed(loss.detach()), step)
+        mean = loss.detach() * (len(whole) / max(len(labels), 1))  # its mean over all images is that of the whole batch
+        self.train_loss.update(mean.expand(len(labels)))  # weights are lost without a NaN strategy
+        if len(labels):  # torchmetrics cannot count nothing
+            self.train_metrics.update(logits.detach(), labels)
+        return loss * (world * parts)  # DDP takes the mean over processes, Lightning that over parts
 
-    def _cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
-        return F.cross_entropy(logits, labels, self.class_weights, label_smoothing=self.recipe["label_smoothing"])
+    def _cross_entropy(self, logits: Tensor, labels: Tensor, whole: Tensor) -> Tensor:
+        """What these images add to the mean over the whole batch, whose labels are ``whole``."""
+        loss = partial(F.cross_entropy, logits, labels, self.class_weights)
+        smoothing = self.recipe["label_smoothing"]
+        if len(labels) == len(whole):
+            return loss(label_smoothing=smoothing)
+        counted = len(whole) if self.class_weights is None else self.class_weights[whole].sum()
+        return loss(label_smoothing=smoothing, reduction="sum") / counted
 
-    def _mixup(self, images: Tensor, labels: Tensor, batch_idx: int) -> tuple[Tensor, Tensor, float]:
-        """Convex pairs of images (Zhang et al. 2018, eq. 1); the share is that of the first label, at least a half."""
-        rng = np.random.default_rng([self.seed, self.current_epoch, batch_idx, self.global_rank])
+    def _mixup(self, images: Tensor, labels: Tensor, step: int, place: int) -> tuple[Tensor, Tensor, float]:
+        """Convex pairs of images (Zhang et al. 2018, eq. 1); the share is that of the first label, at least a half.
+
+        The share is one for the whole batch; pairs are made within what is computed at once, numbered by ``place``.
+        """
+        rng = np.random.default_rng([self.seed, self.current_epoch, step, 0])
         share = float(rng.beta(self.recipe["mixup"], self.recipe["mixup"]))
         share = max(share, 1 - share)
+        if place:
+            rng = np.random.default_rng([self.seed, self.current_epoch, step, place])
         partner = torch.from_numpy(rng.permutation(len(labels))).to(labels.device)
         return images.mul(share).add_(images[partner], alpha=1 - share), labels[partner], share
 
@@ -115,17 +132,21 @@ class FERModule(pl.LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         logits = self(batch.images)
         self.val_loss.update(F.cross_entropy(logits, batch.labels, reduction="none"))
-        self.val_metrics.update(logits, batch.labels)
+        if len(batch.labels):
+            self.val_metrics.update(logits, batch.labels)
 
     def on_validation_epoch_end(self) -> None:
-        """Log the epoch: validation ends it, and whoever listens at the end of training then finds all its numbers."""
+        """Log the epoch: validation ends it, and whoever listens at the end of training then finds all its numbers.
+
+        Each number is of all processes' images and the same on all, as their largest is, to the last bit.
+        """
         self._refuse_not_finite("training", self.train_loss.compute())
         self._refuse_not_finite("validation", self.val_loss.compute())
         for name, loss, metrics in (
             ("train/loss", self.train_loss, self.train_metrics),
             ("val/loss", self.val_loss, self.val_metrics),
         ):
-            self.log_dict({name: loss.compute(), **metrics.compute()})
+            self.log_dict({name: loss.compute(), **metrics.compute()}, sync_dist=True, reduce_fx="max")
             loss.reset()
             metrics.reset()
 

@@ -16,14 +16,24 @@ import torch
 from torchmetrics.functional.classification import multiclass_confusion_matrix, multiclass_f1_score
 
 from fersweep.data.samples import Samples
+from fersweep.distributed import gather_to_all
 from fersweep.sweep.status import atomic_path
 
 PACKAGES = ("fersweep", "torch", "torchvision", "pytorch-lightning", "hydra-core", "albumentations", "numpy")
 
 
 def gather(outputs: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]) -> tuple[torch.Tensor, ...]:
-    """Join test batches and sort them by sample: indices ``(N,)``, single-view and final probabilities ``(N, K)``."""
-    indices, single, final = (torch.cat(parts) for parts in zip(*outputs, strict=True))
+    """Join the test batches of all processes, on each of them, and sort them by sample.
+
+    Returns:
+        Indices ``(N,)``, single-view and final probabilities ``(N, K)``.
+
+    Raises:
+        RuntimeError: where a sample was tested twice.
+    """
+    indices, single, final = (gather_to_all(torch.cat(parts)) for parts in zip(*outputs, strict=True))
+    if len(indices.unique()) < len(indices):
+        raise RuntimeError("an image was tested more than once")
     order = indices.argsort()
     return indices[order], single[order], final[order]
 
@@ -90,14 +100,15 @@ def write_predictions(path: Path, samples: Samples, indices: torch.Tensor, proba
         pd.DataFrame(columns).to_parquet(temporary, index=False)
 
 
-def environment(device: torch.device, precision: str) -> dict[str, Any]:
-    """Where a result comes from: versions, processor or GPU, precision, threads."""
+def environment(device: torch.device, precision: str, processes: int) -> dict[str, Any]:
+    """Where a result comes from: versions, processor or GPU, how many processes, precision, threads of each."""
     gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
         "processor": platform.processor() or platform.machine(),
         "device": gpu or "cpu",
+        "processes": processes,
         "precision": precision,
         "threads": torch.get_num_threads(),
         **{name: version(name) for name in PACKAGES},

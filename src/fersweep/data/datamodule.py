@@ -21,32 +21,60 @@ Indices = npt.NDArray[np.int64]
 
 
 class Batch(NamedTuple):
-    """One batch: images uint8 ``(B, C, H, W)``, labels int64 ``(B,)``, indices int64 ``(B,)`` into the samples."""
+    """What one process computes at once: a batch, or its share of one, which may be empty.
+
+    images uint8 ``(B, C, H, W)``, labels int64 ``(B,)``, indices int64 ``(B,)`` into the samples, and ``whole``: the
+    labels, int64 ``(G,)``, of the batch all processes share, by which a mean over it is taken.
+    """
 
     images: torch.Tensor
     labels: torch.Tensor
     indices: torch.Tensor
+    whole: torch.Tensor
 
 
 class BatchKey(NamedTuple):
-    """What a sampler asks the dataset for: which samples, and the seed of their augmentation."""
+    """What a sampler asks the dataset for: samples, the seed of their augmentation, samples of the whole batch."""
 
     indices: Indices
     seed: int
+    whole: Indices
 
 
 class BatchSampler(Sampler[BatchKey]):
     """Yields `BatchKey`s; order and augmentation seeds are a function of ``seed`` and the epoch alone.
 
+    Every process draws the same batches. Each batch is cut into ``parts``, computed one after another, and each part
+    is shared among the processes: sizes differ by one at most, and the last shares of a small batch may be empty. All
+    processes yield as often.
+
     Args:
         indices: the part of the dataset to go through.
-        batch_size: images a batch; the last batch is smaller.
+        batch_size: images a batch, over all processes and parts; the last batch is smaller.
         seed: of the order; ``None`` keeps the order of ``indices``.
         drop_single: leave out a last batch of one image, whose statistics batch norm could not take.
+        rank: of this process, among ``world``.
+        world: how many processes share a batch.
+        parts: of a full batch; a smaller one has fewer, none of which is larger (but for a single image).
+
+    Raises:
+        ValueError: where parts of a full batch would be of a single image.
     """
 
-    def __init__(self, indices: Indices, batch_size: int, seed: int | None = None, drop_single: bool = False) -> None:
+    def __init__(
+        self,
+        indices: Indices,
+        batch_size: int,
+        seed: int | None = None,
+        drop_single: bool = False,
+        rank: int = 0,
+        world: int = 1,
+        parts: int = 1,
+    ) -> None:
+        if parts > 1 and batch_size < 2 * parts:
+            raise ValueError(f"{batch_size} images a batch cannot be cut into {parts} parts of two or more")
         self.indices, self.batch_size, self.seed = indices, batch_size, seed
+        self.rank, self.world, self.parts = rank, world, parts
         self.epoch = 0
         single = drop_single and len(indices) % batch_size == 1 and len(indices) > 1
         self.used = len(indices) - 1 if single else len(indices)
@@ -56,15 +84,24 @@ class BatchSampler(Sampler[BatchKey]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return -(-self.used // self.batch_size)
+        full, rest = divmod(self.used, self.batch_size)
+        return full * self.parts + (self._parts_of(rest) if rest else 0)
+
+    def _parts_of(self, count: int) -> int:
+        """Into how many parts a batch of ``count`` images is cut: no larger ones than a full batch, and none of one."""
+        return max(1, min(-(-count * self.parts // self.batch_size), count // 2))
 
     def __iter__(self) -> Iterator[BatchKey]:
         order, rng = self.indices, np.random.default_rng([0 if self.seed is None else self.seed, self.epoch])
         if self.seed is not None:
             order = rng.permutation(order)
         for start in range(0, self.used, self.batch_size):
-            stop = min(start + self.batch_size, self.used)
-            yield BatchKey(order[start:stop], int(rng.integers(2**32)))
+            whole = order[start : min(start + self.batch_size, self.used)]
+            seed = int(rng.integers(2**32))
+            for part, images in enumerate(np.array_split(whole, self._parts_of(len(whole)))):
+                place = part * self.world + self.rank
+                own = int(np.random.SeedSequence([seed, place]).generate_state(1)[0]) if place else seed
+                yield BatchKey(np.array_split(images, self.world)[self.rank], own, whole)
 
 
 class BatchDataset(Dataset[Batch]):
@@ -79,22 +116,24 @@ class BatchDataset(Dataset[Batch]):
             images = augment.apply(self.transform, images, key.seed)
         tensor = torch.from_numpy(np.ascontiguousarray(images))
         tensor = tensor.unsqueeze(1) if tensor.ndim == 3 else tensor.permute(0, 3, 1, 2)
-        return Batch(tensor, torch.from_numpy(self.samples.labels[key.indices]), torch.from_numpy(key.indices))
+        labels, whole = (torch.from_numpy(self.samples.labels[each]) for each in (key.indices, key.whole))
+        return Batch(tensor, labels, torch.from_numpy(key.indices), whole)
 
 
 class FERDataModule(pl.LightningDataModule):
-    """Train, validation and test loaders over one split of one dataset.
+    """Train, validation and test loaders over one split of one dataset; of each batch, this process's share.
 
-    Only training images are augmented. Every test image is seen exactly once.
+    Only training images are augmented. Every test image is seen exactly once, by one process.
 
     Args:
         samples: the whole dataset.
         split: which images are train, val and test.
         train_transform: an albumentations pipeline for training images, or ``None``.
-        batch_size: images a training step.
+        batch_size: images a training step, over all processes.
         seed: of data order and augmentation.
         workers: loading processes; ``None``: none on a CPU, up to four beside a GPU.
         overfit_batches: train and validate on the first so many batches of train; 0 is off.
+        parts: micro-batches a training batch is computed in: the trainer's ``accumulate_grad_batches``.
     """
 
     def __init__(
@@ -106,11 +145,12 @@ class FERDataModule(pl.LightningDataModule):
         seed: int,
         workers: int | None = None,
         overfit_batches: int = 0,
+        parts: int = 1,
     ) -> None:
         super().__init__()
         self.samples = samples
         self.train_transform = train_transform
-        self.batch_size, self.seed, self.workers = batch_size, seed, workers
+        self.batch_size, self.seed, self.workers, self.parts = batch_size, seed, workers, parts
         if overfit_batches:
             few = np.random.default_rng(seed).permutation(split.train)[: overfit_batches * batch_size]
             split = replace(split, train=few, val=few)
@@ -121,18 +161,25 @@ class FERDataModule(pl.LightningDataModule):
         return np.bincount(self.samples.labels[self.split.train], minlength=len(self.samples.class_names))
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        sampler = BatchSampler(self.split.train, self.batch_size, self.seed, drop_single=True)
+        assert self.trainer is None or self.trainer.accumulate_grad_batches == self.parts
+        sampler = self._sampler(self.split.train, seed=self.seed, drop_single=True, parts=self.parts)
         return self._loader(sampler, self.train_transform)
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        return self._loader(BatchSampler(self.split.val, self.batch_size), None)
+        return self._loader(self._sampler(self.split.val), None)
 
     def test_dataloader(self) -> DataLoader[Batch]:
-        return self._loader(BatchSampler(self.split.test, self.batch_size), None)
+        return self._loader(self._sampler(self.split.test), None)
+
+    def _sampler(self, indices: Indices, **options: Any) -> BatchSampler:
+        rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
+        return BatchSampler(indices, self.batch_size, rank=rank, world=world, **options)
 
     def _loader(self, sampler: BatchSampler, transform: Any | None) -> DataLoader[Batch]:
         on_gpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        if self.trainer is not None:
+            cores //= self.trainer.num_devices  # the processes of this machine
         workers = self.workers if self.workers is not None else (min(4, max(cores - 1, 0)) if on_gpu else 0)
         return DataLoader(
             BatchDataset(self.samples, transform),

@@ -43,7 +43,7 @@ def print_summary(result: Mapping[str, Any], run_dir: Path, class_names: Sequenc
         ("recipe", f"{_join(choices, 'recipe')} · seed {result['seed']}"),
         *_scores(result),
         ("parameters", _parameters(result["params_total"], result["params_trainable"])),
-        ("time", f"{_duration(result['seconds'])} · {result['images_per_second']:,.0f} images/s in training"),
+        ("time", f"{duration(result['seconds'])} · {result['images_per_second']:,.0f} images/s in training"),
     ]
     _print_rows(f"Run {result['run']} is done", rows, console)
     _warn_of_shared_people(result, console)
@@ -173,7 +173,7 @@ def _parameters(total: int, trainable: int) -> str:
     return f"{total:,}" if trainable == total else f"{total:,} (of which {trainable:,} are trained)"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """Return a length of time as people say it: ``41 s``, ``3 min 05 s`` or ``2 h 07 min``."""
     whole = round(seconds)
     if whole < 60:

@@ -20,6 +20,10 @@ State = Literal["pending", "running", "done", "failed"]
 STATES: tuple[State, ...] = get_args(State)
 
 
+def _beside(path: Path) -> Path:
+    return path.with_name(f".{path.stem}-{secrets.token_hex(4)}{path.suffix}")
+
+
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; what was written there becomes ``path`` when the block succeeds.
@@ -28,7 +32,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     raises, ``path`` stays as it was and the temporary file is removed. The temporary name is hidden and keeps the
     suffix, so writers that go by it (images) work.
     """
-    temporary = path.with_name(f".{path.stem}-{secrets.token_hex(4)}{path.suffix}")
+    temporary = _beside(path)
     try:
         yield temporary
         with temporary.open("rb+") as file:
@@ -45,9 +49,12 @@ def write_json(path: Path, obj: object) -> None:
         ValueError: for NaN or an infinity, which JSON does not have.
         TypeError: for an object JSON cannot hold.
     """
-    text = json.dumps(obj, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(_json(obj), encoding="utf-8")
+
+
+def _json(obj: object) -> str:
+    return json.dumps(obj, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 @dataclass(frozen=True)
@@ -61,6 +68,8 @@ class Status:
         started: when the latest attempt began, ISO 8601 in UTC; ``None`` before the first.
         finished: when it ended, likewise; ``None`` while it runs.
         error: ``{"type": ..., "message": ...}`` of a failed run, else ``None``.
+        choices: ``{group: option}`` of the run, so that one that never finished can be listed; ``None`` if not known.
+        seed: its seed, likewise.
     """
 
     state: State = "pending"
@@ -68,6 +77,8 @@ class Status:
     started: str | None = None
     finished: str | None = None
     error: dict[str, str] | None = None
+    choices: dict[str, str] | None = None
+    seed: int | None = None
 
     @classmethod
     def read(cls, run_dir: Path) -> Self:
@@ -91,6 +102,29 @@ class Status:
         write_json(run_dir / FILE_NAME, asdict(self))
 
 
+def _create(path: Path, text: str) -> bool:
+    """Write ``text`` to ``path``, which appears whole, unless it exists; return whether this call has made it."""
+    if path.exists():
+        return False
+    temporary = _beside(path)
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        try:
+            path.hardlink_to(temporary)
+        except FileExistsError:
+            raise
+        except OSError:  # a file system without links, where a reader may see a part for a moment
+            with path.open("x", encoding="utf-8") as file:
+                file.write(text)
+    except FileExistsError:
+        return False
+    finally:
+        temporary.unlink(missing_ok=True)
+    return True
+
+
 def _checked(raw: Any) -> dict[str, Any]:
     """Return the fields of a decoded ``status.json``; unknown ones are dropped (a later version may add some)."""
     if not isinstance(raw, dict):
@@ -106,36 +140,102 @@ def _checked(raw: Any) -> dict[str, Any]:
     error = values.get("error")
     if error is not None and not (isinstance(error, dict) and error.keys() >= {"type", "message"}):
         raise ValueError(f"error is {error!r}, not an object with type and message")
+    choices = values.get("choices")
+    if choices is not None and not (
+        isinstance(choices, dict) and all(isinstance(each, str) for each in choices.values())
+    ):
+        raise ValueError(f"choices is {choices!r}, not an option for each group")
+    if values.get("seed") is not None and type(values["seed"]) is not int:
+        raise ValueError(f"seed is {values['seed']!r}, not a whole number")
     return values
 
 
 def mark_running(run_dir: Path) -> Status:
     """Record that an attempt begins now: one attempt more, no end, no error. Returns what was written."""
-    status = Status(state="running", attempts=Status.read(run_dir).attempts + 1, started=_now())
-    status.write(run_dir)
-    return status
+    before = Status.read(run_dir)
+    return _written(
+        replace(before, state="running", attempts=before.attempts + 1, started=_now(), finished=None, error=None),
+        run_dir,
+    )
 
 
-def mark_pending(run_dir: Path) -> Status:
-    """Record that nobody works on the run and that it may be started again. Returns what was written."""
-    status = replace(Status.read(run_dir), state="pending", finished=None, error=None)
-    status.write(run_dir)
-    return status
+def mark_pending(run_dir: Path, choices: dict[str, str] | None = None, seed: int | None = None) -> Status:
+    """Record that nobody works on the run and that it may be started again. Returns what was written.
+
+    Args:
+        run_dir: the directory of the run, which must exist.
+        choices: ``{group: option}`` of the run; what was known before stays where it is not given.
+        seed: its seed, likewise.
+    """
+    before = Status.read(run_dir)
+    return _written(
+        replace(
+            before,
+            state="pending",
+            finished=None,
+            error=None,
+            choices=before.choices if choices is None else choices,
+            seed=before.seed if seed is None else seed,
+        ),
+        run_dir,
+    )
 
 
 def mark_done(run_dir: Path) -> Status:
     """Record that the run is done; call it after ``result.json`` is written. Returns what was written."""
-    status = replace(Status.read(run_dir), state="done", finished=_now(), error=None)
+    return _written(replace(Status.read(run_dir), state="done", finished=_now(), error=None), run_dir)
+
+
+def mark_failed(run_dir: Path, cause: BaseException | tuple[str, str]) -> Status:
+    """Record that the attempt failed, unless it has failed already: of several reports the first names the cause.
+
+    Args:
+        run_dir: the directory of the run, which must exist.
+        cause: what was raised, or a type and a message.
+
+    Returns:
+        What ``status.json`` says now.
+    """
+    before = Status.read(run_dir)
+    if before.state == "failed":
+        return before
+    kind, message = cause if isinstance(cause, tuple) else (type(cause).__name__, str(cause))
+    message = message.encode(errors="backslashreplace").decode()  # names of files may hold what UTF-8 does not
+    error = {"type": kind, "message": message}
+    return _written(replace(before, state="failed", finished=_now(), error=error), run_dir)
+
+
+def _written(status: Status, run_dir: Path) -> Status:
     status.write(run_dir)
     return status
 
 
-def mark_failed(run_dir: Path, exc: BaseException) -> Status:
-    """Record that the run failed with ``exc``. Returns what was written."""
-    error = {"type": type(exc).__name__, "message": str(exc)}
-    status = replace(Status.read(run_dir), state="failed", finished=_now(), error=error)
-    status.write(run_dir)
-    return status
+def freeze(directory: Path, config: dict[str, Any]) -> None:
+    """Put a run down as asked for: ``config.yaml`` and a pending status, with which it can be started anywhere, later.
+
+    A directory that has a status is left alone, whoever has put it there, also at the same moment.
+
+    Args:
+        directory: the directory of the run, which must exist.
+        config: the resolved configuration, as `fersweep.config.to_dict` gives it.
+
+    Raises:
+        OSError: where the directory cannot be written.
+    """
+    from fersweep.config import choices_of
+
+    asked_for = Status(choices=choices_of(config), seed=config["seed"])
+    is_new = _create(directory / FILE_NAME, _json(asdict(asked_for)))
+    if is_new or not (directory / "config.yaml").exists():  # as when whoever made it died in between
+        write_config(directory, config)
+
+
+def write_config(directory: Path, config: dict[str, Any]) -> None:
+    """Write ``config.yaml`` into ``directory``, which must exist, atomically; keys stay in their order."""
+    import yaml
+
+    with atomic_path(directory / "config.yaml") as temporary:
+        temporary.write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), encoding="utf-8")
 
 
 def _now() -> str:

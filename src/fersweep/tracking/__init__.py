@@ -4,6 +4,8 @@ The life cycle of a W&B run: `make_logger` opens a fresh one on rank zero, with 
 run that goes on after an interruption goes on in W&B too; `finish` closes it, in a ``finally``, with an exit code that
 tells a failed run from a finished one. Ranks other than zero never open one. The packages of the services are imported
 only where they are used: they take seconds.
+
+`fersweep.tracking.sync` sends what was recorded offline, `fersweep.tracking.report` builds the page that compares runs.
 """
 
 from __future__ import annotations
@@ -12,12 +14,13 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
-from urllib.parse import urlsplit
 
 from fersweep.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
     from pytorch_lightning.loggers import Logger, TensorBoardLogger, WandbLogger
+
+os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # else W&B sends telemetry even offline; read on its import
 
 NAMES = ("csv", "wandb", "tensorboard")
 MODES = ("auto", "online", "offline", "disabled")
@@ -126,12 +129,13 @@ def _wandb(
     project = logger_cfg["project"]
     if not _is_rank_zero():
         return WandbLogger(project=project, id=run_id, save_dir=run_dir)
-    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # else W&B sends telemetry even offline; read on import
     import wandb
 
+    from fersweep.tracking.account import logged_in
+
     if mode == "auto":
-        mode = os.environ.get("WANDB_MODE") or ("online" if _logged_in() else "offline")
-    elif mode == "online" and not _logged_in():
+        mode = os.environ.get("WANDB_MODE") or ("online" if logged_in() else "offline")
+    elif mode == "online" and not logged_in():
         raise UserError(
             "logger.mode=online needs a key of Weights & Biases; run `wandb login` or set WANDB_API_KEY, "
             "or choose logger.mode=offline."
@@ -162,19 +166,6 @@ def _wandb(
     run.define_metric("trainer/global_step")
     run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
     return WandbLogger(project=project, id=run_id, save_dir=run_dir, experiment=run)
-
-
-def _logged_in() -> bool:
-    """Return whether credentials for the configured W&B server are at hand, without asking or calling anyone."""
-    import wandb
-    from requests.utils import get_netrc_auth
-
-    settings = wandb.setup().settings
-    hosts = [settings.base_url]
-    if str(urlsplit(settings.base_url).hostname).endswith((".wandb.ai", ".coreweave.com")):
-        hosts.append("https://api.wandb.ai")  # the public service has two names and older logins are under this one
-    named = os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE") or settings.api_key
-    return bool(named) or any(get_netrc_auth(host) for host in hosts)
 
 
 def _tensorboard(run_dir: Path, config: dict[str, Any]) -> TensorBoardLogger:

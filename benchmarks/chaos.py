@@ -1,0 +1,277 @@
+"""What a sweep survives, and what it costs to start a run: ``uv run python benchmarks/chaos.py [--smoke] [NAME ...]``.
+
+``failures``: of 12 runs one raises, one is killed, one runs out of memory; the same command again runs only those.
+``kills``: a sweep is killed whole at random moments and started again each time, and must end as an undisturbed one.
+``twice``: the same sweep in two processes at once trains every run exactly once.
+``start``: seconds from the start of a run to its first training step, from the warm server and with a cold Python.
+Each prints what it measured and ends the program with code 1 where something does not hold.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import re
+import resource
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+TRAIN = Path(__file__).parents[1] / "train.py"
+
+TINY = (
+    "attention=se",
+    "backbone.model.depths=[1,1,1,1]",
+    "recipe.optimizer._target_=torch.optim.SGD",
+    "trainer=cpu",
+    "trainer.precision=32",
+    "dataset.image_size=32",
+    "dataset.source.size=140",
+    "recipe.batch_size=16",
+)
+"""A real network and real data, small enough for a run of seconds."""
+
+
+class Sweep:
+    """One command line in one folder; started as often as wanted."""
+
+    def __init__(self, folder: Path, *overrides: str) -> None:
+        self.folder = folder
+        self.command = [sys.executable, str(TRAIN), "-m", *TINY, f"cache={folder.parent / 'cache'}", *overrides]
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def start(self) -> subprocess.Popen[str]:
+        """Start it in a session of its own, which everything it starts belongs to."""
+        environment = {**os.environ, "WANDB_MODE": "offline"}
+        return subprocess.Popen(
+            self.command,
+            cwd=self.folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def run(self) -> tuple[int, str]:
+        """Exit code and output."""
+        process = self.start()
+        output, _ = process.communicate(timeout=1800)
+        return process.returncode, output
+
+    def directories(self) -> list[Path]:
+        """Of all runs so far, by name."""
+        return sorted(path.parent for path in self.folder.glob("outputs/*/*/status.json"))
+
+    def states(self) -> dict[Path, dict[str, Any]]:
+        """``status.json`` of each run."""
+        return {each: json.loads((each / "status.json").read_text()) for each in self.directories()}
+
+
+def check(condition: bool, sentence: str) -> None:
+    """Print what was found; the program ends at the first that does not hold."""
+    print(f"  {'holds' if condition else 'FAILS'}: {sentence}", flush=True)
+    if not condition:
+        raise SystemExit(1)
+
+
+def owner(directory: Path) -> int | None:
+    """The process that holds a run's lock."""
+    try:
+        found = re.search(r"^pid=(\d+)$", (directory / ".lock").read_text(), re.MULTILINE)
+    except FileNotFoundError:
+        return None
+    return int(found[1]) if found else None
+
+
+def kill_session(session: int) -> int:
+    """SIGKILL to every process of a session at once; returns how many there were."""
+    members = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            except OSError:  # it has ended
+                continue
+            if int(fields[3]) == session:
+                members.append(int(entry.name))
+    for pid in members:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+    return len(members)
+
+
+def same(one: Path, other: Path) -> list[str]:
+    """Names of what differs between two finished runs, times left out."""
+    differ = []
+    for name in ("best", "last"):
+        left, right = (torch.load(d / f"checkpoints/{name}.ckpt", weights_only=True)["state_dict"] for d in (one, other))
+        if left.keys() != right.keys() or not all(torch.equal(left[key], right[key]) for key in left):
+            differ.append(f"{name}.ckpt")
+    tables = [pd.read_parquet(each / "predictions.parquet") for each in (one, other)]
+    if not tables[0].equals(tables[1]):
+        differ.append("predictions.parquet")
+    histories = [pd.read_csv(each / "history.csv").drop(columns="seconds") for each in (one, other)]
+    if not histories[0].equals(histories[1]):
+        differ.append("history.csv")
+    results = [json.loads((each / "result.json").read_text()) for each in (one, other)]
+    return differ + [key for key in ("metrics", "best_epoch", "epochs") if results[0][key] != results[1][key]]
+
+
+def failures(folder: Path, runs: int, n_jobs: int) -> None:
+    """One run of a sweep raises, one is killed, one gets no more memory."""
+    seeds = ",".join(str(seed) for seed in range(1, runs + 1))
+    sweep = Sweep(folder, f"seed={seeds}", "recipe.max_epochs=2", f"hydra.launcher.n_jobs={n_jobs}")
+    process = sweep.start()
+    begun, sabotaged = time.monotonic(), {}
+    while process.poll() is None and time.monotonic() - begun < 1800:
+        for directory in sweep.directories():
+            seed = re.search(r"-s(\d+)-", directory.name)[1]  # type: ignore[index]
+            pid = owner(directory)
+            if seed == "1" and seed not in sabotaged:
+                (directory / "checkpoints").write_text("not a folder")  # making it one raises
+                sabotaged[seed] = "raised"
+            elif seed in ("2", "3") and pid and seed not in sabotaged and (directory / "history.csv").exists():
+                if seed == "2":
+                    os.kill(pid, signal.SIGKILL)
+                else:
+                    resource.prlimit(pid, resource.RLIMIT_AS, (1 << 20, 1 << 20))
+                sabotaged[seed] = "killed" if seed == "2" else "out of memory"
+        time.sleep(0.005)
+    output, seconds = process.communicate()[0], time.monotonic() - begun
+    states = [status["state"] for status in sweep.states().values()]
+    print(output[output.index("runs failed:") - 8 :] if "runs failed:" in output else output)
+    check(len(sabotaged) == 3, f"three runs were disturbed: {sabotaged}")
+    check(states.count("done") == runs - 3 and states.count("failed") == 3, f"{runs - 3} done and 3 failed")
+    check(process.returncode == 1, f"exit code 1, after {seconds:.1f} s with {n_jobs} at a time")
+    before = {d: (d / "result.json").stat().st_mtime_ns for d, s in sweep.states().items() if s["state"] == "done"}
+    blocked = next(d for d in sweep.directories() if (d / "checkpoints").is_file())
+    (blocked / "checkpoints").unlink()
+    begun = time.monotonic()
+    code, output = sweep.run()
+    states = list(sweep.states().values())
+    check(code == 0 and all(status["state"] == "done" for status in states), "the same command again: all done")
+    check(sum(status["attempts"] == 2 for status in states) == 3, f"of them 3 ran, in {time.monotonic() - begun:.1f} s")
+    check(all((d / "result.json").stat().st_mtime_ns == stamp for d, stamp in before.items()), "the others untouched")
+
+
+def kills(folder: Path, moments: int, seed: int) -> None:
+    """The whole sweep is killed at random moments."""
+    overrides = ("seed=1,2,3,4", "recipe.max_epochs=4", "hydra.launcher.n_jobs=2")
+    undisturbed = Sweep(folder / "undisturbed", *overrides)
+    begun = time.monotonic()
+    code, output = undisturbed.run()
+    whole = time.monotonic() - begun
+    check(code == 0, f"undisturbed, in {whole:.1f} s" if code == 0 else output)
+    disturbed, rng, killed = Sweep(folder / "disturbed", *overrides), random.Random(seed), []
+    while len(killed) < moments:
+        process = disturbed.start()
+        moment = rng.uniform(0.5, 1.0 if len(killed) % 3 == 0 else 1.2 * whole / 2)
+        try:
+            process.wait(timeout=moment + 4)  # most of the first seconds are imports
+        except subprocess.TimeoutExpired:
+            count = kill_session(process.pid)
+            states = [status["state"] for status in disturbed.states().values()]
+            killed.append(moment + 4)
+            print(f"  killed {count} processes after {moment + 4:.2f} s: {', '.join(states) or 'nothing begun'}", flush=True)
+        process.communicate()
+        if process.returncode == 0:  # done before the moment came: forget some of it
+            for directory in disturbed.directories()[: rng.randint(1, 4)]:
+                subprocess.run(["rm", "-r", str(directory)], check=True)
+    code, output = disturbed.run()
+    check(code == 0, f"after {moments} kills the same command ends well" if code == 0 else output)
+    pairs = zip(undisturbed.directories(), disturbed.directories(), strict=True)
+    differ = {one.name: found for one, other in pairs if (found := same(one, other))}
+    check(not differ, f"equal to the undisturbed sweep, bit for bit {differ or ''}")
+    left = [str(path) for path in disturbed.folder.rglob(".*") if path.name not in (".lock",)]
+    print(f"  half-written temporary files left behind, never read: {len(left)}")
+
+
+def twice(folder: Path) -> None:
+    """Two terminals, one sweep."""
+    sweep = Sweep(folder, "seed=1,2,3,4,5,6", "recipe.max_epochs=2")
+    begun = time.monotonic()
+    both = [sweep.start(), sweep.start()]
+    outputs = [process.communicate(timeout=1800)[0] for process in both]
+    codes = [process.returncode for process in both]
+    check(codes == [0, 0], f"both end well, after {time.monotonic() - begun:.1f} s" if codes == [0, 0] else str(outputs))
+    attempts = [status["attempts"] for status in sweep.states().values()]
+    check(attempts == [1] * 6, f"every run was trained exactly once: attempts {attempts}")
+    shares = [output.count(" start ") for output in outputs]
+    print(f"  started by the one {shares[0]}, by the other {shares[1]} (those it found taken, it waited for)")
+
+
+def start(folder: Path, repeats: int, limit: float | None) -> None:
+    """From the start of a run to its first training step."""
+    from fersweep.compose import compose_config
+    from fersweep.config import to_dict
+    from fersweep.run import prepare
+    from fersweep.sweep.processes import RunProcesses, warm_up
+
+    settings = ("trainer=cpu", "recipe.max_epochs=1", "trainer.limit_batches=2", f"cache={folder / 'cache'}")
+    warm_up()
+    warm, cold = [], []
+    for seed in range(repeats + 1):
+        cfg = compose_config([*settings, f"seed={seed}", f"outputs={folder / 'warm'}"])
+        directory = prepare(cfg)[1]
+        begun = time.time()
+        run = RunProcesses(to_dict(cfg), directory, threads=1)
+        while not run.ended():
+            time.sleep(0.05)
+        check(run.failure() is None, "warm run done") if run.failure() else None
+        warm.append(first_step(directory) - begun)
+    for seed in range(repeats):
+        overrides = [*settings, f"seed={seed}", f"outputs={folder / 'cold'}"]
+        directory = prepare(compose_config(overrides))[1]
+        begun = time.time()
+        subprocess.run([sys.executable, str(TRAIN), *overrides], check=True, capture_output=True, cwd=folder)
+        cold.append(first_step(directory) - begun)
+    warm = warm[1:]  # the first waits for the server, which is still importing
+    for name, seconds in (("warm", warm), ("cold", cold)):
+        least, middle, most = min(seconds), statistics.median(seconds), max(seconds)
+        print(f"  {name}: {middle:.2f} s to the first training step (least {least:.2f}, most {most:.2f}, n = {len(seconds)})")
+    if limit is not None:
+        check(statistics.median(warm) <= limit, f"warm at most {limit} s (ResNet-50 + CBAM, one thread)")
+
+
+def first_step(directory: Path) -> float:
+    """When a run's first training step began, from its log, in seconds since the epoch."""
+    line = next(each for each in (directory / "train.log").read_text().splitlines() if "first training step" in each)
+    return datetime.strptime(line[:23], "%Y-%m-%d %H:%M:%S,%f").timestamp()  # noqa: DTZ007 (logging's local time)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("names", nargs="*", help="failures, kills, twice, start; all of them by default")
+    parser.add_argument("--smoke", action="store_true", help="fewer runs, kills and repeats, no limit on times")
+    parser.add_argument("--seed", type=int, default=0, help="of the moments to kill at")
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="fersweep-chaos-") as name:
+        folder = Path(name)
+        scenes = {
+            "failures": lambda: failures(folder / "failures", 4 if asked.smoke else 12, n_jobs=2),
+            "kills": lambda: kills(folder / "kills", 2 if asked.smoke else 10, asked.seed),
+            "twice": lambda: twice(folder / "twice"),
+            "start": lambda: start(folder, 1 if asked.smoke else 5, None if asked.smoke else 1.5),
+        }
+        for scene in asked.names or scenes:
+            print(scene, flush=True)
+            scenes[scene]()
+
+
+if __name__ == "__main__":
+    main()

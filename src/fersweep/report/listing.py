@@ -1,0 +1,130 @@
+"""What `fersweep.sweep.collect` found, for people (a table of scores, one of what is not done) and for programs."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from fersweep.sweep.collect import STATES, Run, State
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+STYLES: dict[State, str] = {"running": "cyan", "failed": "red", "unreadable": "red", "interrupted": "yellow"}
+
+
+def show(runs: Sequence[Run], console: Console) -> None:
+    """Print the scores of the runs that are done, best validation first, then the others by state, then the counts.
+
+    Of the choices those are shown that differ. Each run is a line; on a terminal, errors are cut to its width.
+    Aligned here, not by rich: its tables take seconds for thousands of rows.
+    """
+    from rich.text import Text
+
+    done = sorted((run for run in runs if run.state == "done"), key=_best_first)
+    others = sorted((run for run in runs if run.state != "done"), key=lambda run: STATES.index(run.state))
+    names, cells = _about(runs)
+    if done:
+        header = (*names, "validation", "test", "95 % interval", "n")
+        lines = _aligned([header, *((*cells(run), *_scores(run)) for run in done)])
+        for number, line in enumerate(lines):
+            console.print(Text(line, "" if number else "dim"), soft_wrap=True)
+        console.print()
+    if others:
+        header = ("state", *names, "error" if any(run.error for run in others) else "")
+        lines = _aligned([header, *((run.state, *cells(run), _reason(run)) for run in others)])
+        for line, style in zip(lines, ["dim", *(STYLES.get(run.state, "") for run in others)], strict=True):
+            text = Text(line, style)
+            if console.is_terminal:
+                text.truncate(console.width, overflow="ellipsis")
+            console.print(text, soft_wrap=True)
+        console.print()
+    console.print(count(runs), highlight=False)
+
+
+def count(runs: Sequence[Run]) -> str:
+    """Return how many runs there are, and of each state: ``12 runs: 9 done, 1 failed, 2 pending``."""
+    found = Counter(run.state for run in runs)
+    states = ", ".join(f"{found[state]} {state}" for state in STATES if found[state])
+    return f"{len(runs)} {'run' if len(runs) == 1 else 'runs'}: {states}"
+
+
+def as_json(runs: Iterable[Run]) -> str:
+    """Return a list of objects, one a run, with all fields of `Run`; what is not known is null."""
+    return json.dumps([{**vars(run), "directory": str(run.directory)} for run in runs], indent=2)
+
+
+def as_csv(runs: Sequence[Run]) -> str:
+    """Return RFC 4180 text, one record a run under one header; what is not known is empty.
+
+    Columns: directory, state, run, each group of choices, seed, each metric, the ends of the accuracy's interval,
+    attempts, started, finished, error_type, error_message.
+    """
+    groups = list(dict.fromkeys(group for run in runs for group in run.choices))
+    metrics = list(dict.fromkeys(name for run in runs for name in run.metrics))
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    interval = ("accuracy_interval_low", "accuracy_interval_high")
+    ends = ("attempts", "started", "finished", "error_type", "error_message")
+    writer.writerow(["directory", "state", "run", *groups, "seed", *metrics, *interval, *ends])
+    for run in runs:
+        error = run.error or {"type": "", "message": ""}
+        writer.writerow(
+            [
+                *(run.directory, run.state, run.run, *(run.choices.get(group) for group in groups), run.seed),
+                *(run.metrics.get(name) for name in metrics),
+                *(run.accuracy_interval or (None, None)),
+                *(run.attempts, run.started, run.finished, error["type"], error["message"]),
+            ]
+        )
+    return text.getvalue()
+
+
+def _about(runs: Sequence[Run]) -> tuple[tuple[str, ...], Any]:
+    """The columns that tell the runs apart, and a function from a run to what stands in them."""
+    groups = dict.fromkeys(group for run in runs for group in run.choices)
+    differing = [group for group in groups if len({run.choices.get(group) for run in runs if run.choices}) > 1]
+    sweeps = len({run.directory.parent for run in runs}) > 1
+    above = os.path.commonpath([run.directory.parent for run in runs])
+
+    def cells(run: Run) -> tuple[str, ...]:
+        sweep = (os.path.relpath(run.directory.parent, above),) if sweeps else ()
+        seed = "" if run.seed is None else str(run.seed)
+        return (*sweep, run.run, *(run.choices.get(group, "") for group in differing), seed)
+
+    return (*(("sweep",) if sweeps else ()), "run", *differing, "seed"), cells
+
+
+def _best_first(run: Run) -> float:
+    value = run.metrics.get("val/accuracy")
+    return 1.0 if value is None else -value
+
+
+def _scores(run: Run) -> tuple[str, ...]:
+    validation, test, n = (run.metrics.get(name) for name in ("val/accuracy", "test/accuracy", "test/n"))
+    low_high = run.accuracy_interval
+    return (
+        "" if validation is None else f"{validation:.2%}",
+        "" if test is None else f"{test:.2%}",
+        "" if low_high is None else f"{low_high[0]:.2%} to {low_high[1]:.2%}",
+        "" if n is None else f"{n:,}",
+    )
+
+
+def _reason(run: Run) -> str:
+    """The error in one line, without the name of a type that says only that the message is for the user."""
+    if run.error is None:
+        return ""
+    kind, message = run.error["type"], " ".join(run.error["message"].split())
+    return message if kind == "UserError" else f"{kind}: {message}"
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> Iterable[str]:
+    """Each row as a line, its columns two spaces apart."""
+    widths = [max(map(len, column)) for column in zip(*(row[:-1] for row in rows), strict=True)]
+    return ("  ".join([*map(str.ljust, row, widths), row[-1]]).rstrip() for row in rows)

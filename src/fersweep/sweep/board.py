@@ -1,0 +1,102 @@
+"""What a sweep shows of itself while it runs: a live table on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from fersweep.report.summary import duration
+from fersweep.sweep.plan import Outcome, Planned
+
+
+class Board:
+    """Counts the runs of a sweep, and shows those that are under way.
+
+    Args:
+        console: where to; on a terminal a table is drawn below the lines.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.live: Live | None = None
+        self.total = self.done = self.failed = 0
+        self.times: list[float] = []
+
+    def begin(self, total: int, done: int) -> None:
+        """Start with so many runs, of which some were done before."""
+        self.total, self.done, self.begun = total, done, time.monotonic()
+        self._say(f"{total} runs, {done} of them done already" if done else f"{total} runs")
+        if self.console.is_terminal:
+            self.live = Live(console=self.console, refresh_per_second=4, transient=True)
+            self.live.start()
+
+    def started(self, place: int, run: Planned) -> None:
+        self._say(f"[{place + 1}/{self.total}] start   {run.directory.name}")
+
+    def moved(self, place: int, run: Planned) -> None:
+        self._say(f"[{place + 1}/{self.total}] waits   {run.directory.name}: another process is training it")
+
+    def ended(self, place: int, outcome: Outcome, seconds: float | None) -> None:
+        """One run is at its end; ``seconds`` where it was this sweep that ran it."""
+        name, took = outcome.planned.directory.name, "" if seconds is None else f" ({duration(seconds)})"
+        if outcome.result is not None:
+            self.done += 1
+            if seconds is not None:
+                self.times.append(seconds)
+            metrics = outcome.result["metrics"]
+            scores = f"validation {metrics['val/accuracy']:.2%}  test {metrics['test/accuracy']:.2%}"
+            self._say(f"[{place + 1}/{self.total}] done    {name}  {scores}{took}")
+        else:
+            self.failed += 1
+            self._say(f"[{place + 1}/{self.total}] failed  {name}: {outcome.error}{took}")
+
+    def show(self, running: Sequence[Any], runs: Sequence[Planned]) -> None:
+        """Draw the table anew, where one is drawn."""
+        if self.live is None:
+            return
+        table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+        for column in ("running", "epoch", "validation", "time"):
+            table.add_column(column, no_wrap=True)
+        for each in running:
+            run = runs[each.place]
+            epoch, accuracy = _last_epoch(run.directory)
+            of = f"{epoch}/{run.config['recipe']['max_epochs']}"
+            table.add_row(run.directory.name, of, accuracy, duration(each.processes.seconds))
+        left = self.total - self.done - self.failed - len(running)
+        counts = f"{self.done} done · {len(running)} running · {self.failed} failed · {left} left"
+        self.live.update(Group(table, Text(f"{counts}{self._to_go(len(running), left)}", style="bold")))
+
+    def end(self) -> None:
+        """Leave the terminal as it was."""
+        if self.live is not None:
+            self.live.stop()
+            self.live = None
+
+    def _to_go(self, running: int, left: int) -> str:
+        """From the mean time of the runs so far; those under way count half."""
+        if not self.times or not running + left:
+            return ""
+        mean = sum(self.times) / len(self.times)
+        return f" · about {duration(mean * (left + running / 2) / max(running, 1))} to go"
+
+    def _say(self, line: str) -> None:
+        self.console.print(Text(line), highlight=False, soft_wrap=True)
+
+
+def _last_epoch(directory: Path) -> tuple[str, str]:
+    """Number and validation accuracy of a run's last epoch so far, from its ``history.csv``."""
+    try:
+        header, *rows = (directory / "history.csv").read_text(encoding="utf-8").splitlines()
+    except (FileNotFoundError, ValueError):
+        return "0", ""
+    if not rows:
+        return "0", ""
+    values = dict(zip(header.split(","), rows[-1].split(","), strict=True))
+    return values["epoch"], f"{float(values['val/accuracy']):.2%}"

@@ -1,0 +1,180 @@
+"""A sweep before and after its runs: all composed, checked and frozen before the first starts, one table at the end."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.errors import HydraException
+from hydra.types import HydraContext
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from fersweep.config import Config, one_line
+from fersweep.errors import UserError
+from fersweep.sweep import status
+from fersweep.sweep.status import Status
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One run of a sweep.
+
+    Attributes:
+        overrides: those that the sweeper gave it.
+        config: resolved; whatever happens to ``conf/`` meanwhile, this is what runs.
+        directory: absolute.
+    """
+
+    overrides: tuple[str, ...]
+    config: dict[str, Any]
+    directory: Path
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run of a sweep ended: with a result, or with the reason why there is none."""
+
+    planned: Planned
+    result: dict[str, Any] | None = None
+    error: str | None = None
+
+
+def plan(
+    launcher_config: DictConfig, context: HydraContext, job_overrides: Sequence[Sequence[str]], here: bool
+) -> list[Planned]:
+    """Compose, check and freeze every run of a sweep.
+
+    Args:
+        launcher_config: the sweep's own configuration, as Hydra gives it to a launcher.
+        context: Hydra's.
+        job_overrides: of each run.
+        here: whether the runs are for this machine.
+
+    Raises:
+        SystemExit: with code 2 and one sentence when one of them is impossible; then nothing was written.
+    """
+    from fersweep.run import prepare
+
+    runs = []
+    for overrides in job_overrides:
+        try:
+            composed: Any = context.config_loader.load_sweep_config(launcher_config, list(overrides))
+            cfg = OmegaConf.masked_copy(composed, [key for key in composed if key != "hydra"])
+            config, directory = prepare(cfg, here)
+        except (UserError, HydraException, OmegaConfBaseException) as error:
+            sentence = error if isinstance(error, UserError) else one_line(error)
+            refuse(f"{sentence} (in {' '.join(overrides)}; nothing was started)")
+        runs.append(Planned(tuple(overrides), config, directory.absolute()))
+    return runs
+
+
+def refuse(sentence: str) -> None:
+    """End the program with what is wrong with the sweep."""
+    print(f"error: {sentence}", file=sys.stderr)
+    raise SystemExit(2)
+
+
+def freeze(runs: Sequence[Planned]) -> None:
+    """Make the directories of all runs that nobody has begun, each with its configuration and a pending status."""
+    for run in runs:
+        try:
+            run.directory.mkdir(parents=True, exist_ok=True)
+            status.freeze(run.directory, run.config)
+        except OSError as error:
+            refuse(f"{run.directory} cannot be written ({error.strerror}): choose another place with outputs=PATH.")
+
+
+def finished(run: Planned) -> dict[str, Any] | None:
+    """What ``result.json`` of a run says that is done, or ``None``."""
+    if Status.read(run.directory).state != "done":
+        return None
+    try:
+        result: dict[str, Any] = json.loads((run.directory / "result.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    return result
+
+
+class SameData:
+    """Tells whether finished runs have seen the data that their settings name now; reads each dataset once."""
+
+    def __init__(self) -> None:
+        self._digests: dict[str, str] = {}
+
+    def check(self, run: Planned, result: dict[str, Any]) -> None:
+        """Raise UserError where the data differ."""
+        from fersweep import build, record
+        from fersweep.run import refuse_other_data
+
+        cfg = OmegaConf.merge(OmegaConf.structured(Config), run.config)
+        assert isinstance(cfg, DictConfig)
+        key = json.dumps(run.config["dataset"], sort_keys=True)
+        if key not in self._digests:
+            self._digests[key] = record.data_digest(build.samples(cfg))
+        if self._digests[key] != result["data_digest"]:
+            refuse_other_data(cfg, run.directory, lambda: result["data_digest"])
+
+
+def already_done(runs: Sequence[Planned]) -> list[Outcome]:
+    """The outcomes of those runs that need not be started: finished before, with the same data, and not forced.
+
+    A run whose data have changed is an outcome too: that it cannot be done in its directory.
+    """
+    same, outcomes = SameData(), []
+    for run in runs:
+        result = None if run.config["force"] else finished(run)
+        if result is None:
+            continue
+        try:
+            same.check(run, result)
+            outcomes.append(Outcome(run, result))
+        except UserError as error:
+            outcomes.append(Outcome(run, error=str(error)))
+    return outcomes
+
+
+def conclude(outcomes: Sequence[Outcome], skipped: int = 0) -> list[JobReturn]:
+    """Print the table of a sweep's runs and what became of those that failed.
+
+    Args:
+        outcomes: in the order of the sweep.
+        skipped: how many of them were done before.
+
+    Returns:
+        What Hydra's sweepers want: the best validation accuracy of each run.
+
+    Raises:
+        SystemExit: with code 1 if any run is not done.
+    """
+    from rich.console import Console
+
+    from fersweep.report.summary import print_sweep
+
+    results = [outcome.result for outcome in outcomes if outcome.result is not None]
+    failed = [outcome for outcome in outcomes if outcome.result is None]
+    if results:
+        print_sweep(results, Console())
+    if skipped:
+        print(f"\n{skipped} of {len(outcomes)} runs were done already; force=true runs them again.")
+    if failed:
+        print(f"\n{len(failed)} of {len(outcomes)} runs failed:", file=sys.stderr)
+        for outcome in failed:
+            log = outcome.planned.directory / "train.log"
+            print(f"  {log.parent.name}\n    {outcome.error}", file=sys.stderr)
+            if log.exists():
+                print(f"    log: {log}", file=sys.stderr)
+        print("The same command tries these again and leaves the others as they are.", file=sys.stderr)
+        raise SystemExit(1)
+    jobs = []
+    for outcome in outcomes:
+        assert outcome.result is not None
+        job = JobReturn(overrides=list(outcome.planned.overrides), status=JobStatus.COMPLETED)
+        job.return_value = outcome.result["metrics"]["val/accuracy"]
+        jobs.append(job)
+    return jobs

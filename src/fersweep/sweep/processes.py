@@ -1,0 +1,246 @@
+"""Fresh processes for runs, forked in milliseconds from a server that has imported everything they need."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import multiprocessing
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from multiprocessing import connection, forkserver
+from pathlib import Path
+from typing import Any
+
+from fersweep.sweep.lock import LockedError, claim
+from fersweep.sweep.status import Status, mark_failed, mark_pending
+
+RANK_VARIABLES = (
+    "RANK",
+    "LOCAL_RANK",
+    "NODE_RANK",
+    "GROUP_RANK",
+    "WORLD_SIZE",
+    "LOCAL_WORLD_SIZE",
+    "MASTER_ADDR",
+    "MASTER_PORT",
+)
+"""What a distributed run leaves in the environment; a run that inherits it would think it is a part of that one."""
+
+SERVER = {
+    "OPENBLAS_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "JE_ARROW_MALLOC_CONF": "background_thread:false",
+}
+"""The fork server's own: a process with threads cannot be forked safely. Runs set theirs through torch."""
+
+GRACE = 15.0
+"""Seconds between asking a process to end and ending it."""
+
+ELSEWHERE = 75
+"""Exit code of a run that another process is training (``EX_TEMPFAIL`` of sysexits.h)."""
+
+
+def warm_up() -> None:
+    """Start the server, if there is none yet; it imports torch and Lightning while the caller does something else."""
+    if "forkserver" in multiprocessing.get_all_start_methods():
+        multiprocessing.set_forkserver_preload(["fersweep.sweep.worker"])
+        with _environment(SERVER, without=RANK_VARIABLES):
+            forkserver.ensure_running()
+
+
+@contextmanager
+def _environment(values: Mapping[str, str], without: Sequence[str] = ()) -> Iterator[None]:
+    before = dict(os.environ)
+    os.environ.update(values)
+    for name in without:
+        os.environ.pop(name, None)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+class RunProcesses:
+    """The process of one run, or those of its ranks; what ends one of them ends all.
+
+    Args:
+        config: resolved.
+        directory: the run's.
+        threads: that each computes with; ``None`` leaves it to torch.
+        gpus: the ids they may see (``CUDA_VISIBLE_DEVICES``); ``None`` leaves it as it is.
+        console: leave rank zero's output on the terminal; otherwise it is appended to the run's ``train.log``, as that
+            of the other ranks always is.
+    """
+
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        directory: Path,
+        threads: int | None = None,
+        gpus: Sequence[str] | None = None,
+        console: bool = False,
+    ) -> None:
+        from fersweep.sweep.worker import work
+
+        warm_up()
+        self.directory, self.begun = directory, time.monotonic()
+        count = config["trainer"]["devices"]
+        seen = {} if gpus is None else {"CUDA_VISIBLE_DEVICES": ",".join(gpus)}
+        port = str(_free_port())
+        context: Any = multiprocessing.get_context(
+            "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+        )
+        self.processes: list[Any] = []
+        self._first_failed: list[int | None] = []
+        self._asked: float | None = None
+        log = directory / "train.log"
+        self._log_start = log.stat().st_size if log.is_file() else 0
+        for rank in range(count):
+            output = None if console and rank == 0 else log
+            environment = seen if count == 1 else {**seen, **_place(rank, count, port)}
+            process = context.Process(target=work, args=(dict(config), environment, threads, output, Path.cwd()))
+            process.start()
+            self.processes.append(process)
+
+    @property
+    def sentinels(self) -> list[int]:
+        """What becomes ready when one of the processes ends, for `multiprocessing.connection.wait`."""
+        return [process.sentinel for process in self.processes if process.exitcode is None]
+
+    @property
+    def seconds(self) -> float:
+        """Since the start."""
+        return time.monotonic() - self.begun
+
+    def ended(self) -> bool:
+        """Whether all have ended; where one has failed, the others are asked to, and made to after `GRACE`."""
+        codes = [process.exitcode for process in self.processes]
+        if any(codes) and not self._first_failed:
+            self._first_failed = codes
+            if self._asked is None:
+                self.ask_to_end()
+        if self._asked is not None and time.monotonic() - self._asked > GRACE:
+            self._signal(signal.SIGKILL)
+        return all(code is not None for code in codes)
+
+    def ask_to_end(self) -> None:
+        """Send SIGTERM: what is open is closed, and the run can go on another time."""
+        self._asked = self._asked or time.monotonic()
+        self._signal(signal.SIGTERM)
+
+    def end(self) -> None:
+        """Ask, wait for `GRACE`, and make them."""
+        self.ask_to_end()
+        while not self.ended():
+            connection.wait(self.sentinels, timeout=0.5)
+
+    def failure(self, why: str | None = None) -> str | None:
+        """Why the run is not done now that its processes have ended, or ``None`` where it is; its status says it too.
+
+        Args:
+            why: what is known to whoever ended them.
+        """
+        status = Status.read(self.directory)
+        codes = self._first_failed or [0]
+        if status.state == "done" and (not any(codes) or self.elsewhere):
+            return None
+        killed = [(rank, code) for rank, code in enumerate(codes) if code is not None and code < 0]
+        if why is None and killed:
+            why = _killed(*killed[0], len(self.processes))
+        if why is not None:
+            _record_failure(self.directory, why)
+            return why
+        if status.state == "failed" and status.error is not None:
+            return f"{status.error['type']}: {status.error['message']}"
+        code = next(code for code in (*codes, 0) if code is not None)
+        return self._last_line() or f"ended with exit code {code} and state {status.state}"
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether they ended because another process is training the run."""
+        return self.processes[0].exitcode == ELSEWHERE
+
+    def _signal(self, number: int) -> None:
+        for process in self.processes:
+            if process.exitcode is None:
+                with contextlib.suppress(ProcessLookupError):  # it ends at this moment
+                    try:
+                        os.killpg(process.pid, number)
+                    except ProcessLookupError:  # it has not come to make a group of its own
+                        os.kill(process.pid, number)
+
+    def _last_line(self) -> str:
+        """Of what the processes printed: a mistake that was found before the run began stands there alone."""
+        log = self.directory / "train.log"
+        if not log.is_file():
+            return ""
+        with log.open("rb") as file:
+            file.seek(self._log_start)
+            lines = file.read().decode("utf-8", "replace").splitlines()
+        return next((line.removeprefix("error: ") for line in reversed(lines) if line.strip()), "")
+
+
+def _place(rank: int, count: int, port: str) -> dict[str, str]:
+    """Torch's variables of one rank among ``count`` on this machine."""
+    of_all = {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count), "GROUP_RANK": "0"}
+    return {"RANK": str(rank), "LOCAL_RANK": str(rank), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, **of_all}
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def _killed(rank: int, code: int, count: int) -> str:
+    who = "its process" if count == 1 else f"rank {rank} of {count}"
+    name = signal.Signals(-code).name
+    hint = ", as the system does when memory runs out" if -code == signal.SIGKILL else ""
+    return f"{who} was killed by signal {-code} ({name}{hint})"
+
+
+def _record_failure(directory: Path, why: str) -> None:
+    """Say in the run's status what its own processes could not, unless it is another's by now."""
+    with contextlib.suppress(LockedError), claim(directory):
+        if Status.read(directory).state != "done":
+            mark_pending(directory)  # what a rank said that only lost its neighbour gives way to the cause
+            mark_failed(directory, ("Ended", why))
+
+
+def run_in_ranks(config: Mapping[str, Any], directory: Path) -> float:
+    """Train one run in as many processes as ``trainer.devices`` says, this one only looking after them.
+
+    Returns:
+        The best checkpoint's validation accuracy.
+    """
+    run = RunProcesses(config, directory, console=True, threads=share_of_cores(config["trainer"]["devices"]))
+    try:
+        while not run.ended():
+            connection.wait(run.sentinels, timeout=1)
+    except BaseException:
+        run.end()
+        raise
+    if run.elsewhere:
+        raise SystemExit(2)  # it has said so itself
+    why = run.failure()
+    if why is None:
+        result = json.loads((directory / "result.json").read_text(encoding="utf-8"))
+        return float(result["metrics"]["val/accuracy"])
+    code = run.processes[0].exitcode
+    if code != 2:
+        print(f"error: {why}; log: {directory / 'train.log'}", file=sys.stderr)
+    raise SystemExit(code if code == 2 else 1)
+
+
+def share_of_cores(processes: int) -> int:
+    """How many threads each of so many processes computes with, so that they do not fight for cores."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // processes)

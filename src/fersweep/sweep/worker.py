@@ -1,0 +1,84 @@
+"""What a process does that was started for a run, as one rank of it. Importing this imports all that a run needs."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fersweep.errors import UserError
+from fersweep.run import run_frozen, stop
+from fersweep.sweep.lock import LockedError
+from fersweep.sweep.processes import ELSEWHERE
+
+GRACE = 10.0
+"""Seconds that a process has to come to its end after it was told to."""
+
+
+def work(
+    config: Mapping[str, Any],
+    environment: Mapping[str, str],
+    threads: int | None,
+    output: Path | None,
+    directory: Path | None = None,
+) -> None:
+    """Run ``config`` and end the process with an exit code: 0 done, 1 failed, 2 a user's mistake, `ELSEWHERE`.
+
+    Args:
+        config: resolved, as in ``config.yaml``.
+        environment: what to set for this rank: torch's rank variables, the GPUs it may see.
+        threads: how many to compute with; ``None`` leaves it to torch.
+        output: the file that everything printed is appended to; ``None`` leaves it on the terminal.
+        directory: the working directory, to which the paths in ``config`` are relative.
+    """
+    os.setpgid(0, 0)  # a group of its own, with the loaders it starts, so that all of it can be ended
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    if directory is not None:
+        os.chdir(directory)
+    if output is not None:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with output.open("ab") as file:
+            os.dup2(file.fileno(), 1)
+            os.dup2(file.fileno(), 2)
+    os.environ.update(environment)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    if threads is not None:
+        torch.set_num_threads(threads)
+    sys.exit(_code(config, console=output is None))
+
+
+def _code(config: Mapping[str, Any], console: bool) -> int:
+    rank = os.environ.get("RANK", "0")
+    try:
+        run_frozen(config, console=console and rank == "0")
+    except UserError as error:
+        elsewhere = isinstance(error, LockedError)
+        if rank == "0" and (console or not elsewhere):
+            print(f"error: {error}", file=sys.stderr)
+        return ELSEWHERE if elsewhere else 2
+    except SystemExit as end:  # Lightning's on SIGTERM has no code, which would read as success
+        return end.code if isinstance(end.code, int) and end.code else 143
+    except Exception:  # noqa: BLE001 (`run_frozen` has recorded it)
+        if console or rank != "0":  # rank zero's stands in the log
+            traceback.print_exc()
+        return 1
+    return 0
+
+
+def _end_with_parent() -> None:
+    """End this process when the one that asked for it is gone, as a terminal's programs end with the terminal."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os.kill(os.getpid(), signal.SIGTERM)
+    threading.Event().wait(GRACE)
+    os.killpg(0, signal.SIGKILL)

@@ -1,0 +1,205 @@
+"""A page in Weights & Biases that compares the runs of a project or a sweep: as a report, and as a saved workspace.
+
+Both are specifications that W&B's library ``wandb-workspaces`` writes; the numbers stay where they are. Names of
+settings are those of the configuration, names of numbers those that a run logs: ``val/…`` and ``train/…`` an epoch,
+``test/…``, ``params_total`` and ``best_epoch`` in its summary (`fersweep.tracking.log_summary`).
+"""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from fersweep.errors import UserError
+from fersweep.sweep.status import write_json
+from fersweep.tracking import account
+
+if TYPE_CHECKING:
+    import wandb_workspaces.reports.v2 as wr
+    import wandb_workspaces.workspaces as ws
+
+GROUPED_BY = ("backbone.name", "attention.name")
+SETTINGS = ("backbone.name", "attention.name", "activation.name", "seed", "recipe.optimizer.lr")
+CURVES = ("train/loss", "val/loss", "train/accuracy", "val/accuracy")
+MOST = 100
+"""How many runs or groups a panel shows; W&B's own limit of ten would leave out rows of a table."""
+
+UNQUOTABLE = "'\"\\=<>"
+"""Characters that the library changes within the value of a filter (0.4.13)."""
+
+
+def publish(entity_project: str, sweep: str | None = None, spec: Path | None = None) -> list[str]:
+    """Put the report and the workspace into a W&B project, or their specification into a file.
+
+    Args:
+        entity_project: ``ENTITY/PROJECT``, as in the address of the project.
+        sweep: show the runs of this sweep (W&B's group) only.
+        spec: a JSON file to write instead, which needs no login and no network.
+
+    Returns:
+        Where they are: two addresses, or the file.
+
+    Raises:
+        UserError: for a malformed name, without a login, where the project does not exist, or where W&B or the file
+            system refuses.
+    """
+    entity, _, project = entity_project.partition("/")
+    if not entity or not project or "/" in project:
+        raise UserError(f"{entity_project!r} names no project of Weights & Biases: write ENTITY/PROJECT.")
+    if spec is None:
+        account.require_account()
+    report, workspace = build_report(entity, project, sweep), build_workspace(entity, project, sweep)
+    if spec is not None:
+        content = {"report": specification(report), "workspace": specification(workspace)}
+        try:
+            write_json(spec, content)
+        except OSError as error:
+            raise UserError(f"{spec} cannot be written ({error.strerror}): choose another file.") from error
+        return [str(spec)]
+
+    import wandb
+
+    try:
+        if project not in {each.name for each in wandb.Api().projects(entity)}:  # W&B would make a new, empty one
+            raise UserError(
+                f"Weights & Biases has no project {entity_project}: check the name, or send runs to it first."
+            )
+        report.save()
+        workspace.save()
+    except UserError:
+        raise
+    except (wandb.Error, OSError, ValueError) as error:
+        why = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"Weights & Biases did not take the report for {entity_project} ({why}).") from error
+    return [report.url, workspace.url]
+
+
+def build_report(entity: str, project: str, sweep: str | None = None) -> wr.Report:
+    """Return the report, not saved; calls nobody.
+
+    Its first panels show means over the runs of a backbone and an attention, the others single runs.
+    """
+    of = _library()
+    wr = of.wr
+    filters = _filters(of, sweep)
+    order = [wr.OrderBy(wr.SummaryMetric("test/accuracy"), ascending=False)]
+    # without an entity and a project a runset is of the report's own, and the library does not ask the server for it
+    grouped = wr.Runset(
+        name="by network", filters=filters, groupby=[f"config.{key}" for key in GROUPED_BY], order=order
+    )
+    single = wr.Runset(name="runs", filters=filters, order=order)
+    return wr.Report(
+        entity=entity,
+        project=project,
+        title=_title(sweep),
+        description="Accuracy is a fraction of images. Test numbers are those of the epoch with the best validation "
+        "accuracy, measured once; choose between runs by validation accuracy.",
+        width="fluid",
+        blocks=[
+            wr.H1("By backbone and attention"),
+            wr.P("Means over all runs of a group; lines and bars show one standard deviation."),
+            wr.PanelGrid(runsets=[grouped], panels=_means(wr)),
+            wr.H1("Run by run"),
+            wr.PanelGrid(runsets=[single], panels=_runs(wr)),
+        ],
+    )
+
+
+def build_workspace(entity: str, project: str, sweep: str | None = None) -> ws.Workspace:
+    """Return the saved view of the project's workspace, not saved; calls nobody. Its table of runs is grouped."""
+    of = _library()
+    ws = of.ws
+    return ws.Workspace(
+        entity=entity,
+        project=project,
+        name=_title(sweep),
+        sections=[
+            ws.Section(name="By backbone and attention", panels=_means(of.wr), is_open=True),
+            ws.Section(name="Run by run", panels=_runs(of.wr), is_open=True),
+        ],
+        settings=ws.WorkspaceSettings(x_axis="epoch", max_runs=MOST),
+        runset_settings=ws.RunsetSettings(
+            filters=_filters(of, sweep),
+            groupby=[of.expr.Config(key) for key in GROUPED_BY],
+            order=[of.expr.Ordering(of.expr.Summary("test/accuracy"), ascending=False)],
+            pinned_columns=["run:displayName", "summary:test/accuracy", "summary:val/accuracy", "summary:params_total"],
+        ),
+    )
+
+
+def specification(page: wr.Report | ws.Workspace) -> dict[str, Any]:
+    """Return what would be sent to W&B, as plain containers."""
+    plain: dict[str, Any] = page._to_model().model_dump(mode="json", by_alias=True, exclude_none=True)
+    return plain
+
+
+def _means(wr: Any) -> list[Any]:
+    """Panels over groups: test accuracy as bars, and the learning curves."""
+    bars = wr.BarPlot(
+        title="Test accuracy",
+        metrics=["test/accuracy"],
+        orientation="h",
+        groupby_aggfunc="mean",
+        groupby_rangefunc="stddev",
+        max_runs_to_show=MOST,
+        max_bars_to_show=MOST,
+        layout=wr.Layout(x=0, y=0, w=24, h=12),
+    )
+    curves = [
+        wr.LinePlot(
+            title=name,
+            x="epoch",
+            y=[name],
+            groupby_aggfunc="mean",
+            groupby_rangefunc="stddev",
+            max_runs_to_show=MOST,
+            layout=wr.Layout(x=12 * (index % 2), y=12 + 8 * (index // 2), w=12, h=8),
+        )
+        for index, name in enumerate(CURVES)
+    ]
+    return [bars, *curves]
+
+
+def _runs(wr: Any) -> list[Any]:
+    """Panels over runs: settings against accuracy, size against accuracy, what matters, and what differs."""
+    columns = [wr.ParallelCoordinatesPlotColumn(wr.Config(key), display_name=key) for key in SETTINGS]
+    return [
+        wr.ParallelCoordinatesPlot(
+            title="Settings and validation accuracy",
+            columns=[*columns, wr.ParallelCoordinatesPlotColumn(wr.SummaryMetric("val/accuracy"))],
+            layout=wr.Layout(x=0, y=0, w=24, h=10),
+        ),
+        wr.ScatterPlot(
+            title="Size and test accuracy",
+            x=wr.SummaryMetric("params_total"),
+            y=wr.SummaryMetric("test/accuracy"),
+            log_x=True,
+            layout=wr.Layout(x=0, y=10, w=12, h=10),
+        ),
+        wr.ParameterImportancePlot(with_respect_to="val/accuracy", layout=wr.Layout(x=12, y=10, w=12, h=10)),
+        wr.RunComparer(diff_only="split", layout=wr.Layout(x=0, y=20, w=24, h=12)),
+    ]
+
+
+def _filters(of: SimpleNamespace, sweep: str | None) -> Any:
+    if sweep is None:
+        return ""
+    if wrong := sorted(set(sweep) & set(UNQUOTABLE)):
+        raise UserError(f"--sweep {sweep!r}: the library of Weights & Biases cannot filter by a name with {wrong[0]}.")
+    return of.expr.And(of.expr.Metric("Group") == sweep)
+
+
+def _title(sweep: str | None) -> str:
+    return "fersweep" if sweep is None else f"fersweep: {sweep}"[:128]
+
+
+def _library() -> SimpleNamespace:
+    """Import the library, whose classes warn about their own making; it takes a second and calls nobody."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        import wandb_workspaces.reports.v2 as wr
+        import wandb_workspaces.workspaces as ws
+        from wandb_workspaces import expr
+    return SimpleNamespace(wr=wr, ws=ws, expr=expr)

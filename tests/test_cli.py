@@ -1,0 +1,142 @@
+"""The command ``fersweep``: what its verbs take, what they refuse, and how little they load."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fersweep import cli
+from fersweep.config import GROUPS
+from fersweep.sweep.status import mark_pending
+from fersweep.tracking import report, sync
+
+FERSWEEP = (sys.executable, "-c", "import sys; from fersweep.cli import main; sys.exit(main())")
+
+
+@pytest.fixture
+def outputs(tmp_path: Path) -> Path:
+    """A sweep of thirty runs that nobody has begun."""
+    for seed in range(30):
+        directory = tmp_path / "outputs" / "runs" / f"none-s{seed}-{seed:010x}"
+        directory.mkdir(parents=True)
+        mark_pending(directory, dict.fromkeys(GROUPS, "none"), seed)
+    return tmp_path / "outputs"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ("collect", "the following arguments are required: OUTPUTS"),
+        ("collect outputs --json --csv", "not allowed with argument"),
+        ("collect outputs seed=1", "unrecognized argument 'seed=1'"),
+        ("collect outputs --jsn", "'--jsn'"),
+        ("collect outputs runs", "'runs'"),
+        ("data synthetic seed", "'seed' is neither an option nor KEY=VALUE"),
+        ("wandb", "the following arguments are required: VERB"),
+        ("wandb report", "the following arguments are required: ENTITY/PROJECT"),
+        ("wandb sync outputs seed=1", "unrecognized argument 'seed=1'"),
+    ],
+)
+def test_what_has_no_meaning_is_refused(
+    arguments: str, sentence: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as end:
+        cli.main(arguments.split())
+    assert end.value.code == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert sentence in captured.err
+
+
+def test_to_collect_needs_no_torch(outputs: Path) -> None:
+    for form in ("--json", "--csv", None):
+        script = "import json, sys; from fersweep.cli import main; code = main(sys.argv[1:])\n"
+        script += "print(code, sorted({'torch', 'pytorch_lightning', 'pandas', 'scipy'} & {*sys.modules}))"
+        command = [sys.executable, "-c", script, "collect", outputs, *([form] if form else [])]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+        assert done.stdout.splitlines()[-1] == "1 []"
+        assert done.stderr == ""
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(outputs: Path) -> None:
+    for form in ("--json", "--csv", None):
+        command = [*FERSWEEP, "collect", str(outputs), *([form] if form else [])]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            process.stdout.close()
+            assert process.stderr.read() == b""
+            assert process.wait(60) != 0
+
+
+def test_the_output_is_whole_where_there_is_no_terminal(outputs: Path) -> None:
+    directory = outputs / "runs" / f"none-s{0}-{0:010x}"
+    message = "a long sentence " * 20
+    status = json.loads((directory / "status.json").read_text())
+    error = {"type": "ValueError", "message": message}
+    (directory / "status.json").write_text(json.dumps(status | {"state": "failed", "error": error}))
+    done = subprocess.run([*FERSWEEP, "collect", str(outputs)], capture_output=True, text=True, timeout=60, check=False)
+    lines = done.stdout.splitlines()
+    assert done.returncode == 1
+    assert "\x1b" not in done.stdout
+    assert lines[0].split() == ["state", "run", "seed", "error"]
+    assert lines[1] == f"failed   0000000000  0     ValueError: {message.strip()}"
+    assert lines[-1] == "30 runs: 1 failed, 29 pending"
+    assert len(lines) == 33
+
+
+def test_what_is_left_to_send_is_listed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["wandb", "sync", "--dry-run"]) == 2
+    assert capsys.readouterr().err.startswith("error: outputs is no directory")
+    part = tmp_path / "outputs" / "runs" / "a" / "wandb" / "offline-run-20250301_120000-0123456789"
+    part.mkdir(parents=True)
+    assert cli.main(["wandb", "sync", "--dry-run"]) == 0
+    text = capsys.readouterr().out
+    assert "0123456789" in text
+    assert "unsent" in text
+    assert cli.main(["wandb", "sync", str(tmp_path / "outputs"), "--dry-run"]) == 0
+    assert "runs/a" in capsys.readouterr().out
+    (part / "run-0123456789.wandb.synced").touch()
+    assert cli.main(["wandb", "sync"]) == 0
+    assert capsys.readouterr().out == "Nothing in outputs is left to send.\n"
+
+
+def test_what_could_not_be_sent_shows_in_the_exit_code(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part = sync.Part(tmp_path / "runs" / "a" / "wandb" / "offline-run-20250301_120000-7", "7", "20250301_120000")
+    asked: list[tuple[Path, bool]] = []
+
+    def refused(outputs: Path, *, dry_run: bool = False) -> list[sync.Outcome]:
+        asked.append((outputs, dry_run))
+        return [sync.Outcome(part, "failed", "no room")]
+
+    monkeypatch.setattr(sync, "sync", refused)
+    assert cli.main(["wandb", "sync", str(tmp_path)]) == 1
+    assert asked == [(tmp_path, False)]
+    assert "no room" in capsys.readouterr().out
+
+
+def test_a_report_is_asked_for_as_written(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, str | None, Path | None]] = []
+
+    def publish(entity_project: str, sweep: str | None = None, spec: Path | None = None) -> list[str]:
+        asked.append((entity_project, sweep, spec))
+        return ["one place", "another"]
+
+    monkeypatch.setattr(report, "publish", publish)
+    assert cli.main(["wandb", "report", "me/faces"]) == 0
+    assert cli.main(["wandb", "report", "me/faces", "--sweep", "table", "--spec", "page.json"]) == 0
+    assert asked == [("me/faces", None, None), ("me/faces", "table", Path("page.json"))]
+    assert capsys.readouterr().out == "one place\nanother\n" * 2
+    monkeypatch.undo()
+    assert cli.main(["wandb", "report", "faces"]) == 2
+    assert capsys.readouterr().err == "error: 'faces' names no project of Weights & Biases: write ENTITY/PROJECT.\n"

@@ -1,0 +1,218 @@
+"""Runs in processes of their own: how each way to end is told apart, costs one run alone, and leaves it resumable."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import resource
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from multiprocessing import forkserver
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import FACES, SHALLOW, SMALL, TRAIN, plain
+from rich.console import Console
+
+from fersweep.compose import compose_config
+from fersweep.sweep.board import Board
+from fersweep.sweep.identity import run_dir
+from fersweep.sweep.local import LocalSweep
+from fersweep.sweep.lock import is_held
+from fersweep.sweep.plan import Outcome, Planned
+from fersweep.sweep.processes import RANK_VARIABLES, RunProcesses
+from fersweep.sweep.status import Status
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "killpg"), reason="process groups are needed")
+
+
+@pytest.fixture
+def planned(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Planned]:
+    """``planned("seed=2")``: a real, small run below ``tmp_path``."""
+    monkeypatch.chdir(tmp_path)
+
+    def compose(*overrides: str) -> Planned:
+        settings = (*SMALL, *SHALLOW, FACES, f"cache={cache}", "recipe.max_epochs=2")
+        config = plain(compose_config([*settings, *overrides]))
+        return Planned(overrides, config, run_dir(config).absolute())
+
+    return compose
+
+
+def sweep(runs: list[Planned], n_jobs: int = 2, timeout: float | None = None) -> list[Outcome]:
+    return LocalSweep(runs, n_jobs, None, timeout, 1, Board(Console(quiet=True))).run()
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = 90) -> Any:
+    """What ``condition`` returns once it is true."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if found := condition():
+            return found
+        time.sleep(0.01)
+    raise AssertionError("it took too long")
+
+
+def owner(directory: Path) -> int | None:
+    lock = directory / ".lock"
+    found = re.search(r"^pid=(\d+)$", lock.read_text(), re.MULTILINE) if lock.exists() else None
+    return int(found[1]) if found else None
+
+
+def alive(pid: int) -> bool:
+    """Whether a process exists and runs; one that has ended and was not asked for its code does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+@pytest.fixture
+def disturbed() -> Iterator[Callable[[Path, Callable[[int], Any]], None]]:
+    """``disturbed(directory, act)``: ``act(pid)`` once that run has finished an epoch."""
+    threads: list[threading.Thread] = []
+    acted: list[Path] = []
+
+    def disturb(directory: Path, act: Callable[[int], Any]) -> None:
+        def watch() -> None:
+            act(wait_for(lambda: (directory / "history.csv").exists() and owner(directory)))
+            acted.append(directory)
+
+        threads.append(threading.Thread(target=watch))
+        threads[-1].start()
+
+    yield disturb
+    for thread in threads:
+        thread.join()
+    assert len(acted) == len(threads)
+
+
+def no_more_memory(pid: int) -> None:
+    resource.prlimit(pid, resource.RLIMIT_AS, (1 << 20, 1 << 20))
+
+
+def test_each_way_to_fail_costs_one_run_alone_and_the_next_sweep_runs_those_only(
+    planned: Callable[..., Planned], disturbed: Callable[..., None]
+) -> None:
+    runs = [planned(f"seed={seed}", "recipe.max_epochs=4") for seed in range(1, 6)]
+    raises, killed, starved = (runs[place].directory for place in (0, 2, 4))
+    raises.mkdir(parents=True)
+    (raises / "checkpoints").write_text("no folder")
+    disturbed(killed, lambda pid: os.kill(pid, signal.SIGKILL))
+    disturbed(starved, no_more_memory)
+    outcomes = sweep(runs)
+    assert [outcome.result is not None for outcome in outcomes] == [False, True, False, True, False]
+    errors = [str(outcome.error) for outcome in outcomes]
+    assert errors[0].startswith("FileExistsError: ")
+    assert errors[2] == "its process was killed by signal 9 (SIGKILL, as the system does when memory runs out)"
+    assert re.search("memory|Error", errors[4])
+    for run, error in zip(runs, errors, strict=True):
+        status = Status.read(run.directory)
+        assert (status.state, status.attempts) == ("failed" if error != "None" else "done", 1)
+        assert status.error is None or status.error["message"] in error
+        assert not is_held(run.directory)
+    assert "Traceback" in (raises / "train.log").read_text()
+
+    (raises / "checkpoints").unlink()
+    before = [Status.read(run.directory).attempts for run in runs]
+    again = sweep(runs)
+    assert all(outcome.result is not None for outcome in again)
+    after = [Status.read(run.directory).attempts for run in runs]
+    assert [two - one for one, two in zip(before, after, strict=True)] == [1, 0, 1, 0, 1]
+
+
+def test_a_run_that_hangs_is_ended_after_its_time(
+    planned: Callable[..., Planned], disturbed: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped, it does not even heed SIGTERM."""
+    monkeypatch.setattr("fersweep.sweep.processes.GRACE", 1.0)
+    run, other = planned("seed=1"), planned("seed=2")
+    disturbed(run.directory, lambda pid: os.kill(pid, signal.SIGSTOP))
+    outcomes = sweep([run, other], timeout=0.2)
+    assert outcomes[0].error == "not done after hydra.launcher.timeout=0.2 minutes, and ended"
+    assert outcomes[1].result is not None
+    assert Status.read(run.directory).state == "failed"
+    assert sweep([run, other])[0].result is not None
+
+
+def test_an_interrupted_sweep_ends_its_runs_and_leaves_them_resumable(
+    planned: Callable[..., Planned], disturbed: Callable[..., None]
+) -> None:
+    runs = [planned(f"seed={seed}", "recipe.max_epochs=3") for seed in (1, 2, 3)]
+    pids: list[int] = []
+
+    def interrupt(pid: int) -> None:
+        pids.append(pid)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    disturbed(runs[0].directory, interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        sweep(runs, n_jobs=1)
+    assert not alive(pids[0])
+    assert [Status.read(run.directory).state for run in runs] == ["pending"] * 3
+    assert [outcome.error for outcome in sweep(runs)] == [None] * 3
+    assert [Status.read(run.directory).attempts for run in runs] == [2, 1, 1]
+
+
+def test_runs_end_with_whoever_started_them(planned: Callable[..., Planned], tmp_path: Path, cache: Path) -> None:
+    """The launcher is killed and can do nothing any more; its run ends, frees its lock, and goes on another time."""
+    run = planned("seed=1", "recipe.max_epochs=12")
+    settings = [*SMALL, *SHALLOW, FACES, f"cache={cache}", "recipe.max_epochs=12"]
+    with subprocess.Popen(
+        [sys.executable, str(TRAIN), "-m", *settings, "seed=1"],
+        cwd=tmp_path,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as launcher:
+        wait_for((run.directory / "checkpoints" / "last.ckpt").exists)
+        pid = owner(run.directory)
+        launcher.kill()
+    wait_for(lambda: not is_held(run.directory) and not alive(pid or 0), 30)
+    assert Status.read(run.directory).state == "pending"
+    assert sweep([planned("seed=1", "recipe.max_epochs=12")], timeout=None)[0].error is None
+
+
+def test_what_another_process_trains_is_waited_for_and_taken_over_when_that_dies(
+    planned: Callable[..., Planned],
+) -> None:
+    lives, dies, free = (planned(f"seed={seed}", "recipe.max_epochs=4") for seed in (1, 2, 3))
+    others = [RunProcesses(run.config, run.directory, threads=1) for run in (lives, dies)]
+    wait_for(lambda: all(Status.read(run.directory).state == "running" for run in (lives, dies)))
+    os.kill(others[1].processes[0].pid, signal.SIGSTOP)
+    board = Board(Console(quiet=True))
+    taken: list[int] = []
+
+    def moved(place: int, _: Planned) -> None:
+        taken.append(place)
+        if place == 1:
+            os.kill(others[1].processes[0].pid, signal.SIGKILL)
+
+    board.moved = moved  # type: ignore[method-assign]
+    outcomes = LocalSweep([lives, dies, free], 1, None, None, 1, board).run()
+    assert [outcome.error for outcome in outcomes] == [None] * 3
+    assert taken == [0, 1]
+    assert [Status.read(outcome.planned.directory).attempts for outcome in outcomes] == [1, 2, 1]
+    wait_for(lambda: all(other.ended() for other in others))
+
+
+def test_the_server_has_one_thread_and_runs_no_rank_of_the_caller(
+    planned: Callable[..., Planned], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in RANK_VARIABLES:
+        monkeypatch.setenv(name, "1")
+    run = planned("seed=1")
+    processes = RunProcesses(run.config, run.directory, threads=1)
+    server = forkserver._forkserver._forkserver_pid
+    wait_for(lambda: processes.ended())
+    assert processes.failure() is None
+    assert len(list(Path(f"/proc/{server}/task").iterdir())) == 1
+    result = json.loads((run.directory / "result.json").read_text())
+    assert result["environment"]["processes"] == 1
+    assert result["environment"]["threads"] == 1
