@@ -145,9 +145,9 @@ def test_settings_that_do_not_fit_the_data_source(refused: Callable[..., str]) -
 
 
 def test_a_gpu_that_is_not_there(refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
     sentence = refused("trainer=gpu", "trainer.precision=auto")
-    assert sentence.startswith("trainer=gpu: torch sees no CUDA device here; use trainer=auto or trainer=cpu")
+    assert sentence.startswith("trainer=gpu asks for trainer.devices=1, but torch sees no CUDA device here")
 
 
 def test_the_whole_program_says_one_sentence(tmp_path: Path, cache: Path) -> None:

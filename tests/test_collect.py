@@ -272,19 +272,20 @@ def test_runs_may_go_on_meanwhile(tmp_path: Path) -> None:
     assert Status.read(directory).attempts > 3
 
 
-def test_a_thousand_runs_take_well_under_a_second(tmp_path: Path) -> None:
+def test_to_look_at_a_run_takes_a_fraction_of_a_millisecond(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     template = finished(tmp_path / "template" / "none-s1-0000000001")
     texts = {path.name: path.read_bytes() for path in template.iterdir() if path.is_file()}
-    for number in range(1000):
+    for number in range(300):
         directory = tmp_path / "outputs" / "runs" / f"none-s{number}-{number:010x}"
         (directory / "checkpoints").mkdir(parents=True)
         for name, text in texts.items():
             (directory / name).write_bytes(text)
-    begun = time.perf_counter()
+    monkeypatch.delattr(module, "_configured")  # to read a config.yaml takes longer than all the rest
+    begun = time.process_time()
     runs = collect(tmp_path / "outputs")
-    seconds = time.perf_counter() - begun
-    assert listing.count(runs) == "1000 runs: 1000 done"
-    assert seconds < 5  # 0.1 s on an idle core: a bound for one that is not
+    seconds = time.process_time() - begun
+    assert listing.count(runs) == "300 runs: 300 done"
+    assert seconds < 0.5  # 0.03 s is usual
 
 
 def test_the_table_shows_scores_best_first_and_then_what_is_not_done(

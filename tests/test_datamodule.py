@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from types import SimpleNamespace
 from typing import Any
 
@@ -221,3 +222,18 @@ def test_a_share_without_images_is_a_batch() -> None:
         batch = BatchDataset(samples(channels=channels), transform)[BatchKey(none, 5, np.arange(2))]
         assert batch.images.shape == (0, channels, 32, 32)
         assert (batch.labels.shape, batch.indices.shape, batch.whole.tolist()) == ((0,), (0,), [0, 1])
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on a machine of one core
+@pytest.mark.parametrize(("devices", "workers"), [(1, 4), (2, 3), (4, 1), (8, 0)])
+def test_processes_of_a_machine_share_its_cores(monkeypatch: pytest.MonkeyPatch, devices: int, workers: int) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    data = module(workers=None)
+    data.trainer = SimpleNamespace(  # type: ignore[assignment]
+        global_rank=0,
+        world_size=devices,
+        num_devices=devices,
+        accumulate_grad_batches=1,
+        strategy=SimpleNamespace(root_device=torch.device("cuda")),
+    )
+    assert data.train_dataloader().num_workers == workers

@@ -32,7 +32,6 @@ from fersweep.data.splits import Split
 from fersweep.distributed import (
     GPUSyncBatchNorm,
     SyncBatchNorm2d,
-    ddp_options,
     gather_to_all,
     summed,
     sync_batch_norm,
@@ -41,6 +40,7 @@ from fersweep.distributed import (
 from fersweep.errors import NotFiniteError
 from fersweep.module import FERModule
 from fersweep.sweep.processes import warm_up
+from fersweep.training import BUFFERS
 
 WORLD = 3
 WEIGHTS = torch.tensor([0.5, 1.0, 2.0, 1.0, 0.25, 1.5, 3.0])
@@ -122,7 +122,7 @@ def train(
     trainer = pl.Trainer(
         accelerator="cpu",
         devices=world_size(),
-        strategy=DDPStrategy(**ddp_options()) if several else "auto",
+        strategy=DDPStrategy(**{BUFFERS: False}, gradient_as_bucket_view=True) if several else "auto",
         plugins=[AtomicCheckpointIO(), TorchElasticEnvironment() if several else LightningEnvironment()],
         max_epochs=2,
         gradient_clip_val=1.0,

@@ -21,7 +21,6 @@ from fersweep.sweep.board import Board
 from fersweep.sweep.identity import run_hash
 from fersweep.sweep.plan import Outcome, Planned
 from fersweep.sweep.status import Status, mark_done, write_json
-from hydra_plugins.fersweep_launcher.local_launcher import LocalLauncher
 
 Train = Callable[..., int]
 
@@ -281,13 +280,13 @@ def test_a_sweeper_gets_the_validation_score(
     started: Started, run_train: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     returned: list[Any] = []
-    original = LocalLauncher.launch
+    original = local.launch
 
-    def launch(self: LocalLauncher, *arguments: Any, **named: Any) -> Any:
-        returned.extend(original(self, *arguments, **named))
-        return returned
+    def launch(*arguments: Any, **named: Any) -> Any:
+        returned.extend(jobs := original(*arguments, **named))
+        return jobs
 
-    monkeypatch.setattr(LocalLauncher, "launch", launch)
+    monkeypatch.setattr(local, "launch", launch)
     assert run_train("-m", "seed=1,2") == 0
     assert [job.return_value for job in returned] == [0.5, 0.5]
     assert len(started.runs) == 2

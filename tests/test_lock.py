@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -178,11 +179,26 @@ def test_a_clock_that_is_ahead_takes_no_lock(tmp_path: Path, monkeypatch: pytest
     foreign(tmp_path, age=5)
     now = time.time
     monkeypatch.setattr(time, "time", lambda: now() + 3600)
+    assert is_held(tmp_path)
     with pytest.raises(LockedError, match="process 7 on elsewhere"):
         claim(tmp_path).__enter__()
     os.utime(tmp_path / ".lock", (now() - lock.LEASE - 1,) * 2)
+    assert not is_held(tmp_path)
     with claim(tmp_path) as held:
         assert held.lost is None
+
+
+def test_who_may_only_read_can_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def closed(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    path = foreign(tmp_path, age=5)
+    monkeypatch.setattr(tempfile, "TemporaryFile", closed)
+    assert is_held(tmp_path)
+    os.utime(path, (time.time() - lock.LEASE - 1,) * 2)
+    assert not is_held(tmp_path)
+    with pytest.raises(UserError, match=r"cannot be written \(Permission denied\)"):
+        claim(tmp_path).__enter__()
 
 
 def test_a_lock_with_other_terms_is_not_broken(tmp_path: Path) -> None:

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import math
-import re
-import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -21,6 +16,7 @@ import torch
 import yaml
 from conftest import TinyNetwork, plain
 from omegaconf import DictConfig
+from outcomes import assert_same_outcome, history, read_json, run_here, weights
 
 from fersweep import build, record
 from fersweep import run as run_module
@@ -46,61 +42,9 @@ FILES = {
 }
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    def refuse(constant: str) -> float:
-        raise AssertionError(f"{path} holds {constant}")
-
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
-    return content
-
-
-def run_here(cfg: DictConfig) -> Path:
-    run_one(cfg)
-    return run_dir(plain(cfg))
-
-
-def end_of(cfg: DictConfig, error: type[BaseException], monkeypatch: pytest.MonkeyPatch, **hooks: Any) -> BaseException:
-    """Start a run whose `FERModule` has other hooks, and return the error that it ends with."""
-    with monkeypatch.context() as patch:
-        for name, hook in hooks.items():
-            patch.setattr(FERModule, name, hook)
-        with pytest.raises(error) as caught:
-            run_one(cfg)
-    return caught.value
-
-
-def interrupt(*_: Any) -> None:
-    raise KeyboardInterrupt
-
-
 def stamps(directory: Path) -> dict[Path, tuple[int, int]]:
     files = [path for path in directory.rglob("*") if path.name != ".lock"]
     return {path: (path.stat().st_mtime_ns, path.stat().st_ino) for path in files}
-
-
-def history(directory: Path) -> pd.DataFrame:
-    return pd.read_csv(directory / "history.csv")
-
-
-def weights(directory: Path, which: str = "best") -> dict[str, torch.Tensor]:
-    path = directory / "checkpoints" / f"{which}.ckpt"
-    state: dict[str, torch.Tensor] = torch.load(path, weights_only=True)["state_dict"]
-    return state
-
-
-def assert_same_outcome(one: Path, other: Path) -> None:
-    """Weights, predictions and history are equal bit by bit; times are not looked at."""
-    for which in ("best", "last"):
-        left, right = weights(one, which), weights(other, which)
-        assert left.keys() == right.keys()
-        assert [key for key in left if not torch.equal(left[key], right[key])] == []
-    predictions = [pd.read_parquet(directory / "predictions.parquet") for directory in (one, other)]
-    pd.testing.assert_frame_equal(*predictions, check_exact=True)
-    tables = [history(directory).drop(columns="seconds") for directory in (one, other)]
-    pd.testing.assert_frame_equal(*tables, check_exact=True)
-    results = [read_json(directory / "result.json") for directory in (one, other)]
-    for key in ("metrics", "best_epoch", "epochs", "data_digest"):
-        assert results[0][key] == results[1][key]
 
 
 def test_a_finished_run_leaves_every_file_and_nothing_else(finished: Path) -> None:
@@ -271,68 +215,6 @@ def test_every_test_image_is_seen_once_and_unaugmented(small: Small, monkeypatch
         assert np.array_equal(images[:, 0], samples.images[indices])
 
 
-RICH = ("recipe=modern", "recipe.batch_size=16", "recipe.max_epochs=3", "recipe.mixup=0.2", "recipe.ema_decay=0.8")
-
-
-@pytest.mark.usefixtures("tiny_network")
-@pytest.mark.parametrize("recipe", [(), RICH], ids=["quick", "modern"])
-def test_an_interrupted_run_goes_on_and_ends_as_if_it_had_not_been(
-    small: Small, monkeypatch: pytest.MonkeyPatch, recipe: tuple[str, ...]
-) -> None:
-    overrides = (*recipe, "recipe.max_epochs=3")
-    whole = run_here(small(*overrides, "sweep=whole"))
-    cfg = small(*overrides)
-    directory = run_dir(plain(cfg))
-    original = FERModule.on_train_epoch_start
-
-    def second_epoch(self: FERModule) -> None:
-        if self.current_epoch == 1:
-            raise KeyboardInterrupt
-
-    end = end_of(cfg, SystemExit, monkeypatch, on_train_epoch_start=second_epoch)
-    assert isinstance(end, SystemExit)
-    assert end.code != 0
-    status = read_json(directory / "status.json")
-    assert (status["state"], status["attempts"], status["error"]) == ("pending", 1, None)
-    assert (directory / "checkpoints" / "last.ckpt").is_file()
-    assert not (directory / "result.json").exists()
-    assert "the same command goes on" in (directory / "train.log").read_text()
-
-    trained: list[int] = []
-
-    def note(self: FERModule) -> None:
-        trained.append(self.current_epoch)
-        original(self)
-
-    monkeypatch.setattr(FERModule, "on_train_epoch_start", note)
-    run_one(cfg)
-    assert trained == [1, 2]
-    status = read_json(directory / "status.json")
-    assert (status["state"], status["attempts"]) == ("done", 2)
-    assert_same_outcome(whole, directory)
-
-
-@pytest.mark.usefixtures("tiny_network")
-def test_a_run_interrupted_while_it_is_tested_trains_no_further(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
-    overrides = ("recipe.max_epochs=30", "recipe.early_stopping_patience=1", "recipe.optimizer.lr=0.3")
-    whole = run_here(small(*overrides, "sweep=whole"))
-    epochs = read_json(whole / "result.json")["epochs"]
-    assert 2 <= epochs < 30  # it stopped early
-    cfg = small(*overrides)
-    directory = run_dir(plain(cfg))
-
-    end_of(cfg, SystemExit, monkeypatch, test_step=interrupt)
-    assert read_json(directory / "status.json")["state"] == "pending"
-    last = torch.load(directory / "checkpoints" / "last.ckpt", weights_only=True)
-    elapsed = last["callbacks"]["History"]["elapsed"]
-    monkeypatch.setattr(FERModule, "training_step", interrupt)
-    run_one(cfg)
-    assert_same_outcome(whole, directory)
-    result = read_json(directory / "result.json")
-    assert result["seconds"] > elapsed > 0  # both attempts together
-    assert result["images_per_second"] > 0
-
-
 class NotANumber(TinyNetwork):
     """A network whose answers become NaN, while it trains or only when it is evaluated."""
 
@@ -341,32 +223,6 @@ class NotANumber(TinyNetwork):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         logits: torch.Tensor = super().forward(images)
         return logits * float("nan") if self.training == self.when else logits
-
-
-@pytest.mark.usefixtures("tiny_network")
-def test_a_failed_run_says_so_and_goes_on_from_its_last_epoch(
-    small: Small, monkeypatch: pytest.MonkeyPatch, finished: Path
-) -> None:
-    cfg = small()
-    directory = run_dir(plain(cfg))
-
-    def fail(self: FERModule) -> None:
-        if self.current_epoch == 1:
-            raise ArithmeticError("the sky fell")
-
-    end_of(cfg, ArithmeticError, monkeypatch, on_train_epoch_start=fail)
-    status = read_json(directory / "status.json")
-    assert (status["state"], status["attempts"]) == ("failed", 1)
-    assert status["error"] == {"type": "ArithmeticError", "message": "the sky fell"}
-    log = (directory / "train.log").read_text()
-    assert "Traceback" in log
-    assert "ArithmeticError: the sky fell" in log
-    trained: list[int] = []
-    monkeypatch.setattr(FERModule, "on_train_epoch_start", lambda self: trained.append(self.current_epoch))
-    run_one(cfg)
-    assert trained == [1]
-    assert read_json(directory / "status.json")["attempts"] == 2
-    assert_same_outcome(finished, directory)
 
 
 @pytest.mark.parametrize("part", ["training", "validation"])
@@ -389,77 +245,6 @@ def test_a_loss_that_is_not_a_number_ends_the_run_with_one_sentence(
 def test_a_rate_far_too_high_is_named_as_the_cause(small: Small) -> None:
     with pytest.raises(UserError, match=r"^The (training|validation) loss became (nan|inf) in epoch \d"):
         run_one(small("recipe.optimizer.lr=1e30", "recipe.gradient_clip=null"))
-
-
-@pytest.mark.usefixtures("tiny_network")
-def test_a_directory_that_another_process_holds_is_left_alone(small: Small) -> None:
-    cfg = small()
-    directory = run_dir(plain(cfg))
-    directory.mkdir(parents=True)
-    script = (
-        "import sys, filelock\nlock = filelock.FileLock(sys.argv[1])\nwith lock:\n print('held', flush=True)\n input()"
-    )
-    command = [sys.executable, "-c", script, str(directory / ".lock")]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == "held\n"
-        with pytest.raises(UserError, match=re.escape(f"{directory} is being trained by another process")):
-            run_one(cfg)
-        assert {path.name for path in directory.iterdir()} == {".lock"}
-        holder.kill()
-    run_one(cfg)  # a dead process holds nothing
-    assert read_json(directory / "status.json")["state"] == "done"
-
-
-@pytest.mark.usefixtures("tiny_network")
-def test_other_data_get_a_directory_of_their_own(small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-
-    one, other = fakes.folder(tmp_path / "one", per_class=20), fakes.folder(tmp_path / "other", per_class=21)
-    moved = shutil.copytree(one, tmp_path / "moved")
-
-    def cfg(root: Path) -> DictConfig:
-        return small("dataset=folder", "split=random", "recipe.max_epochs=1", f"dataset.root={root}")
-
-    directory = run_dir(plain(cfg(one)))
-    assert run_dir(plain(cfg(other))) == directory
-
-    end_of(cfg(one), SystemExit, monkeypatch, test_step=interrupt)
-    sentence = re.escape(f"{directory} was trained on other data than dataset.root=")
-    with pytest.raises(UserError, match=sentence):
-        run_one(cfg(other))  # an interrupted run does not go on with other data
-    assert read_json(directory / "status.json")["state"] == "pending"
-    score = run_one(cfg(one))
-    with pytest.raises(UserError, match=sentence):
-        run_one(cfg(other))  # and a finished one is not taken for another
-    assert read_json(directory / "status.json")["state"] == "done"
-    assert run_one(cfg(moved)) == score
-    picture = sorted(one.rglob("*.png"))[0]
-    picture.write_bytes(sorted(one.rglob("*.png"))[1].read_bytes())
-    with pytest.raises(UserError, match=sentence):
-        run_one(cfg(one))  # the same names and labels, but another picture
-
-
-@pytest.mark.usefixtures("tiny_network")
-def test_a_run_that_was_moved_goes_on_with_its_best(
-    small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The first epoch is made the best; whoever forgets that keeps a later one."""
-    validate = FERModule.on_validation_epoch_end
-
-    def best_first(self: FERModule) -> None:
-        validate(self)
-        self.log("val/accuracy", 1.0 / (1 + self.current_epoch))
-
-    monkeypatch.setattr(FERModule, "on_validation_epoch_end", best_first)
-    cfg = small("recipe.max_epochs=3")
-    with monkeypatch.context() as patch:
-        patch.setattr(FERModule, "on_train_epoch_start", lambda self: interrupt() if self.current_epoch == 2 else None)
-        with pytest.raises(SystemExit):
-            run_one(cfg)
-    (tmp_path / "outputs").rename(tmp_path / "elsewhere")
-    run_one(small("recipe.max_epochs=3", f"outputs={tmp_path / 'elsewhere'}"))
-    (directory,) = (tmp_path / "elsewhere" / "runs").iterdir()
-    assert read_json(directory / "result.json")["best_epoch"] == 1
 
 
 @pytest.mark.usefixtures("tiny_network")

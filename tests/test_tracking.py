@@ -172,10 +172,9 @@ print(logger.version, "wandb" in sys.modules)
 
 
 @pytest.mark.usefixtures("no_credentials")
-@pytest.mark.parametrize("mode", ["online", "offline"])
-def test_a_process_of_another_rank_does_not_even_import_wandb(tmp_path: Path, mode: str) -> None:
+def test_a_process_of_another_rank_does_not_even_import_wandb(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", OTHER_RANK.format(cfg={**WANDB, "mode": mode})],
+        [sys.executable, "-c", OTHER_RANK.format(cfg={**WANDB, "mode": "online"})],
         capture_output=True,
         text=True,
         stdin=subprocess.DEVNULL,

@@ -67,7 +67,7 @@ class Server(ThreadingHTTPServer):
         self.views.append(view)
         times = dict.fromkeys(("createdAt", "updatedAt"), "2026-01-01T00:00:00Z")
         of = {"project": {"id": "p", "name": view["projectName"], "entityName": view["entityName"]}}
-        return {"id": f"v{len(self.views)}", **view, **times, **of}
+        return {**view, **times, **of, "id": f"v{len(self.views)}"}
 
     def state(self, variables: dict[str, Any]) -> dict[str, Any] | None:
         run = self.runs.get(variables["name"])
@@ -139,6 +139,8 @@ class Handler(BaseHTTPRequestHandler):
             self.reply(401, {"errors": [{"message": "who are you"}]})
         elif operation == "UpsertBucket" and f"!{sent['variables']['name']}" in self.server.refused:
             self.reply(403, {"errors": [{"message": f"{KEY} may not"}]})
+        elif operation in self.server.refused:
+            self.reply(403, {"errors": [{"message": "not yours"}]})
         else:
             self.reply(200, {"data": self.server.answer(operation, sent.get("variables") or {})})
 
@@ -163,6 +165,7 @@ def no_account(folder: Path) -> Iterator[pytest.MonkeyPatch]:
     """An account that never logged in, at a server that is not there; ``folder`` is its home."""
     import wandb
 
+    folder.mkdir(exist_ok=True)
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith("WANDB_")]:
             patch.delenv(name)

@@ -5,14 +5,12 @@ Everything here is the identity in a run of one process. Collectives must be rea
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.parallel import DistributedDataParallel
 
 
 def world_size() -> int:
@@ -27,16 +25,6 @@ def summed(tensor: Tensor) -> Tensor:
     total = tensor.detach().clone()
     distributed.all_reduce(total)
     return total
-
-
-def ddp_options() -> dict[str, bool]:
-    """Arguments of `torch.nn.parallel.DistributedDataParallel` for the networks of this project.
-
-    Buffers are not sent around before every step: `sync_batch_norm` makes them equal on all processes already.
-    """
-    known = inspect.signature(DistributedDataParallel.__init__).parameters
-    name = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"  # its earlier name
-    return {name: False, "gradient_as_bucket_view": True}
 
 
 def gather_to_all(tensor: Tensor) -> Tensor:

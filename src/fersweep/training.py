@@ -254,7 +254,8 @@ def _trainer(job: Job, kept: list[pl.Callback], logger: Any, arithmetic: str, pa
         profiler = kind[cfg.trainer.profiler](dirpath=job.directory, filename="profile")
     several = job.ranks.world > 1
     # buffers: batch norm's are equal on all ranks already; the environment: never a cluster's own, which would requeue
-    ddp = DDPStrategy(**{BUFFERS: False}, gradient_as_bucket_view=True) if several else "auto"
+    options: dict[str, Any] = {BUFFERS: False, "gradient_as_bucket_view": True}
+    ddp = DDPStrategy(**options) if several else "auto"
     environment = TorchElasticEnvironment() if several else LightningEnvironment()
     return pl.Trainer(
         accelerator="gpu" if job.device.type == "cuda" else "cpu",

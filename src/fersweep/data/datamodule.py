@@ -133,7 +133,8 @@ class FERDataModule(pl.LightningDataModule):
         seed: of data order and augmentation.
         workers: loading processes; ``None``: none on a CPU, up to four beside a GPU.
         overfit_batches: train and validate on the first so many batches of train; 0 is off.
-        parts: micro-batches a training batch is computed in: the trainer's ``accumulate_grad_batches``.
+        parts: micro-batches a training batch is computed in: the trainer's ``accumulate_grad_batches``. Validation and
+            test take no more images at once than training.
     """
 
     def __init__(
@@ -162,18 +163,18 @@ class FERDataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Batch]:
         assert self.trainer is None or self.trainer.accumulate_grad_batches == self.parts
-        sampler = self._sampler(self.split.train, seed=self.seed, drop_single=True, parts=self.parts)
+        sampler = self._sampler(self.split.train, self.batch_size, seed=self.seed, drop_single=True, parts=self.parts)
         return self._loader(sampler, self.train_transform)
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        return self._loader(self._sampler(self.split.val), None)
+        return self._loader(self._sampler(self.split.val, self.batch_size // self.parts), None)
 
     def test_dataloader(self) -> DataLoader[Batch]:
-        return self._loader(self._sampler(self.split.test), None)
+        return self._loader(self._sampler(self.split.test, self.batch_size // self.parts), None)
 
-    def _sampler(self, indices: Indices, **options: Any) -> BatchSampler:
+    def _sampler(self, indices: Indices, size: int, **options: Any) -> BatchSampler:
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
-        return BatchSampler(indices, self.batch_size, rank=rank, world=world, **options)
+        return BatchSampler(indices, size, rank=rank, world=world, **options)
 
     def _loader(self, sampler: BatchSampler, transform: Any | None) -> DataLoader[Batch]:
         on_gpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"

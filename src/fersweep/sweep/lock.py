@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from fersweep.errors import UserError
 
@@ -103,24 +103,42 @@ def claim(directory: Path) -> Iterator[Claim]:
 def is_held(directory: Path) -> bool:
     """Return whether a live process holds the lock of ``directory``; one system call where there is no lock.
 
-    A process of this host that was killed holds nothing. For one of another host its last sign of life counts, which
-    takes clocks that agree to about half a minute, as `claim` does not.
+    A process of this host that was killed holds nothing. One of another host holds the lock for `LEASE` seconds after
+    its last sign of life, by the clock of this host or of the file system.
     """
-    return _held(directory, time.time())
+    sign = _sign_of_life(directory)
+    if sign is None:
+        return False
+    if sign.counts_at(time.time()):
+        return True
+    try:
+        return sign.counts_at(_clock(directory))
+    except OSError:  # to us it can only be read
+        return False
 
 
-def _held(directory: Path, now: float) -> bool:
+class Sign(NamedTuple):
+    """When an owner gave its last sign of life, by the clock of the file system, and for how many seconds it counts."""
+
+    time: float
+    seconds: float
+
+    def counts_at(self, now: float) -> bool:
+        return now - self.time < self.seconds
+
+
+def _sign_of_life(directory: Path) -> Sign | None:
+    """Return the last sign of life of the lock's owner, ``None`` where it has none or a dead one of this host."""
     try:
         seen = (directory / FILE_NAME).lstat()
     except OSError:  # there is no lock, or no directory
-        return False
-    age = now - seen.st_mtime
+        return None
     if seen.st_size == 0:  # also what an unclean end or an older kind of lock leaves behind
-        return age < WRITING
+        return Sign(seen.st_mtime, WRITING)
     owner = _lease(directory).owner
     if owner is not None and owner.hostname == socket.gethostname() and not _alive(owner.pid):
-        return False
-    return age < LEASE
+        return None
+    return Sign(seen.st_mtime, LEASE)
 
 
 def _alive(pid: int) -> bool:
@@ -157,7 +175,8 @@ def _acquire(lease: SoftFileLease, directory: Path) -> None:
     left = False
     for _ in range(3):  # the first try may only clear away what an owner who is gone has left
         left = left or os.path.lexists(lease.lock_file)
-        if left and not is_held(directory) and _held(directory, _clock(directory)):
+        sign = _sign_of_life(directory)
+        if sign is not None and not sign.counts_at(time.time()) and sign.counts_at(_clock(directory)):
             break  # its owner lives; it is this host's clock that is ahead
         try:
             lease.acquire(timeout=0)

@@ -36,11 +36,12 @@ class Preemption(pl.Callback):
 
     Attributes:
         asked: what was asked for, `END` or `REQUEUE`; `GO_ON` before.
+        agreed: whether the ranks left together, so that nobody waits for another.
     """
 
     def __init__(self, rank: int, world: int) -> None:
         self.rank, self.world = rank, world
-        self.asked = GO_ON
+        self.asked, self.agreed = GO_ON, False
         self._at_once = rank == 0
         self._process = os.getpid()
 
@@ -76,7 +77,7 @@ class Preemption(pl.Callback):
             distributed.all_reduce(told, op=distributed.ReduceOp.MAX)
             self.asked = int(told.item())
         if self.asked != GO_ON:
-            self._at_once = False
+            self._at_once, self.agreed = False, True
             raise LeftError
 
     def _batches_begin(self) -> None:

@@ -49,7 +49,7 @@ class Job:
         _tell_torch(here)
 
         from fersweep.run import run_frozen
-        from fersweep.sweep.preemption import END, GO_ON, LeftError, Preemption
+        from fersweep.sweep.preemption import END, GO_ON, REQUEUE, LeftError, Preemption
 
         preemption = Preemption(rank, world)
         with preemption.heeded():
@@ -59,7 +59,8 @@ class Job:
                 run_frozen(self.config, [preemption])
                 return
             except LeftError:
-                _part(world)
+                if preemption.agreed:
+                    _part()
             except LockLostError as error:
                 _fail(error)
             except Exception as error:
@@ -70,16 +71,13 @@ class Job:
                 # what goes wrong after a signal goes wrong because others have left; if not, it will again
         if rank == 0 and Status.read(Path(self.directory)).state != "done":
             mark_pending(Path(self.directory))
-        if preemption.asked == END:
-            raise SystemExit(128 + signal.SIGTERM)
-        if rank == 0:
-            self._requeue()
-        raise SystemExit(0)  # of any other rank: it must not end the task that is just asking for the requeue
+            if preemption.asked == REQUEUE:
+                self._requeue()
+        # 0 of any other rank: it must not end the one that is just asking for the requeue
+        raise SystemExit(128 + signal.SIGTERM if preemption.asked == END else 0)
 
     def _requeue(self) -> None:
         """Hand the signal on to submitit, the one owner of requeues, which ends the process."""
-        if Status.read(Path(self.directory)).state == "done":
-            return
         try:
             signal.raise_signal(signal.SIGUSR2)
         except UncompletedJobError:
@@ -124,11 +122,11 @@ def _wait_for_lock(directory: Path) -> None:
         time.sleep(1)
 
 
-def _part(world: int) -> None:
-    """Close the connections among the ranks, which have left together or will be ended."""
+def _part() -> None:
+    """Close the connections among the ranks, which have left together."""
     from torch import distributed
 
-    if world > 1 and distributed.is_initialized():
+    if distributed.is_initialized():
         distributed.destroy_process_group()
 
 

@@ -70,7 +70,7 @@ def publish(entity_project: str, sweep: str | None = None, spec: Path | None = N
         workspace.save()
     except UserError:
         raise
-    except (wandb.Error, OSError, ValueError) as error:
+    except Exception as error:  # of the server's refusals most are bare exceptions, or of a private type
         why = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"Weights & Biases did not take the report for {entity_project} ({why}).") from error
     return [report.url, workspace.url]

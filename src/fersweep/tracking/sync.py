@@ -11,12 +11,10 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -32,7 +30,7 @@ LIMIT_S = 600.0
 """How long one directory may take; W&B itself tries for hours when the server answers with errors."""
 
 NAME = re.compile(r"offline-run-(?P<time>\d{8}_\d{6})-(?P<run>.+)")
-OF_A_RUN = ("RUN_ID", "RUN_GROUP", "NAME", "NOTES", "TAGS", "JOB_TYPE", "MODE", "DISABLED", "SILENT", "QUIET")
+OF_A_RUN = ("RUN_ID", "RUN_GROUP", "NAME", "NOTES", "TAGS", "JOB_TYPE", "DISABLED", "SILENT", "QUIET")
 """Variables ``WANDB_…`` that are meant for a run that is being recorded, or that would hide what W&B says."""
 
 State = Literal["sent", "unsent", "training", "failed", "waiting"]
@@ -169,31 +167,22 @@ def _wandb_sync(directory: Path) -> str:
     """Run ``wandb sync`` for one directory, without a terminal; return what it says, the key blotted out.
 
     Raises:
-        subprocess.TimeoutExpired: after `LIMIT_S`; nothing of it is left running.
+        subprocess.TimeoutExpired: after `LIMIT_S`; it is killed then, and its own helper process ends by itself.
     """
     left_out = {f"WANDB_{name}" for name in OF_A_RUN}
     kept = {name: value for name, value in os.environ.items() if name not in left_out}
     with tempfile.TemporaryDirectory(prefix="fersweep-") as logs:
-        env = {**kept, "WANDB_RESUME": "allow", "WANDB_DIR": logs, "WANDB_BASE_URL": account.base_url()}
-        with subprocess.Popen(
+        ours = {"RESUME": "allow", "MODE": "online", "DIR": logs, "BASE_URL": account.base_url()}
+        done = subprocess.run(
             [sys.executable, "-m", "wandb", "sync", str(directory.resolve())],
-            env=env,
+            env=kept | {f"WANDB_{name}": value for name, value in ours.items()},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
-            start_new_session=True,
-        ) as process:
-            try:
-                said, _ = process.communicate(timeout=LIMIT_S)
-            finally:
-                _kill_group(process.pid)
+            timeout=LIMIT_S,
+            check=False,
+        )
     key = account.api_key()
-    return said.replace(key, "…") if key else said
-
-
-def _kill_group(leader: int) -> None:
-    """End a process and W&B's own helper process, if they are still there."""
-    with suppress(ProcessLookupError, PermissionError):  # macOS says the latter of a group of the dead
-        os.killpg(leader, signal.SIGKILL)
+    return done.stdout.replace(key, "…") if key else done.stdout

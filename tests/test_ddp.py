@@ -1,0 +1,107 @@
+"""Runs of two processes (gloo, on the CPU): in a sweep and alone, what they leave, and how they end when one dies."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from conftest import FACES, SHALLOW, SMALL, train_process
+from test_processes import planned, sweep, wait_for
+
+from fersweep.sweep.plan import Planned
+from fersweep.sweep.processes import RunProcesses
+from fersweep.sweep.status import Status
+
+__all__ = ["planned"]
+
+PLAIN = ("augmentation=none", "recipe.optimizer.lr=0.01", "recipe.gradient_clip=null")
+
+
+def test_two_processes_make_the_run_that_one_makes(planned: Callable[..., Planned]) -> None:
+    one = planned(*PLAIN, "sweep=one")
+    two = planned(*PLAIN, "sweep=two", "trainer=ddp_cpu", "trainer.precision=32", "logger=wandb", "logger.mode=offline")
+    assert one.directory.name == two.directory.name
+    outcomes = sweep([one, two], n_jobs=1)
+    assert [outcome.error for outcome in outcomes] == [None, None]
+    results = [outcome.result or {} for outcome in outcomes]
+    assert [result["environment"]["processes"] for result in results] == [1, 2]
+    assert [result["metrics"]["test/n"] for result in results] == [14, 14]
+    assert [result["microbatch"] for result in results] == [16, 8]
+
+    tables = [pd.read_parquet(run.directory / "predictions.parquet").sort_values("id") for run in (one, two)]
+    assert list(tables[0]["id"]) == list(tables[1]["id"])
+    assert tables[1]["id"].is_unique
+    assert np.allclose(tables[0].iloc[:, 3:], tables[1].iloc[:, 3:], atol=1e-3)
+    histories = [pd.read_csv(run.directory / "history.csv") for run in (one, two)]
+    for column in ("epoch", "train/loss", "val/loss", "lr"):
+        assert np.allclose(histories[0][column], histories[1][column], atol=1e-3), column
+    files = [run.directory / "checkpoints" / "last.ckpt" for run in (one, two)]
+    weights = [torch.load(file, weights_only=True)["state_dict"] for file in files]
+    assert weights[0].keys() == weights[1].keys()
+    for key, value in weights[0].items():
+        assert torch.allclose(value.float(), weights[1][key].float(), atol=2e-2), key
+
+    assert len(list(two.directory.glob("wandb/offline-run-*"))) == 1  # of rank zero alone
+    log = (two.directory / "train.log").read_text()
+    assert log.count("epoch 1/2") == 1
+    assert "Warning" not in log
+
+
+def test_a_rank_that_is_killed_ends_the_run_with_its_reason_and_it_goes_on_another_time(
+    planned: Callable[..., Planned],
+) -> None:
+    run = planned("trainer=ddp_cpu", "trainer.precision=32", "recipe.max_epochs=4")
+    processes = RunProcesses(run.config, run.directory, threads=1)
+    wait_for((run.directory / "checkpoints" / "last.ckpt").exists)
+    os.kill(processes.processes[1].pid, signal.SIGKILL)
+    wait_for(processes.ended)
+    reason = "rank 1 of 2 was killed by signal 9 (SIGKILL, as the system does when memory runs out)"
+    assert processes.failure() == reason
+    status = Status.read(run.directory)
+    assert (status.state, status.error) == ("failed", {"type": "Ended", "message": reason})
+    assert [process.exitcode is None for process in processes.processes] == [False, False]
+    (outcome,) = sweep([run])
+    assert outcome.error is None
+    assert list(pd.read_csv(run.directory / "history.csv")["epoch"]) == [1, 2, 3, 4]
+
+
+def test_train_py_starts_the_processes_of_a_single_run(tmp_path: Path, cache: Path) -> None:
+    settings = [*SMALL, *SHALLOW, FACES, f"cache={cache}", "trainer=ddp_cpu", "trainer.precision=32"]
+    done = train_process(tmp_path, *settings, "recipe.max_epochs=1")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("is done") == 1
+    assert done.stderr.count("epoch 1/1") == 1
+    (result,) = tmp_path.glob("outputs/runs/*/result.json")
+    assert json.loads(result.read_text())["environment"]["processes"] == 2
+
+
+def test_a_mistake_that_only_the_data_show_ends_all_ranks(planned: Callable[..., Planned]) -> None:
+    run = planned("trainer=ddp_cpu", "split=subjects", "split.fold=99")
+    (outcome,) = sweep([run])
+    assert str(outcome.error).startswith("UserError: split.fold=99 does not exist")
+    assert Status.read(run.directory).state == "failed"
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ("trainer=ddp_cpu trainer.num_nodes=2", "trainer.num_nodes needs a cluster"),
+        ("trainer=ddp", "trainer=ddp asks for trainer.devices=2, but torch sees no CUDA device here"),
+    ],
+)
+def test_what_this_machine_cannot_do_is_said(
+    run_train: Callable[..., int], capsys: pytest.CaptureFixture[str], settings: str, sentence: str
+) -> None:
+    if "trainer=ddp" in settings.split() and torch.cuda.device_count() > 1:
+        pytest.skip("this machine has the GPUs")
+    assert run_train(*settings.split()) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {sentence}")
+    assert error.count("\n") == 1
