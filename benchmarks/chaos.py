@@ -15,6 +15,7 @@ import os
 import random
 import re
 import resource
+import shutil
 import signal
 import statistics
 import subprocess
@@ -27,6 +28,8 @@ from typing import Any
 
 import pandas as pd
 import torch
+
+from fersweep.sweep.lock import is_held
 
 TRAIN = Path(__file__).parents[1] / "train.py"
 
@@ -88,12 +91,12 @@ def check(condition: bool, sentence: str) -> None:
 
 
 def owner(directory: Path) -> int | None:
-    """The process that holds a run's lock."""
+    """The process that holds a run's lock, if it is alive."""
     try:
         found = re.search(r"^pid=(\d+)$", (directory / ".lock").read_text(), re.MULTILINE)
     except FileNotFoundError:
         return None
-    return int(found[1]) if found else None
+    return int(found[1]) if found and is_held(directory) else None
 
 
 def kill_session(session: int) -> int:
@@ -115,11 +118,19 @@ def kill_session(session: int) -> int:
     return len(members)
 
 
+def epochs(directory: Path) -> int:
+    """How many epochs of a run are done."""
+    file = directory / "history.csv"
+    return len(file.read_text().splitlines()) - 1 if file.exists() else 0
+
+
 def same(one: Path, other: Path) -> list[str]:
     """Names of what differs between two finished runs, times left out."""
     differ = []
     for name in ("best", "last"):
-        left, right = (torch.load(d / f"checkpoints/{name}.ckpt", weights_only=True)["state_dict"] for d in (one, other))
+        left, right = (
+            torch.load(d / f"checkpoints/{name}.ckpt", weights_only=True)["state_dict"] for d in (one, other)
+        )
         if left.keys() != right.keys() or not all(torch.equal(left[key], right[key]) for key in left):
             differ.append(f"{name}.ckpt")
     tables = [pd.read_parquet(each / "predictions.parquet") for each in (one, other)]
@@ -171,34 +182,42 @@ def failures(folder: Path, runs: int, n_jobs: int) -> None:
 
 def kills(folder: Path, moments: int, seed: int) -> None:
     """The whole sweep is killed at random moments."""
-    overrides = ("seed=1,2,3,4", "recipe.max_epochs=4", "hydra.launcher.n_jobs=2")
+    overrides = ("seed=1,2,3,4", "recipe.max_epochs=12", "hydra.launcher.n_jobs=2")
     undisturbed = Sweep(folder / "undisturbed", *overrides)
     begun = time.monotonic()
     code, output = undisturbed.run()
-    whole = time.monotonic() - begun
-    check(code == 0, f"undisturbed, in {whole:.1f} s" if code == 0 else output)
-    disturbed, rng, killed = Sweep(folder / "disturbed", *overrides), random.Random(seed), []
-    while len(killed) < moments:
+    check(code == 0, f"undisturbed, in {time.monotonic() - begun:.1f} s" if code == 0 else output)
+    disturbed, rng, killed, forgotten = Sweep(folder / "disturbed", *overrides), random.Random(seed), 0, 0
+    while killed < moments:
         process = disturbed.start()
-        moment = rng.uniform(0.5, 1.0 if len(killed) % 3 == 0 else 1.2 * whole / 2)
+        begun = time.monotonic()
+        if killed % 4:  # most while runs are under way, some while the sweep is only getting ready
+            while process.poll() is None and not any(owner(each) for each in disturbed.directories()):
+                time.sleep(0.01)
         try:
-            process.wait(timeout=moment + 4)  # most of the first seconds are imports
+            process.wait(timeout=rng.uniform(0, 6))
         except subprocess.TimeoutExpired:
             count = kill_session(process.pid)
-            states = [status["state"] for status in disturbed.states().values()]
-            killed.append(moment + 4)
-            print(f"  killed {count} processes after {moment + 4:.2f} s: {', '.join(states) or 'nothing begun'}", flush=True)
+            killed += 1
+            progress = [f"{status['state']} {epochs(each)}/12" for each, status in disturbed.states().items()]
+            print(
+                f"  {killed}: killed {count} processes after {time.monotonic() - begun:.2f} s: "
+                f"{', '.join(progress) or 'nothing begun'}",
+                flush=True,
+            )
         process.communicate()
         if process.returncode == 0:  # done before the moment came: forget some of it
-            for directory in disturbed.directories()[: rng.randint(1, 4)]:
-                subprocess.run(["rm", "-r", str(directory)], check=True)
+            for directory in rng.sample(disturbed.directories(), 2):
+                shutil.rmtree(directory)
+                forgotten += 1
     code, output = disturbed.run()
     check(code == 0, f"after {moments} kills the same command ends well" if code == 0 else output)
+    print(f"  runs that were done too early and forgotten: {forgotten}")
     pairs = zip(undisturbed.directories(), disturbed.directories(), strict=True)
     differ = {one.name: found for one, other in pairs if (found := same(one, other))}
     check(not differ, f"equal to the undisturbed sweep, bit for bit {differ or ''}")
-    left = [str(path) for path in disturbed.folder.rglob(".*") if path.name not in (".lock",)]
-    print(f"  half-written temporary files left behind, never read: {len(left)}")
+    left = [path.name for path in disturbed.folder.rglob(".*") if path.name != ".lock"]
+    check(not left, f"no half-written file is left {left or ''}")
 
 
 def twice(folder: Path) -> None:
@@ -208,7 +227,9 @@ def twice(folder: Path) -> None:
     both = [sweep.start(), sweep.start()]
     outputs = [process.communicate(timeout=1800)[0] for process in both]
     codes = [process.returncode for process in both]
-    check(codes == [0, 0], f"both end well, after {time.monotonic() - begun:.1f} s" if codes == [0, 0] else str(outputs))
+    check(
+        codes == [0, 0], f"both end well, after {time.monotonic() - begun:.1f} s" if codes == [0, 0] else str(outputs)
+    )
     attempts = [status["attempts"] for status in sweep.states().values()]
     check(attempts == [1] * 6, f"every run was trained exactly once: attempts {attempts}")
     shares = [output.count(" start ") for output in outputs]
@@ -243,7 +264,8 @@ def start(folder: Path, repeats: int, limit: float | None) -> None:
     warm = warm[1:]  # the first waits for the server, which is still importing
     for name, seconds in (("warm", warm), ("cold", cold)):
         least, middle, most = min(seconds), statistics.median(seconds), max(seconds)
-        print(f"  {name}: {middle:.2f} s to the first training step (least {least:.2f}, most {most:.2f}, n = {len(seconds)})")
+        spread = f"least {least:.2f}, most {most:.2f}, n = {len(seconds)}"
+        print(f"  {name}: {middle:.2f} s to the first training step ({spread})")
     if limit is not None:
         check(statistics.median(warm) <= limit, f"warm at most {limit} s (ResNet-50 + CBAM, one thread)")
 
@@ -251,7 +273,7 @@ def start(folder: Path, repeats: int, limit: float | None) -> None:
 def first_step(directory: Path) -> float:
     """When a run's first training step began, from its log, in seconds since the epoch."""
     line = next(each for each in (directory / "train.log").read_text().splitlines() if "first training step" in each)
-    return datetime.strptime(line[:23], "%Y-%m-%d %H:%M:%S,%f").timestamp()  # noqa: DTZ007 (logging's local time)
+    return datetime.strptime(line[:23], "%Y-%m-%d %H:%M:%S,%f").timestamp()
 
 
 def main() -> None:

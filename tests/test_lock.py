@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -40,11 +41,10 @@ except LockedError as error:
 
 HAMMER = """
 import os, random, signal, sys, time
-from contextlib import nullcontext
 from pathlib import Path
 from fersweep.sweep import lock
 
-directory, until, turns = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+directory, until = Path(sys.argv[1]), int(sys.argv[2])
 rename = Path.rename
 
 def late(path, target):  # between finding a lock stale and removing it a process may have to wait
@@ -52,9 +52,6 @@ def late(path, target):  # between finding a lock stale and removing it a proces
     return rename(path, target)
 
 Path.rename = late
-if turns == "without":  # as hosts that share nothing but the file system
-    lock._turn, lock.SETTLE = lambda directory: nullcontext(), 1.0
-
 def inside():
     try:
         os.close(os.open(directory / "inside", os.O_CREAT | os.O_EXCL))
@@ -160,6 +157,18 @@ def test_a_killed_owner_holds_nothing_from_the_next_moment_on(tmp_path: Path) ->
     assert not is_held(tmp_path)
 
 
+def test_a_killed_owner_that_nobody_waits_for_holds_nothing_either(tmp_path: Path) -> None:
+    """As in a container whose first process collects no others."""
+    with processes(HOLDER, tmp_path) as (holder,):
+        assert ask(holder, "go") == "held"
+        holder.kill()
+        os.waitid(os.P_PID, holder.pid, os.WEXITED | os.WNOWAIT)  # it has ended, and is left as it is
+        assert Path(f"/proc/{holder.pid}").exists()
+        assert not is_held(tmp_path)
+        with claim(tmp_path):
+            assert is_held(tmp_path)
+
+
 def test_another_host_is_respected_while_it_gives_signs_of_life(tmp_path: Path) -> None:
     path = foreign(tmp_path, age=lock.LEASE / 3)
     before = path.read_text()
@@ -173,6 +182,21 @@ def test_another_host_is_respected_while_it_gives_signs_of_life(tmp_path: Path) 
         assert is_held(tmp_path)
         assert held.lost is None
     assert list(tmp_path.iterdir()) == []
+
+
+def test_of_two_hosts_that_take_over_at_once_one_gets_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    foreign(tmp_path, age=lock.LEASE + 1)
+    slept = []
+
+    def sleep(seconds: float) -> None:  # meanwhile the other host removes what it still takes for the stale lock
+        slept.append(seconds)
+        foreign(tmp_path / "aside", age=0, host="third").rename(tmp_path / ".lock")
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    with pytest.raises(LockedError, match="process 7 on third"):
+        claim(tmp_path).__enter__()
+    assert slept == [lock.SETTLE]
+    assert "host=third" in (tmp_path / ".lock").read_text()
 
 
 def test_a_clock_that_is_ahead_takes_no_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -231,6 +255,14 @@ def test_who_loses_the_lock_is_told_and_leaves_it_to_its_new_owner(
         assert held.lost == "it was taken over by process 7 on elsewhere"
     assert "host=elsewhere" in path.read_text()
     assert is_held(tmp_path / "taken")
+
+
+def test_any_thread_may_ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock, "LOOK", 0.0)
+    with claim(tmp_path) as held, ThreadPoolExecutor(1) as other:
+        assert other.submit(lambda: held.lost).result(60) is None
+        (tmp_path / ".lock").unlink()
+        assert other.submit(lambda: held.lost).result(60) == "its file was removed"
 
 
 def test_the_file_is_not_read_at_every_question(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -360,14 +392,10 @@ def test_to_look_where_there_is_no_lock_needs_no_import(tmp_path: Path) -> None:
     assert done.stdout == "False set()\n"
 
 
-@pytest.mark.parametrize(("turns", "until"), [("with", 12), ("without", 4)])
-def test_eight_that_hammer_a_stale_lock_are_inside_one_at_a_time(tmp_path: Path, turns: str, until: int) -> None:
-    """Of the same host, taking turns; and without turns, as different hosts, where the lock is looked at again."""
+def test_eight_that_hammer_a_stale_lock_are_inside_one_at_a_time(tmp_path: Path) -> None:
+    until = 12
     (tmp_path / "counter").touch()
-    with processes(HAMMER, tmp_path, until, turns, number=8) as all_of_them:
+    with processes(HAMMER, tmp_path, until, number=8) as all_of_them:
         assert [each.wait(120) for each in all_of_them] == [0] * 8
     assert (tmp_path / "counter").stat().st_size >= until
-    left = {path.name for path in tmp_path.iterdir()}
-    assert "overlap" not in left
-    if turns == "with":
-        assert left <= {"counter", ".lock"}
+    assert {path.name for path in tmp_path.iterdir()} <= {"counter", ".lock"}  # no overlap, and nothing moved aside

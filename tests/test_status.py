@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -125,29 +124,40 @@ def test_a_freeze_that_was_cut_off_is_completed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("links", [True, False])
-def test_of_many_that_freeze_at_once_one_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool) -> None:
-    """Each with a seed of its own, which no two runs of a directory have: it tells whose files are there."""
-
+def test_a_run_that_begins_at_the_same_moment_is_not_put_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
     def none(*_: object) -> None:
         raise OSError(errno.EPERM, "Operation not permitted")
 
-    if not links:
-        monkeypatch.setattr(Path, "hardlink_to", none)
-    for attempt in range(5):
-        directory = tmp_path / str(attempt)
+    def begun_meanwhile(_: int) -> None:
+        monkeypatch.undo()
+        if not links:
+            monkeypatch.setattr(Path, "hardlink_to", none)
+        write_config(tmp_path, CONFIG | {"seed": 4})
+        mark_running(tmp_path)
+
+    monkeypatch.setattr(os, "fsync", begun_meanwhile)
+    freeze(tmp_path, CONFIG)
+    assert Status.read(tmp_path).state == "running"
+    assert yaml.safe_load((tmp_path / "config.yaml").read_text())["seed"] == 4
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.yaml", "status.json"]
+
+
+def test_many_may_freeze_at_once_also_without_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(*_: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    for links in (True, False):
+        if not links:
+            monkeypatch.setattr(Path, "hardlink_to", none)
+        directory = tmp_path / str(links)
         directory.mkdir()
-        barrier = threading.Barrier(8)
-
-        def one(seed: int, directory: Path = directory, barrier: threading.Barrier = barrier) -> None:
-            barrier.wait(60)
-            freeze(directory, CONFIG | {"seed": seed})
-            assert (directory / "status.json").stat().st_size > 0
-
         with ThreadPoolExecutor(8) as pool:
-            assert list(pool.map(one, range(8))) == [None] * 8
+            assert list(pool.map(lambda _, place=directory: freeze(place, CONFIG), range(32))) == [None] * 32
         assert sorted(path.name for path in directory.iterdir()) == ["config.yaml", "status.json"]
-        assert Status.read(directory).seed in range(8)
-        assert yaml.safe_load((directory / "config.yaml").read_text())["seed"] in range(8)
+        assert Status.read(directory).seed == 3
+        assert yaml.safe_load((directory / "config.yaml").read_text()) == CONFIG
 
 
 def test_a_failed_freeze_leaves_no_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -149,6 +149,9 @@ def _todo(cfg: DictConfig, config: dict[str, Any], directory: Path) -> int:
     last = directory / "checkpoints" / "last.ckpt"
     if last.is_file():
         refuse_other_data(cfg, directory, lambda: training.resumable(last)["fersweep"]["data_digest"])
+    for path in (*directory.glob(".*"), *directory.glob("checkpoints/.*")):
+        if path.suffix in (".ckpt", ".csv", ".parquet", ".png"):
+            path.unlink()  # half written by an attempt that was killed
     mark_pending(directory, choices_of(config), config["seed"])
     mark_running(directory)
     return TRAIN

@@ -92,7 +92,7 @@ class StopWhenLost(pl.Callback):
 def refuse_if_lost(held: Claim | None) -> None:
     """Raise LockLostError where the run's directory is another process's by now."""
     if held is not None and held.lost:
-        raise LockLostError(f"The lock of the run's directory is lost: {held.lost}; that one goes on with the run.")
+        raise LockLostError(f"The lock of the run's directory is lost, {held.lost}: this process leaves the run alone.")
 
 
 class FirstStep(pl.Callback):

@@ -89,21 +89,6 @@ def _warn_of_shared_people(result: Mapping[str, Any], console: Console) -> None:
         )
 
 
-def print_sweep(results: Sequence[Mapping[str, Any]], console: Console) -> None:
-    """Print one row a finished run of a sweep: its choices that differ, and its scores, best validation first."""
-    differing = [key for key in results[0]["choices"] if len({result["choices"][key] for result in results}) > 1]
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
-    for column in ("run", *differing, "seed", "validation", "test", "95 % interval", "n"):
-        table.add_column(column, no_wrap=True)
-    for result in sorted(results, key=lambda each: -each["metrics"]["val/accuracy"]):
-        metrics, (low, high) = result["metrics"], result["accuracy_interval"]
-        scores = (f"{metrics['val/accuracy']:.2%}", f"{metrics['test/accuracy']:.2%}", f"{low:.2%} to {high:.2%}")
-        chosen = [result["choices"][key] for key in differing]
-        table.add_row(result["run"], *chosen, str(result["seed"]), *scores, f"{metrics['test/n']:,}")
-    console.print()
-    console.print(table, highlight=False)
-
-
 def _print_rows(title: str, rows: Sequence[tuple[str, str]], console: Console) -> None:
     """Print a title and a borderless table of two columns that wraps inside the width of the console."""
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0), pad_edge=False)

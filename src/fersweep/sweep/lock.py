@@ -148,7 +148,10 @@ def _alive(pid: int) -> bool:
         return False
     except PermissionError:  # somebody else's
         return True
-    return True
+    try:  # killed, and whoever started it has not asked for its exit code: in a container perhaps nobody ever does
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
+    except (OSError, ValueError, IndexError):  # not Linux, or it has ended by now
+        return True
 
 
 def _lease(directory: Path) -> SoftFileLease:
@@ -178,6 +181,9 @@ def _acquire(lease: SoftFileLease, directory: Path) -> None:
         sign = _sign_of_life(directory)
         if sign is not None and not sign.counts_at(time.time()) and sign.counts_at(_clock(directory)):
             break  # its owner lives; it is this host's clock that is ahead
+        owner = lease.owner
+        if owner is not None and owner.hostname == socket.gethostname() and not _alive(owner.pid):
+            Path(lease.lock_file).unlink(missing_ok=True)  # filelock takes one that nobody has waited for as alive
         try:
             lease.acquire(timeout=0)
         except Timeout:

@@ -154,14 +154,16 @@ def conclude(outcomes: Sequence[Outcome], skipped: int = 0) -> list[JobReturn]:
     """
     from rich.console import Console
 
-    from fersweep.report.summary import print_sweep
+    from fersweep.report import listing
+    from fersweep.sweep.collect import read
 
-    results = [outcome.result for outcome in outcomes if outcome.result is not None]
+    done = [outcome for outcome in outcomes if outcome.result is not None]
     failed = [outcome for outcome in outcomes if outcome.result is None]
-    if results:
-        print_sweep(results, Console())
+    if done:
+        print()
+        listing.show([read(outcome.planned.directory) for outcome in done], Console())
     if skipped:
-        print(f"\n{skipped} of {len(outcomes)} runs were done already; force=true runs them again.")
+        print(f"{skipped} of {len(outcomes)} runs were done already; force=true runs them again.")
     if failed:
         print(f"\n{len(failed)} of {len(outcomes)} runs failed:", file=sys.stderr)
         for outcome in failed:

@@ -38,6 +38,7 @@ class Submitted:
         before: the run's status when it was submitted, which says nothing about this job.
         told: what was printed about it last.
         gone: whether it had left the queue at the last look.
+        reason: why it had to wait then.
     """
 
     run: Planned
@@ -45,6 +46,7 @@ class Submitted:
     before: Status
     told: str = "waits"
     gone: bool = False
+    reason: str = ""
 
     def news(self) -> Status | None:
         """The run's status, if it has changed since the job was submitted."""
@@ -149,7 +151,7 @@ class SlurmSweep:
         """Take note of what has become of a job; returns whether that has changed."""
         gone = place is None or place.state in ENDED
         outcome = self._outcome(job, place, gone and job.gone)
-        job.gone = gone
+        job.gone, job.reason = gone, "" if place is None else place.reason
         if outcome is not None:
             self.outcomes[job.run.directory] = outcome
             state = "done" if outcome.error is None else f"failed: {outcome.error}"
@@ -173,7 +175,7 @@ class SlurmSweep:
             return Outcome(job.run, result)
         if status is not None and status.state == "failed" and status != job.before and status.error is not None:
             return Outcome(job.run, error=f"{status.error['type']}: {status.error['message']}")
-        if place is not None and place.state == "PENDING" and place.reason in NEVER:
+        if place is not None and place.state == "PENDING" and place.reason in NEVER and place.reason == job.reason:
             slurm_queue.cancel([job.job])
             why = f"job {job.job} would never start ({place.reason}: {NEVER[place.reason]}) and is cancelled"
             return Outcome(job.run, error=f"{why}; it asked for {shown(self.settings.sbatch(job.run.config))}")

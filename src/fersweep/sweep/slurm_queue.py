@@ -24,7 +24,7 @@ ENDED = (
 NEVER = {
     "PartitionNodeLimit": "its partition does not have so many nodes",
     "PartitionTimeLimit": "its partition does not give a job so much time",
-    "PartitionConfig": "its partition has no node like that",
+    "PartitionConfig": "its partition does not allow what it asks for",
     "BadConstraints": "no node is like that",
 }
 """Reasons to wait that waiting does not end."""

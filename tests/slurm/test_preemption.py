@@ -1,0 +1,103 @@
+"""A signal at any moment of a run: it is left, nothing is lost, and it ends as if nothing had been."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+from conftest import plain
+from omegaconf import DictConfig
+from outcomes import assert_same_outcome, history, read_json
+
+from fersweep.run import run_frozen
+from fersweep.sweep.identity import run_dir
+from fersweep.sweep.preemption import END, GO_ON, REQUEUE, LeftError, Preemption
+
+Small = Callable[..., DictConfig]
+
+MOMENTS = {
+    "setup": 0,
+    "on_train_start": 0,
+    "on_train_batch_start": 0,
+    "on_validation_start": 0,
+    "on_train_epoch_start": 1,
+    "on_train_end": 2,
+    "on_test_start": 2,
+    "on_test_batch_start": 2,
+    "on_test_end": 2,
+}
+"""Hooks, and how many epochs are behind when they send the signal."""
+
+
+class Sender(pl.Callback):
+    """Sends this process a signal, once: at the hook ``moment``, when ``epochs`` are behind."""
+
+    def __init__(self, moment: str, epochs: int, number: int) -> None:
+        self.epochs, self.number, self.sent = epochs, number, False
+        setattr(self, moment, self._send)
+
+    def _send(self, trainer: pl.Trainer, *_: Any, **__: Any) -> None:
+        if not self.sent and trainer.current_epoch >= self.epochs:
+            self.sent = True
+            os.kill(os.getpid(), self.number)
+
+
+@pytest.mark.usefixtures("tiny_network")
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_run_goes_on_after_a_signal_at_any_moment(small: Small, finished: Path, moment: str) -> None:
+    config = plain(small())
+    directory = run_dir(config)
+    preemption, sender = Preemption(0, 1), Sender(moment, MOMENTS[moment], signal.SIGUSR2)
+    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR2)]
+    with pytest.raises(LeftError), preemption.heeded():
+        run_frozen(config, [preemption, sender])
+    assert sender.sent
+    assert preemption.asked == REQUEUE
+    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR2)] == before
+    status = read_json(directory / "status.json")
+    assert (status["state"], status["error"]) == ("pending", None)
+    assert not (directory / "result.json").exists()
+    if MOMENTS[moment]:
+        assert len(history(directory)) == MOMENTS[moment]
+    run_frozen(config)
+    assert read_json(directory / "status.json")["attempts"] == 2
+    assert_same_outcome(finished, directory)
+
+
+@pytest.mark.usefixtures("tiny_network")
+@pytest.mark.parametrize("moment", ["setup", "on_train_batch_start", "on_test_batch_start"])
+def test_a_run_that_is_told_to_end_ends_pending(small: Small, moment: str) -> None:
+    config = plain(small())
+    preemption = Preemption(0, 1)
+    with pytest.raises(LeftError), preemption.heeded():
+        run_frozen(config, [preemption, Sender(moment, 0, signal.SIGTERM)])
+    assert preemption.asked == END
+    assert read_json(run_dir(config) / "status.json")["state"] == "pending"
+
+
+def test_a_rank_that_must_not_leave_alone_notes_a_signal_and_goes_on() -> None:
+    preemption = Preemption(1, 2)
+    with preemption.heeded():
+        os.kill(os.getpid(), signal.SIGUSR2)
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert preemption.asked == REQUEUE
+    assert not preemption.agreed
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_process_that_loads_data_stays_with_its_run_but_ends_when_told() -> None:
+    preemption = Preemption(0, 1)
+    with preemption.heeded():
+        child = os.fork()
+        if child == 0:
+            os.kill(os.getpid(), signal.SIGUSR2)
+            os.kill(os.getpid(), signal.SIGTERM)
+            os._exit(1)
+        _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 128 + signal.SIGTERM
+    assert preemption.asked == GO_ON

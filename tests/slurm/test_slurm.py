@@ -1,0 +1,362 @@
+"""The `slurm` launcher on a real cluster of two nodes, which `cluster` starts beside this file."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+from conftest import FACES, SHALLOW, SMALL, TRAIN, plain, quickly_composed
+from outcomes import assert_same_outcome, history, read_json
+
+from fersweep.errors import UserError
+from fersweep.run import run_frozen
+from fersweep.sweep import slurm_queue
+from fersweep.sweep.plan import Planned
+from fersweep.sweep.slurm import SlurmSweep
+from fersweep.sweep.slurm_settings import Settings
+from hydra_plugins.fersweep_launcher.slurm_launcher import SlurmLauncherConf
+
+Train = Callable[..., int]
+
+SCRIPT = Path(__file__).with_name("cluster")
+PATH = f"{os.environ['PATH']}:/usr/sbin:/sbin"
+MISSING = [name for name in ("munged", "slurmctld", "slurmd", "sbatch") if shutil.which(name, path=PATH) is None]
+
+needs_slurm = pytest.mark.skipif(bool(MISSING), reason=f"no {', '.join(MISSING)}: apt-get install slurm-wlm munge")
+
+SETTINGS = (*SMALL, *SHALLOW, FACES, "hydra/launcher=slurm")
+
+DEFAULTS = Settings(
+    **{key: value for key, value in vars(SlurmLauncherConf()).items() if key not in ("_target_", "setup")}, setup=[]
+)
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A cluster for the tests of this file, which the environment names."""
+    folder = tmp_path_factory.mktemp("slurm")
+    done = subprocess.run([SCRIPT, "up", folder], capture_output=True, text=True, timeout=90, check=False)
+    try:
+        assert done.returncode == 0, done.stderr
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("SLURM_CONF", done.stdout.strip())
+            patch.setenv("OMP_NUM_THREADS", "1")
+            yield
+    finally:
+        subprocess.run([SCRIPT, "down", folder], timeout=90, check=True)
+
+
+@contextmanager
+def started(cwd: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """A sweep that goes on while the block runs; its output is in ``out`` and ``err`` of ``cwd``."""
+    with (cwd / "out").open("w") as out, (cwd / "err").open("w") as err:
+        command = [sys.executable, str(TRAIN), "-m", *SETTINGS, *arguments]
+        process = subprocess.Popen(command, cwd=cwd, stdout=out, stderr=err, stdin=subprocess.DEVNULL, text=True)
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait()
+
+
+def until(what: Callable[[], Any], seconds: float = 120) -> Any:
+    """The first true value of ``what``."""
+    end = time.monotonic() + seconds
+    while not (value := what()):
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.1)
+    return value
+
+
+def folders(cwd: Path, sweep: str = "runs") -> list[Path]:
+    return sorted(file.parent for file in (cwd / "outputs" / sweep).glob("*/config.yaml"))
+
+
+def job_of(directory: Path) -> str:
+    return (directory.parent / ".slurm" / f"{directory.name}.job").read_text()
+
+
+def states(directory: Path) -> tuple[str, int]:
+    status = read_json(directory / "status.json")
+    return status["state"], status["attempts"]
+
+
+@dataclass
+class Sweep:
+    """A sweep of four folds that was interfered with, and what it left: see `swept`."""
+
+    cwd: Path
+    arguments: tuple[str, ...]
+    code: int
+    out: str
+    err: str
+    runs: dict[int, Path]
+    states: dict[int, tuple[str, int]]
+    jobs: dict[int, str]
+    queue: dict[str, slurm_queue.Place]
+
+
+@pytest.fixture(scope="module")
+def swept(cluster: None, tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Sweep:  # noqa: ARG001
+    """Fold 0 is told of its time limit when it trains, fold 99 does not exist, 1 is left alone, 2 is cancelled."""
+    cwd = tmp_path_factory.mktemp("sweep")
+    arguments = ("split=subjects", "split.fold=0,99,1,2", "recipe.max_epochs=4", f"cache={cache}")
+    with started(cwd, *arguments) as process:
+        found = until(lambda: len(folders(cwd)) == 4 and folders(cwd))
+        runs = {yaml.safe_load((run / "config.yaml").read_text())["split"]["fold"]: run for run in found}
+        until(lambda: len(list((cwd / "outputs/runs/.slurm").glob("*.job"))) == 4)
+        until((runs[0] / "history.csv").exists)
+        subprocess.run(["scancel", "--signal=USR2", job_of(runs[0])], check=True)
+        until(lambda: states(runs[2])[0] == "running")
+        subprocess.run(["scancel", job_of(runs[2])], check=True)
+        code = process.wait(timeout=200)
+    return Sweep(
+        cwd,
+        arguments,
+        code,
+        (cwd / "out").read_text(),
+        (cwd / "err").read_text(),
+        runs,
+        {fold: states(run) for fold, run in runs.items()},
+        {fold: job_of(run) for fold, run in runs.items()},
+        slurm_queue.look(),
+    )
+
+
+@needs_slurm
+def test_a_sweep_is_one_array_and_a_failed_run_costs_itself_alone(swept: Sweep) -> None:
+    array = swept.jobs[0].partition("_")[0]
+    assert sorted(swept.jobs.values()) == [f"{array}_{index}" for index in range(4)]
+    assert swept.code == 1
+    assert "2 of 4 runs failed:" in swept.err
+    assert "Traceback" not in swept.err
+    assert swept.states[1] == ("done", 1)
+    assert swept.states[99] == ("failed", 1)
+    assert "UserError: split.fold=99 does not exist" in swept.err
+    assert read_json(swept.runs[1] / "result.json")["metrics"]["test/n"] > 0
+    assert swept.queue[swept.jobs[1]].state == "COMPLETED"
+    assert swept.queue[swept.jobs[99]].state == "FAILED"
+    assert {place.name for place in swept.queue.values()} == {"runs"}
+
+
+@needs_slurm
+def test_a_job_whose_time_is_over_goes_back_into_the_queue_and_ends_as_if_nothing_had_been(
+    swept: Sweep, tmp_path: Path
+) -> None:
+    assert swept.states[0] == ("done", 2)
+    lines = [line.rpartition("  ")[2] for line in swept.out.splitlines() if line.startswith(f"job {swept.jobs[0]} ")]
+    assert lines[-3:] == ["waits again", "running", "done"]
+    log = (swept.runs[0] / "train.log").read_text()
+    assert log.count("interrupted; the same command goes on") == 1
+    assert log.count("INFO fersweep: epoch 1/4") == 1
+    config = yaml.safe_load((swept.runs[0] / "config.yaml").read_text())
+    run_frozen(config | {"outputs": str(tmp_path)})
+    (whole,) = (file.parent for file in tmp_path.rglob("result.json"))
+    assert whole.name == swept.runs[0].name
+    assert_same_outcome(whole, swept.runs[0])
+
+
+@needs_slurm
+def test_a_cancelled_job_is_a_failed_run_that_can_go_on(swept: Sweep) -> None:
+    assert swept.states[2] == ("pending", 1)
+    assert swept.queue[swept.jobs[2]].state == "CANCELLED"
+    assert f"job {swept.jobs[2]} ended without a result (cancelled); its log" in swept.err
+    assert "CANCELLED AT" in swept.err
+
+
+@needs_slurm
+def test_the_same_command_submits_only_what_is_not_done(swept: Sweep) -> None:
+    with started(swept.cwd, *swept.arguments) as process:
+        assert process.wait(timeout=200) == 1
+    out, err = (swept.cwd / "out").read_text(), (swept.cwd / "err").read_text()
+    assert "2 runs are jobs now: " in out
+    assert "2 of 4 runs were done already" in out
+    assert "1 of 4 runs failed:" in err
+    jobs = {fold: job_of(run) for fold, run in swept.runs.items()}
+    assert {fold for fold in jobs if jobs[fold] != swept.jobs[fold]} == {99, 2}
+    assert {fold: states(run) for fold, run in swept.runs.items()} == swept.states | {2: ("done", 2), 99: ("failed", 2)}
+
+
+@needs_slurm
+@pytest.mark.usefixtures("cluster")
+def test_two_nodes_train_one_run_and_leave_it_together(tmp_path: Path, cache: Path) -> None:
+    place = ("trainer=ddp_cpu", "trainer.precision=32", "trainer.devices=1", "trainer.num_nodes=2")
+    setup = "hydra.launcher.setup=['export MASTER_ADDR=127.0.0.1']"  # the names of these nodes do not resolve
+    with started(tmp_path, *place, setup, "recipe.max_epochs=3", f"cache={cache}") as process:
+        (run,) = until(lambda: folders(tmp_path))
+        until((run / "history.csv").exists)
+        subprocess.run(["scancel", "--signal=USR2", job_of(run)], check=True)
+        assert process.wait(timeout=200) == 0, (tmp_path / "err").read_text()
+    assert states(run) == ("done", 2)
+    assert history(run)["epoch"].tolist() == [1, 2, 3]
+    assert read_json(run / "result.json")["environment"]["processes"] == 2
+    predictions = pd.read_parquet(run / "predictions.parquet")
+    assert len(predictions) == len(set(predictions["id"])) == read_json(run / "result.json")["metrics"]["test/n"]
+    assert "waits again" in (tmp_path / "out").read_text()
+
+
+@needs_slurm
+@pytest.mark.usefixtures("cluster")
+def test_without_waiting_the_command_returns_and_a_later_one_finds_the_job(tmp_path: Path, cache: Path) -> None:
+    place = ("trainer=ddp_cpu", "trainer.precision=32", "trainer.devices=2", "recipe.max_epochs=1", f"cache={cache}")
+    setup = "hydra.launcher.setup=['export MASTER_ADDR=127.0.0.1']"
+    with started(tmp_path, *place, setup, "hydra.launcher.wait=false") as process:
+        assert process.wait(timeout=100) == 0, (tmp_path / "err").read_text()
+    (run,) = folders(tmp_path)
+    job, out = job_of(run), (tmp_path / "out").read_text()
+    assert f"1 runs are jobs now: {job}\n" in out
+    assert f"scancel {job}\n" in out
+    assert f"fersweep collect {run.parent}\n" in out
+    assert states(run)[0] in ("pending", "running")
+    with started(tmp_path, *place, setup) as process:
+        assert process.wait(timeout=200) == 0, (tmp_path / "err").read_text()
+    assert job_of(run) == job
+    assert states(run) == ("done", 1)
+    assert read_json(run / "result.json")["environment"]["processes"] == 2
+
+
+@needs_slurm
+@pytest.mark.usefixtures("cluster")
+def test_interrupted_while_it_waits_it_leaves_the_jobs_in_the_queue(tmp_path: Path, cache: Path) -> None:
+    with started(tmp_path, "hydra.launcher.partition=main", "sweep=some", f"cache={cache}") as process:
+        until(lambda: "jobs now" in (tmp_path / "out").read_text())
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=60) == 130
+    (run,) = folders(tmp_path, "some")
+    job, err = job_of(run), (tmp_path / "err").read_text()
+    assert slurm_queue.look()[job].state not in slurm_queue.ENDED
+    assert "Traceback" not in err
+    assert f"scancel {job}\n" in err
+    slurm_queue.cancel([job])
+
+
+@needs_slurm
+@pytest.mark.usefixtures("cluster")
+@pytest.mark.parametrize(
+    ("overrides", "code", "message"),
+    [
+        (
+            ["trainer=ddp_cpu", "trainer.num_nodes=3"],
+            1,
+            "would never start (Partition",
+        ),
+        (["hydra.launcher.partition=short", "hydra.launcher.time=60"], 1, "would never start (Partition"),
+        (
+            ["hydra.launcher.partition=nowhere"],
+            2,
+            "error: SLURM refuses the jobs: invalid partition specified: nowhere",
+        ),
+    ],
+)
+def test_what_the_cluster_cannot_do_ends_in_one_sentence(
+    run_train: Train,
+    capsys: pytest.CaptureFixture[str],
+    overrides: list[str],
+    code: int,
+    message: str,
+) -> None:
+    assert run_train("-m", *SETTINGS, "trainer.precision=32", *overrides) == code
+    err = capsys.readouterr().err
+    assert message in err, err
+    assert "Traceback" not in err
+    assert code == 1 or err.count("\n") == 1
+    until(lambda: all(place.state in slurm_queue.ENDED for place in slurm_queue.look().values()))
+
+
+@needs_slurm
+@pytest.mark.usefixtures("cluster")
+def test_what_was_submitted_is_cancelled_when_the_rest_is_refused(tmp_path: Path) -> None:
+    runs = []
+    for seed, accelerator, devices in ((1, "cpu", 1), (2, "gpu", 4)):  # the nodes have two each
+        config = plain(quickly_composed(*SMALL, FACES, f"seed={seed}", "sweep=both"))
+        config["trainer"] |= {"accelerator": accelerator, "devices": devices}
+        runs.append(Planned((), config, tmp_path / f"run{seed}"))
+    sweep = SlurmSweep(runs, DEFAULTS, tmp_path)
+    with pytest.raises(
+        UserError, match=r"SLURM refuses the jobs: .* \(nodes=1, ntasks_per_node=4, gpus_per_node=4\)\."
+    ):
+        sweep.submit()
+    both = [place.state for place in slurm_queue.look().values() if place.name == "both"]
+    assert len(both) == 2  # SLURM remembers the refused one, as failed
+    until(lambda: {p.state for p in slurm_queue.look().values() if p.name == "both"} == {"CANCELLED", "FAILED"})
+
+
+def test_without_slurm_it_says_so(
+    run_train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert run_train("-m", *SETTINGS) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("error: hydra/launcher=slurm needs SLURM, and there is no sbatch here")
+    assert err.count("\n") == 1
+
+
+def planned(*overrides: str) -> Planned:
+    return Planned((), plain(quickly_composed(*overrides)), Path("run"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "trainer", "message"),
+    [
+        ({"time": 1}, "cpu", "signal_delay=90 (seconds) leaves nothing of hydra.launcher.time=1"),
+        ({"time": 0}, "cpu", "time=0 is out of range: 1 or more"),
+        ({"max_requeues": -1}, "cpu", "max_requeues=-1 is out of range: 0 or more"),
+        ({"gpus_per_node": 1}, "cpu", "gpus_per_node=1 has no effect with trainer=cpu"),
+        ({"gpus_per_node": 1}, "ddp", "gpus_per_node=1 is less than trainer.devices=2"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(settings: dict[str, Any], trainer: str, message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        replace(DEFAULTS, **settings).check([planned(f"trainer={trainer}")])
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["trainer=cpu"], {"nodes": 1, "ntasks_per_node": 1, "gpus_per_node": None}),
+        (["trainer=auto"], {"nodes": 1, "ntasks_per_node": 1, "gpus_per_node": 1}),
+        (["trainer=ddp", "trainer.num_nodes=3"], {"nodes": 3, "ntasks_per_node": 2, "gpus_per_node": 2}),
+    ],
+)
+def test_a_job_has_a_task_for_every_device(overrides: list[str], expected: dict[str, Any]) -> None:
+    asked = DEFAULTS.sbatch(planned(*overrides).config)
+    assert {key: asked[key] for key in expected} == expected
+    assert asked["additional_parameters"] == {"requeue": True}
+    left = {"partition", "account", "qos", "constraint", "time", "cpus_per_task", "mem", "wckey"}
+    assert {asked[key] for key in left} == {None}
+
+
+def test_every_process_gets_its_cores() -> None:
+    """srun takes one core a task unless it is told as sbatch was."""
+    assert "--cpus-per-task=3" in replace(DEFAULTS, cpus_per_task=3).sbatch(planned("trainer=cpu").config)["srun_args"]
+
+
+@pytest.mark.parametrize(
+    ("errors", "words"),
+    [
+        ("error: no GPU here\nsrun: error: node1: task 0: Exited with exit code 2\n", "error: no GPU here"),
+        ("srun: error: task 0: Out Of Memory\n\n", "srun: error: task 0: Out Of Memory"),
+        (
+            "submitit WARNING (2026) - Bypassing signal SIGCONT\nslurmstepd: killed\nsrun: got SIGCONT\n",
+            "slurmstepd: killed",
+        ),
+        ("", ""),
+    ],
+)
+def test_of_a_jobs_errors_the_telling_line_is_shown(tmp_path: Path, errors: str, words: str) -> None:
+    (tmp_path / "7_1_0_log.err").write_text(errors)
+    (tmp_path / "7_1_1_log.err").write_text("")
+    assert slurm_queue.last_words(tmp_path, "7_1") == words
