@@ -100,7 +100,20 @@ def owner(directory: Path) -> int | None:
 
 
 def kill_session(session: int) -> int:
-    """SIGKILL to every process of a session at once; returns how many there were."""
+    """SIGKILL to every process of a session at once; returns how many there were, when they have ended."""
+    members = living(session)
+    for pid in members:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+    while living(session):
+        time.sleep(0.01)
+    return len(members)
+
+
+def living(session: int) -> list[int]:
+    """The processes of a session that have not ended."""
     members = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -108,14 +121,9 @@ def kill_session(session: int) -> int:
                 fields = (entry / "stat").read_text().rpartition(")")[2].split()
             except OSError:  # it has ended
                 continue
-            if int(fields[3]) == session:
+            if int(fields[3]) == session and fields[0] not in "ZX":
                 members.append(int(entry.name))
-    for pid in members:
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
-    return len(members)
+    return members
 
 
 def epochs(directory: Path) -> int:

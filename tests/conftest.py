@@ -164,8 +164,9 @@ def train_process(cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str
 
 
 @pytest.fixture(autouse=True)
-def _keep_interrupt_handler() -> Iterator[None]:
-    """Lightning switches Ctrl-C off for good when it is interrupted; put it back after such a test."""
-    before = signal.getsignal(signal.SIGINT)
+def _keep_signal_handlers() -> Iterator[None]:
+    """Runs handle SIGTERM, and Lightning switches Ctrl-C off for good when it is interrupted; put both back."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     yield
-    signal.signal(signal.SIGINT, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)

@@ -204,6 +204,13 @@ def test_what_does_not_exist_is_named_with_what_does(overrides: str, message: st
             "There is no setting recipe.max_epoch (did you mean max_epochs?)",
         ),
         ("attention=se,eca", "attention=se,eca names several runs: add -m for a sweep."),
+        ("hydra.launcher.n_jobs=2", "hydra.launcher.n_jobs=2 is of sweeps and has no effect on a single run: add -m"),
+        ("hydra/launcher=slurm", "hydra/launcher=slurm is of sweeps and has no effect on a single run: add -m"),
+        ("-m hydra/launcher=slrum", "hydra/launcher=slrum is no choice of hydra/launcher (did you mean slurm?)"),
+        (
+            "-m hydra.launcher.njobs=2",
+            "There is no setting hydra.launcher.njobs (did you mean n_jobs?); settings of hydra.launcher: n_jobs, gpus_per",
+        ),
         ("atention=se", "There is no setting 'atention'"),
     ],
 )

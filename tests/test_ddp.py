@@ -52,6 +52,8 @@ def test_two_processes_make_the_run_that_one_makes(planned: Callable[..., Planne
     log = (two.directory / "train.log").read_text()
     assert log.count("epoch 1/2") == 1
     assert "Warning" not in log
+    folders = [path for path in two.directory.parents[1].rglob("*-*-*") if (path / "status.json").exists()]
+    assert sorted(folders) == sorted([one.directory, two.directory])
 
 
 def test_a_rank_that_is_killed_ends_the_run_with_its_reason_and_it_goes_on_another_time(
@@ -87,6 +89,15 @@ def test_a_mistake_that_only_the_data_show_ends_all_ranks(planned: Callable[...,
     (outcome,) = sweep([run])
     assert str(outcome.error).startswith("UserError: split.fold=99 does not exist")
     assert Status.read(run.directory).state == "failed"
+
+
+def test_a_sweep_within_one_process_takes_no_run_of_several(
+    run_train: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With Hydra's own launcher: each rank would otherwise be the whole sweep again."""
+    assert run_train("-m", "hydra/launcher=basic", "trainer=ddp_cpu", "seed=1,2") == 2
+    error = capsys.readouterr().err
+    assert error == "error: A sweep whose runs take several devices needs hydra/launcher=local or slurm.\n"
 
 
 @pytest.mark.parametrize(

@@ -216,3 +216,21 @@ def test_the_server_has_one_thread_and_runs_no_rank_of_the_caller(
     result = json.loads((run.directory / "result.json").read_text())
     assert result["environment"]["processes"] == 1
     assert result["environment"]["threads"] == 1
+
+
+def test_a_folder_for_temporary_files_that_cannot_hold_a_socket_is_named(tmp_path: Path) -> None:
+    long = tmp_path / ("long" * 30)
+    long.mkdir()
+    done = subprocess.run(
+        [sys.executable, str(TRAIN), "-m", "seed=1,2"],
+        cwd=tmp_path,
+        env={**os.environ, "TMPDIR": str(long)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: The folder for temporary files, {long}, cannot hold a socket")
+    assert done.stderr.count("\n") == 1

@@ -20,6 +20,9 @@ from fersweep.config import GROUPS, Config, one_line, register
 from fersweep.errors import UserError, did_you_mean
 
 
+LAUNCHER = "hydra.launcher"
+
+
 def config_dir() -> Path:
     """The folder ``conf``: inside an installed package, or beside ``src`` in a checkout."""
     installed = Path(__file__).parent / "conf"
@@ -59,6 +62,8 @@ def check_command_line(arguments: list[str]) -> list[str]:
         for text, override in zip(parsed.overrides, _parse(parsed.overrides), strict=True):
             if override.is_sweep_override() and not parsed.multirun:
                 raise UserError(f"{text} names several runs: add -m for a sweep.")
+            if override.key_or_group.replace("/", ".").startswith(LAUNCHER) and not parsed.multirun:
+                raise UserError(f"{text} is of sweeps and has no effect on a single run: add -m, or leave it out.")
         if not (parsed.help or parsed.hydra_help or parsed.info or parsed.shell_completion):
             cfg = compose_config(first_of_sweep(parsed.overrides) if parsed.multirun else parsed.overrides)
             if parsed.multirun:
@@ -106,6 +111,8 @@ def check_choices(overrides: list[str]) -> None:
             raise UserError(f"{key} follows from the choice: set {first}={', '.join(options(first))} instead.")
         if key in (*GROUPS, "experiment") and not override.is_delete():
             _check_values(key, override, options(key))
+        if key.replace("/", ".") == LAUNCHER and did_you_mean(str(override.value()), options("hydra/launcher")):
+            _check_values("hydra/launcher", override, options("hydra/launcher"))
 
 
 def first_of_sweep(overrides: list[str]) -> list[str]:
@@ -159,7 +166,7 @@ def _one_sentence(error: Exception, overrides: list[str]) -> str:
         return sentence
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
         choices = [each for each in overrides if "." not in each.partition("=")[0]]
-        node = OmegaConf.select(compose("train", choices), unknown["path"])
-    keys = [str(key) for key in node] if OmegaConf.is_dict(node) else []
+        node = OmegaConf.select(compose("train", choices, return_hydra_config=True), unknown["path"])
+    keys = [str(key) for key in node if key != "_target_"] if OmegaConf.is_dict(node) else []
     there = f"settings of {unknown['path']}: {', '.join(keys)}"
     return f"There is no setting {unknown['path']}.{unknown['key']}{did_you_mean(unknown['key'], keys)}; {there}."

@@ -22,7 +22,7 @@ from outcomes import assert_same_outcome, history, read_json
 
 from fersweep.errors import UserError
 from fersweep.run import run_frozen
-from fersweep.sweep import slurm_queue
+from fersweep.sweep import slurm_job, slurm_queue
 from fersweep.sweep.plan import Planned
 from fersweep.sweep.slurm import SlurmSweep
 from fersweep.sweep.slurm_settings import Settings
@@ -117,10 +117,12 @@ def swept(cluster: None, tmp_path_factory: pytest.TempPathFactory, cache: Path) 
         found = until(lambda: len(folders(cwd)) == 4 and folders(cwd))
         runs = {yaml.safe_load((run / "config.yaml").read_text())["split"]["fold"]: run for run in found}
         until(lambda: len(list((cwd / "outputs/runs/.slurm").glob("*.job"))) == 4)
-        until((runs[0] / "history.csv").exists)
-        subprocess.run(["scancel", "--signal=USR2", job_of(runs[0])], check=True)
-        until(lambda: states(runs[2])[0] == "running")
-        subprocess.run(["scancel", job_of(runs[2])], check=True)
+        signals = {0: ["--signal=USR2"], 2: []}
+        ready = {0: (runs[0] / "history.csv").exists, 2: lambda: states(runs[2])[0] == "running"}
+        while signals:
+            until(lambda: any(ready[fold]() for fold in signals))
+            for fold in [fold for fold in signals if ready[fold]()]:
+                subprocess.run(["scancel", *signals.pop(fold), job_of(runs[fold])], check=True)
         code = process.wait(timeout=200)
     return Sweep(
         cwd,
@@ -181,7 +183,7 @@ def test_the_same_command_submits_only_what_is_not_done(swept: Sweep) -> None:
     with started(swept.cwd, *swept.arguments) as process:
         assert process.wait(timeout=200) == 1
     out, err = (swept.cwd / "out").read_text(), (swept.cwd / "err").read_text()
-    assert "2 runs are jobs now: " in out
+    assert "(2 of 4 runs)\n" in out
     assert "2 of 4 runs were done already" in out
     assert "1 of 4 runs failed:" in err
     jobs = {fold: job_of(run) for fold, run in swept.runs.items()}
@@ -216,7 +218,7 @@ def test_without_waiting_the_command_returns_and_a_later_one_finds_the_job(tmp_p
         assert process.wait(timeout=100) == 0, (tmp_path / "err").read_text()
     (run,) = folders(tmp_path)
     job, out = job_of(run), (tmp_path / "out").read_text()
-    assert f"1 runs are jobs now: {job}\n" in out
+    assert f"in the queue: {job} (1 of 1 runs)\n" in out
     assert f"scancel {job}\n" in out
     assert f"fersweep collect {run.parent}\n" in out
     assert states(run)[0] in ("pending", "running")
@@ -230,8 +232,10 @@ def test_without_waiting_the_command_returns_and_a_later_one_finds_the_job(tmp_p
 @needs_slurm
 @pytest.mark.usefixtures("cluster")
 def test_interrupted_while_it_waits_it_leaves_the_jobs_in_the_queue(tmp_path: Path, cache: Path) -> None:
-    with started(tmp_path, "hydra.launcher.partition=main", "sweep=some", f"cache={cache}") as process:
-        until(lambda: "jobs now" in (tmp_path / "out").read_text())
+    """And a job that may not go back into the queue is a failed run when its time is over."""
+    settings = ("hydra.launcher.max_requeues=0", "recipe.max_epochs=50", "sweep=some", f"cache={cache}")
+    with started(tmp_path, *settings) as process:
+        until(lambda: "in the queue" in (tmp_path / "out").read_text())
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=60) == 130
     (run,) = folders(tmp_path, "some")
@@ -239,7 +243,12 @@ def test_interrupted_while_it_waits_it_leaves_the_jobs_in_the_queue(tmp_path: Pa
     assert slurm_queue.look()[job].state not in slurm_queue.ENDED
     assert "Traceback" not in err
     assert f"scancel {job}\n" in err
-    slurm_queue.cancel([job])
+    until((run / "history.csv").exists)
+    subprocess.run(["scancel", "--signal=USR2", job], check=True)
+    until(lambda: slurm_queue.look()[job].state == "FAILED")
+    error = read_json(run / "status.json")["error"]
+    assert error["message"].startswith("It was interrupted more than 0 times: ")
+    assert slurm_queue.last_words(run.parent / ".slurm", job) == f"error: {error['message']}"
 
 
 @needs_slurm
@@ -342,6 +351,16 @@ def test_a_job_has_a_task_for_every_device(overrides: list[str], expected: dict[
 def test_every_process_gets_its_cores() -> None:
     """srun takes one core a task unless it is told as sbatch was."""
     assert "--cpus-per-task=3" in replace(DEFAULTS, cpus_per_task=3).sbatch(planned("trainer=cpu").config)["srun_args"]
+
+
+def test_a_job_waits_for_the_lock_of_an_attempt_that_was_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held, slept = [True, True, False], []
+    monkeypatch.setattr(slurm_job, "is_held", lambda _: held.pop(0))
+    monkeypatch.setattr(time, "sleep", slept.append)
+    slurm_job._wait_for_lock(tmp_path)
+    assert len(slept) == 2
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from multiprocessing import connection, forkserver
 from pathlib import Path
 from typing import Any
 
+from fersweep.errors import UserError
 from fersweep.sweep.lock import LockedError, claim
 from fersweep.sweep.status import Status, mark_failed, mark_pending
 
@@ -47,11 +49,21 @@ ELSEWHERE = 75
 
 
 def warm_up() -> None:
-    """Start the server, if there is none yet; it imports torch and Lightning while the caller does something else."""
+    """Start the server, if there is none yet; it imports torch and Lightning while the caller does something else.
+
+    Raises:
+        UserError: where it cannot make its socket.
+    """
     if "forkserver" in multiprocessing.get_all_start_methods():
         multiprocessing.set_forkserver_preload(["fersweep.sweep.worker"])
-        with _environment(SERVER, without=RANK_VARIABLES):
-            forkserver.ensure_running()
+        try:
+            with _environment(SERVER, without=RANK_VARIABLES):
+                forkserver.ensure_running()
+        except OSError as error:
+            raise UserError(
+                f"The folder for temporary files, {tempfile.gettempdir()}, cannot hold a socket ({error}): "
+                "set TMPDIR to a shorter path that can be written."
+            ) from error
 
 
 @contextmanager

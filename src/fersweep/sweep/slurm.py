@@ -93,6 +93,9 @@ class SlurmSweep:
                 slurm_queue.cancel(new)
                 before = f" Jobs {', '.join(slurm_queue.arrays(new))}, just submitted, are cancelled." if new else ""
                 raise UserError(f"{error}{before}") from error
+            except KeyboardInterrupt:
+                slurm_queue.cancel(new)
+                raise
             self.jobs += submitted
             new += [each.job for each in submitted]
 
@@ -144,7 +147,7 @@ class SlurmSweep:
             changes = [self._look_at(job, queue.get(job.job)) for job in waiting]
             waiting = [job for job in waiting if job.run.directory not in self.outcomes]
             if waiting:
-                pause = PAUSES[0] if any(changes) else min(1.5 * pause, PAUSES[1])
+                pause = PAUSES[0] if any(changes) else min(1.2 * pause, PAUSES[1])
                 time.sleep(pause)
 
     def _look_at(self, job: Submitted, place: Place | None) -> bool:
@@ -174,7 +177,10 @@ class SlurmSweep:
         if status is not None and status.state == "done" and (result := finished(job.run)) is not None:
             return Outcome(job.run, result)
         if status is not None and status.state == "failed" and status != job.before and status.error is not None:
-            return Outcome(job.run, error=f"{status.error['type']}: {status.error['message']}")
+            trainer, others = job.run.config["trainer"], ""
+            if trainer["devices"] * trainer["num_nodes"] > 1:  # what rank zero says may only follow from what they did
+                others = f" (all ranks: {self.folder / job.job}_*_log.err)"
+            return Outcome(job.run, error=f"{status.error['type']}: {status.error['message']}{others}")
         if place is not None and place.state == "PENDING" and place.reason in NEVER and place.reason == job.reason:
             slurm_queue.cancel([job.job])
             why = f"job {job.job} would never start ({place.reason}: {NEVER[place.reason]}) and is cancelled"
@@ -212,12 +218,12 @@ def launch(runs: Sequence[Planned], settings: Settings) -> list[JobReturn]:
         refuse(str(error))
     ids = slurm_queue.arrays(job.job for job in sweep.jobs)
     commands = f"  look:    fersweep collect {folder.parent}\n  cancel:  scancel {' '.join(ids)}"
-    if sweep.jobs:
-        print(f"{len(sweep.jobs)} runs are jobs now: {', '.join(ids)}", flush=True)
-    if sweep.jobs and not settings.wait:
-        print(f"{commands}\nThe same command with hydra.launcher.wait=true waits for them.")
-        return [_unknown(run) for run in runs]
     try:
+        if sweep.jobs:
+            print(f"in the queue: {', '.join(ids)} ({len(sweep.jobs)} of {len(runs)} runs)", flush=True)
+        if sweep.jobs and not settings.wait:
+            print(f"{commands}\nThe same command with hydra.launcher.wait=true waits for them.")
+            return [_unknown(run) for run in runs]
         sweep.watch()
     except KeyboardInterrupt:
         print(f"\nnot waiting any longer; the jobs go on\n{commands}\nThe same command waits again.", file=sys.stderr)
@@ -236,7 +242,7 @@ def _plain_environment() -> Iterator[None]:
     """Hide what a job or a distributed run that this may be started from would hand down to the jobs."""
     before = dict(os.environ)
     for name in before:
-        inherited = name.startswith(("SLURM_", "SUBMITIT_")) and name != "SLURM_CONF"
+        inherited = name.startswith(("SLURM_", "SUBMITIT_")) and name not in ("SLURM_CONF", "SLURM_CLUSTERS")
         if inherited or name in RANK_VARIABLES:
             del os.environ[name]
     try:

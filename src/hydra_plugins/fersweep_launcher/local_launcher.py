@@ -40,10 +40,14 @@ class LocalLauncher(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run all of ``job_overrides``; returns the validation accuracy of each as its result."""
-        from fersweep.sweep import processes
+        from fersweep.errors import UserError
+        from fersweep.sweep import plan, processes
 
-        processes.warm_up()  # first of all: it takes seconds, beside the imports and checks here
-        from fersweep.sweep import local, plan
+        try:
+            processes.warm_up()  # first of all: it takes seconds, beside the imports and checks here
+        except UserError as error:
+            plan.refuse(str(error))
+        from fersweep.sweep import local
 
         assert self.config is not None
         assert self.context is not None
