@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +19,13 @@ import pytest
 import yaml
 from conftest import FACES, SHALLOW, SMALL, TRAIN, plain, quickly_composed
 from outcomes import assert_same_outcome, history, read_json
+from test_slurm_settings import defaults
 
 from fersweep.errors import UserError
 from fersweep.run import run_frozen
-from fersweep.sweep import slurm_job, slurm_queue
+from fersweep.sweep import slurm_queue
 from fersweep.sweep.plan import Planned
 from fersweep.sweep.slurm import SlurmSweep
-from fersweep.sweep.slurm_settings import Settings
-from hydra_plugins.fersweep_launcher.slurm_launcher import SlurmLauncherConf
 
 Train = Callable[..., int]
 
@@ -37,10 +36,6 @@ MISSING = [name for name in ("munged", "slurmctld", "slurmd", "sbatch") if shuti
 needs_slurm = pytest.mark.skipif(bool(MISSING), reason=f"no {', '.join(MISSING)}: apt-get install slurm-wlm munge")
 
 SETTINGS = (*SMALL, *SHALLOW, FACES, "hydra/launcher=slurm")
-
-DEFAULTS = Settings(
-    **{key: value for key, value in vars(SlurmLauncherConf()).items() if key not in ("_target_", "setup")}, setup=[]
-)
 
 
 @pytest.fixture(scope="module")
@@ -292,7 +287,7 @@ def test_what_was_submitted_is_cancelled_when_the_rest_is_refused(tmp_path: Path
         config = plain(quickly_composed(*SMALL, FACES, f"seed={seed}", "sweep=both"))
         config["trainer"] |= {"accelerator": accelerator, "devices": devices}
         runs.append(Planned((), config, tmp_path / f"run{seed}"))
-    sweep = SlurmSweep(runs, DEFAULTS, tmp_path)
+    sweep = SlurmSweep(runs, defaults(), tmp_path)
     with pytest.raises(
         UserError, match=r"SLURM refuses the jobs: .* \(nodes=1, ntasks_per_node=4, gpus_per_node=4\)\."
     ):
@@ -300,82 +295,3 @@ def test_what_was_submitted_is_cancelled_when_the_rest_is_refused(tmp_path: Path
     both = [place.state for place in slurm_queue.look().values() if place.name == "both"]
     assert len(both) == 2  # SLURM remembers the refused one, as failed
     until(lambda: {p.state for p in slurm_queue.look().values() if p.name == "both"} == {"CANCELLED", "FAILED"})
-
-
-def test_without_slurm_it_says_so(
-    run_train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert run_train("-m", *SETTINGS) == 2
-    err = capsys.readouterr().err
-    assert err.startswith("error: hydra/launcher=slurm needs SLURM, and there is no sbatch here")
-    assert err.count("\n") == 1
-
-
-def planned(*overrides: str) -> Planned:
-    return Planned((), plain(quickly_composed(*overrides)), Path("run"))
-
-
-@pytest.mark.parametrize(
-    ("settings", "trainer", "message"),
-    [
-        ({"time": 1}, "cpu", "signal_delay=90 (seconds) leaves nothing of hydra.launcher.time=1"),
-        ({"time": 0}, "cpu", "time=0 is out of range: 1 or more"),
-        ({"max_requeues": -1}, "cpu", "max_requeues=-1 is out of range: 0 or more"),
-        ({"gpus_per_node": 1}, "cpu", "gpus_per_node=1 has no effect with trainer=cpu"),
-        ({"gpus_per_node": 1}, "ddp", "gpus_per_node=1 is less than trainer.devices=2"),
-    ],
-)
-def test_settings_that_cannot_work_are_refused(settings: dict[str, Any], trainer: str, message: str) -> None:
-    with pytest.raises(UserError) as caught:
-        replace(DEFAULTS, **settings).check([planned(f"trainer={trainer}")])
-    assert message in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("overrides", "expected"),
-    [
-        (["trainer=cpu"], {"nodes": 1, "ntasks_per_node": 1, "gpus_per_node": None}),
-        (["trainer=auto"], {"nodes": 1, "ntasks_per_node": 1, "gpus_per_node": 1}),
-        (["trainer=ddp", "trainer.num_nodes=3"], {"nodes": 3, "ntasks_per_node": 2, "gpus_per_node": 2}),
-    ],
-)
-def test_a_job_has_a_task_for_every_device(overrides: list[str], expected: dict[str, Any]) -> None:
-    asked = DEFAULTS.sbatch(planned(*overrides).config)
-    assert {key: asked[key] for key in expected} == expected
-    assert asked["additional_parameters"] == {"requeue": True}
-    left = {"partition", "account", "qos", "constraint", "time", "cpus_per_task", "mem", "wckey"}
-    assert {asked[key] for key in left} == {None}
-
-
-def test_every_process_gets_its_cores() -> None:
-    """srun takes one core a task unless it is told as sbatch was."""
-    assert "--cpus-per-task=3" in replace(DEFAULTS, cpus_per_task=3).sbatch(planned("trainer=cpu").config)["srun_args"]
-
-
-def test_a_job_waits_for_the_lock_of_an_attempt_that_was_killed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    held, slept = [True, True, False], []
-    monkeypatch.setattr(slurm_job, "is_held", lambda _: held.pop(0))
-    monkeypatch.setattr(time, "sleep", slept.append)
-    slurm_job._wait_for_lock(tmp_path)
-    assert len(slept) == 2
-
-
-@pytest.mark.parametrize(
-    ("errors", "words"),
-    [
-        ("error: no GPU here\nsrun: error: node1: task 0: Exited with exit code 2\n", "error: no GPU here"),
-        ("srun: error: task 0: Out Of Memory\n\n", "srun: error: task 0: Out Of Memory"),
-        (
-            "submitit WARNING (2026) - Bypassing signal SIGCONT\nslurmstepd: killed\nsrun: got SIGCONT\n",
-            "slurmstepd: killed",
-        ),
-        ("", ""),
-    ],
-)
-def test_of_a_jobs_errors_the_telling_line_is_shown(tmp_path: Path, errors: str, words: str) -> None:
-    (tmp_path / "7_1_0_log.err").write_text(errors)
-    (tmp_path / "7_1_1_log.err").write_text("")
-    assert slurm_queue.last_words(tmp_path, "7_1") == words

@@ -162,6 +162,8 @@ class SlurmSweep:
             return True  # look again soon: the file system may be behind the queue
         elif place.state == "PENDING":
             state = "waits" if job.told == "waits" else "waits again"
+        elif place.state == "COMPLETING":
+            return False  # where that leads to shows next
         else:
             state = place.state.lower()
         changed, job.told = state != job.told, state
