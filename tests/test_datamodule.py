@@ -203,7 +203,7 @@ def test_loaders_share_among_the_trainers_processes() -> None:
         made.append(
             [epoch(each, 0) for each in (data.train_dataloader(), data.val_dataloader(), data.test_dataloader())]
         )
-    for part, count, wanted in ((0, 10, range(37)), (1, 2, range(37, 48)), (2, 2, range(48, 60))):
+    for part, count, wanted in ((0, 10, range(37)), (1, 3, range(37, 48)), (2, 3, range(48, 60))):
         batches = [each[part] for each in made]
         assert [len(each) for each in batches] == [count] * 3
         assert sorted(index for each in batches for index in seen(each)) == list(wanted)

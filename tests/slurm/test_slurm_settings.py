@@ -104,3 +104,11 @@ def test_of_a_jobs_errors_the_telling_line_is_shown(tmp_path: Path, errors: str,
     (tmp_path / "7_1_0_log.err").write_text(errors)
     (tmp_path / "7_1_1_log.err").write_text("")
     assert slurm_queue.last_words(tmp_path, "7_1") == words
+
+
+def test_force_starts_a_run_afresh_once_and_not_whenever_its_job_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SLURM_RESTART_COUNT", raising=False)
+    job = slurm_job.Job({"force": True, "seed": 1}, "somewhere", 3)
+    assert job._config() == {"force": True, "seed": 1}
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    assert job._config() == {"force": False, "seed": 1}

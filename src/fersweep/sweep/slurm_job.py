@@ -56,7 +56,7 @@ class Job:
             try:
                 if rank == 0:
                     _wait_for_lock(Path(self.directory))
-                run_frozen(self.config, [preemption])
+                run_frozen(self._config(), [preemption])
                 return
             except LeftError:
                 if preemption.agreed:
@@ -75,6 +75,10 @@ class Job:
                 self._requeue()
         # 0 of any other rank: it must not end the one that is just asking for the requeue
         raise SystemExit(128 + signal.SIGTERM if preemption.asked == END else 0)
+
+    def _config(self) -> dict[str, Any]:
+        """The run's; ``force`` starts it afresh once, not each time that its job comes back from the queue."""
+        return {**self.config, "force": self.config["force"] and not int(os.environ.get("SLURM_RESTART_COUNT", "0"))}
 
     def _requeue(self) -> None:
         """Hand the signal on to submitit, the one owner of requeues, which ends the process."""
