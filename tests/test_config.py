@@ -209,7 +209,7 @@ def test_what_does_not_exist_is_named_with_what_does(overrides: str, message: st
         ("-m hydra/launcher=slrum", "hydra/launcher=slrum is no choice of hydra/launcher (did you mean slurm?)"),
         (
             "-m hydra.launcher.njobs=2",
-            "There is no setting hydra.launcher.njobs (did you mean n_jobs?); settings of hydra.launcher: n_jobs, gpus_per",
+            "There is no setting hydra.launcher.njobs (did you mean n_jobs?); settings of hydra.launcher: n_jobs",
         ),
         ("atention=se", "There is no setting 'atention'"),
     ],

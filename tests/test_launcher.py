@@ -166,6 +166,24 @@ def test_runs_that_are_done_are_not_started_again(
     assert [config["seed"] for config in started.configs[4:]] == [1, 2, 3]
 
 
+@pytest.mark.parametrize("name", ["status.json", "result.json"])
+def test_a_damaged_file_costs_its_run_alone(
+    started: Started,
+    run_train: Train,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+) -> None:
+    monkeypatch.setattr(record, "data_digest", lambda _: "0")
+    assert run_train("-m", "seed=1", FACES) == 0
+    (started.runs[0].directory / name).write_text('{"state": ')
+    assert run_train("-m", "seed=1,2", FACES) == 1
+    assert [config["seed"] for config in started.configs] == [1, 2]
+    error = capsys.readouterr().err
+    assert f"{started.runs[0].directory / name} is not a readable" in error
+    assert "delete it" in error
+
+
 def test_a_done_run_of_other_data_is_a_failure_and_not_trained_over(
     started: Started, run_train: Train, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

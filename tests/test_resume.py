@@ -199,7 +199,7 @@ def test_a_run_goes_on_with_the_precision_it_began_with(small: Small, monkeypatc
 
 
 class Hungry(TinyNetwork):
-    """A network that a device has room for with eight images at once; without batch norm and dropout, which see parts."""
+    """A network that a device has room for with eight images at once; no batch norm or dropout, which see parts."""
 
     room = 8
     seen: list[int]

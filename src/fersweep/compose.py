@@ -19,7 +19,6 @@ from omegaconf.errors import OmegaConfBaseException
 from fersweep.config import GROUPS, Config, one_line, register
 from fersweep.errors import UserError, did_you_mean
 
-
 LAUNCHER = "hydra.launcher"
 
 

@@ -6,7 +6,7 @@ import json
 import shutil
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from fersweep.config import Config, choices_of, to_dict, validate
 from fersweep.data.samples import CLASSES
 from fersweep.errors import LockLostError, NotFiniteError, UserError
 from fersweep.report.summary import print_done, print_summary
+from fersweep.sweep.collect import result_of
 from fersweep.sweep.identity import run_dir
 from fersweep.sweep.lock import claim
 from fersweep.sweep.status import Status, mark_done, mark_failed, mark_pending, mark_running
@@ -140,15 +141,14 @@ def _todo(cfg: DictConfig, config: dict[str, Any], directory: Path) -> int:
         build.datamodule(cfg, build.samples(cfg))  # so that wrong data do not cost what is there
         _clear(directory)
     status = Status.read(directory)
-    if status.state == "done" and (directory / "result.json").is_file():
-        result = json.loads((directory / "result.json").read_text(encoding="utf-8"))
-        refuse_other_data(cfg, directory, lambda: result["data_digest"])
+    if status.state == "done" and (result := result_of(directory)) is not None:
+        refuse_other_data(cfg, directory, result["data_digest"])
         return DONE
     if status.error is not None and status.error["type"] == NotFiniteError.__name__:
         _clear(directory)  # its weights are spoilt; any other failure goes on from the last epoch
     last = directory / "checkpoints" / "last.ckpt"
     if last.is_file():
-        refuse_other_data(cfg, directory, lambda: training.resumable(last)["fersweep"]["data_digest"])
+        refuse_other_data(cfg, directory, training.resumable(last)["fersweep"]["data_digest"])
     for path in (*directory.glob(".*"), *directory.glob("checkpoints/.*")):
         if path.suffix in (".ckpt", ".csv", ".parquet", ".png"):
             path.unlink()  # half written by an attempt that was killed
@@ -196,9 +196,9 @@ def _clear(directory: Path) -> None:
     mark_pending(directory)
 
 
-def refuse_other_data(cfg: DictConfig, directory: Path, digest: Callable[[], str]) -> None:
+def refuse_other_data(cfg: DictConfig, directory: Path, digest: str) -> None:
     """Keep two datasets out of one directory, wherever they lie: pixels, labels and ids must be the same."""
-    if record.data_digest(build.samples(cfg)) != digest():
+    if record.data_digest(build.samples(cfg)) != digest:
         raise UserError(
             f"{directory} was trained on other data than dataset.root={cfg.dataset.root} holds now: "
             "give this run its own sweep=NAME, or force=true to replace that one."

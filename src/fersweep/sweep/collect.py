@@ -104,7 +104,7 @@ def read(directory: Path) -> Run:
         held = is_held(directory)  # before the status: a run that is done lets go last
         try:
             now = Status.read(directory)
-            result = _result(directory) if now.state == "done" else None
+            result = result_of(directory) if now.state == "done" else None
         except UserError as error:
             reason = {"type": type(error).__name__, "message": str(error)}
             return Run(directory, "unreadable", run, *_configured(directory), error=reason)
@@ -147,8 +147,8 @@ def _state(directory: Path, now: Status, has_result: bool, held: bool) -> State:
     return "interrupted" if begun else "pending"
 
 
-def _result(directory: Path) -> dict[str, Any] | None:
-    """Return what ``result.json`` holds, or ``None`` where there is none.
+def result_of(directory: Path) -> dict[str, Any] | None:
+    """Return what ``result.json`` of a run holds, or ``None`` where there is none.
 
     Raises:
         UserError: where it is not what a run writes.

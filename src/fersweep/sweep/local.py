@@ -9,7 +9,6 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from multiprocessing import connection
-from typing import Any
 
 from hydra.core.utils import JobReturn
 from rich.console import Console
@@ -124,8 +123,12 @@ class LocalSweep:
             self._conclude(each.place, each.processes.failure(each.why), each.processes.seconds)
 
     def _conclude(self, place: int, error: str | None, seconds: float | None = None) -> None:
-        run = self.runs[place]
-        result: dict[str, Any] | None = finished(run) if error is None else None
+        run, result = self.runs[place], None
+        if error is None:
+            try:
+                result = finished(run)
+            except UserError as damaged:
+                error = str(damaged)
         self.outcomes[place] = Outcome(run, result, error)
         self.board.ended(place, self.outcomes[place], seconds)
 
@@ -139,7 +142,11 @@ class LocalSweep:
             if is_held(directory):
                 continue
             self.elsewhere.remove(place)
-            status = Status.read(directory)
+            try:
+                status = Status.read(directory)
+            except UserError as damaged:
+                self._conclude(place, str(damaged))
+                continue
             if status.state == "done":
                 self._conclude(place, None)
             elif status.state == "failed" and status.error is not None:

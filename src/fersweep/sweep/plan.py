@@ -18,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from fersweep.config import Config, one_line
 from fersweep.errors import UserError
 from fersweep.sweep import status
+from fersweep.sweep.collect import read, result_of
 from fersweep.sweep.status import Status
 
 
@@ -91,14 +92,12 @@ def freeze(runs: Sequence[Planned]) -> None:
 
 
 def finished(run: Planned) -> dict[str, Any] | None:
-    """What ``result.json`` of a run says that is done, or ``None``."""
-    if Status.read(run.directory).state != "done":
-        return None
-    try:
-        result: dict[str, Any] = json.loads((run.directory / "result.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    return result
+    """What ``result.json`` of a run says that is done, or ``None``.
+
+    Raises:
+        UserError: where a file of it is damaged.
+    """
+    return result_of(run.directory) if Status.read(run.directory).state == "done" else None
 
 
 class SameData:
@@ -118,7 +117,7 @@ class SameData:
         if key not in self._digests:
             self._digests[key] = record.data_digest(build.samples(cfg))
         if self._digests[key] != result["data_digest"]:
-            refuse_other_data(cfg, run.directory, lambda: result["data_digest"])
+            refuse_other_data(cfg, run.directory, result["data_digest"])
 
 
 def already_done(runs: Sequence[Planned]) -> list[Outcome]:
@@ -128,10 +127,10 @@ def already_done(runs: Sequence[Planned]) -> list[Outcome]:
     """
     same, outcomes = SameData(), []
     for run in runs:
-        result = None if run.config["force"] else finished(run)
-        if result is None:
-            continue
         try:
+            result = None if run.config["force"] else finished(run)
+            if result is None:
+                continue
             same.check(run, result)
             outcomes.append(Outcome(run, result))
         except UserError as error:
@@ -155,7 +154,6 @@ def conclude(outcomes: Sequence[Outcome], skipped: int = 0) -> list[JobReturn]:
     from rich.console import Console
 
     from fersweep.report import listing
-    from fersweep.sweep.collect import read
 
     done = [outcome for outcome in outcomes if outcome.result is not None]
     failed = [outcome for outcome in outcomes if outcome.result is None]

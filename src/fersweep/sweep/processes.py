@@ -102,7 +102,7 @@ class RunProcesses:
         from fersweep.sweep.worker import work
 
         warm_up()
-        self.directory, self.begun = directory, time.monotonic()
+        self.directory, self.begun, self._before = directory, time.monotonic(), _status(directory)
         count = config["trainer"]["devices"]
         seen = {} if gpus is None else {"CUDA_VISIBLE_DEVICES": ",".join(gpus)}
         port = str(_free_port())
@@ -159,9 +159,12 @@ class RunProcesses:
         Args:
             why: what is known to whoever ended them.
         """
-        status = Status.read(self.directory)
+        status = _status(self.directory)
+        if isinstance(status, str):
+            return status
         codes = self._first_failed or [0]
-        if status.state == "done" and (not any(codes) or self.elsewhere):
+        news = status != self._before
+        if status.state == "done" and (news or not any(codes)):
             return None
         killed = [(rank, code) for rank, code in enumerate(codes) if code is not None and code < 0]
         if why is None and killed:
@@ -169,7 +172,7 @@ class RunProcesses:
         if why is not None:
             _record_failure(self.directory, why)
             return why
-        if status.state == "failed" and status.error is not None:
+        if news and status.error is not None:
             return f"{status.error['type']}: {status.error['message']}"
         code = next(code for code in (*codes, 0) if code is not None)
         return self._last_line() or f"ended with exit code {code} and state {status.state}"
@@ -197,6 +200,14 @@ class RunProcesses:
             file.seek(self._log_start)
             lines = file.read().decode("utf-8", "replace").splitlines()
         return next((line.removeprefix("error: ") for line in reversed(lines) if line.strip()), "")
+
+
+def _status(directory: Path) -> Status | str:
+    """What ``status.json`` says, or the sentence that it cannot be read."""
+    try:
+        return Status.read(directory)
+    except UserError as error:
+        return str(error)
 
 
 def _place(rank: int, count: int, port: str) -> dict[str, str]:

@@ -153,7 +153,10 @@ class SlurmSweep:
     def _look_at(self, job: Submitted, place: Place | None) -> bool:
         """Take note of what has become of a job; returns whether that has changed."""
         gone = place is None or place.state in ENDED
-        outcome = self._outcome(job, place, gone and job.gone)
+        try:
+            outcome = self._outcome(job, place, gone and job.gone)
+        except UserError as damaged:
+            outcome = Outcome(job.run, error=str(damaged))
         job.gone, job.reason = gone, "" if place is None else place.reason
         if outcome is not None:
             self.outcomes[job.run.directory] = outcome
