@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from rich.console import Console
 
 from fersweep import cli
@@ -311,6 +312,25 @@ def test_the_table_shows_scores_best_first_and_then_what_is_not_done(
     assert counts == "8 runs: 2 done, 1 failed, 1 unreadable, 3 interrupted, 1 pending\n"
 
 
+def test_settings_tell_runs_apart_that_choices_and_seed_do_not(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number, rate in enumerate((0.1, 0.01)):
+        directory = finished(tmp_path / f"run-000000000{number}", seed=1)
+        config = {"recipe": {"optimizer": {"lr": rate, "momentum": 0.9}}, "trainer": {"devices": 1 + number}}
+        (directory / "config.yaml").write_text(yaml.safe_dump(config))
+    finished(tmp_path / "run-0000000002", seed=2)
+    runs = collect(tmp_path)
+    assert [run.settings for run in runs] == [{"recipe.optimizer.lr": 0.1}, {"recipe.optimizer.lr": 0.01}, {}]
+    assert cli.main(["collect", str(tmp_path)]) == 0
+    header, *lines = capsys.readouterr().out.splitlines()
+    assert header.split()[:3] == ["run", "seed", "recipe.optimizer.lr"]
+    assert sorted(line.split()[1:3] for line in lines[:2]) == [["1", "0.01"], ["1", "0.1"]]
+    assert cli.main(["collect", str(tmp_path), "--csv"]) == 0
+    rows = list(csv.DictReader(capsys.readouterr().out.splitlines()))
+    assert [row["recipe.optimizer.lr"] for row in rows] == ["0.1", "0.01", ""]
+
+
 def test_runs_of_several_sweeps_are_told_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for sweep in ("one", "two"):
         finished(tmp_path / sweep / "none-s1-0000000001")
@@ -349,6 +369,7 @@ def test_json_has_everything_of_every_run(tmp_path: Path, capsys: pytest.Capture
         "run": "0000000002",
         "choices": {**CHOICES, "attention": "cbam"},
         "seed": 2,
+        "settings": {},
         "metrics": {"val/accuracy": 0.75, "test/accuracy": 0.9, "test/macro_f1": None, "test/n": 3589},
         "accuracy_interval": [0.89, 0.91],
         "error": None,

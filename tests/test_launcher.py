@@ -161,7 +161,7 @@ def test_runs_that_are_done_are_not_started_again(
     capsys.readouterr()
     assert run_train("-m", "seed=1,2,3", FACES) == 0
     assert [config["seed"] for config in started.configs] == [1, 2, 2, 3]
-    assert "1 of 3 runs were done already" in capsys.readouterr().out
+    assert "done before: 1" in capsys.readouterr().out
     assert run_train("-m", "seed=1,2,3", FACES, "force=true") == 0
     assert [config["seed"] for config in started.configs[4:]] == [1, 2, 3]
 
@@ -199,6 +199,7 @@ def test_so_many_runs_at_a_time_share_the_cores(
     started: Started, run_train: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(processes.os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     assert run_train("-m", "seed=1,2,3,4,5", "hydra.launcher.n_jobs=3") == 0
     assert started.most == 3
     assert {run.threads for run in started.runs} == {2}
@@ -206,6 +207,9 @@ def test_so_many_runs_at_a_time_share_the_cores(
     assert {run.threads for run in started.runs[5:]} == {5}
     assert run_train("-m", "seed=8,9", "trainer=ddp_cpu", "trainer.devices=4") == 0
     assert {run.threads for run in started.runs[7:]} == {2}
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert run_train("-m", "seed=10,11", "hydra.launcher.n_jobs=2") == 0
+    assert {run.threads for run in started.runs[9:]} == {3}
 
 
 @pytest.mark.parametrize(
@@ -240,8 +244,11 @@ def test_gpus_are_shared_out(
         ("hydra.launcher.gpus_per_run=3", "A run takes 3 GPUs and this machine has 2"),
         ("hydra.launcher.gpus_per_run=1.5", "hydra.launcher.gpus_per_run=1.5 is no number of GPUs"),
         ("trainer=ddp hydra.launcher.gpus_per_run=0.5", "is fewer than trainer.devices=2"),
-        ("hydra.launcher.n_jobs=-1", "hydra.launcher.n_jobs and hydra.launcher.timeout must be positive"),
-        ("hydra.launcher.timeout=0", "hydra.launcher.n_jobs and hydra.launcher.timeout must be positive"),
+        ("hydra.launcher.n_jobs=0", "hydra.launcher.n_jobs=0 is out of range: null, or 1 or more"),
+        ("hydra.launcher.threads=-2", "hydra.launcher.threads=-2 is out of range: null, or 1 or more"),
+        ("hydra.launcher.timeout=0", "hydra.launcher.timeout=0 is out of range: null, or minutes above 0"),
+        ("hydra.launcher.gpus_per_run=-1", "hydra.launcher.gpus_per_run=-1.0 is no number of GPUs"),
+        ("trainer=cpu hydra.launcher.gpus_per_run=1", "hydra.launcher.gpus_per_run=1 has no effect"),
         ("trainer=ddp_cpu trainer.num_nodes=2", "trainer.num_nodes needs a cluster"),
     ],
 )
@@ -266,6 +273,7 @@ def test_a_launcher_that_cannot_run_them_says_so_before_it_starts_any(
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
+        ("seed=1,x", "seed=x: 'x' is no whole number."),
         ("attention=se,cbma", "attention=cbma is no choice of attention (did you mean cbam?)"),
         ("seed=1,-1", "seed=-1 is out of range"),
         ("backbone=resnet50,vgg16 backbone.attention_position=before_addition", "is not possible in a VGG"),
@@ -289,8 +297,12 @@ def test_one_impossible_run_keeps_all_from_starting(
 def test_a_setting_that_only_some_of_the_swept_choices_have_starts_nothing(
     started: Started, run_train: Train, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run_train("-m", "attention=eca,none", "attention.gamma=3") != 0  # Hydra's own words, before the launcher
-    assert "Could not override 'attention.gamma'" in capsys.readouterr().err
+    assert run_train("-m", "attention=eca,none", "attention.gamma=3") == 2
+    error = capsys.readouterr().err
+    assert error.startswith(
+        "error: There is no setting attention.gamma; settings of attention: name. (in attention=none"
+    )
+    assert error.count("\n") == 1
     assert started.runs == []
 
 

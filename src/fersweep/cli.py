@@ -154,3 +154,7 @@ def _wandb_report(parsed: argparse.Namespace) -> int:
     for place in report.publish(parsed.project, parsed.sweep, parsed.spec):
         print(place)
     return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -43,7 +43,7 @@ def compose_config(overrides: list[str]) -> DictConfig:
         with initialize_config_dir(str(config_dir()), version_base="1.3"):
             return compose("train", overrides)
     except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(_one_sentence(error, overrides)) from error
+        raise UserError(one_sentence(error, overrides)) from error
 
 
 def check_command_line(arguments: list[str]) -> list[str]:
@@ -61,8 +61,11 @@ def check_command_line(arguments: list[str]) -> list[str]:
         for text, override in zip(parsed.overrides, _parse(parsed.overrides), strict=True):
             if override.is_sweep_override() and not parsed.multirun:
                 raise UserError(f"{text} names several runs: add -m for a sweep.")
-            if override.key_or_group.replace("/", ".").startswith(LAUNCHER) and not parsed.multirun:
+            launcher = override.key_or_group.replace("/", ".").startswith(LAUNCHER)
+            if launcher and not (parsed.multirun or parsed.cfg):
                 raise UserError(f"{text} is of sweeps and has no effect on a single run: add -m, or leave it out.")
+        if parsed.multirun and parsed.cfg:
+            raise UserError("--cfg shows the settings of one run: leave out -m, and name one choice of each group.")
         if not (parsed.help or parsed.hydra_help or parsed.info or parsed.shell_completion):
             cfg = compose_config(first_of_sweep(parsed.overrides) if parsed.multirun else parsed.overrides)
             if parsed.multirun:
@@ -157,7 +160,7 @@ def _check_values(key: str, override: Override, choices: tuple[str, ...]) -> Non
             raise UserError(f"{key}={value} is no choice of {key}{hint}; choices: {', '.join(choices)}.")
 
 
-def _one_sentence(error: Exception, overrides: list[str]) -> str:
+def one_sentence(error: Exception, overrides: list[str]) -> str:
     """Hydra's message in one line; for an unknown key, the one that was probably meant and those there are."""
     sentence = one_line(error)
     unknown = re.search(r"Could not override '(?P<path>[\w.]+)\.(?P<key>\w+)'", sentence)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
@@ -214,7 +215,10 @@ def one_line(error: Exception) -> str:
 def _validate_numbers(cfg: DictConfig) -> None:
     recipe, trainer = cfg.recipe, cfg.trainer
     rate = recipe.optimizer.get("lr")
+    folder = Path(cfg.sweep)
+    inside = bool(folder.parts) and not folder.is_absolute() and ".." not in folder.parts
     rules = {
+        "sweep": (inside, "the name of a folder under outputs"),
         "seed": (0 <= cfg.seed < 2**32, "0 to 4294967295"),
         "dataset.image_size": (32 <= cfg.dataset.image_size <= 512, "32 to 512 pixels"),
         "recipe.max_epochs": (recipe.max_epochs >= 1, "1 or more"),

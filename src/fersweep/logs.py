@@ -51,6 +51,7 @@ def to_run(run_dir: Path, echo: bool) -> Iterator[logging.Logger]:
         terminal = logging.StreamHandler(sys.stderr)
         terminal.setFormatter(logging.Formatter("%(message)s"))
         terminal.setLevel(logging.INFO)
+        terminal.addFilter(lambda message: message.exc_info is None)  # whoever ends the program says what it was
         handlers.append(terminal)
     theirs = [logging.getLogger(name) for name in THEIRS]
     before = [(logger, list(logger.handlers), logger.propagate, logger.level) for logger in (ours, *theirs)]

@@ -31,6 +31,9 @@ TRAIN, DONE, FAILED = range(3)
 """What rank zero finds that there is to do, for the other ranks to follow."""
 
 
+INTERRUPTED = "interrupted; the same command goes on from the last epoch"
+
+
 def run(cfg: DictConfig) -> float:
     """Run what ``train.py`` was asked for; a user's mistake ends it with one sentence and exit code 2.
 
@@ -45,8 +48,8 @@ def run(cfg: DictConfig) -> float:
         raise SystemExit(2) from error
     except KeyboardInterrupt:
         raise SystemExit(130) from None
-    except SystemExit as end:  # Lightning's on SIGTERM has no code, which would read as success
-        raise SystemExit(end.code or 143) from None
+    except SystemExit as end:  # Lightning's: 1 on Ctrl-C; on SIGTERM no code, which would read as success
+        raise SystemExit(130 if isinstance(end.__context__, KeyboardInterrupt) else end.code or 143) from None
 
 
 def stop(number: int, _: Any) -> None:
@@ -177,9 +180,11 @@ def _recorded(job: training.Job, echo: bool) -> dict[str, Any]:
             mark_failed(directory, error)
             raise
         except BaseException:
-            log.warning("interrupted; the same command goes on from the last epoch")
+            log.warning(INTERRUPTED)
             if zero:
                 mark_pending(directory)
+            if job.bar:
+                print(f"\n{INTERRUPTED}", file=sys.stderr)
             raise
         return result
 

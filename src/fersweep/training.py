@@ -120,9 +120,9 @@ def device(cfg: DictConfig) -> torch.device:
     there, trainer = torch.cuda.device_count(), cfg.trainer
     if trainer.accelerator == "gpu" and there < trainer.devices:
         few = "no CUDA device" if there == 0 else f"{there} CUDA device{'s' if there > 1 else ''}"
+        instead = "use trainer=auto or trainer=cpu" if there == 0 else "lower trainer.devices"
         raise UserError(
-            f"trainer={trainer.name} asks for trainer.devices={trainer.devices}, but torch sees {few} here; "
-            "use fewer, or trainer=cpu."
+            f"trainer={trainer.name} asks for trainer.devices={trainer.devices}, but torch sees {few} here: {instead}."
         )
     return torch.device("cuda" if trainer.accelerator != "cpu" and there > 0 else "cpu")
 
@@ -157,6 +157,8 @@ def train(job: Job) -> dict[str, Any]:
     earlier = resumable(job.last)["fersweep"] if job.last.is_file() else {}
     arithmetic = earlier.get("precision") or precision(job.cfg.trainer.precision, job.device)
     parts, exit_code = earlier.get("parts", 1), 1
+    if earlier and job.ranks.rank == 0:
+        log.info("going on after epoch %d", checkpoint.load(job.last)["epoch"] + 1)
     try:
         while True:
             try:

@@ -26,15 +26,9 @@ def show(runs: Sequence[Run], console: Console) -> None:
     """
     from rich.text import Text
 
-    done = sorted((run for run in runs if run.state == "done"), key=_best_first)
-    others = sorted((run for run in runs if run.state != "done"), key=lambda run: STATES.index(run.state))
+    show_scores(runs, console)
     names, cells = _about(runs)
-    if done:
-        header = (*names, "validation", "test", "95 % interval", "n")
-        lines = _aligned([header, *((*cells(run), *_scores(run)) for run in done)])
-        for number, line in enumerate(lines):
-            console.print(Text(line, "" if number else "dim"), soft_wrap=True)
-        console.print()
+    others = sorted((run for run in runs if run.state != "done"), key=lambda run: STATES.index(run.state))
     if others:
         header = ("state", *names, "error" if any(run.error for run in others) else "")
         lines = _aligned([header, *((run.state, *cells(run), _reason(run)) for run in others)])
@@ -45,6 +39,20 @@ def show(runs: Sequence[Run], console: Console) -> None:
             console.print(text, soft_wrap=True)
         console.print()
     console.print(count(runs), highlight=False)
+
+
+def show_scores(runs: Sequence[Run], console: Console) -> None:
+    """Print the scores of those runs that are done, best validation first, and an empty line."""
+    from rich.text import Text
+
+    names, cells = _about(runs)
+    done = sorted((run for run in runs if run.state == "done"), key=_best_first)
+    if done:
+        header = (*names, "validation", "test", "95 % interval", "n")
+        lines = _aligned([header, *((*cells(run), *_scores(run)) for run in done)])
+        for number, line in enumerate(lines):
+            console.print(Text(line, "" if number else "dim"), soft_wrap=True)
+        console.print()
 
 
 def count(runs: Sequence[Run]) -> str:
@@ -62,21 +70,23 @@ def as_json(runs: Iterable[Run]) -> str:
 def as_csv(runs: Sequence[Run]) -> str:
     """Return RFC 4180 text, one record a run under one header; what is not known is empty.
 
-    Columns: directory, state, run, each group of choices, seed, each metric, the ends of the accuracy's interval,
-    attempts, started, finished, error_type, error_message.
+    Columns: directory, state, run, each group of choices, seed, each setting that tells runs apart, each metric, the
+    ends of the accuracy's interval, attempts, started, finished, error_type, error_message.
     """
     groups = list(dict.fromkeys(group for run in runs for group in run.choices))
     metrics = list(dict.fromkeys(name for run in runs for name in run.metrics))
+    settings = list(dict.fromkeys(name for run in runs for name in run.settings))
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     interval = ("accuracy_interval_low", "accuracy_interval_high")
     ends = ("attempts", "started", "finished", "error_type", "error_message")
-    writer.writerow(["directory", "state", "run", *groups, "seed", *metrics, *interval, *ends])
+    writer.writerow(["directory", "state", "run", *groups, "seed", *settings, *metrics, *interval, *ends])
     for run in runs:
         error = run.error or {"type": "", "message": ""}
         writer.writerow(
             [
                 *(run.directory, run.state, run.run, *(run.choices.get(group) for group in groups), run.seed),
+                *(run.settings.get(name) for name in settings),
                 *(run.metrics.get(name) for name in metrics),
                 *(run.accuracy_interval or (None, None)),
                 *(run.attempts, run.started, run.finished, error["type"], error["message"]),
@@ -89,15 +99,17 @@ def _about(runs: Sequence[Run]) -> tuple[tuple[str, ...], Any]:
     """The columns that tell the runs apart, and a function from a run to what stands in them."""
     groups = dict.fromkeys(group for run in runs for group in run.choices)
     differing = [group for group in groups if len({run.choices.get(group) for run in runs if run.choices}) > 1]
+    settings = list(dict.fromkeys(name for run in runs for name in run.settings))
     sweeps = len({run.directory.parent for run in runs}) > 1
     above = os.path.commonpath([run.directory.parent for run in runs])
 
     def cells(run: Run) -> tuple[str, ...]:
         sweep = (os.path.relpath(run.directory.parent, above),) if sweeps else ()
         seed = "" if run.seed is None else str(run.seed)
-        return (*sweep, run.run, *(run.choices.get(group, "") for group in differing), seed)
+        told = (str(run.settings.get(name, "")) for name in settings)
+        return (*sweep, run.run, *(run.choices.get(group, "") for group in differing), seed, *told)
 
-    return (*(("sweep",) if sweeps else ()), "run", *differing, "seed"), cells
+    return (*(("sweep",) if sweeps else ()), "run", *differing, "seed", *settings), cells
 
 
 def _best_first(run: Run) -> float:

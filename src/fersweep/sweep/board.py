@@ -32,13 +32,15 @@ class Board:
     def begin(self, total: int, done: int) -> None:
         """Start with so many runs, of which some were done before."""
         self.total, self.done, self.begun = total, done, time.monotonic()
-        self._say(f"{total} runs, {done} of them done already" if done else f"{total} runs")
+        runs = f"{total} run{'' if total == 1 else 's'}"
+        self._say(f"{runs}, {done} of them done already" if done else runs)
         if self.console.is_terminal:
             self.live = Live(console=self.console, refresh_per_second=4, transient=True)
             self.live.start()
 
     def started(self, place: int, run: Planned) -> None:
-        self._say(f"[{place + 1}/{self.total}] start   {run.directory.name}")
+        begun = (run.directory / "checkpoints" / "last.ckpt").exists() and not run.config["force"]
+        self._say(f"[{place + 1}/{self.total}] {'goes on' if begun else 'start  '} {run.directory.name}")
 
     def moved(self, place: int, run: Planned) -> None:
         self._say(f"[{place + 1}/{self.total}] waits   {run.directory.name}: another process is training it")

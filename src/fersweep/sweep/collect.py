@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, NoReturn, get_args
 
 from fersweep.errors import UserError
 from fersweep.sweep import lock, status
+from fersweep.sweep.identity import NOT_IDENTITY
 from fersweep.sweep.lock import is_held
 from fersweep.sweep.status import Status
 
@@ -35,6 +36,7 @@ class Run:
         run: its hash, or the name of the directory where that does not end with one.
         choices: ``{group: option}``; empty where nothing tells.
         seed: ``None`` where nothing tells.
+        settings: those by which runs of the same choices and seed differ, dotted names; empty where there are none.
         metrics: of ``result.json``, empty unless the run is done.
         accuracy_interval: of the test accuracy, fractions ``(low, high)``; ``None`` unless the run is done.
         error: ``{"type": ..., "message": ...}`` of a failed or unreadable run.
@@ -48,6 +50,7 @@ class Run:
     run: str
     choices: dict[str, str]
     seed: int | None
+    settings: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, float | None] = field(default_factory=dict)
     accuracy_interval: tuple[float, float] | None = None
     error: dict[str, str] | None = None
@@ -67,7 +70,33 @@ def collect(outputs: Path) -> list[Run]:
     runs = [read(Path(directory)) for directory in _run_directories(str(outputs), set())]
     if not runs:
         raise UserError(f"There are no runs in {outputs}: name the folder that they are in, e.g. outputs/runs.")
-    return sorted(runs, key=lambda run: run.directory)
+    return distinguish(sorted(runs, key=lambda run: run.directory))
+
+
+def distinguish(runs: Sequence[Run]) -> list[Run]:
+    """Give runs that choices and seed do not tell apart the settings that do, from their ``config.yaml``."""
+    alike: dict[str, list[Run]] = {}
+    for run in runs:
+        alike.setdefault(json.dumps([str(run.directory.parent), run.choices, run.seed]), []).append(run)
+    found: dict[Path, dict[str, Any]] = {}
+    for group in alike.values():
+        if len(group) > 1:
+            flat = {run.directory: _flat(_config(run.directory)) for run in group}
+            names = dict.fromkeys(name for settings in flat.values() for name in settings)
+            differing = [name for name in names if len({repr(settings.get(name)) for settings in flat.values()}) > 1]
+            found |= {each: {name: settings.get(name) for name in differing} for each, settings in flat.items()}
+    return [replace(run, settings=found.get(run.directory, {})) for run in runs]
+
+
+def _flat(config: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    """A configuration with dotted names, without what is not a part of a run's identity."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        name = f"{above}{key}"
+        if name in NOT_IDENTITY:
+            continue
+        flat |= _flat(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
+    return flat
 
 
 def _run_directories(folder: str, seen: set[tuple[int, int]]) -> Iterator[str]:
@@ -191,13 +220,22 @@ def _is_number(value: Any) -> bool:
 
 def _configured(directory: Path) -> tuple[dict[str, str], int | None]:
     """Choices and seed as ``config.yaml`` has them, nothing where it does not tell; takes a millisecond or more."""
-    import yaml
-
     from fersweep.config import choices_of
 
     try:
-        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-        config: Mapping[str, Any] = yaml.load((directory / "config.yaml").read_bytes(), loader)
+        config = _config(directory)
         return choices_of(config), int(config["seed"])
-    except (OSError, yaml.YAMLError, LookupError, TypeError, ValueError):
+    except (LookupError, TypeError, ValueError):
         return {}, None
+
+
+def _config(directory: Path) -> Mapping[str, Any]:
+    """Return ``config.yaml`` of a run, empty where it cannot be read."""
+    import yaml
+
+    try:
+        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+        config = yaml.load((directory / "config.yaml").read_bytes(), loader)
+    except (OSError, ValueError, yaml.YAMLError):
+        return {}
+    return config if isinstance(config, Mapping) else {}

@@ -60,13 +60,20 @@ class LocalSweep:
     elsewhere: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        for name, value, least in (("n_jobs", self.n_jobs, 1), ("threads", self.threads, 1)):
+            if value is not None and value < least:
+                raise UserError(f"hydra.launcher.{name}={value} is out of range: null, or {least} or more.")
+        if self.timeout is not None and self.timeout <= 0:
+            raise UserError(f"hydra.launcher.timeout={self.timeout:g} is out of range: null, or minutes above 0.")
         gpus = visible_gpus()
         self.pool = DevicePool(gpus)
         self.needs = [gpus_needed(run.config, self.gpus_per_run, len(gpus)) for run in self.runs]
         room = [int(len(gpus) / need + 1e-9) if need else 1 for need in self.needs]
         self.slots = self.n_jobs or max(room, default=1)
-        if self.slots < 1 or (self.timeout is not None and self.timeout <= 0):
-            raise UserError("hydra.launcher.n_jobs and hydra.launcher.timeout must be positive, or null.")
+        if self.gpus_per_run is not None and not any(self.needs):
+            raise UserError(
+                f"hydra.launcher.gpus_per_run={self.gpus_per_run:g} has no effect: no run of this sweep uses a GPU."
+            )
         self.looked, self.skipped = 0.0, 0
 
     def run(self) -> list[Outcome]:

@@ -9,16 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import HydraException
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from fersweep.config import Config, one_line
+from fersweep.compose import one_sentence
+from fersweep.config import Config
 from fersweep.errors import UserError
 from fersweep.sweep import status
-from fersweep.sweep.collect import read, result_of
+from fersweep.sweep.collect import distinguish, read, result_of
 from fersweep.sweep.status import Status
 
 
@@ -69,7 +71,8 @@ def plan(
             cfg = OmegaConf.masked_copy(composed, [key for key in composed if key != "hydra"])
             config, directory = prepare(cfg, here)
         except (UserError, HydraException, OmegaConfBaseException) as error:
-            sentence = error if isinstance(error, UserError) else one_line(error)
+            GlobalHydra.instance().clear()  # to look for what might have been meant
+            sentence = error if isinstance(error, UserError) else one_sentence(error, list(overrides))
             refuse(f"{sentence} (in {' '.join(overrides)}; nothing was started)")
         runs.append(Planned(tuple(overrides), config, directory.absolute()))
     return runs
@@ -159,9 +162,11 @@ def conclude(outcomes: Sequence[Outcome], skipped: int = 0) -> list[JobReturn]:
     failed = [outcome for outcome in outcomes if outcome.result is None]
     if done:
         print()
-        listing.show([read(outcome.planned.directory) for outcome in done], Console())
+        listing.show_scores(distinguish([read(outcome.planned.directory) for outcome in done]), Console())
+    counts = f"{len(done)} done, {len(failed)} failed" if failed else f"{len(done)} done"
+    print(f"{len(outcomes)} run{'' if len(outcomes) == 1 else 's'}: {counts}", flush=True)
     if skipped:
-        print(f"{skipped} of {len(outcomes)} runs were done already; force=true runs them again.")
+        print(f"done before: {skipped}; force=true runs them again.", flush=True)
     if failed:
         print(f"\n{len(failed)} of {len(outcomes)} runs failed:", file=sys.stderr)
         for outcome in failed:

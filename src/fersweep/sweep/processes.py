@@ -264,6 +264,11 @@ def run_in_ranks(config: Mapping[str, Any], directory: Path) -> float:
 
 
 def share_of_cores(processes: int) -> int:
-    """How many threads each of so many processes computes with, so that they do not fight for cores."""
+    """How many threads each of so many processes computes with, so that they do not fight for cores.
+
+    ``OMP_NUM_THREADS`` is heeded where it is set.
+    """
+    if os.environ.get("OMP_NUM_THREADS", "").isdigit():
+        return max(1, int(os.environ["OMP_NUM_THREADS"]))
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, cores // processes)

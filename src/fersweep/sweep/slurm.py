@@ -209,8 +209,14 @@ def launch(runs: Sequence[Planned], settings: Settings) -> list[JobReturn]:
                     f"hydra/launcher=slurm needs SLURM, and there is no {each} here: start the sweep where jobs are "
                     "submitted, or use hydra/launcher=local."
                 )
+        slurm_queue.look()
     except UserError as error:
         refuse(str(error))
+    except QueueError as error:
+        refuse(
+            f"SLURM does not answer here ({error}): start the sweep where jobs are submitted, or use "
+            "hydra/launcher=local; nothing was submitted."
+        )
     freeze(runs)
     folder = runs[0].directory.parent / ".slurm"
     done = already_done(runs)

@@ -68,7 +68,7 @@ def _code(config: Mapping[str, Any], console: bool) -> int:
     except SystemExit as end:  # Lightning's on SIGTERM has no code, which would read as success
         return end.code if isinstance(end.code, int) and end.code else 143
     except Exception:  # noqa: BLE001 (`run_frozen` has recorded it)
-        if console or rank != "0":  # rank zero's stands in the log
+        if rank != "0":  # rank zero's stands in the log
             traceback.print_exc()
         return 1
     return 0
