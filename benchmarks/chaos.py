@@ -188,9 +188,9 @@ def failures(folder: Path, runs: int, n_jobs: int) -> None:
     check(all((d / "result.json").stat().st_mtime_ns == stamp for d, stamp in before.items()), "the others untouched")
 
 
-def kills(folder: Path, moments: int, seed: int) -> None:
+def kills(folder: Path, moments: int, length: int, seed: int) -> None:
     """The whole sweep is killed at random moments."""
-    overrides = ("seed=1,2,3,4", "recipe.max_epochs=12", "hydra.launcher.n_jobs=2")
+    overrides = ("seed=1,2,3,4", f"recipe.max_epochs={length}", "hydra.launcher.n_jobs=2")
     undisturbed = Sweep(folder / "undisturbed", *overrides)
     begun = time.monotonic()
     code, output = undisturbed.run()
@@ -207,7 +207,7 @@ def kills(folder: Path, moments: int, seed: int) -> None:
         except subprocess.TimeoutExpired:
             count = kill_session(process.pid)
             killed += 1
-            progress = [f"{status['state']} {epochs(each)}/12" for each, status in disturbed.states().items()]
+            progress = [f"{status['state']} {epochs(each)}/{length}" for each, status in disturbed.states().items()]
             print(
                 f"  {killed}: killed {count} processes after {time.monotonic() - begun:.2f} s: "
                 f"{', '.join(progress) or 'nothing begun'}",
@@ -294,7 +294,7 @@ def main() -> None:
         folder = Path(name)
         scenes = {
             "failures": lambda: failures(folder / "failures", 4 if asked.smoke else 12, n_jobs=2),
-            "kills": lambda: kills(folder / "kills", 2 if asked.smoke else 10, asked.seed),
+            "kills": lambda: kills(folder / "kills", *((2, 4) if asked.smoke else (10, 12)), asked.seed),
             "twice": lambda: twice(folder / "twice"),
             "start": lambda: start(folder, 1 if asked.smoke else 5, None if asked.smoke else 1.5),
         }

@@ -179,7 +179,7 @@ def test_the_same_command_submits_only_what_is_not_done(swept: Sweep) -> None:
         assert process.wait(timeout=200) == 1
     out, err = (swept.cwd / "out").read_text(), (swept.cwd / "err").read_text()
     assert "(2 of 4 runs)\n" in out
-    assert "2 of 4 runs were done already" in out
+    assert "done before: 2" in out
     assert "1 of 4 runs failed:" in err
     jobs = {fold: job_of(run) for fold, run in swept.runs.items()}
     assert {fold for fold in jobs if jobs[fold] != swept.jobs[fold]} == {99, 2}

@@ -69,7 +69,8 @@ class Job:
                         _fail(error)
                     raise
                 # what goes wrong after a signal goes wrong because others have left; if not, it will again
-        if rank == 0 and Status.read(Path(self.directory)).state != "done":
+        state = Status.read(Path(self.directory)).state
+        if rank == 0 and state != "done" and not (state == "failed" and preemption.asked == END):  # another rank has
             mark_pending(Path(self.directory))
             if preemption.asked == REQUEUE:
                 self._requeue()
