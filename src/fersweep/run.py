@@ -181,9 +181,7 @@ def _recorded(job: training.Job, echo: bool) -> dict[str, Any]:
             raise
         except BaseException:
             log.warning(INTERRUPTED)
-            if (
-                zero and Status.read(directory).state != "failed"
-            ):  # as another rank has said, which is why this one ends
+            if zero and Status.read(directory).state != "failed":  # as another rank has said
                 mark_pending(directory)
             if job.bar:
                 print(f"\n{INTERRUPTED}", file=sys.stderr)

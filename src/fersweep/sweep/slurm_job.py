@@ -70,7 +70,8 @@ class Job:
                     raise
                 # what goes wrong after a signal goes wrong because others have left; if not, it will again
         state = Status.read(Path(self.directory)).state
-        if rank == 0 and state != "done" and not (state == "failed" and preemption.asked == END):  # another rank has
+        of_another = world > 1 and state == "failed" and preemption.asked == END  # the cause of the signal
+        if rank == 0 and state != "done" and not of_another:
             mark_pending(Path(self.directory))
             if preemption.asked == REQUEUE:
                 self._requeue()
