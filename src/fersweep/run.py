@@ -153,7 +153,7 @@ def _todo(cfg: DictConfig, config: dict[str, Any], directory: Path) -> int:
     if last.is_file():
         refuse_other_data(cfg, directory, training.resumable(last)["fersweep"]["data_digest"])
     for path in (*directory.glob(".*"), *directory.glob("checkpoints/.*")):
-        if path.suffix in (".ckpt", ".csv", ".parquet", ".png"):
+        if path.suffix in (".ckpt", ".csv", ".json", ".parquet", ".png", ".yaml"):
             path.unlink()  # half written by an attempt that was killed
     mark_pending(directory, choices_of(config), config["seed"])
     mark_running(directory)
@@ -173,15 +173,15 @@ def _recorded(job: training.Job, echo: bool) -> dict[str, Any]:
             raise
         except UserError as error:
             log.debug("failed", exc_info=True)
-            mark_failed(directory, error)
+            _mark_failed(job, error)
             raise
         except Exception as error:
             log.exception("failed")
-            mark_failed(directory, error)
+            _mark_failed(job, error)
             raise
         except BaseException:
             log.warning(INTERRUPTED)
-            if zero and Status.read(directory).state != "failed":  # as another rank has said
+            if zero and Status.read(directory).state == "running":  # not failed, as another rank may have said
                 mark_pending(directory)
             if job.bar:
                 print(f"\n{INTERRUPTED}", file=sys.stderr)
@@ -189,8 +189,15 @@ def _recorded(job: training.Job, echo: bool) -> dict[str, Any]:
         return result
 
 
+def _mark_failed(job: training.Job, error: Exception) -> None:
+    """Record a failure, unless the directory is another process's by now, which may be why it failed."""
+    if job.held is None or not job.held.lost:
+        mark_failed(job.directory, error)
+
+
 def _clear(directory: Path) -> None:
     """Remove what an earlier attempt left, so that it cannot be mistaken for this one's."""
+    mark_pending(directory)  # first: what is only half removed is not done any more
     for path in directory.iterdir():
         if path.name in (".lock", "status.json", "train.log"):
             continue
@@ -198,7 +205,6 @@ def _clear(directory: Path) -> None:
             shutil.rmtree(path)
         else:
             path.unlink()
-    mark_pending(directory)
 
 
 def refuse_other_data(cfg: DictConfig, directory: Path, digest: str) -> None:

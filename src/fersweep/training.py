@@ -166,6 +166,8 @@ def train(job: Job) -> dict[str, Any]:
                 break
             except torch.OutOfMemoryError as error:
                 parts = _more_parts(job, parts, error)
+                if job.last.is_file():
+                    begun = time.perf_counter()  # the checkpoint knows how long it took so far
         exit_code = 0
     finally:
         tracking.finish(logger, exit_code)
@@ -197,6 +199,8 @@ def _attempt(
     kept = callbacks(job.config["recipe"], job.directory, job.bar)
     history = next(each for each in kept if isinstance(each, History))
     trainer = _trainer(job, kept, logger, arithmetic, parts)
+    if job.ranks.world > 1:  # Lightning's on SIGTERM waits for the other ranks, which may be waiting for this one
+        trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
     trainer.fit(module, datamodule=data, ckpt_path=str(job.last) if job.last.is_file() else None, weights_only=True)
     best = job.directory / "checkpoints" / "best.ckpt"
     if zero:
@@ -249,7 +253,7 @@ def _module(job: Job, data: FERDataModule, about: dict[str, Any]) -> FERModule:
 
 def _trainer(job: Job, kept: list[pl.Callback], logger: Any, arithmetic: str, parts: int) -> pl.Trainer:
     cfg = job.cfg
-    limit = None if cfg.trainer.limit_batches is None else cfg.trainer.limit_batches
+    limit = cfg.trainer.limit_batches
     profiler: Any = None
     if cfg.trainer.profiler is not None:
         kind = {"simple": pl.profilers.SimpleProfiler, "advanced": pl.profilers.AdvancedProfiler}
@@ -272,8 +276,8 @@ def _trainer(job: Job, kept: list[pl.Callback], logger: Any, arithmetic: str, pa
         logger=logger or False,
         profiler=profiler,
         limit_train_batches=limit * parts if limit else 1.0,
-        limit_val_batches=limit or 1.0,
-        limit_test_batches=limit or 1.0,
+        limit_val_batches=limit * parts if limit else 1.0,
+        limit_test_batches=limit * parts if limit else 1.0,
         default_root_dir=job.directory,
         enable_progress_bar=job.bar,
         enable_model_summary=False,

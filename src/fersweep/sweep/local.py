@@ -85,7 +85,7 @@ class LocalSweep:
         self.outcomes = {place: done[id(run)] for place, run in enumerate(self.runs) if id(run) in done}
         queue = deque(place for place in range(len(self.runs)) if place not in self.outcomes)
         self.skipped = sum(outcome.result is not None for outcome in self.outcomes.values())
-        self.board.begin(len(self.runs), len(self.outcomes))
+        self.board.begin(len(self.runs), self.skipped)
         try:
             while queue or self.running or self.elsewhere:
                 self._start(queue)

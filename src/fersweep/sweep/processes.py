@@ -118,8 +118,12 @@ class RunProcesses:
             output = None if console and rank == 0 else log
             environment = seen if count == 1 else {**seen, **_place(rank, count, port)}
             process = context.Process(target=work, args=(dict(config), environment, threads, output, Path.cwd()))
-            process.start()
-            self.processes.append(process)
+            try:
+                process.start()
+                self.processes.append(process)
+            except BaseException:
+                self.end()  # or those that have begun would wait for the others
+                raise
 
     @property
     def sentinels(self) -> list[int]:
@@ -144,8 +148,9 @@ class RunProcesses:
 
     def ask_to_end(self) -> None:
         """Send SIGTERM: what is open is closed, and the run can go on another time."""
-        self._asked = self._asked or time.monotonic()
-        self._signal(signal.SIGTERM)
+        if self._asked is None:  # a second signal would break into what the first has begun
+            self._asked = time.monotonic()
+            self._signal(signal.SIGTERM)
 
     def end(self) -> None:
         """Ask, wait for `GRACE`, and make them."""

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from fersweep.errors import UserError
+from fersweep.errors import LockLostError, UserError
 from fersweep.run import run_frozen, stop
 from fersweep.sweep.lock import LockedError
 from fersweep.sweep.processes import ELSEWHERE
@@ -61,7 +61,7 @@ def _code(config: Mapping[str, Any], console: bool) -> int:
     try:
         run_frozen(config, console=console and rank == "0")
     except UserError as error:
-        elsewhere = isinstance(error, LockedError)
+        elsewhere = isinstance(error, LockedError | LockLostError)
         if rank == "0" and (console or not elsewhere):
             print(f"error: {error}", file=sys.stderr)
         return ELSEWHERE if elsewhere else 2
