@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import pkgutil
 import pydoc
 from collections.abc import Callable, Mapping
 from functools import lru_cache
@@ -31,7 +33,6 @@ ALLOWED_TARGETS = (
     "torch.optim",
 )
 """A configuration can come with a checkpoint from anywhere, so it may name only what is defined in these modules."""
-
 
 CHECKED = ("backbone", "attention", "activation", "fidelity", "dataset", "split", "augmentation", "recipe")
 """The parts of a configuration that objects are built from."""
@@ -78,6 +79,15 @@ def _check_target(target: str) -> None:
 
 def _allowed(name: str) -> bool:
     return any(f"{name}.".startswith(f"{each}.") for each in ALLOWED_TARGETS)
+
+
+def import_targets() -> None:
+    """Import every module of this package that a configuration may name."""
+    for name in ALLOWED_TARGETS:
+        if name.startswith("fersweep."):
+            module = importlib.import_module(name)
+            for found in pkgutil.iter_modules(getattr(module, "__path__", [])):
+                importlib.import_module(f"{name}.{found.name}")
 
 
 def model(cfg: DictConfig, num_classes: int) -> nn.Module:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import tempfile
 from functools import cache
 from pathlib import Path
 
@@ -88,6 +89,8 @@ def check_command_line(arguments: list[str]) -> list[str]:
 def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
     except OSError as error:
         raise UserError(
             f"{folder} cannot be written ({error.strerror}): choose another place with outputs=PATH."

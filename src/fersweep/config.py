@@ -282,6 +282,8 @@ def _validate_combinations(cfg: DictConfig) -> None:
             f"recipe.batch_size={recipe.batch_size} counts all devices together and is smaller than their number "
             f"({processes}): raise it, or lower trainer.devices."
         )
+    if processes > 1 and trainer.accelerator == "auto":
+        raise UserError("trainer.strategy=ddp needs to know the device: choose trainer=ddp (GPUs) or trainer=ddp_cpu.")
     if trainer.auto_microbatch and processes > 1:
         raise UserError("trainer.auto_microbatch works on one device: leave it out with trainer=ddp.")
     if trainer.overfit_batches and cfg.augmentation.name != "none":

@@ -30,7 +30,6 @@ from fersweep.sweep.status import Status, mark_done, mark_failed, mark_pending, 
 TRAIN, DONE, FAILED = range(3)
 """What rank zero finds that there is to do, for the other ranks to follow."""
 
-
 INTERRUPTED = "interrupted; the same command goes on from the last epoch"
 
 

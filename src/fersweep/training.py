@@ -36,7 +36,6 @@ from fersweep.sweep.status import write_config, write_json
 
 log = logging.getLogger("fersweep")
 
-
 BUFFERS = next(
     name
     for name in ("forward_sync_buffers", "broadcast_buffers")
@@ -146,6 +145,7 @@ def train(job: Job) -> dict[str, Any]:
         write_config(job.directory, job.config)
     samples = build.samples(job.cfg)
     digest = record.data_digest(samples)
+    earlier = resumable(job.last) if job.last.is_file() else None
     logger = tracking.make_logger(
         job.config["logger"],
         job.directory,
@@ -154,11 +154,12 @@ def train(job: Job) -> dict[str, Any]:
         job.config["sweep"],
         {**job.config, "logger": None},
     )
-    earlier = resumable(job.last)["fersweep"] if job.last.is_file() else {}
-    arithmetic = earlier.get("precision") or precision(job.cfg.trainer.precision, job.device)
-    parts, exit_code = earlier.get("parts", 1), 1
-    if earlier and job.ranks.rank == 0:
-        log.info("going on after epoch %d", checkpoint.load(job.last)["epoch"] + 1)
+    arithmetic, parts, exit_code = precision(job.cfg.trainer.precision, job.device), 1, 1
+    if earlier:
+        about = earlier["fersweep"]
+        arithmetic, parts = about.get("precision", arithmetic), about.get("parts", parts)
+        if job.ranks.rank == 0:
+            log.info("going on after epoch %d", earlier["epoch"] + 1)
     try:
         while True:
             try:

@@ -52,6 +52,7 @@ def identity(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _content(path: Path) -> str:
     """The digest of a checkpoint (or a run directory's), so that its place and its spelling do not count."""
+    path = path.expanduser()
     with (path / "checkpoints" / "best.ckpt" if path.is_dir() else path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

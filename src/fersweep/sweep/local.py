@@ -109,9 +109,14 @@ class LocalSweep:
             place = queue.popleft()
             ranks = run.config["trainer"]["devices"]
             threads = self.threads or share_of_cores(min(self.slots, len(self.runs)) * ranks)
-            processes = RunProcesses(run.config, run.directory, threads, gpus if need else None)
-            self.running.append(Running(place, processes, gpus, need))
             self.board.started(place, run)
+            try:
+                processes = RunProcesses(run.config, run.directory, threads, gpus if need else None)
+            except (OSError, EOFError) as error:  # the server is gone, or there is no memory for another process
+                self.pool.give_back(gpus, need)
+                self._conclude(place, f"its process could not be started ({error or type(error).__name__})")
+                continue
+            self.running.append(Running(place, processes, gpus, need))
 
     def _collect(self) -> None:
         """Take note of what has ended; end what has been at it for too long."""
@@ -189,6 +194,8 @@ def launch(
     try:
         outcomes = sweep.run()
     except KeyboardInterrupt:
-        print("\ninterrupted; the same command goes on with the sweep", file=sys.stderr)
+        forced = any(run.config["force"] for run in runs)
+        goes_on = "without force=true the same command goes on" if forced else "the same command goes on"
+        print(f"\ninterrupted; {goes_on} with the sweep", file=sys.stderr)
         raise SystemExit(130) from None
     return conclude(outcomes, skipped=sweep.skipped)

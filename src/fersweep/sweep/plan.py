@@ -174,7 +174,8 @@ def conclude(outcomes: Sequence[Outcome], skipped: int = 0) -> list[JobReturn]:
             print(f"  {log.parent.name}\n    {outcome.error}", file=sys.stderr)
             if log.exists():
                 print(f"    log: {log}", file=sys.stderr)
-        print("The same command tries these again and leaves the others as they are.", file=sys.stderr)
+        without = "Without force=true the" if any(each.planned.config["force"] for each in outcomes) else "The"
+        print(f"{without} same command tries these again and leaves the others as they are.", file=sys.stderr)
         raise SystemExit(1)
     jobs = []
     for outcome in outcomes:

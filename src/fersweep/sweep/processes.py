@@ -6,6 +6,7 @@ import contextlib
 import json
 import multiprocessing
 import os
+import re
 import signal
 import socket
 import sys
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from fersweep.errors import UserError
-from fersweep.sweep.lock import LockedError, claim
+from fersweep.sweep.lock import claim
 from fersweep.sweep.status import Status, mark_failed, mark_pending
 
 RANK_VARIABLES = (
@@ -41,6 +42,9 @@ SERVER = {
 }
 """The fork server's own: a process with threads cannot be forked safely. Runs set theirs through torch."""
 
+ERROR = re.compile(r"error: .|[A-Za-z_][\w.]*(Error|Exception)(: |$)")
+"""The line of a log that says what went wrong: a sentence for the user, or the last of a traceback."""
+
 GRACE = 15.0
 """Seconds between asking a process to end and ending it."""
 
@@ -54,16 +58,18 @@ def warm_up() -> None:
     Raises:
         UserError: where it cannot make its socket.
     """
-    if "forkserver" in multiprocessing.get_all_start_methods():
-        multiprocessing.set_forkserver_preload(["fersweep.sweep.worker"])
-        try:
-            with _environment(SERVER, without=RANK_VARIABLES):
-                forkserver.ensure_running()
-        except OSError as error:
-            raise UserError(
-                f"The folder for temporary files, {tempfile.gettempdir()}, cannot hold a socket ({error}): "
-                "set TMPDIR to a shorter path that can be written."
-            ) from error
+    multiprocessing.set_forkserver_preload(["fersweep.sweep.worker"])
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the caller's, who ends the server
+    try:
+        with _environment(SERVER, without=RANK_VARIABLES):
+            forkserver.ensure_running()
+    except OSError as error:
+        raise UserError(
+            f"The folder for temporary files, {tempfile.gettempdir()}, cannot hold a socket ({error}): "
+            "set TMPDIR to a shorter path that can be written."
+        ) from error
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager
@@ -106,9 +112,7 @@ class RunProcesses:
         count = config["trainer"]["devices"]
         seen = {} if gpus is None else {"CUDA_VISIBLE_DEVICES": ",".join(gpus)}
         port = str(_free_port())
-        context: Any = multiprocessing.get_context(
-            "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
-        )
+        context = multiprocessing.get_context("forkserver")
         self.processes: list[Any] = []
         self._first_failed: list[int | None] = []
         self._asked: float | None = None
@@ -180,7 +184,10 @@ class RunProcesses:
         if news and status.error is not None:
             return f"{status.error['type']}: {status.error['message']}"
         code = next(code for code in (*codes, 0) if code is not None)
-        return self._last_line() or f"ended with exit code {code} and state {status.state}"
+        why = self._last_error() or f"ended with exit code {code} and state {status.state}"
+        if status.state == "running":  # whoever was there could not even say this much, as when the disk is full
+            _record_failure(self.directory, why)
+        return why
 
     @property
     def elsewhere(self) -> bool:
@@ -196,15 +203,15 @@ class RunProcesses:
                     except ProcessLookupError:  # it has not come to make a group of its own
                         os.kill(process.pid, number)
 
-    def _last_line(self) -> str:
-        """Of what the processes printed: a mistake that was found before the run began stands there alone."""
+    def _last_error(self) -> str:
+        """Of what the processes printed: what went wrong before the run began, or after, stands there alone."""
         log = self.directory / "train.log"
         if not log.is_file():
             return ""
         with log.open("rb") as file:
             file.seek(self._log_start)
             lines = file.read().decode("utf-8", "replace").splitlines()
-        return next((line.removeprefix("error: ") for line in reversed(lines) if line.strip()), "")
+        return next((line.removeprefix("error: ") for line in reversed(lines) if ERROR.match(line)), "")
 
 
 def _status(directory: Path) -> Status | str:
@@ -237,7 +244,7 @@ def _killed(rank: int, code: int, count: int) -> str:
 
 def _record_failure(directory: Path, why: str) -> None:
     """Say in the run's status what its own processes could not, unless it is another's by now."""
-    with contextlib.suppress(LockedError), claim(directory):
+    with contextlib.suppress(UserError, OSError), claim(directory):  # held or not writable: it is said in the table
         if Status.read(directory).state != "done":
             mark_pending(directory)  # what a rank said that only lost its neighbour gives way to the cause
             mark_failed(directory, ("Ended", why))

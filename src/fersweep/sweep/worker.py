@@ -14,10 +14,16 @@ from typing import Any
 
 import torch
 
+from fersweep import build
 from fersweep.errors import LockLostError, UserError
+from fersweep.report import figures  # noqa: F401 (matplotlib takes a second)
 from fersweep.run import run_frozen, stop
+from fersweep.sweep.identity import run_dir
 from fersweep.sweep.lock import LockedError
 from fersweep.sweep.processes import ELSEWHERE
+from fersweep.sweep.status import Status
+
+build.import_targets()  # so that whoever edits the code while a sweep runs changes none of its runs
 
 GRACE = 10.0
 """Seconds that a process has to come to its end after it was told to."""
@@ -62,13 +68,13 @@ def _code(config: Mapping[str, Any], console: bool) -> int:
         run_frozen(config, console=console and rank == "0")
     except UserError as error:
         elsewhere = isinstance(error, LockedError | LockLostError)
-        if rank == "0" and (console or not elsewhere):
+        if console or not elsewhere:
             print(f"error: {error}", file=sys.stderr)
         return ELSEWHERE if elsewhere else 2
     except SystemExit as end:  # Lightning's on SIGTERM has no code, which would read as success
         return end.code if isinstance(end.code, int) and end.code else 143
-    except Exception:  # noqa: BLE001 (`run_frozen` has recorded it)
-        if rank != "0":  # rank zero's stands in the log
+    except Exception:  # noqa: BLE001 (the process ends here, with its code)
+        if rank != "0" or Status.read(run_dir(config)).state != "failed":  # else it stands in the log
             traceback.print_exc()
         return 1
     return 0
