@@ -79,7 +79,12 @@ def test_the_published_recipe_takes_the_batch_size_of_the_dataset(dataset: str, 
     cfg = compose_config(["recipe=published", f"dataset={dataset}", "dataset.root=x"])
     assert cfg.recipe.batch_size == size
     recipe = cfg.recipe
-    assert (recipe.optimizer._target_, recipe.optimizer.lr, recipe.optimizer.eps) == ("torch.optim.Adam", 1e-4, 1e-7)
+    assert (recipe.optimizer._target_, recipe.optimizer.lr, recipe.optimizer.eps) == (
+        "fersweep.optim.KerasAdam",
+        1e-4,
+        1e-7,
+    )
+    assert recipe.augment_validation
     assert (recipe.max_epochs, recipe.early_stopping_patience, recipe.schedule) == (200, 15, "constant")
 
 
@@ -179,7 +184,7 @@ def test_what_cannot_work_or_has_no_effect_is_refused(overrides: str, message: s
         ("recipe.max_epoch=3", r"^There is no setting recipe.max_epoch \(did you mean max_epochs\?\); .*batch_size"),
         (
             "backbone=vgg19 attention=eca attention.gama=3",
-            r"attention.gama \(did you mean gamma\?\); .*: name, gamma, beta",
+            r"attention.gama \(did you mean gamma\?\); .*: name, kernel_size, gamma, beta",
         ),
         ("recipe.optimizer.lrr=1", r"recipe.optimizer.lrr \(did you mean lr\?\)"),
         ("recipe.max_epochs=many", "^recipe.max_epochs=many: 'many' is no whole number.$"),
@@ -273,7 +278,7 @@ def test_help_and_the_config_can_be_read(tmp_path: Path) -> None:
     shown = train_process(tmp_path, "--cfg", "job", "attention=eca", "recipe.max_epochs=3")
     assert (shown.returncode, shown.stderr) == (0, "")
     cfg = OmegaConf.create(shown.stdout)
-    assert (cfg.attention, cfg.recipe.max_epochs) == ({"name": "eca", "gamma": 2, "beta": 1}, 3)
+    assert (cfg.attention, cfg.recipe.max_epochs) == ({"name": "eca", "kernel_size": None, "gamma": 2, "beta": 1}, 3)
     assert list(cfg)[:10] == list(GROUPS)
     assert list(tmp_path.iterdir()) == []
 

@@ -143,15 +143,21 @@ def test_a_cpu_needs_no_workers_unless_asked() -> None:
 
 
 def test_processes_share_every_batch_of_one_order() -> None:
-    ((*alone,),) = shares(1, seed=5)
+    ((*alone,),) = shares(1, seed=5, shuffle=True)
     for world in (2, 3, 8):
-        ranks = shares(world, seed=5)
+        ranks = shares(world, seed=5, shuffle=True)
         for batch, *keys in zip(alone, *ranks, strict=True):
             assert np.array_equal(np.concatenate([key.indices for key in keys]), batch.indices)
             assert all(np.array_equal(key.whole, batch.indices) for key in keys)
             sizes = [len(key.indices) for key in keys]
             assert max(sizes) - min(sizes) <= 1
-    assert [len(key.indices) for key in shares(8, seed=5)[7]] == [1, 1, 1, 1, 0]  # the last batch has five images
+    assert [len(key.indices) for key in shares(8, seed=5, shuffle=True)[7]] == [
+        1,
+        1,
+        1,
+        1,
+        0,
+    ]  # the last batch has five images
     assert all(np.array_equal(key.whole, key.indices) for key in alone)
 
 
@@ -159,8 +165,8 @@ def test_processes_share_every_batch_of_one_order() -> None:
 @pytest.mark.parametrize(("size", "parts"), [(8, 2), (8, 4), (9, 4), (12, 3)])
 @pytest.mark.parametrize("count", [24, 36, 38, 39, 41])
 def test_parts_of_a_batch_cover_it_and_none_is_of_one_image(world: int, size: int, parts: int, count: int) -> None:
-    ranks = shares(world, parts, count, size, seed=5, drop_single=True)
-    ((*batches,),) = shares(1, 1, count, size, seed=5, drop_single=True)
+    ranks = shares(world, parts, count, size, seed=5, shuffle=True, drop_single=True)
+    ((*batches,),) = shares(1, 1, count, size, seed=5, shuffle=True, drop_single=True)
     at = 0
     for batch in batches:
         found = [part for part in zip(*ranks, strict=True) if np.array_equal(part[0].whole, batch.indices)]
@@ -180,12 +186,14 @@ def test_parts_of_a_single_image_are_refused() -> None:
 
 
 def test_augmentation_seeds_differ_between_processes_and_parts_and_repeat() -> None:
-    keys = [key for rank in shares(3, 2, seed=5) for key in rank]
+    keys = [key for rank in shares(3, 2, seed=5, shuffle=True) for key in rank]
     seeds = [key.seed for key in keys]
     assert len(set(seeds)) == len(seeds)
-    assert seeds == [key.seed for rank in shares(3, 2, seed=5) for key in rank]
-    assert set(seeds).isdisjoint(key.seed for rank in shares(3, 2, seed=6) for key in rank)
-    assert shares(1, seed=5)[0][1].seed == shares(2, seed=5)[0][1].seed  # as where there is one process
+    assert seeds == [key.seed for rank in shares(3, 2, seed=5, shuffle=True) for key in rank]
+    assert set(seeds).isdisjoint(key.seed for rank in shares(3, 2, seed=6, shuffle=True) for key in rank)
+    assert (
+        shares(1, seed=5, shuffle=True)[0][1].seed == shares(2, seed=5, shuffle=True)[0][1].seed
+    )  # as where there is one process
 
 
 def test_loaders_share_among_the_trainers_processes() -> None:

@@ -29,6 +29,7 @@ ALLOWED_TARGETS = (
     "fersweep.data.augment",
     "fersweep.data.sources",
     "fersweep.data.splits",
+    "fersweep.optim",
     "torch.nn",
     "torch.optim",
 )
@@ -92,17 +93,25 @@ def import_targets() -> None:
 
 def model(cfg: DictConfig, num_classes: int) -> nn.Module:
     """The network of a run, freshly initialised from the global random generator."""
+    fidelity = cfg.fidelity
     options = {key: value for key, value in cfg.attention.items() if key != "name"}
-    return make(
+    form = {
+        key: make(value) if OmegaConf.is_dict(value) else value for key, value in fidelity[cfg.backbone.family].items()
+    }
+    network: nn.Module = make(
         cfg.backbone.model,
-        attention=make(cfg.fidelity.attention[cfg.attention.name], **options),
+        **form,
+        attention=make(fidelity.attention[cfg.attention.name], **options),
         activation=make(cfg.activation.module, _partial_=True),
-        norm=make(cfg.fidelity.norm),
+        norm=make(fidelity.norm),
         attention_position=cfg.backbone.attention_position,
         num_classes=num_classes,
         in_channels=cfg.dataset.channels,
         image_size=cfg.dataset.image_size,
     )
+    if fidelity.initialise is not None:
+        make(fidelity.initialise)(network)
+    return network
 
 
 def model_from_names(
@@ -175,15 +184,17 @@ def samples(cfg: DictConfig) -> Samples:
 def datamodule(cfg: DictConfig, data: Samples, parts: int = 1) -> FERDataModule:
     """Split ``data`` and make its loaders, of batches in ``parts`` that are computed one after the other."""
     workers = cfg.trainer.workers
+    transform = make(cfg.augmentation.transform)(image_size=cfg.dataset.image_size)
     return FERDataModule(
         data,
         make(cfg.split.function)(data),
-        train_transform=make(cfg.augmentation.transform)(image_size=cfg.dataset.image_size),
+        train_transform=transform,
         batch_size=cfg.recipe.batch_size,
         seed=cfg.seed,
         workers=None if workers == "auto" else workers,
         overfit_batches=cfg.trainer.overfit_batches,
         parts=parts,
+        val_transform=transform if cfg.recipe.augment_validation else None,
     )
 
 

@@ -114,7 +114,7 @@ def check_choices(overrides: list[str]) -> None:
             raise UserError(f"There is no setting {key!r}{did_you_mean(first, top)}; settings: {', '.join(top)}.")
         if first in GROUPS and rest == "name":
             raise UserError(f"{key} follows from the choice: set {first}={', '.join(options(first))} instead.")
-        if key in (*GROUPS, "experiment") and not override.is_delete():
+        if key in (*GROUPS, "experiment", "recipe/optimizer") and not override.is_delete():
             _check_values(key, override, options(key))
         if key.replace("/", ".") == LAUNCHER and did_you_mean(str(override.value()), options("hydra/launcher")):
             _check_values("hydra/launcher", override, options("hydra/launcher"))

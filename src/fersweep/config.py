@@ -20,9 +20,10 @@ from fersweep.errors import UserError, did_you_mean
 
 @dataclass
 class Backbone:
-    """A network without its exchangeable parts; ``model`` names the class and its shape."""
+    """A network without its exchangeable parts; ``model`` names the class and its shape, ``family`` its relatives."""
 
     name: str = MISSING
+    family: str = MISSING
     attention_position: str = MISSING
     model: dict[str, Any] = MISSING
 
@@ -37,11 +38,20 @@ class Activation:
 
 @dataclass
 class Fidelity:
-    """Which class stands for each attention and for the norm."""
+    """Which class stands for each attention and for the norm, and the form of each family of networks.
+
+    ``initialise`` is called with the network after it is built; ``vgg``, ``resnet`` and ``resnetv2`` are arguments of
+    the classes of these families.
+    """
 
     name: str = MISSING
     attention: dict[str, Any] = MISSING
     norm: dict[str, Any] = MISSING
+    initialise: dict[str, Any] | None = None
+    dropout: float = MISSING
+    vgg: dict[str, Any] = MISSING
+    resnet: dict[str, Any] = MISSING
+    resnetv2: dict[str, Any] = MISSING
 
 
 @dataclass
@@ -67,7 +77,10 @@ class Augmentation:
 
 @dataclass
 class Recipe:
-    """Optimiser, schedule and stopping. ``batch_size`` counts all devices together; epochs are passes over train."""
+    """Optimiser, schedule and stopping. ``batch_size`` counts all devices together; epochs are passes over train.
+
+    ``augment_validation`` has validation images augmented as training images are, which the study did.
+    """
 
     name: str = MISSING
     max_epochs: int = MISSING
@@ -81,6 +94,7 @@ class Recipe:
     ema_decay: float | None = None
     gradient_clip: float | None = None
     early_stopping_patience: int | None = None
+    augment_validation: bool = False
     test_crops: int = 1
 
 
@@ -284,6 +298,10 @@ def _validate_combinations(cfg: DictConfig) -> None:
         )
     if processes > 1 and trainer.accelerator == "auto":
         raise UserError("trainer.strategy=ddp needs to know the device: choose trainer=ddp (GPUs) or trainer=ddp_cpu.")
+    if recipe.augment_validation and cfg.augmentation.name == "none":
+        raise UserError("recipe.augment_validation=true has no effect with augmentation=none: set one of them.")
+    if cfg.attention.get("kernel_size") and (cfg.attention.get("gamma", 2), cfg.attention.get("beta", 1)) != (2, 1):
+        raise UserError("attention.gamma and attention.beta have no effect where attention.kernel_size is given.")
     if trainer.auto_microbatch and processes > 1:
         raise UserError("trainer.auto_microbatch works on one device: leave it out with trainer=ddp.")
     if trainer.overfit_batches and cfg.augmentation.name != "none":

@@ -51,7 +51,8 @@ class BatchSampler(Sampler[BatchKey]):
     Args:
         indices: the part of the dataset to go through.
         batch_size: images a batch, over all processes and parts; the last batch is smaller.
-        seed: of the order; ``None`` keeps the order of ``indices``.
+        seed: of the order and of augmentation.
+        shuffle: draw a new order every epoch; else that of ``indices`` is kept.
         drop_single: leave out a last batch of one image, whose statistics batch norm could not take.
         rank: of this process, among ``world``.
         world: how many processes share a batch.
@@ -65,7 +66,8 @@ class BatchSampler(Sampler[BatchKey]):
         self,
         indices: Indices,
         batch_size: int,
-        seed: int | None = None,
+        seed: int = 0,
+        shuffle: bool = False,
         drop_single: bool = False,
         rank: int = 0,
         world: int = 1,
@@ -73,7 +75,7 @@ class BatchSampler(Sampler[BatchKey]):
     ) -> None:
         if parts > 1 and batch_size < 2 * parts:
             raise ValueError(f"{batch_size} images a batch cannot be cut into {parts} parts of two or more")
-        self.indices, self.batch_size, self.seed = indices, batch_size, seed
+        self.indices, self.batch_size, self.seed, self.shuffle = indices, batch_size, seed, shuffle
         self.rank, self.world, self.parts = rank, world, parts
         self.epoch = 0
         single = drop_single and len(indices) % batch_size == 1 and len(indices) > 1
@@ -92,9 +94,8 @@ class BatchSampler(Sampler[BatchKey]):
         return max(1, min(-(-count * self.parts // self.batch_size), count // 2))
 
     def __iter__(self) -> Iterator[BatchKey]:
-        order, rng = self.indices, np.random.default_rng([0 if self.seed is None else self.seed, self.epoch])
-        if self.seed is not None:
-            order = rng.permutation(order)
+        rng = np.random.default_rng([self.seed, self.epoch])
+        order = rng.permutation(self.indices) if self.shuffle else self.indices
         for start in range(0, self.used, self.batch_size):
             whole = order[start : min(start + self.batch_size, self.used)]
             seed = int(rng.integers(2**32))
@@ -123,12 +124,13 @@ class BatchDataset(Dataset[Batch]):
 class FERDataModule(pl.LightningDataModule):
     """Train, validation and test loaders over one split of one dataset; of each batch, this process's share.
 
-    Only training images are augmented. Every test image is seen exactly once, by one process.
+    Test images are never augmented. Every one is seen exactly once, by one process.
 
     Args:
         samples: the whole dataset.
         split: which images are train, val and test.
         train_transform: an albumentations pipeline for training images, or ``None``.
+        val_transform: one for validation images, whose draws differ from epoch to epoch, or ``None``.
         batch_size: images a training step, over all processes.
         seed: of data order and augmentation.
         workers: loading processes; ``None``: none on a CPU, up to four beside a GPU.
@@ -147,10 +149,11 @@ class FERDataModule(pl.LightningDataModule):
         workers: int | None = None,
         overfit_batches: int = 0,
         parts: int = 1,
+        val_transform: Any | None = None,
     ) -> None:
         super().__init__()
         self.samples = samples
-        self.train_transform = train_transform
+        self.train_transform, self.val_transform = train_transform, val_transform
         self.batch_size, self.seed, self.workers, self.parts = batch_size, seed, workers, parts
         if overfit_batches:
             few = np.random.default_rng(seed).permutation(split.train)[: overfit_batches * batch_size]
@@ -163,18 +166,18 @@ class FERDataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Batch]:
         assert self.trainer is None or self.trainer.accumulate_grad_batches == self.parts
-        sampler = self._sampler(self.split.train, self.batch_size, seed=self.seed, drop_single=True, parts=self.parts)
-        return self._loader(sampler, self.train_transform)
+        options = {"shuffle": True, "drop_single": True, "parts": self.parts}
+        return self._loader(self._sampler(self.split.train, self.batch_size, **options), self.train_transform)
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        return self._loader(self._sampler(self.split.val, self.batch_size // self.parts), None)
+        return self._loader(self._sampler(self.split.val, self.batch_size // self.parts), self.val_transform)
 
     def test_dataloader(self) -> DataLoader[Batch]:
         return self._loader(self._sampler(self.split.test, self.batch_size // self.parts), None)
 
     def _sampler(self, indices: Indices, size: int, **options: Any) -> BatchSampler:
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
-        return BatchSampler(indices, size, rank=rank, world=world, **options)
+        return BatchSampler(indices, size, self.seed, rank=rank, world=world, **options)
 
     def _loader(self, sampler: BatchSampler, transform: Any | None) -> DataLoader[Batch]:
         on_gpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"

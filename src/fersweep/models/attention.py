@@ -48,6 +48,12 @@ class SqueezeExcitation(nn.Module):
         return x * gate[:, :, None, None]
 
 
+def check_kernel_size(size: int) -> None:
+    """Raise UserError unless ``size`` is odd, so that a convolution can keep its input's size."""
+    if size < 1 or size % 2 == 0:
+        raise UserError(f"attention.kernel_size={size} must be odd, so that the map keeps its size.")
+
+
 def eca_kernel_size(channels: int, gamma: float, beta: float) -> int:
     """Return the odd number nearest to (log₂C + beta) / gamma, the upper one of two (Wang et al. 2020, eq. 12).
 
@@ -60,13 +66,15 @@ def eca_kernel_size(channels: int, gamma: float, beta: float) -> int:
 class EfficientChannelAttention(nn.Module):
     """ECA (Wang et al. 2020, eqs. 9 and 12): x · σ(conv1d(GAP(x))), the convolution running across the channels.
 
-    The kernel has :func:`eca_kernel_size` taps, shared by all channels, no bias, and zeros beyond either end.
+    The kernel has ``kernel_size`` taps, or :func:`eca_kernel_size` where that is ``None``, shared by all channels, no
+    bias, and zeros beyond either end.
     """
 
-    def __init__(self, channels: int, gamma: float = 2.0, beta: float = 1.0) -> None:
+    def __init__(self, channels: int, kernel_size: int | None = None, gamma: float = 2.0, beta: float = 1.0) -> None:
         super().__init__()
-        kernel_size = eca_kernel_size(channels, gamma, beta)
-        self.conv = nn.Conv1d(1, 1, kernel_size, padding=kernel_size // 2, bias=False)
+        size = eca_kernel_size(channels, gamma, beta) if kernel_size is None else kernel_size
+        check_kernel_size(size)
+        self.conv = nn.Conv1d(1, 1, size, padding=size // 2, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Scale each channel of ``x`` (B, C, H, W) by one gate in (0, 1)."""
@@ -83,8 +91,7 @@ class CBAM(nn.Module):
 
     def __init__(self, channels: int, reduction: int = 16, kernel_size: int = 7) -> None:
         super().__init__()
-        if kernel_size < 1 or kernel_size % 2 == 0:
-            raise UserError(f"attention.kernel_size={kernel_size} must be odd, so that the map keeps its size.")
+        check_kernel_size(kernel_size)
         self.mlp = bottleneck_mlp(channels, reduction)
         self.conv = nn.Conv2d(2, 1, kernel_size, padding=kernel_size // 2)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -71,6 +71,19 @@ def check_images(images: Tensor, in_channels: int, image_size: int) -> None:
             f"expected images of shape (B, {in_channels}, {image_size}, {image_size}), given {tuple(images.shape)}: "
             f"build the network with the in_channels and image_size of the data"
         )
+
+
+def global_pool(pooling: str) -> nn.Module:
+    """Return the pool before a ResNet's classifier: (B, C, H, W) → (B, C, 1, 1), the mean or the maximum."""
+    kinds = {"avg": nn.AdaptiveAvgPool2d, "max": nn.AdaptiveMaxPool2d}
+    check_choice("backbone.model.pooling", pooling, kinds)
+    return kinds[pooling](1)
+
+
+def check_choice(setting: str, value: str, choices: Collection[str]) -> None:
+    """Raise UserError unless ``value`` is one of the ``choices`` that ``setting`` has."""
+    if value not in choices:
+        raise UserError(f"{setting}={value} is not known{did_you_mean(value, choices)}: choose {' or '.join(choices)}.")
 
 
 def check_attention_position(position: str, choices: Sequence[str], network: str) -> None:

@@ -13,10 +13,12 @@ from fersweep.models.common import (
     AttentionFactory,
     NormFactory,
     check_attention_position,
+    check_choice,
     check_depths,
     check_images,
     conv2d,
     forward_gain,
+    global_pool,
     halved,
     linear,
 )
@@ -30,8 +32,8 @@ POSITIONS = ("before_addition",)
 class Bottleneck(nn.Module):
     """1×1, 3×3 and 1×1 convolutions, each with norm; attention; then addition to the shortcut and activation.
 
-    A stride sits on the 3×3, as in today's implementations; the paper's own code had it on the first 1×1.
-    The shortcut is the input itself, or a 1×1 convolution with norm where the shape changes.
+    A stride sits on the 3×3 (``stride_on`` conv2), as in today's implementations, or on the first 1×1 (conv1), as in
+    the paper's own code. The shortcut is the input itself, or a 1×1 convolution with norm where the shape changes.
     """
 
     def __init__(
@@ -43,16 +45,24 @@ class Bottleneck(nn.Module):
         attention: AttentionFactory,
         activation: ActivationFactory,
         norm: NormFactory,
+        *,
+        bias: bool = False,
+        stride_on: str = "conv2",
+        projection_norm: NormFactory | None = None,
     ) -> None:
-        """Build the block for maps of ``in_channels`` × ``height`` rows; it returns 4 · ``width`` channels."""
+        """Build the block for maps of ``in_channels`` × ``height`` rows; it returns 4 · ``width`` channels.
+
+        ``bias`` gives every convolution one; ``projection_norm`` stands for ``norm`` in the shortcut.
+        """
         super().__init__()
         channels = EXPANSION * width
         out_height = height if stride == 1 else halved(height)
-        conv = partial(conv2d, gain=forward_gain(activation()))
-        self.conv1 = conv(in_channels, width, 1)
-        self.norm1 = norm(width, height)
+        first, second = (stride, 1) if stride_on == "conv1" else (1, stride)
+        conv = partial(conv2d, gain=forward_gain(activation()), bias=bias)
+        self.conv1 = conv(in_channels, width, 1, stride=first)
+        self.norm1 = norm(width, height if first == 1 else out_height)
         self.act1 = activation()
-        self.conv2 = conv(width, width, 3, stride=stride)
+        self.conv2 = conv(width, width, 3, stride=second)
         self.norm2 = norm(width, out_height)
         self.act2 = activation()
         self.conv3 = conv(width, channels, 1)
@@ -60,8 +70,9 @@ class Bottleneck(nn.Module):
         self.attention = attention(channels)
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or in_channels != channels:
-            projection = [("conv", conv(in_channels, channels, 1, stride=stride)), ("norm", norm(channels, out_height))]
-            self.shortcut = nn.Sequential(OrderedDict(projection))
+            projection = conv(in_channels, channels, 1, stride=stride)
+            normalise = (projection_norm or norm)(channels, out_height)
+            self.shortcut = nn.Sequential(OrderedDict(conv=projection, norm=normalise))
         self.act3 = activation()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -79,17 +90,20 @@ def residual_stages(
     attention: AttentionFactory,
     activation: ActivationFactory,
     norm: NormFactory,
+    stride_in: str = "first",
 ) -> tuple[nn.Sequential, int, int]:
     """Return the four stages for a stem's output of ``height`` rows, and the channels and rows they end with.
 
-    Stage i has ``depths[i]`` blocks, called as :class:`Bottleneck`; the first has stride 2, except in the first stage.
+    Stage i has ``depths[i]`` blocks, called as :class:`Bottleneck`. With ``stride_in`` first, the first block of each
+    but the first stage has stride 2; with last, the last block of each but the last stage.
     """
     channels = STEM_WIDTH
     stages: list[nn.Module] = []
     for depth, width in zip(depths, WIDTHS, strict=True):
+        strided = (len(stages) > 0, 0) if stride_in == "first" else (len(stages) < len(depths) - 1, depth - 1)
         blocks = []
         for index in range(depth):
-            stride = 2 if stages and index == 0 else 1
+            stride = 2 if (True, index) == strided else 1
             blocks.append(block(channels, width, stride, height, attention, activation, norm))
             channels, height = EXPANSION * width, height if stride == 1 else halved(height)
         stages.append(nn.Sequential(*blocks))
@@ -97,7 +111,7 @@ def residual_stages(
 
 
 class ResNet(nn.Module):
-    """A 7×7 stem, four stages of bottlenecks, global average pooling and one linear layer.
+    """A 7×7 stem, four stages of bottlenecks, global pooling and one linear layer.
 
     Halves the image five times, rounding up: 48 → 24 → 12 (stem and max-pool) → 12 → 6 → 3 → 2.
     """
@@ -105,6 +119,7 @@ class ResNet(nn.Module):
     def __init__(
         self,
         depths: Sequence[int],
+        pooling: str = "avg",
         *,
         attention: AttentionFactory,
         activation: ActivationFactory,
@@ -113,26 +128,34 @@ class ResNet(nn.Module):
         num_classes: int,
         in_channels: int,
         image_size: int,
+        bias: bool = False,
+        stride_on: str = "conv2",
+        stem_activation: ActivationFactory | None = None,
+        projection_norm: NormFactory | None = None,
     ) -> None:
-        """Build the network, with ``depths`` blocks in its stages.
+        """Build the network, with ``depths`` blocks in its stages and ``pooling`` (avg, max) after them.
 
-        Raises UserError for another ``attention_position`` than before_addition and for impossible ``depths``.
+        The last four are of ``fidelity``: see :class:`Bottleneck`; ``stem_activation`` stands for ``activation`` in
+        the stem. Raises UserError for another ``attention_position`` than before_addition, an unknown place of the
+        stride, and impossible ``depths``.
         """
         super().__init__()
         check_attention_position(attention_position, POSITIONS, "ResNet")
         check_depths(depths, WIDTHS, "ResNet")
+        check_choice("fidelity.resnet.stride_on", stride_on, ("conv1", "conv2"))
         self.in_channels, self.image_size = in_channels, image_size
         height = halved(image_size)
         self.stem = nn.Sequential(
             OrderedDict(
-                conv=conv2d(in_channels, STEM_WIDTH, 7, stride=2, gain=1.0),
+                conv=conv2d(in_channels, STEM_WIDTH, 7, stride=2, gain=1.0, bias=bias),
                 norm=norm(STEM_WIDTH, height),
-                act=activation(),
+                act=(stem_activation or activation)(),
                 pool=nn.MaxPool2d(3, stride=2, padding=1),
             )
         )
-        self.stages, channels, _ = residual_stages(Bottleneck, depths, halved(height), attention, activation, norm)
-        self.pool = nn.AdaptiveAvgPool2d(1)
+        block = partial(Bottleneck, bias=bias, stride_on=stride_on, projection_norm=projection_norm)
+        self.stages, channels, _ = residual_stages(block, depths, halved(height), attention, activation, norm)
+        self.pool = global_pool(pooling)
         self.classifier = linear(channels, num_classes, std=0.01)
 
     def forward(self, images: Tensor) -> Tensor:

@@ -13,10 +13,12 @@ from fersweep.models.common import (
     AttentionFactory,
     NormFactory,
     check_attention_position,
+    check_choice,
     check_depths,
     check_images,
     conv2d,
     forward_gain,
+    global_pool,
     halved,
     linear,
 )
@@ -26,8 +28,8 @@ from fersweep.models.resnet import EXPANSION, POSITIONS, STEM_WIDTH, WIDTHS, res
 class PreActBottleneck(nn.Module):
     """Norm and activation before each of the 1×1, 3×3 and 1×1 convolutions; attention; then the plain addition.
 
-    A stride sits on the 3×3. Where the shape changes, a 1×1 convolution without norm makes the shortcut from the
-    pre-activated input; elsewhere the shortcut is the raw input.
+    A stride sits on the 3×3. Where the channels change, a 1×1 convolution without norm makes the shortcut from the
+    pre-activated input; elsewhere the shortcut is the raw input, every second pixel of it at stride 2.
     """
 
     def __init__(
@@ -39,8 +41,13 @@ class PreActBottleneck(nn.Module):
         attention: AttentionFactory,
         activation: ActivationFactory,
         norm: NormFactory,
+        *,
+        bias: bool = False,
     ) -> None:
-        """Build the block for maps of ``in_channels`` × ``height`` rows; it returns 4 · ``width`` channels."""
+        """Build the block for maps of ``in_channels`` × ``height`` rows; it returns 4 · ``width`` channels.
+
+        ``bias`` gives one to the convolutions that no norm follows: the last and the shortcut's.
+        """
         super().__init__()
         channels = EXPANSION * width
         out_height = height if stride == 1 else halved(height)
@@ -53,15 +60,16 @@ class PreActBottleneck(nn.Module):
         self.conv2 = conv(width, width, 3, stride=stride)
         self.norm3 = norm(width, out_height)
         self.act3 = activation()
-        self.conv3 = conv(width, channels, 1)
+        self.conv3 = conv(width, channels, 1, bias=bias)
         self.attention = attention(channels)
-        projects = stride != 1 or in_channels != channels
-        self.shortcut = conv(in_channels, channels, 1, stride=stride) if projects else None
+        projects = in_channels != channels
+        self.stride = stride
+        self.shortcut = conv(in_channels, channels, 1, stride=stride, bias=bias) if projects else None
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, in_channels, H, W) to (B, 4 · width, ⌈H / stride⌉, ⌈W / stride⌉)."""
         preactivated = self.act1(self.norm1(x))
-        shortcut = x if self.shortcut is None else self.shortcut(preactivated)
+        shortcut = self.shortcut(preactivated) if self.shortcut else x[..., :: self.stride, :: self.stride]
         residual = self.conv1(preactivated)
         residual = self.conv2(self.act2(self.norm2(residual)))
         residual = self.conv3(self.act3(self.norm3(residual)))
@@ -77,6 +85,7 @@ class ResNetV2(nn.Module):
     def __init__(
         self,
         depths: Sequence[int],
+        pooling: str = "avg",
         *,
         attention: AttentionFactory,
         activation: ActivationFactory,
@@ -85,22 +94,35 @@ class ResNetV2(nn.Module):
         num_classes: int,
         in_channels: int,
         image_size: int,
+        bias: bool = False,
+        stride_in: str = "first",
+        zero_padded_pool: bool = False,
+        final_activation: ActivationFactory | None = None,
     ) -> None:
-        """Build the network, with ``depths`` blocks in its stages.
+        """Build the network, with ``depths`` blocks in its stages and ``pooling`` (avg, max) after them.
 
-        Raises UserError for another ``attention_position`` than before_addition and for impossible ``depths``.
+        The last four are of ``fidelity``: biases where no norm follows, the block of a stage that has its stride
+        (:func:`residual_stages`), zeros rather than nothing around the map that the stem pools, and another activation
+        after the last norm. Raises UserError for another ``attention_position`` than before_addition, an unknown place
+        of the stride, and impossible ``depths``.
         """
         super().__init__()
         check_attention_position(attention_position, POSITIONS, "ResNetV2")
         check_depths(depths, WIDTHS, "ResNetV2")
+        check_choice("fidelity.resnetv2.stride_in", stride_in, ("first", "last"))
         self.in_channels, self.image_size = in_channels, image_size
-        stem_conv = conv2d(in_channels, STEM_WIDTH, 7, stride=2, gain=1.0)
-        self.stem = nn.Sequential(OrderedDict(conv=stem_conv, pool=nn.MaxPool2d(3, stride=2, padding=1)))
-        height = halved(halved(image_size))
-        self.stages, channels, height = residual_stages(PreActBottleneck, depths, height, attention, activation, norm)
+        stem_conv = conv2d(in_channels, STEM_WIDTH, 7, stride=2, gain=1.0, bias=bias)
+        pool: nn.Module = nn.MaxPool2d(3, stride=2, padding=1)
+        if zero_padded_pool:
+            pool = nn.Sequential(nn.ZeroPad2d(1), nn.MaxPool2d(3, stride=2))
+        self.stem = nn.Sequential(OrderedDict(conv=stem_conv, pool=pool))
+        height, block = halved(halved(image_size)), partial(PreActBottleneck, bias=bias)
+        self.stages, channels, height = residual_stages(
+            block, depths, height, attention, activation, norm, stride_in=stride_in
+        )
         self.norm = norm(channels, height)
-        self.act = activation()
-        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.act = (final_activation or activation)()
+        self.pool = global_pool(pooling)
         self.classifier = linear(channels, num_classes, std=0.01)
 
     def forward(self, images: Tensor) -> Tensor:

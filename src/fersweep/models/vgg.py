@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from itertools import accumulate
 
 from torch import Tensor, nn
 
@@ -23,7 +24,7 @@ from fersweep.models.common import (
 WIDTHS = (64, 128, 256, 512, 512)
 HIDDEN = 4096
 INPUT_GAIN = 3**0.5  # 1 / rms of pixels spread evenly over [0, 1]
-POSITIONS = ("before_classifier", "every_conv", "layers_11_14")
+POSITIONS = ("before_classifier", "every_conv", "every_stage", "layers_11_14")
 
 
 class VGG(nn.Module):
@@ -31,7 +32,7 @@ class VGG(nn.Module):
 
     Pools round up, so that no pixel is dropped at sizes that are no multiple of 32: 48 → 24 → 12 → 6 → 3 → 2.
     Attention stands once after the last pool (``before_classifier``), after the activation of every convolution
-    (``every_conv``), or after that of the 11th and the 14th convolution (``layers_11_14``).
+    (``every_conv``), of the last of each stage (``every_stage``), or of the 11th and the 14th (``layers_11_14``).
 
     The paper's network has no normalisation. For it to train from scratch, each convolution's initial weights make up
     for what its input lost in the activation (and attention) before: see :func:`fersweep.models.common.forward_gain`.
@@ -50,8 +51,12 @@ class VGG(nn.Module):
         num_classes: int,
         in_channels: int,
         image_size: int,
+        attention_shortcut: bool = False,
     ) -> None:
         """Build the network; ``batch_norm`` puts a norm between each convolution and its activation.
+
+        With ``attention_shortcut`` (of ``fidelity``), attention before the classifier is added to what it reads:
+        x + attention(x).
 
         Raises UserError for an unknown ``attention_position``, for ``layers_11_14`` in a network of fewer than 14
         convolutions, and for ``depths`` that do not give each of the five stages a convolution.
@@ -76,13 +81,16 @@ class VGG(nn.Module):
             layers.append(nn.MaxPool2d(2, ceil_mode=True))
             height = halved(height)
         self.features = nn.Sequential(*layers)
-        self.attention = attention(channels) if attention_position == "before_classifier" else nn.Identity()
+        attends = attention_position == "before_classifier"
+        self.attention = attention(channels) if attends else nn.Identity()
+        self.attention_shortcut = attention_shortcut and attends and not isinstance(self.attention, nn.Identity)
         self.classifier = _classifier(channels * height**2, dropout, activation, num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
         """Map ``images`` (B, in_channels, image_size, image_size) in [0, 1] to logits (B, num_classes)."""
         check_images(images, self.in_channels, self.image_size)
-        x = self.attention(self.features(images))
+        x = self.features(images)
+        x = x + self.attention(x) if self.attention_shortcut else self.attention(x)
         return self.classifier(x.flatten(1))
 
 
@@ -107,6 +115,12 @@ def _attended_layers(position: str, depths: Sequence[int]) -> Collection[int]:
     if position == "layers_11_14" and convs < 14:
         raise UserError(
             f"attention_position=layers_11_14 needs 14 convolutions and this VGG has {convs} (depths={list(depths)}): "
-            f"choose backbone=vgg19, or {' or '.join(POSITIONS[:2])}"
+            f"choose backbone=vgg19, or {' or '.join(POSITIONS[:3])}"
         )
-    return {"before_classifier": (), "every_conv": range(1, convs + 1), "layers_11_14": (11, 14)}[position]
+    attended = {
+        "before_classifier": (),
+        "every_conv": range(1, convs + 1),
+        "every_stage": tuple(accumulate(depths)),
+        "layers_11_14": (11, 14),
+    }
+    return attended[position]
