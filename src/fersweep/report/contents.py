@@ -1,0 +1,190 @@
+"""What a report holds, as plain data: made by `fersweep.report.gather` and `fersweep.report.compare`, shown by `tables`,
+`plots` and `page`.
+
+Accuracies, F1 scores and differences are fractions (0.5 is 50 %) unless a name ends in ``_percent``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from fersweep.sweep.collect import Run
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A figure over the seeds of a row.
+
+    Attributes:
+        mean: over ``n`` seeds.
+        sd: sample standard deviation (n - 1), or ``None`` with one seed.
+        n: how many.
+        values: of each seed, in the order of `Row.seeds`.
+    """
+
+    mean: float
+    sd: float | None
+    n: int
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a published accuracy holds up.
+
+    Attributes:
+        kind: ``within``, ``above`` or ``below`` (our accuracy against the published one), ``cannot be right`` or
+            ``none`` (nothing was published for this row).
+        sentence: the arithmetic, or what our runs did otherwise; may be empty.
+        comparable: whether the runs followed the study's protocol; where not, within, above and below say little.
+    """
+
+    kind: str
+    sentence: str
+    comparable: bool
+
+
+@dataclass(frozen=True)
+class Published:
+    """What the study prints for a row.
+
+    Attributes:
+        params_m: its parameter count in millions.
+        params_total: the count of its code, batch norm's moving statistics included.
+        params_trainable: without these.
+        accuracy_percent: on this row's dataset and its test set of ``n`` images.
+        n: how many test images it had.
+        note: what is known to be wrong with these figures; may be empty.
+    """
+
+    params_m: float
+    params_total: int
+    params_trainable: int
+    accuracy_percent: float
+    n: int
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """Runs that differ in their seed alone (and in the fold, where each fold of people is a run).
+
+    Attributes:
+        key: unique in the report, safe as an id in HTML and in a file name.
+        labels: column → what this row has there, the same columns in every row, those alone in which rows differ;
+            always has ``backbone`` and ``attention``.
+        choices: group → option, of all groups.
+        seeds: those of the finished runs, sorted.
+        accuracy: on the test part.
+        interval: Wilson's 95 % interval of the mean accuracy for ``n`` test images: what other images might have given.
+        macro_f1: as accuracy.
+        n: test images, each counted once.
+        majority: what always answering the commonest class of train would score.
+        shared_subjects: people in both train and test, ``None`` where that is not known.
+        params_total: of the network, batch norm's moving statistics included, and ``params_trainable`` without.
+        seconds: a run takes, mean over seeds (sum over folds).
+        epochs: trained, and ``best_epoch`` tested, of each seed.
+        class_names: K names.
+        confusion: counts ``(K, K)``, rows true, summed over seeds and folds.
+        curves: ``history.csv`` of each run: columns ``epoch``, ``train/loss``, ``train/accuracy``, ``val/loss``,
+            ``val/accuracy``, ``val/macro_f1``, ``lr``.
+        published: what the study prints, or ``None``.
+        verdict: about that.
+        notes: sentences a reader must know, such as that folds are missing.
+        correct: per seed, whether each test image was recognised: bool ``(seeds, n)``, in the order of ``ids``.
+        ids: the test images, sorted.
+    """
+
+    key: str
+    labels: dict[str, str]
+    choices: dict[str, str]
+    seeds: tuple[int, ...]
+    accuracy: Mean
+    interval: tuple[float, float]
+    macro_f1: Mean
+    n: int
+    majority: float
+    shared_subjects: int | None
+    params_total: int
+    params_trainable: int
+    seconds: float
+    epochs: tuple[int, ...]
+    best_epoch: tuple[int, ...]
+    class_names: tuple[str, ...]
+    confusion: npt.NDArray[np.int64]
+    curves: tuple[pd.DataFrame, ...]
+    published: Published | None
+    verdict: Verdict
+    notes: tuple[str, ...]
+    correct: npt.NDArray[np.bool_] = field(repr=False)
+    ids: npt.NDArray[np.str_] = field(repr=False)
+
+    @property
+    def name(self) -> str:
+        """The labels in one line: ``resnet50 · cbam · published``."""
+        return " · ".join(self.labels.values())
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two rows that differ in one group, tested on the same images.
+
+    Attributes:
+        group: what they differ in, ``attention`` or ``fidelity``.
+        shared: the other labels, which both have.
+        first: the option of one row, and ``second`` of the other; ``rows`` are the keys of both.
+        difference: accuracy of the first less that of the second, mean over seeds.
+        interval: its 95 % interval over images and seeds.
+        p: two-sided, of the same bootstrap; ``p_holm`` corrected for all comparisons of this group in the report.
+        mcnemar_p: of McNemar's exact test, over pairs of seeds; ``mcnemar_holm`` corrected likewise.
+        discordant: images that only the first, and only the second, recognised: means over pairs of seeds.
+        seeds: how many each has.
+        n: test images.
+        established: whether ``p_holm`` is below 0.05 and both have enough seeds to tell.
+        sentence: the plain statement.
+    """
+
+    group: str
+    shared: dict[str, str]
+    first: str
+    second: str
+    rows: tuple[str, str]
+    difference: float
+    interval: tuple[float, float]
+    p: float
+    p_holm: float
+    mcnemar_p: float
+    mcnemar_holm: float
+    discordant: tuple[float, float]
+    seeds: tuple[int, int]
+    n: int
+    established: bool
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything a page shows.
+
+    Attributes:
+        title: of the page: the folder's name.
+        rows: best known order: by dataset, backbone, attention, fidelity.
+        columns: of `Row.labels`.
+        attention: comparisons between attention options, and ``fidelity`` between fidelities.
+        unfinished: runs that are not done, with why.
+        done: how many runs are.
+        missing: sentences: rows of the study's table without a run here, seeds that some rows lack.
+    """
+
+    title: str
+    rows: tuple[Row, ...]
+    columns: tuple[str, ...]
+    attention: tuple[Comparison, ...]
+    fidelity: tuple[Comparison, ...]
+    unfinished: tuple[Run, ...]
+    done: int
+    missing: tuple[str, ...]
