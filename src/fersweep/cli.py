@@ -62,6 +62,24 @@ def _parser() -> argparse.ArgumentParser:
     form.add_argument("--json", action="store_true", help="everything known of each run, as a list of objects")
     form.add_argument("--csv", action="store_true", help="the same, flat: one row a run")
     collect.set_defaults(verb=_collect)
+    report = verbs.add_parser(
+        "report",
+        help="a page, tables and figures of all finished runs, beside the study's figures, with statistics",
+        description="Write index.html, table.md, table.csv, table.tex and figures of the runs below a folder. "
+        "Exit code 1 if some of them are not done; the report says which.",
+    )
+    report.add_argument("outputs", metavar="OUTPUTS", type=Path, help="the folder of a sweep, such as outputs/runs")
+    report.add_argument("-o", metavar="DIR", type=Path, dest="folder", help="where to; default: OUTPUTS/report")
+    report.set_defaults(verb=_report)
+    params = verbs.add_parser(
+        "params",
+        help="parameter counts of the study's 32 networks: ours, its code's, its table's",
+        description="Count the parameters of the study's 32 networks and compare them with its code and its table. "
+        "Exit code 1 if fidelity=published does not have the code's counts.",
+    )
+    params.add_argument("--fidelity", choices=options("fidelity"), default="published", help="default: %(default)s")
+    params.add_argument("--json", action="store_true", help="as a list of objects")
+    params.set_defaults(verb=_params)
     _add_wandb(
         verbs.add_parser("wandb", help="send what was recorded offline to Weights & Biases; write a report there")
     )
@@ -133,6 +151,32 @@ def _collect(parsed: argparse.Namespace) -> int:
     else:
         listing.show(runs, Console())
     return 0 if all(run.state == "done" for run in runs) else 1
+
+
+def _report(parsed: argparse.Namespace) -> int:
+    from fersweep.report import write
+
+    report = write.contents(parsed.outputs)
+    folder = parsed.outputs / "report" if parsed.folder is None else parsed.folder
+    write.write(report, folder)
+    print(f"{report.done} finished runs in {len(report.rows)} rows, {len(report.unfinished)} not done")
+    for pair in (*report.attention, *report.fidelity)[:10]:
+        print(f"  {pair.sentence}")
+    print(folder / "index.html")
+    return 1 if report.unfinished else 0
+
+
+def _params(parsed: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from fersweep.report import parameters
+
+    counts = parameters.count(parsed.fidelity)
+    if parsed.json:
+        print(json.dumps([vars(each) for each in counts], indent=2))
+    else:
+        parameters.show(counts, parsed.fidelity, Console())
+    return 0 if parsed.fidelity != "published" or all(each.equal for each in counts) else 1
 
 
 def _wandb_sync(parsed: argparse.Namespace) -> int:

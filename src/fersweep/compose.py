@@ -53,12 +53,16 @@ def check_command_line(arguments: list[str]) -> list[str]:
     Of a sweep the first run is composed; its launcher composes every one.
 
     Returns:
-        The arguments for Hydra. It sets what is not swept before it has chosen what is, so in a sweep over backbones
-        ``backbone.model.batch_norm=true`` becomes ``choice(true)``, a sweep of one value.
+        The arguments for Hydra. What an experiment sweeps is among them, as if it had been typed. Hydra sets what is
+        not swept before it has chosen what is, so in a sweep over backbones ``backbone.model.batch_norm=true`` becomes
+        ``choice(true)``, a sweep of one value.
     """
     parsed = get_args_parser().parse_args(arguments)
     try:
         check_choices(parsed.overrides)
+        given = swept_by_experiment(parsed.overrides, parsed.multirun or bool(parsed.cfg))
+        if parsed.multirun:
+            parsed.overrides, arguments = [*given, *parsed.overrides], [*arguments, *given]
         for text, override in zip(parsed.overrides, _parse(parsed.overrides), strict=True):
             if override.is_sweep_override() and not parsed.multirun:
                 raise UserError(f"{text} names several runs: add -m for a sweep.")
@@ -84,6 +88,35 @@ def check_command_line(arguments: list[str]) -> list[str]:
         if override.key_or_group.partition(".")[0] in swept and not override.is_sweep_override()
     }
     return [re.sub(r"=(.*)", r"=choice(\1)", each, count=1) if each in depends else each for each in arguments]
+
+
+def swept_by_experiment(overrides: list[str], multirun: bool) -> list[str]:
+    """What the chosen experiment sweeps (``hydra.sweeper.params`` in its file), without what ``overrides`` set.
+
+    Raises:
+        UserError: where an experiment that is a sweep is asked for in a single run, or beside another.
+    """
+    chosen = next((each for each in reversed(_parse(overrides)) if each.key_or_group == "experiment"), None)
+    if chosen is None or chosen.value() is None:
+        return []
+    names = _sweep_values(chosen) if chosen.is_sweep_override() else [str(chosen.value())]
+    params = {name: _params(name) for name in names}
+    name = next((name for name in names if params[name]), None)
+    if name is None:
+        return []
+    if len(names) > 1:
+        raise UserError(f"experiment={name} is a sweep of its own: name one experiment at a time.")
+    if not multirun:
+        raise UserError(f"experiment={name} is a sweep: add -m.")
+    typed = {override.key_or_group for override in _parse(overrides)}
+    return [f"{key}={values}" for key, values in params[name].items() if key not in typed]
+
+
+@cache
+def _params(experiment: str) -> dict[str, str]:
+    file = config_dir() / "experiment" / f"{experiment}.yaml"
+    params = OmegaConf.select(OmegaConf.load(file), "hydra.sweeper.params")
+    return {} if params is None else {str(key): str(values) for key, values in params.items()}
 
 
 def _make_folder(folder: Path) -> None:

@@ -1,5 +1,4 @@
-"""What a report holds, as plain data: made by `fersweep.report.gather` and `fersweep.report.compare`, shown by `tables`,
-`plots` and `page`.
+"""What a report holds, as plain data: made by `gather` and `compare`, shown by `tables`, `plots` and `page`.
 
 Accuracies, F1 scores and differences are fractions (0.5 is 50 %) unless a name ends in ``_percent``.
 """
@@ -53,17 +52,17 @@ class Published:
     """What the study prints for a row.
 
     Attributes:
-        params_m: its parameter count in millions.
-        params_total: the count of its code, batch norm's moving statistics included.
+        params_m: its parameter count in millions, ``None`` where an ablation prints none.
+        params_total: the count of its code, batch norm's moving statistics included; ``None`` in an ablation.
         params_trainable: without these.
         accuracy_percent: on this row's dataset and its test set of ``n`` images.
         n: how many test images it had.
         note: what is known to be wrong with these figures; may be empty.
     """
 
-    params_m: float
-    params_total: int
-    params_trainable: int
+    params_m: float | None
+    params_total: int | None
+    params_trainable: int | None
     accuracy_percent: float
     n: int
     note: str = ""

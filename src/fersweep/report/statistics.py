@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+Correct = npt.NDArray[np.bool_]
+
 
 def wilson(correct: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
     """Return the Wilson score interval of a proportion, as fractions ``(low, high)``.
@@ -31,3 +39,114 @@ def wilson(correct: int, n: int, confidence: float = 0.95) -> tuple[float, float
         raise ValueError(f"confidence must lie between 0 and 1, got {confidence}")
     interval = binomtest(correct, n).proportion_ci(confidence_level=confidence, method="wilson")
     return float(interval.low), float(interval.high)
+
+
+def multiple_of(percent: float, n: int) -> tuple[bool, str]:
+    """Whether ``percent``, printed with two decimals, can be a share of ``n`` images, and the arithmetic in words.
+
+    A share is k / n for a whole number k. It may have been rounded or cut off after the second decimal.
+
+    Returns:
+        ``(False, "88.62 % of 182 is 161.29 images; 161 are 88.46 %, 162 are 89.01 %")`` or ``(True, "88.46 % is 161 of
+        182")``.
+    """
+    exact = percent * n / 100
+    below, above = math.floor(exact + 1e-9), math.floor(exact + 1e-9) + 1
+    for k in (below, above):
+        share = 100 * k / n
+        rounded, cut = abs(share - percent) <= 0.005 + 1e-9, -1e-9 <= share - percent < 0.01 - 1e-9
+        if rounded or cut:
+            return True, f"{percent:.2f} % is {k:,} of {n:,}"
+    around = ", ".join(f"{k:,} are {100 * k / n:.2f} %" for k in (below, above))
+    return False, f"{percent:.2f} % of {n:,} is {exact:.2f} images; {around}"
+
+
+def mcnemar(first: Correct, second: Correct) -> tuple[float, tuple[int, int]]:
+    """McNemar's exact test of two networks on the same images.
+
+    Args:
+        first: bool ``(n,)``, whether each image was recognised.
+        second: the same for the other network.
+
+    Returns:
+        The two-sided p-value, and the images that only the first and only the second recognised.
+
+    Source: Q. McNemar, "Note on the sampling error of the difference between correlated proportions or percentages",
+    Psychometrika 12 (1947) 153–157; in its exact, binomial form, which needs no minimum of such images.
+    """
+    from statsmodels.stats.contingency_tables import mcnemar as test  # slow to import
+
+    only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
+    both, neither = int((first & second).sum()), int((~first & ~second).sum())
+    p = float(test([[both, only_first], [only_second, neither]], exact=True).pvalue)
+    return min(1.0, p), (only_first, only_second)
+
+
+def twice_the_median(p_values: Sequence[float]) -> float:
+    """One p-value for the same hypothesis from several that depend on each other in unknown ways.
+
+    Source: twice their median is a valid p-value whatever the dependence (Rüschendorf, "Random variables with maximum
+    sums", Advances in Applied Probability 14 (1982) 623–632; Meinshausen, Meier and Bühlmann, "p-values for
+    high-dimensional regression", JASA 104 (2009) 1671–1681, theorem 3.1 with γ = 1/2). A single one stays as it is.
+    """
+    if len(p_values) == 1:
+        return float(p_values[0])
+    return min(1.0, 2 * float(np.quantile(p_values, 0.5, method="inverted_cdf")))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Adjust p-values so that testing all of them errs with the probability of one (family-wise error).
+
+    Source: S. Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 6
+    (1979) 65–70.
+    """
+    from statsmodels.stats.multitest import multipletests  # slow to import
+
+    return [float(p) for p in multipletests(p_values, method="holm")[1]] if p_values else []
+
+
+class Bootstrap:
+    """Accuracies of several methods had the test images, and the seeds of training, been others.
+
+    Images are drawn with replacement, the same draw for all methods (they were tested on the same images); seeds are
+    drawn with replacement for each method on its own. This is the bootstrap for two crossed random factors ("pigeonhole
+    bootstrap"): A. B. Owen, Annals of Applied Statistics 1 (2007) 386–411. With one seed it knows nothing of training
+    again, and with few it understates it: variance between s seeds comes out (s - 1) / s too small.
+
+    Args:
+        correct: per method bool ``(seeds, n)``; n is common, seeds need not be.
+        draws: how many.
+        seed: of the draws.
+    """
+
+    def __init__(self, correct: Sequence[npt.NDArray[np.bool_]], draws: int = 10_000, seed: int = 0) -> None:
+        rng, n = np.random.default_rng(seed), correct[0].shape[1]
+        stacked = np.concatenate(correct).T.astype(np.float32)  # (n, all seeds)
+        hits = np.empty((draws, stacked.shape[1]), np.float32)
+        for start in range(0, draws, 256):
+            size = min(256, draws - start)
+            images = rng.integers(n, size=(size, n)) + n * np.arange(size)[:, None]
+            weights = np.bincount(images.ravel(), minlength=size * n).reshape(size, n).astype(np.float32)
+            hits[start : start + size] = weights @ stacked
+        ends = np.cumsum([len(each) for each in correct])
+        self.observed = np.array([each.mean() for each in correct])
+        self.accuracy = np.empty((draws, len(correct)))
+        """Of each draw and method ``(draws, methods)``."""
+        for method, (end, each) in enumerate(zip(ends, correct, strict=True)):
+            drawn = rng.integers(end - len(each), end, size=(draws, len(each)))
+            self.accuracy[:, method] = np.take_along_axis(hits, drawn, axis=1).mean(axis=1) / n
+
+    def difference(self, first: int, second: int, confidence: float = 0.95) -> tuple[float, tuple[float, float], float]:
+        """Accuracy of method ``first`` less that of ``second``.
+
+        Returns:
+            The observed difference, its percentile interval, and the two-sided p-value of there being none: twice the
+            smaller share of draws on either side of zero, with one added to both counts (Davison and Hinkley,
+            "Bootstrap Methods and their Application", 1997, section 4.2).
+        """
+        drawn = self.accuracy[:, first] - self.accuracy[:, second]
+        tail = (1 - confidence) / 2
+        low, high = np.quantile(drawn, [tail, 1 - tail])
+        sides = min((drawn <= 0).sum(), (drawn >= 0).sum())
+        p = min(1.0, 2 * (int(sides) + 1) / (len(drawn) + 1))
+        return float(self.observed[first] - self.observed[second]), (float(low), float(high)), p

@@ -81,21 +81,21 @@ def distinguish(runs: Sequence[Run]) -> list[Run]:
     found: dict[Path, dict[str, Any]] = {}
     for group in alike.values():
         if len(group) > 1:
-            flat = {run.directory: _flat(_config(run.directory)) for run in group}
+            flat = {run.directory: settings_of(config_of(run.directory)) for run in group}
             names = dict.fromkeys(name for settings in flat.values() for name in settings)
             differing = [name for name in names if len({repr(settings.get(name)) for settings in flat.values()}) > 1]
             found |= {each: {name: settings.get(name) for name in differing} for each, settings in flat.items()}
     return [replace(run, settings=found.get(run.directory, {})) for run in runs]
 
 
-def _flat(config: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+def settings_of(config: Mapping[str, Any], above: str = "") -> dict[str, Any]:
     """A configuration with dotted names, without what is not a part of a run's identity."""
     flat: dict[str, Any] = {}
     for key, value in config.items():
         name = f"{above}{key}"
         if name in NOT_IDENTITY:
             continue
-        flat |= _flat(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
+        flat |= settings_of(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
     return flat
 
 
@@ -223,14 +223,14 @@ def _configured(directory: Path) -> tuple[dict[str, str], int | None]:
     from fersweep.config import choices_of
 
     try:
-        config = _config(directory)
+        config = config_of(directory)
         return choices_of(config), int(config["seed"])
     except (LookupError, TypeError, ValueError):
         return {}, None
 
 
-def _config(directory: Path) -> Mapping[str, Any]:
-    """Return ``config.yaml`` of a run, empty where it cannot be read."""
+def config_of(directory: Path) -> Mapping[str, Any]:
+    """Return ``config.yaml`` of a run, which is resolved; empty where it cannot be read."""
     import yaml
 
     try:

@@ -1,0 +1,79 @@
+"""Parameter counts of the study's 32 networks: built here, in its code, and printed in its table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from fersweep.report.study import notes, rows, study
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+@dataclass(frozen=True)
+class Count:
+    """One network at 48×48×1 with seven classes.
+
+    Attributes:
+        total: parameters and batch norm's moving statistics, as Keras counts, and ``trainable`` without these.
+        code_total: what the study's code builds, and ``code_trainable``.
+        printed_m: what its table says, in millions.
+        note: what is wrong with that, or empty.
+        equal: whether total and trainable are the code's.
+    """
+
+    backbone: str
+    attention: str
+    total: int
+    trainable: int
+    code_total: int
+    code_trainable: int
+    printed_m: float
+    note: str
+    equal: bool
+
+
+def count(fidelity: str) -> list[Count]:
+    """Build all 32 networks, without memory for their weights, and count."""
+    import torch
+
+    from fersweep.models import build_model
+    from fersweep.record import parameters
+
+    counts = []
+    for backbone, attention in rows():
+        with torch.device("meta"):
+            own = parameters(build_model(backbone, attention, activation="elu", fidelity=fidelity))
+        figures = study()["rows"][backbone][attention]
+        code = figures["total"], figures["trainable"]
+        equal = (own["params_total"], own["params_trainable"]) == code
+        note = notes(backbone, attention)
+        counts.append(Count(backbone, attention, *own.values(), *code, figures["params_m"], note, equal))
+    return counts
+
+
+def show(counts: Sequence[Count], fidelity: str, console: Console) -> None:
+    """Print a line each, the printed figures that are wrong marked, and why."""
+    from rich.table import Table
+
+    table = Table(title=f"Parameters, fidelity={fidelity}", box=None, header_style="dim", title_justify="left")
+    for name in ("backbone", "attention"):
+        table.add_column(name)
+    for name in ("trainable", "total", "the code's total", "printed"):
+        table.add_column(name, justify="right")
+    explained = [each for each in counts if each.note]
+    for each in counts:
+        mark = "*" * (1 + explained.index(each)) if each in explained else ""
+        same = "" if each.equal or fidelity != "published" else " differs"
+        numbers = (
+            f"{each.trainable:,}",
+            f"{each.total:,}",
+            f"{each.code_total:,}{same}",
+            f"{each.printed_m:.2f}M{mark}",
+        )
+        table.add_row(each.backbone, each.attention, *numbers)
+    console.print(table)
+    for number, each in enumerate(explained, 1):
+        console.print(f"{'*' * number} {each.backbone} + {each.attention}: {each.note}", highlight=False)

@@ -1,0 +1,385 @@
+"""The figures of a report: accuracy against cost, differences with intervals, learning curves, confusion matrices.
+
+Drawn as those of one run (`fersweep.report.figures`) are, and saved as SVG and PNG.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentFormatter
+from matplotlib.transforms import Bbox
+
+from fersweep.report import figures
+from fersweep.report.contents import Comparison, Report, Row
+from fersweep.report.figures import BLUE, GREEN, GREY, VERMILION
+from fersweep.sweep.status import atomic_path
+
+INK, RULE, PAPER = "#010101", "#E6E6E6", "#FFFFFF"
+PURPLE, ORANGE, SKY = "#CC79A7", "#E69F00", "#56B4E9"
+ATTENTION = {"none": GREY, "se": BLUE, "eca": GREEN, "cbam": VERMILION}
+MARKERS = "osD^vPX*<>"
+
+MOST = 200
+"""Comparisons in one figure: more would not be read."""
+
+STYLE: Any = {
+    **dict.fromkeys(("text.color", "axes.labelcolor", "xtick.labelcolor", "ytick.labelcolor"), INK),
+    **dict.fromkeys(("axes.edgecolor", "xtick.color", "ytick.color"), GREY),
+    **{"font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"], "font.size": 9.0},
+    "text.parse_math": False,  # a dollar in a name is a dollar
+    **{"svg.fonttype": "none", "svg.hashsalt": "fersweep"},
+}
+styled = matplotlib.rc_context(STYLE)
+
+
+class Point(NamedTuple):
+    """What a row costs, its accuracy in percent, and the standard deviation of that (0 where there is none)."""
+
+    x: float
+    y: float
+    sd: float = 0.0
+
+
+def overview(report: Report) -> dict[str, Figure]:
+    """Return the figures over all rows by name, those with something to show.
+
+    They are ``accuracy_params``, ``accuracy_time``, ``attention`` and ``fidelity``.
+    """
+    drawn = {}
+    if report.rows:
+        drawn["accuracy_params"] = accuracy_against(report, "params")
+        drawn["accuracy_time"] = accuracy_against(report, "time")
+    if report.attention:
+        drawn["attention"] = differences(report.attention)
+    if report.fidelity:
+        drawn["fidelity"] = differences(report.fidelity)
+    return drawn
+
+
+def write(report: Report, folder: Path) -> list[Path]:
+    """Write every figure into ``folder``, made where it is missing, as SVG and PNG; return the files.
+
+    They are those of `overview` and, of each row, ``confusion-<key>`` and, where it has curves, ``curves-<key>``.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    files = [path for name, figure in overview(report).items() for path in save(figure, folder, name)]
+    for row in report.rows:
+        files += save(confusion_matrix(row), folder, f"confusion-{row.key}")
+        if row.curves:
+            files += save(learning_curves(row), folder, f"curves-{row.key}")
+    return files
+
+
+def save(figure: Figure, folder: Path, name: str) -> tuple[Path, Path]:
+    """Write ``<name>.svg`` and ``<name>.png`` into ``folder``, which must exist, atomically; return both.
+
+    Equal figures are equal bytes. The text of the SVG stays text.
+    """
+    svg, png = folder / f"{name}.svg", folder / f"{name}.png"
+    with atomic_path(svg) as temporary:
+        temporary.write_text(as_svg(figure), encoding="utf-8")
+    figures._save(figure, png)
+    return svg, png
+
+
+@styled
+def as_svg(figure: Figure, transparent: bool = False) -> str:
+    """Return a figure as an SVG document, with or without its white background."""
+    text = io.StringIO()
+    figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None}, transparent=transparent)
+    return text.getvalue()
+
+
+@styled
+def accuracy_against(report: Report, cost: Literal["params", "time"]) -> Figure:
+    """Draw the test accuracy of every row (at least one) against its trainable parameters or the time of a run.
+
+    One panel a dataset and split. Colour is attention; the marker is fidelity, or where all rows have the same, the
+    family of the backbone; a line joins rows that differ in attention alone. Bars are ± one standard deviation over
+    seeds. Hollow is what the study prints, at the parameters of its code; it prints no times.
+    """
+    panels: dict[str, list[Row]] = {}
+    names = [name for name in ("dataset", "split") if name == "dataset" or name in report.columns]
+    for row in report.rows:
+        panels.setdefault(" · ".join(row.choices.get(name, "") for name in names), []).append(row)
+    handles = _handles(report, cost)
+    columns = min(2, len(panels))
+    lines, per_line = -(-len(panels) // columns), min(len(handles), 4 * columns)
+    width, top = 10.2 if columns == 2 else 7.4, 0.4 + 0.21 * -(-len(handles) // per_line)
+    figure = figures._figure(width, 3.8 * lines + top - 0.2)
+    x, y, w, h = figures._inches(figure, 0.62, 0.5, 0.12, top)
+    figure.subplots_adjust(left=x, right=x + w, bottom=y, top=y + h, wspace=0.14, hspace=0.3)
+    for number, (title, rows) in enumerate(panels.items()):
+        axes = figure.add_subplot(lines, columns, number + 1)
+        _panel(axes, rows, report, cost)
+        axes.set_title(title, loc="left", fontsize=10.5, weight="bold")
+        axes.set_ylabel("" if number % columns else "Test accuracy (%)")
+    figure.legend(handles=handles, loc="upper center", ncols=per_line, frameon=False)
+    return figure
+
+
+def _shape(row: Row) -> str:
+    """What the marker of a row tells."""
+    return row.labels.get("fidelity") or re.sub(r"_?\d+$", "", row.labels["backbone"])
+
+
+def _looks(report: Report) -> tuple[dict[str, str], dict[str, str]]:
+    """The colour of each attention, and the marker of each fidelity or family."""
+    found = {row.labels["attention"]: "" for row in report.rows}
+    others = [name for name in found if name not in ATTENTION]
+    colours = ATTENTION | {name: (PURPLE, ORANGE, SKY)[number % 3] for number, name in enumerate(others)}
+    shapes = dict.fromkeys(_shape(row) for row in report.rows)
+    return (
+        {name: colour for name, colour in colours.items() if name in found},
+        {shape: MARKERS[number % len(MARKERS)] for number, shape in enumerate(shapes)},
+    )
+
+
+def _handles(report: Report, cost: str) -> list[Line2D]:
+    """The entries of the legend."""
+    colours, markers = _looks(report)
+    what = "fidelity " if "fidelity" in report.columns else ""
+    handles = [Line2D([], [], color=colour, linewidth=4, label=name) for name, colour in colours.items()]
+    for shape, marker in markers.items():
+        handles.append(Line2D([], [], color=INK, marker=marker, linestyle="", label=f"{what}{shape}"))
+    if cost == "params" and any(row.published and row.published.params_trainable for row in report.rows):
+        hollow: Any = {"markerfacecolor": PAPER, "markeredgecolor": INK}
+        handles.append(Line2D([], [], marker="o", linestyle="", label="as the study prints", **hollow))
+    return handles
+
+
+def _panel(axes: Axes, rows: Sequence[Row], report: Report, cost: str) -> None:
+    """Draw the rows of one dataset."""
+    unit, factor = "Trainable parameters (millions)", 1e6
+    if cost == "time":
+        longest = max(row.seconds for row in report.rows)
+        unit, factor = ("h", 3600) if longest > 7200 else ("min", 60) if longest > 120 else ("s", 1)
+        unit = f"Time of a run ({unit})"
+    colours, markers = _looks(report)
+    lines: dict[tuple[str, str], list[Point]] = {}
+    printed = set()
+    for row in rows:
+        colour, marker = colours[row.labels["attention"]], markers[_shape(row)]
+        x = (row.params_trainable if cost == "params" else row.seconds) / factor
+        point = Point(x, 100 * row.accuracy.mean, 100 * (row.accuracy.sd or 0.0))
+        bar = None if row.accuracy.sd is None else point.sd
+        axes.errorbar(point.x, point.y, bar, fmt=marker, color=colour, markersize=6, elinewidth=1.1, capsize=2.5)
+        told = ("attention", "dataset", "split", "fidelity")
+        name = " · ".join(value for column, value in row.labels.items() if column not in told)
+        lines.setdefault((name, marker), []).append(point)
+        if cost == "params" and row.published and row.published.params_trainable:
+            x = row.published.params_trainable / factor
+            printed.add((Point(x, row.published.accuracy_percent), colour, marker))
+    for point, colour, marker in sorted(printed):
+        axes.plot(point.x, point.y, marker, markerfacecolor=PAPER, markeredgecolor=colour, markersize=6, zorder=1.8)
+    for points in map(sorted, lines.values()):
+        axes.plot([point.x for point in points], [point.y for point in points], color=GREY, linewidth=0.7)
+    axes.set_xlabel(unit)
+    hollow = [point for point, *_ in printed]
+    shown = [point for points in (*lines.values(), hollow) for point in points]
+    _baseline(axes, [100 * row.majority for row in rows], [point.y for point in shown])
+    _limit(axes, [point.x for point in shown])
+    _name(axes, [(name, points) for (name, _), points in lines.items()], hollow)
+
+
+def _baseline(axes: Axes, majorities: Sequence[float], accuracies: Sequence[float]) -> None:
+    """A line at what the commonest class scores, or its value where a line would press the points together."""
+    low, reach = min(accuracies), 2.0 * max(np.ptp(accuracies), 5.0)
+    edge: Any = {"transform": axes.get_yaxis_transform(), "ha": "right", "va": "bottom", "color": GREY}
+    for majority in sorted({round(each, 2) for each in majorities}):
+        words = f"majority class {majority:.1f} %"
+        if low - majority <= reach:
+            axes.axhline(majority, color=GREY, linewidth=1, linestyle=(0, (5, 3)))
+            axes.text(0.995, majority, words, **edge)
+        else:
+            axes.text(0.995, 0.01, f"{words}, below this axis ↓", **edge | {"transform": axes.transAxes})
+
+
+def _limit(axes: Axes, xs: Sequence[float]) -> None:
+    """Leave room around the points for names; a log axis with plain numbers where they span more than a decade."""
+    low, high = min(xs), max(xs)
+    if high > 10 * low > 0:
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.set_xlim(low / 1.5, high * 1.5)
+    else:
+        room = 0.17 * (high - low) or 0.1 * abs(high) or 1.0
+        axes.set_xlim(low - room, high + room)
+    axes.margins(y=0.1)
+    bottom, top = axes.get_ylim()
+    axes.set_ylim(max(bottom, -1.0), min(top, 102.0))
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(color=RULE, linewidth=0.7)
+    axes.set_axisbelow(True)
+
+
+def _name(axes: Axes, named: Sequence[tuple[str, list[Point]]], hollow: Sequence[Point]) -> None:
+    """Write each name beside one of its points, where it covers least of points, lines and other names."""
+    pixels, frame = axes.transData.transform, axes.get_window_extent()
+    taken = [text.get_window_extent() for text in axes.texts]
+    for x, y, sd in (*hollow, *(point for _, points in named for point in points)):
+        taken.append(Bbox([pixels((x, y - sd)) - 9, pixels((x, y + sd)) + 9]))
+    for _, points in named:
+        xy = pixels([(point.x, point.y) for point in sorted(points)])
+        for start, end in zip(xy, xy[1:], strict=False):
+            taken += [Bbox([at - 3, at + 3]) for at in np.linspace(start, end, 12)]
+    across, along = {-1: "right", 0: "center", 1: "left"}, {-1: "top", 0: "center", 1: "bottom"}
+    for name, points in named:
+        choices: list[tuple[float, int, Any, Bbox]] = []
+        for x, y, _ in points:
+            for dx, dy in ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (1, -1), (-1, 1), (-1, -1)):
+                place: Any = {"xytext": (7 * dx, 7 * dy), "ha": across[dx], "va": along[dy]}
+                text = axes.annotate(name, (x, y), textcoords="offset points", fontsize=8.5, **place)
+                box = text.get_window_extent()
+                covered = sum(_area(Bbox.intersection(box, each)) for each in taken)
+                outside = _area(box) - _area(Bbox.intersection(box, frame))
+                choices.append((covered + 9 * outside, len(choices), text, box))
+                text.remove()
+        *_, text, box = min(choices, key=lambda choice: choice[:2])
+        axes.add_artist(text)
+        taken.append(box)
+
+
+def _area(box: Bbox | None) -> float:
+    return 0.0 if box is None else float(box.width * box.height)
+
+
+def oriented(comparisons: Sequence[Comparison]) -> list[Comparison]:
+    """Turn comparisons so that two options are always subtracted the same way round, and ``none`` is never the first.
+
+    Those of the same rows but for the options come one after another.
+    """
+    ways: dict[frozenset[str], tuple[str, str]] = {}
+    blocks: dict[tuple[str, ...], list[Comparison]] = {}
+    for each in comparisons:
+        way = (each.second, each.first) if each.first == "none" else (each.first, each.second)
+        way = ways.setdefault(frozenset(way), way)
+        if way != (each.first, each.second):
+            each = replace(
+                each,
+                **{"first": each.second, "second": each.first, "rows": each.rows[::-1], "seeds": each.seeds[::-1]},
+                difference=-each.difference,
+                interval=(-each.interval[1], -each.interval[0]),
+                discordant=each.discordant[::-1],
+            )
+        blocks.setdefault((each.group, *each.shared.values()), []).append(each)
+    return [each for block in blocks.values() for each in block]
+
+
+@styled
+def differences(comparisons: Sequence[Comparison]) -> Figure:
+    """Draw differences in accuracy (points) with their 95 % intervals as a forest plot, one line a comparison.
+
+    Filled markers are established differences. Of more than `MOST` comparisons those with the smallest p are drawn.
+    """
+    kept = sorted(range(len(comparisons)), key=lambda i: (comparisons[i].p_holm, comparisons[i].p))[:MOST]
+    lines = _lines(oriented([comparisons[i] for i in sorted(kept)]))
+    height, size = (0.25, 9.0) if len(lines) <= 100 else (0.18, 7.5)
+    figure = figures._figure(8.6, 1.05 + height * len(lines))
+    longest = max(len(name) for name, _ in lines)
+    axes = figure.add_axes(figures._inches(figure, min(0.35 + 0.0085 * size * longest, 4.5), 0.55, 1.75, 0.5))
+    text: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "va": "center", "fontsize": size}
+    for y, (name, drawn) in enumerate(lines):
+        axes.text(-0.02, y, name, ha="right", weight="normal" if drawn else "bold", **text)
+        if drawn:
+            centre, low, high = (100 * value for value in (drawn.difference, *drawn.interval))
+            axes.plot([low, high], [y, y], color=BLUE, linewidth=1.4, solid_capstyle="butt")
+            fill = BLUE if drawn.established else PAPER
+            axes.plot(centre, y, "o", markersize=6, markerfacecolor=fill, markeredgecolor=BLUE, markeredgewidth=1.2)
+            axes.text(1.02, y, f"{centre:+.2f} [{low:+.2f}, {high:+.2f}]".replace("-", "−"), ha="left", **text)
+    axes.axvline(0, color=INK, linewidth=0.9, zorder=1)
+    axes.set_ylim(len(lines) - 0.4, -0.6)
+    axes.set_yticks([])
+    axes.margins(x=0.06)
+    axes.grid(axis="x", color=RULE, linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "left", "right"]].set_visible(False)
+    axes.set_xlabel("Difference in test accuracy (points), with its 95 % interval")
+    of = f"; the {MOST} of {len(comparisons)} with the smallest p" if len(comparisons) > MOST else ""
+    figures._centred(figure, 0.15, f"Filled: established after Holm's correction. Hollow: not{of}.", size=9, color=GREY)
+    return figure
+
+
+def _lines(comparisons: Sequence[Comparison]) -> list[tuple[str, Comparison | None]]:
+    """The comparisons with their names, those of the same rows below a heading where there are several."""
+    groups = {each.group for each in comparisons}
+    lines: list[tuple[str, Comparison | None]] = []
+    blocks: dict[str, list[Comparison]] = {}
+    for each in comparisons:
+        shared = " · ".join(each.shared.values())
+        blocks.setdefault(f"{each.group}: {shared}" if len(groups) > 1 else shared, []).append(each)
+    several = any(len(block) > 1 for block in blocks.values())
+    for shared, block in blocks.items():
+        pairs = [f"{each.first} − {each.second}" for each in block]
+        lines += [(shared, None)] if several and shared else []
+        names = pairs if several or not shared else [f"{shared}: {pair}" for pair in pairs]
+        lines += zip(names, block, strict=True)
+    return lines
+
+
+@styled
+def learning_curves(row: Row) -> Figure:
+    """Draw loss and accuracy over the epochs of each run of a row (at least one), training dashed, validation solid.
+
+    A diamond is the epoch whose weights were tested.
+    """
+    figure = figures._figure(8.6, 2.9)
+    x, y, width, height = figures._inches(figure, 0.55, 0.48, 0.1, 0.58)
+    figure.subplots_adjust(left=x, right=x + width, bottom=y, top=y + height, wspace=0.16)
+    longest = max(row.curves, key=len)["epoch"].to_numpy(dtype=float)
+    names = ("training", "validation", "epoch tested")
+    for number, name in enumerate(("loss", "accuracy")):
+        axes = figure.add_subplot(1, 2, number + 1)
+        for curve, best in zip(row.curves, row.best_epoch, strict=True):
+            tested = curve[curve["epoch"] == best]
+            handles = [
+                figures._line(axes, curve, f"train/{name}", color=BLUE, linewidth=1.0, linestyle="--", marker=""),
+                figures._line(axes, curve, f"val/{name}", color=VERMILION, linewidth=1.0, marker=""),
+                figures._line(axes, tested, f"val/{name}", color=INK, linestyle="", marker="D", markersize=4),
+            ]
+        figures._plain(axes, longest)
+        axes.set_title(name.capitalize(), loc="left", fontsize=10, weight="bold")
+        axes.set_xlabel("Epoch")
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    figure.legend(handles, names, loc="upper right", ncols=3, frameon=False)
+    return figure
+
+
+@styled
+def confusion_matrix(row: Row) -> Figure:
+    """Draw the confusion matrix of a row: percentages of the true class, with counts summed over seeds and folds."""
+    support = row.confusion.sum(axis=1)
+    share, k = row.confusion / np.maximum(support, 1)[:, None], len(row.class_names)
+    cell, longest = 0.72, max(map(len, row.class_names))  # inches, characters
+    left, bottom = 0.6 + 0.09 * longest, max(1.15, 0.7 + 0.06 * longest)
+    spare = max(0.0, 6.0 - left - cell * k - 0.2) / 2
+    figure = figures._figure(left + cell * k + 0.2 + 2 * spare, 0.75 + cell * k + bottom)
+    axes = figure.add_axes(figures._inches(figure, left + spare, bottom, 0.2 + spare, 0.75))
+    axes.pcolormesh(share, cmap="Blues", vmin=0, vmax=1, edgecolor=PAPER, linewidth=1.5)
+    axes.set(xlim=(0, k), ylim=(k, 0), xlabel="Predicted", ylabel="True")
+    axes.set_xticks(np.arange(k) + 0.5, row.class_names, rotation=35, ha="right", rotation_mode="anchor")
+    axes.set_yticks(np.arange(k) + 0.5, row.class_names)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    for true, predicted in np.argwhere(np.broadcast_to(support[:, None] > 0, share.shape)):
+        figures._cell(axes, true + 0.5, predicted + 0.5, share[true, predicted], int(row.confusion[true, predicted]))
+    seeds = f"{len(row.seeds)} seeds, counts summed" if len(row.seeds) > 1 else "1 seed"
+    sd = "" if row.accuracy.sd is None else f" ± {100 * row.accuracy.sd:.2f}"
+    scores = f"Accuracy {100 * row.accuracy.mean:.2f}{sd} %, macro-F1 {row.macro_f1.mean:.3f}, n = {row.n:,}"
+    figures._centred(figure, 0.14, row.name, size=11.5, weight="bold")
+    figures._centred(figure, 0.4, f"Percentages of the true class; {seeds}", size=9, color=GREY)
+    figures._centred(figure, -0.12, scores, size=9)
+    return figure

@@ -1,0 +1,112 @@
+"""The main table as Markdown, CSV and LaTeX."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+
+from fersweep.report.contents import Report, Row
+
+SPECIAL = {"\\": r"\textbackslash{}", "±": r"$\pm$", "–": "--", "−": "$-$", "…": r"\dots{}", "·": r"$\cdot$"}
+SPECIAL |= {character: rf"\{character}" for character in "&%$#_{}"}
+SPECIAL |= {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+
+
+def header(report: Report) -> list[str]:
+    """The names of the columns of `cells`."""
+    ours = ["accuracy %", "seeds", "95 % interval", "macro-F1", "n", "majority %", "verdict"]
+    return [*report.columns, "published params", "params", "published %", *ours]
+
+
+def cells(report: Report, row: Row) -> list[str]:
+    """A row of the table as text; what is not known is an en dash."""
+    figures, low_high = row.published, [f"{100 * end:.2f}" for end in row.interval]
+    spread = "" if row.accuracy.sd is None else f" ± {100 * row.accuracy.sd:.2f}"
+    verdict = "–" if row.verdict.kind == "none" else row.verdict.kind
+    return [
+        *(row.labels[column] for column in report.columns),
+        "–" if figures is None or figures.params_m is None else f"{figures.params_m:.2f}M",
+        f"{row.params_total / 1e6:.2f}M",
+        "–" if figures is None else f"{figures.accuracy_percent:.2f}",
+        f"{100 * row.accuracy.mean:.2f}{spread}",
+        str(row.accuracy.n),
+        " to ".join(low_high),
+        f"{row.macro_f1.mean:.3f}",
+        str(row.n),
+        f"{100 * row.majority:.2f}",
+        verdict + ("" if row.verdict.comparable or verdict in ("–", "cannot be right") else " (other protocol)"),
+    ]
+
+
+def as_markdown(report: Report) -> str:
+    """A GitHub table, its notes and what is missing below it."""
+    names = header(report)
+    lines = ["| " + " | ".join(names) + " |", "|" + " --- |" * len(names)]
+    for row in report.rows:
+        lines.append("| " + " | ".join(each.replace("|", "\\|") for each in cells(report, row)) + " |")
+    lines += ["", *(f"- {sentence}" for sentence in remarks(report))]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def remarks(report: Report) -> list[str]:
+    """What a reader of the table must know: how to read it, what is odd about rows, what is missing."""
+    general = [
+        "Accuracy: mean ± standard deviation over seeds, of the checkpoint chosen on validation. Interval: Wilson, for "
+        "n test images; it says nothing of training again.",
+    ]
+    by_note: dict[str, list[str]] = {}
+    for row in report.rows:
+        for note in (*row.notes, *([row.published.note] if row.published and row.published.note else [])):
+            by_note.setdefault(note, []).append(row.name)
+        if row.verdict.kind != "none" and row.verdict.sentence:
+            by_note.setdefault(row.verdict.sentence, []).append(row.name)
+    return [*general, *(f"{'; '.join(names)}: {note}" for note, names in by_note.items()), *report.missing]
+
+
+def as_csv(report: Report) -> str:
+    """RFC 4180 text, one record a row, numbers as they are: fractions, not percent; what is not known is empty."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    figures = ("published_params_m", "published_params_total", "published_accuracy")
+    ours = ("params_total", "params_trainable", "accuracy", "accuracy_sd", "seeds", "interval_low", "interval_high")
+    rest = ("macro_f1", "macro_f1_sd", "n", "majority", "seconds", "verdict", "comparable", "verdict_sentence")
+    writer.writerow([*report.columns, *figures, *ours, *rest])
+    for row in report.rows:
+        known = row.published
+        about = (known.params_m, known.params_total, known.accuracy_percent / 100) if known else (None, None, None)
+        writer.writerow(
+            [
+                *(row.labels[column] for column in report.columns),
+                *about,
+                *(row.params_total, row.params_trainable, row.accuracy.mean, row.accuracy.sd, row.accuracy.n),
+                *(*row.interval, row.macro_f1.mean, row.macro_f1.sd, row.n, row.majority, row.seconds),
+                *(row.verdict.kind, row.verdict.comparable, row.verdict.sentence),
+            ]
+        )
+    return text.getvalue()
+
+
+def as_latex(report: Report) -> str:
+    """A ``tabular`` with booktabs' rules; a line separates datasets and backbones."""
+    names = header(report)
+    left = "l" * len(report.columns)
+    lines = [
+        r"% needs \usepackage{booktabs}",
+        rf"\begin{{tabular}}{{{left}{'r' * (len(names) - len(report.columns) - 1)}l}}",
+        r"\toprule",
+        _latex_line(names),
+        r"\midrule",
+    ]
+    before = None
+    for row in report.rows:
+        block = (row.choices["dataset"], row.choices["backbone"])
+        if before not in (None, block):
+            lines.append(r"\addlinespace")
+        lines.append(_latex_line(cells(report, row)))
+        before = block
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+
+
+def _latex_line(values: Sequence[str]) -> str:
+    return " & ".join("".join(SPECIAL.get(each, each) for each in value) for value in values) + r" \\"

@@ -1,0 +1,83 @@
+"""`fersweep report`: from a folder of runs to a folder of page, tables and figures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from fersweep.errors import UserError
+from fersweep.report import compare, gather, page, plots, study, tables
+from fersweep.report.contents import Report, Row
+from fersweep.sweep.collect import collect
+from fersweep.sweep.status import atomic_path
+
+
+def contents(outputs: Path) -> Report:
+    """What there is to report of the runs below ``outputs``.
+
+    Raises:
+        UserError: where there is no run, none that is done, or one whose files are damaged.
+    """
+    runs = collect(outputs)
+    rows, columns = gather.rows_of(gather.read(runs))
+    if not rows:
+        states = ", ".join(sorted({run.state for run in runs}))
+        raise UserError(
+            f"None of the {len(runs)} runs in {outputs} is done ({states}): there is nothing to report yet."
+        )
+    options = [group for group in compare.compared(columns) if group != "fidelity"]
+    return Report(
+        title=outputs.resolve().name,
+        rows=tuple(rows),
+        columns=columns,
+        attention=tuple(pair for group in options for pair in compare.compare(rows, group)),
+        fidelity=compare.compare(rows, "fidelity"),
+        unfinished=tuple(run for run in runs if run.state != "done"),
+        done=sum(row.accuracy.n for row in rows),
+        missing=tuple(_missing(rows)),
+    )
+
+
+def _missing(rows: Sequence[Row]) -> list[str]:
+    """Which rows of the study's table have no run here, and which seeds some rows lack."""
+    sentences = []
+    for dataset in study.study()["test_n"]:
+        here = {
+            (row.choices["backbone"], row.choices["attention"]) for row in rows if row.choices["dataset"] == dataset
+        }
+        absent = [
+            f"{backbone} + {attention}" for backbone, attention in study.rows() if (backbone, attention) not in here
+        ]
+        if here and absent:
+            some = f": {', '.join(absent)}" if len(absent) <= 8 else ""
+            sentences.append(f"{len(absent)} of the study's 32 rows have no finished run on {dataset}{some}.")
+    seeds = sorted({seed for row in rows for seed in row.seeds})
+    for seed in seeds:
+        lacking = [row.name for row in rows if seed not in row.seeds]
+        if lacking:
+            some = "; ".join(lacking[:4]) + (f" and {len(lacking) - 4} more" if len(lacking) > 4 else "")
+            sentences.append(f"Seed {seed} is not there for {some}.")
+    return sentences
+
+
+def write(report: Report, folder: Path) -> list[Path]:
+    """Write ``index.html``, ``table.md``, ``table.csv``, ``table.tex`` and ``figures/``; return the files.
+
+    Raises:
+        UserError: where ``folder`` cannot be written.
+    """
+    texts = {
+        "index.html": page.render(report),
+        "table.md": tables.as_markdown(report),
+        "table.csv": tables.as_csv(report),
+        "table.tex": tables.as_latex(report),
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in texts.items():
+            with atomic_path(folder / name) as temporary:
+                temporary.write_text(text, encoding="utf-8", newline="")
+        figures = plots.write(report, folder / "figures")
+    except OSError as error:
+        raise UserError(f"{folder} cannot be written ({error.strerror}): choose another place with -o DIR.") from error
+    return [*(folder / name for name in texts), *figures]
