@@ -12,6 +12,8 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from fersweep import build
+from fersweep.compose import compose_config
 from fersweep.data import augment
 from fersweep.data.datamodule import Batch, BatchDataset, BatchKey, BatchSampler, FERDataModule
 from fersweep.data.samples import CLASSES, Samples
@@ -245,3 +247,30 @@ def test_processes_of_a_machine_share_its_cores(monkeypatch: pytest.MonkeyPatch,
         strategy=SimpleNamespace(root_device=torch.device("cuda")),
     )
     assert data.train_dataloader().num_workers == workers
+
+
+def test_validation_is_augmented_where_asked_anew_every_epoch_and_test_never() -> None:
+    plain, moved = module(), module(val_transform=augment.flip_zoom(32))
+    first, again, later = (epoch(moved.val_dataloader(), number) for number in (0, 0, 1))
+    for each in (first, again, later):  # the order stays
+        assert (seen(each) == np.arange(37, 48)).all()
+    images = [torch.cat([batch.images for batch in each]) for each in (first, again, later)]
+    untouched = torch.cat([batch.images for batch in epoch(plain.val_dataloader(), 0)])
+    assert torch.equal(images[0], images[1])
+    assert not torch.equal(images[0], images[2])
+    assert not torch.equal(images[0], untouched)
+    tests = [torch.cat([batch.images for batch in epoch(each.test_dataloader(), 0)]) for each in (plain, moved)]
+    assert torch.equal(*tests)
+    other = torch.cat(
+        [b.images for b in epoch(module(val_transform=augment.flip_zoom(32), seed=2).val_dataloader(), 0)]
+    )
+    assert not torch.equal(images[0], other)
+
+
+def test_the_published_recipe_augments_validation() -> None:
+    published, quick = (
+        build.datamodule(cfg, build.samples(cfg))
+        for cfg in (compose_config([f"recipe={name}", "dataset.source.size=70"]) for name in ("published", "quick"))
+    )
+    assert published.val_transform is not None
+    assert quick.val_transform is None

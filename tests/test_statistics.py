@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
-from fersweep.report.statistics import wilson
+from fersweep.report.statistics import Bootstrap, holm, mcnemar, multiple_of, twice_the_median, wilson
 
 # R. G. Newcombe, "Two-sided confidence intervals for the single proportion: comparison of seven methods", Statistics in
 # Medicine 17 (1998) 857-872, table I, method 3
@@ -35,3 +36,110 @@ def test_wilson_widens_with_confidence() -> None:
 def test_wilson_refuses_what_is_no_proportion(correct: int, n: int, confidence: float, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         wilson(correct, n, confidence)
+
+
+@pytest.mark.parametrize(
+    ("percent", "n", "possible", "words"),
+    [
+        (87.91, 182, True, "87.91 % is 160 of 182"),
+        (88.62, 182, False, "88.62 % of 182 is 161.29 images; 161 are 88.46 %, 162 are 89.01 %"),
+        (89.82, 182, False, "89.82 % of 182 is 163.47 images; 163 are 89.56 %, 164 are 90.11 %"),
+        (15.56, 45, True, "15.56 % is 7 of 45"),
+        (15.66, 45, False, "15.66 % of 45 is 7.05 images; 7 are 15.56 %, 8 are 17.78 %"),
+        (62.05, 7178, True, "62.05 % is 4,454 of 7,178"),
+        (66.66, 3, True, "66.66 % is 2 of 3"),  # cut off, not rounded
+        (66.68, 3, False, "66.68 % of 3 is 2.00 images; 2 are 66.67 %, 3 are 100.00 %"),
+        (100.0, 45, True, "100.00 % is 45 of 45"),
+        (0.0, 45, True, "0.00 % is 0 of 45"),
+    ],
+)
+def test_a_percentage_must_be_a_multiple_of_one_image(percent: float, n: int, possible: bool, words: str) -> None:
+    assert multiple_of(percent, n) == (possible, words)
+
+
+@pytest.mark.parametrize("k", range(46))
+def test_every_share_is_possible_rounded_or_cut_off(k: int) -> None:
+    exact = 100 * k / 45
+    assert multiple_of(round(exact, 2), 45)[0]
+    assert multiple_of(int(exact * 100) / 100, 45)[0]
+
+
+def answers(only_first: int, only_second: int, both: int, neither: int) -> tuple[np.ndarray, np.ndarray]:
+    """Two methods' answers on the same images, with so many of each kind."""
+    pattern = [(True, False)] * only_first + [(False, True)] * only_second + [(True, True)] * both
+    first, second = zip(*(pattern + [(False, False)] * neither), strict=True)
+    return np.array(first), np.array(second)
+
+
+@pytest.mark.parametrize(
+    ("only_first", "only_second", "p"),
+    [
+        (10, 2, 2 * (1 + 12 + 66) / 4096),  # two tails of a fair coin thrown twelve times
+        (2, 10, 2 * (1 + 12 + 66) / 4096),
+        (86, 150, 3.716e-05),  # Agresti, "Categorical Data Analysis" (2002), table 10.1: z = -4.17 gives 3.0e-05
+        (5, 5, 1.0),
+        (0, 0, 1.0),
+    ],
+)
+def test_mcnemar_counts_the_images_that_one_alone_recognised(only_first: int, only_second: int, p: float) -> None:
+    value, counts = mcnemar(*answers(only_first, only_second, both=794, neither=570))
+    assert value == pytest.approx(p, rel=0.05 if p < 1e-3 else 1e-9)
+    assert counts == (only_first, only_second)
+
+
+def test_holm_gives_the_textbook_values() -> None:
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.5, 0.6]) == pytest.approx([1.0, 1.0])
+    assert holm([]) == []
+
+
+def test_twice_the_median() -> None:
+    assert twice_the_median([0.03]) == 0.03
+    assert twice_the_median([0.01, 0.02, 0.9]) == 0.04
+    assert twice_the_median([0.01, 0.02, 0.3, 0.9]) == 0.04  # the lower of two middle ones, as the theorem's quantile
+    assert twice_the_median([0.6, 0.7]) == 1.0
+
+
+def test_bootstrap_of_one_seed_is_the_paired_interval() -> None:
+    """Newcombe's (and Wald's) standard error of a paired difference: sqrt(b + c - (b - c)²/n) / n."""
+    b, c, n = 300, 200, 2000
+    first, second = answers(b, c, both=1000, neither=500)
+    found, (low, high), p = Bootstrap([first[None], second[None]]).difference(0, 1)
+    error = (b + c - (b - c) ** 2 / n) ** 0.5 / n
+    assert found == pytest.approx((b - c) / n)
+    assert (low, high) == pytest.approx((found - 1.96 * error, found + 1.96 * error), abs=0.1 * error)
+    assert p < 0.001
+    assert Bootstrap([first[None], second[None]]).difference(1, 0)[0] == -found
+
+
+def test_bootstrap_knows_that_seeds_differ() -> None:
+    """Ten images' worth of noise less than seeds' spread: the interval is that of the seeds' means."""
+    rng = np.random.default_rng(1)
+    rates = np.array([0.5, 0.56, 0.62, 0.68, 0.74])
+    one = rng.random((5, 20_000)) < rates[:, None]
+    other = rng.random((5, 20_000)) < rates[::-1, None]
+    _, (low, high), p = Bootstrap([one, other], draws=4000).difference(0, 1)
+    error = (2 * rates.var() / 5) ** 0.5  # of the difference of two means, with the bootstrap's (s - 1) / s
+    assert high - low == pytest.approx(2 * 1.96 * error, rel=0.1)
+    assert p > 0.5
+    _, (low, high), _ = Bootstrap([one[:1], other[:1]], draws=4000).difference(0, 1)
+    assert high < 0  # of one seed each, the images alone tell them apart
+
+
+def test_bootstrap_interval_covers_the_truth() -> None:
+    """Equal methods, five seeds with a spread of two points, 500 images: about 95 % of intervals hold zero."""
+    rng, covered, rejected = np.random.default_rng(2), 0, 0
+    for trial in range(200):
+        difficulty = rng.normal(size=500)
+        ability = 0.4 + 0.06 * rng.normal(size=(2, 5, 1))
+        correct = ability + difficulty + 0.7 * rng.normal(size=(2, 5, 500)) > 0
+        _, (low, high), p = Bootstrap(list(correct), draws=600, seed=trial).difference(0, 1)
+        covered += low <= 0 <= high
+        rejected += p < 0.05
+    assert 0.91 <= covered / 200 <= 1
+    assert rejected / 200 <= 0.09
+
+
+def test_bootstrap_repeats() -> None:
+    correct = [np.random.default_rng(k).random((2, 300)) < 0.5 for k in range(2)]
+    assert Bootstrap(correct, draws=500).difference(0, 1) == Bootstrap(correct, draws=500).difference(0, 1)

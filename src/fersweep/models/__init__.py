@@ -9,7 +9,7 @@ def build_model(
     backbone: str = "resnet50",
     attention: str = "cbam",
     activation: str = "elu",
-    fidelity: str = "paper",
+    fidelity: str = "published",
     num_classes: int = 7,
     in_channels: int = 1,
     image_size: int = 48,

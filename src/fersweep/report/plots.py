@@ -1,46 +1,37 @@
 """The figures of a report: accuracy against cost, differences with intervals, learning curves, confusion matrices.
 
-Drawn as those of one run (`fersweep.report.figures`) are, and saved as SVG and PNG.
+Drawn as those of one run (`fersweep.report.figures`) are; `fersweep.report.svg` says how they look and are written.
 """
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import matplotlib
 import numpy as np
+import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentFormatter
-from matplotlib.transforms import Bbox
 
 from fersweep.report import figures
 from fersweep.report.contents import Comparison, Report, Row
 from fersweep.report.figures import BLUE, GREEN, GREY, VERMILION
-from fersweep.sweep.status import atomic_path
+from fersweep.report.svg import INK, ORANGE, PAPER, PURPLE, RULE, SKY, save, styled
 
-INK, RULE, PAPER = "#010101", "#E6E6E6", "#FFFFFF"
-PURPLE, ORANGE, SKY = "#CC79A7", "#E69F00", "#56B4E9"
 ATTENTION = {"none": GREY, "se": BLUE, "eca": GREEN, "cbam": VERMILION}
 MARKERS = "osD^vPX*<>"
 
+BASELINES = ("none", "published")
+"""What other options are compared with."""
+
 MOST = 200
 """Comparisons in one figure: more would not be read."""
-
-STYLE: Any = {
-    **dict.fromkeys(("text.color", "axes.labelcolor", "xtick.labelcolor", "ytick.labelcolor"), INK),
-    **dict.fromkeys(("axes.edgecolor", "xtick.color", "ytick.color"), GREY),
-    **{"font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"], "font.size": 9.0},
-    "text.parse_math": False,  # a dollar in a name is a dollar
-    **{"svg.fonttype": "none", "svg.hashsalt": "fersweep"},
-}
-styled = matplotlib.rc_context(STYLE)
 
 
 class Point(NamedTuple):
@@ -79,26 +70,6 @@ def write(report: Report, folder: Path) -> list[Path]:
         if row.curves:
             files += save(learning_curves(row), folder, f"curves-{row.key}")
     return files
-
-
-def save(figure: Figure, folder: Path, name: str) -> tuple[Path, Path]:
-    """Write ``<name>.svg`` and ``<name>.png`` into ``folder``, which must exist, atomically; return both.
-
-    Equal figures are equal bytes. The text of the SVG stays text.
-    """
-    svg, png = folder / f"{name}.svg", folder / f"{name}.png"
-    with atomic_path(svg) as temporary:
-        temporary.write_text(as_svg(figure), encoding="utf-8")
-    figures._save(figure, png)
-    return svg, png
-
-
-@styled
-def as_svg(figure: Figure, transparent: bool = False) -> str:
-    """Return a figure as an SVG document, with or without its white background."""
-    text = io.StringIO()
-    figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None}, transparent=transparent)
-    return text.getvalue()
 
 
 @styled
@@ -163,12 +134,12 @@ def _panel(axes: Axes, rows: Sequence[Row], report: Report, cost: str) -> None:
     """Draw the rows of one dataset."""
     unit, factor = "Trainable parameters (millions)", 1e6
     if cost == "time":
-        longest = max(row.seconds for row in report.rows)
+        longest = max(row.seconds for row in rows)
         unit, factor = ("h", 3600) if longest > 7200 else ("min", 60) if longest > 120 else ("s", 1)
         unit = f"Time of a run ({unit})"
     colours, markers = _looks(report)
     lines: dict[tuple[str, str], list[Point]] = {}
-    printed = set()
+    printed: dict[tuple[Point, str], str] = {}
     for row in rows:
         colour, marker = colours[row.labels["attention"]], markers[_shape(row)]
         x = (row.params_trainable if cost == "params" else row.seconds) / factor
@@ -180,13 +151,13 @@ def _panel(axes: Axes, rows: Sequence[Row], report: Report, cost: str) -> None:
         lines.setdefault((name, marker), []).append(point)
         if cost == "params" and row.published and row.published.params_trainable:
             x = row.published.params_trainable / factor
-            printed.add((Point(x, row.published.accuracy_percent), colour, marker))
-    for point, colour, marker in sorted(printed):
+            printed.setdefault((Point(x, row.published.accuracy_percent), colour), marker)
+    for (point, colour), marker in printed.items():
         axes.plot(point.x, point.y, marker, markerfacecolor=PAPER, markeredgecolor=colour, markersize=6, zorder=1.8)
     for points in map(sorted, lines.values()):
         axes.plot([point.x for point in points], [point.y for point in points], color=GREY, linewidth=0.7)
     axes.set_xlabel(unit)
-    hollow = [point for point, *_ in printed]
+    hollow = [point for point, _ in printed]
     shown = [point for points in (*lines.values(), hollow) for point in points]
     _baseline(axes, [100 * row.majority for row in rows], [point.y for point in shown])
     _limit(axes, [point.x for point in shown])
@@ -228,55 +199,65 @@ def _limit(axes: Axes, xs: Sequence[float]) -> None:
 
 def _name(axes: Axes, named: Sequence[tuple[str, list[Point]]], hollow: Sequence[Point]) -> None:
     """Write each name beside one of its points, where it covers least of points, lines and other names."""
-    pixels, frame = axes.transData.transform, axes.get_window_extent()
-    taken = [text.get_window_extent() for text in axes.texts]
+    pixels, frame = axes.transData.transform, np.array([axes.get_window_extent().extents])
+    taken = [np.array(text.get_window_extent().extents) for text in axes.texts]  # left, bottom, right, top in pixels
     for x, y, sd in (*hollow, *(point for _, points in named for point in points)):
-        taken.append(Bbox([pixels((x, y - sd)) - 9, pixels((x, y + sd)) + 9]))
+        taken.append(np.concatenate([pixels((x, y - sd)) - 9, pixels((x, y + sd)) + 9]))
     for _, points in named:
-        xy = pixels([(point.x, point.y) for point in sorted(points)])
-        for start, end in zip(xy, xy[1:], strict=False):
-            taken += [Bbox([at - 3, at + 3]) for at in np.linspace(start, end, 12)]
-    across, along = {-1: "right", 0: "center", 1: "left"}, {-1: "top", 0: "center", 1: "bottom"}
+        for start, end in pairwise(pixels([point[:2] for point in sorted(points)])):
+            steps = np.linspace(start, end, 2 + int(np.hypot(*(end - start)) / 6))
+            taken += list(np.hstack([steps - 3, steps + 3]))
     for name, points in named:
-        choices: list[tuple[float, int, Any, Bbox]] = []
-        for x, y, _ in points:
-            for dx, dy in ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (1, -1), (-1, 1), (-1, -1)):
-                place: Any = {"xytext": (7 * dx, 7 * dy), "ha": across[dx], "va": along[dy]}
-                text = axes.annotate(name, (x, y), textcoords="offset points", fontsize=8.5, **place)
-                box = text.get_window_extent()
-                covered = sum(_area(Bbox.intersection(box, each)) for each in taken)
-                outside = _area(box) - _area(Bbox.intersection(box, frame))
-                choices.append((covered + 9 * outside, len(choices), text, box))
-                text.remove()
-        *_, text, box = min(choices, key=lambda choice: choice[:2])
-        axes.add_artist(text)
+        text = axes.annotate(name, points[0][:2], (0, 0), textcoords="offset points", fontsize=8.5)
+        size = np.array(text.get_window_extent().size)
+        choices: list[tuple[float, int, int, Any, Any]] = []
+        for number, (x, y, _) in enumerate(points):
+            for side in ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (1, -1), (-1, 1), (-1, -1)):
+                offset = 14 * np.array(side) - size * (1 - np.array(side)) / 2
+                box = np.concatenate([pixels((x, y)) + offset, pixels((x, y)) + offset + size])
+                covered = _overlap(box, np.array(taken)).sum()
+                outside = size.prod() - _overlap(box, frame).sum()
+                choices.append((covered + 9 * outside, number, len(choices), offset, box))
+        _, number, _, offset, box = min(choices, key=lambda choice: choice[:3])
+        text.xy = points[number][:2]
+        text.set_position(tuple(offset * 72 / figures.DPI))
         taken.append(box)
 
 
-def _area(box: Bbox | None) -> float:
-    return 0.0 if box is None else float(box.width * box.height)
+def _overlap(box: npt.NDArray[np.float64], others: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """The area that a box has in common with each of the others ``(N, 4)``."""
+    sides = np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2])
+    area: npt.NDArray[np.float64] = sides.clip(min=0).prod(axis=1)
+    return area
 
 
 def oriented(comparisons: Sequence[Comparison]) -> list[Comparison]:
-    """Turn comparisons so that two options are always subtracted the same way round, and ``none`` is never the first.
+    """Turn comparisons so that options are subtracted the same way round everywhere: baselines from the others.
 
     Those of the same rows but for the options come one after another.
     """
     ways: dict[frozenset[str], tuple[str, str]] = {}
     blocks: dict[tuple[str, ...], list[Comparison]] = {}
     for each in comparisons:
-        way = (each.second, each.first) if each.first == "none" else (each.first, each.second)
+        way = (each.second, each.first) if each.first in BASELINES else (each.first, each.second)
         way = ways.setdefault(frozenset(way), way)
         if way != (each.first, each.second):
-            each = replace(
-                each,
-                **{"first": each.second, "second": each.first, "rows": each.rows[::-1], "seeds": each.seeds[::-1]},
-                difference=-each.difference,
-                interval=(-each.interval[1], -each.interval[0]),
-                discordant=each.discordant[::-1],
-            )
+            each = _reversed(each)
         blocks.setdefault((each.group, *each.shared.values()), []).append(each)
     return [each for block in blocks.values() for each in block]
+
+
+def _reversed(pair: Comparison) -> Comparison:
+    return replace(
+        pair,
+        first=pair.second,
+        second=pair.first,
+        rows=(pair.rows[1], pair.rows[0]),
+        difference=-pair.difference,
+        interval=(-pair.interval[1], -pair.interval[0]),
+        discordant=(pair.discordant[1], pair.discordant[0]),
+        seeds=(pair.seeds[1], pair.seeds[0]),
+    )
 
 
 @styled

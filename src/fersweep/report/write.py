@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fersweep.errors import UserError
-from fersweep.report import compare, gather, page, plots, study, tables
+from fersweep.report import compare, gather, study, tables
 from fersweep.report.contents import Report, Row
 from fersweep.sweep.collect import collect
 from fersweep.sweep.status import atomic_path
@@ -66,6 +66,8 @@ def write(report: Report, folder: Path) -> list[Path]:
     Raises:
         UserError: where ``folder`` cannot be written.
     """
+    from fersweep.report import page, plots  # matplotlib takes a second, which mistakes need not wait for
+
     texts = {
         "index.html": page.render(report),
         "table.md": tables.as_markdown(report),

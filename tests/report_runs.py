@@ -1,0 +1,82 @@
+"""Directories of finished runs that were never trained: what a report reads, with answers that a test chooses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from conftest import plain, quickly_composed
+
+from fersweep.config import choices_of
+from fersweep.data.samples import CLASSES
+from fersweep.sweep.identity import run_dir, run_hash
+from fersweep.sweep.status import mark_done, mark_failed, mark_pending, mark_running, write_config, write_json
+
+STUDY = ("dataset=fer2013", "dataset.root=x", "split=published", "recipe=published", "fidelity=published")
+
+
+def configured(outputs: Path, overrides: Sequence[str], seed: int) -> tuple[dict[str, Any], Path]:
+    """The configuration of a run and its directory, pending."""
+    config = plain(quickly_composed(*overrides, f"seed={seed}", f"outputs={outputs}", "sweep=s"))
+    directory = run_dir(config)
+    directory.mkdir(parents=True)
+    mark_pending(directory, choices_of(config), seed)
+    write_config(directory, config)
+    return config, directory
+
+
+def failed(outputs: Path, overrides: Sequence[str], seed: int, error: Exception) -> Path:
+    """A run that ended with ``error``."""
+    _, directory = configured(outputs, overrides, seed)
+    mark_running(directory)
+    mark_failed(directory, error)
+    return directory
+
+
+def finished(outputs: Path, overrides: Sequence[str], seed: int, right: np.ndarray, first: int = 0) -> Path:
+    """A run that recognised those test images for which ``right``, bool ``(n,)``, is true; their numbers count on
+    from ``first``. A wrong answer is the next class.
+    """
+    config, directory = configured(outputs, overrides, seed)
+    mark_running(directory)
+    numbers = np.arange(first, first + len(right))
+    labels = numbers % 7
+    predicted = np.where(right, labels, (labels + 1) % 7)
+    counts = np.zeros((7, 7), int)
+    np.add.at(counts, (labels, predicted), 1)
+    names, ids = np.asarray(CLASSES), [f"test/{number:05d}.png" for number in numbers]
+    table = pd.DataFrame({"id": ids, "label": names[labels], "predicted": names[predicted]})
+    table.sample(frac=1, random_state=seed).to_parquet(directory / "predictions.parquet")
+    epochs = np.arange(1, 4)
+    columns = ("train/loss", "train/accuracy", "val/loss", "val/accuracy", "val/macro_f1", "lr")
+    history = pd.DataFrame({"epoch": epochs, **{name: 0.1 * epochs + 0.01 * k for k, name in enumerate(columns)}})
+    history.to_csv(directory / "history.csv", index=False)
+    accuracy = float(right.mean())
+    result = {
+        "run": run_hash(config),
+        "choices": choices_of(config),
+        "seed": seed,
+        "metrics": {"val/accuracy": 0.5, "test/accuracy": accuracy, "test/macro_f1": accuracy, "test/n": len(right)},
+        "accuracy_interval": [accuracy - 0.01, accuracy + 0.01],
+        "majority_baseline": 0.25,
+        "shared_subjects": None,
+        "per_class": {name: {} for name in CLASSES},
+        "confusion_matrix": counts.tolist(),
+        "params_total": 23_490_739,
+        "params_trainable": 23_490_141,
+        "best_epoch": 2,
+        "epochs": 3,
+        "seconds": 100.0 + seed,
+    }
+    write_json(directory / "result.json", result)
+    mark_done(directory)
+    return directory
+
+
+def right(rate: float, seed: int, n: int = 1000, ground: int = 0) -> np.ndarray:
+    """Bool ``(n,)``: exactly ``round(rate · n)`` true, easier images more often than harder ones."""
+    difficulty = np.random.default_rng(ground).normal(size=n) + np.random.default_rng(100 + seed).normal(size=n)
+    return np.argsort(np.argsort(difficulty)) < round(rate * n)

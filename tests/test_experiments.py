@@ -1,0 +1,171 @@
+"""The experiments of the study: what they sweep, what their heads promise, and that a part of one can be named."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import FACES, SHALLOW, train_process
+from omegaconf import OmegaConf
+
+from fersweep import build
+from fersweep.compose import check_command_line, compose_config, config_dir, swept_by_experiment
+from fersweep.config import validate
+from fersweep.errors import UserError
+from fersweep.report.study import study
+from fersweep.run import prepare
+
+SWEEPS = {
+    "table_attention": 3 * 32,
+    "table_baseline": 3 * 8,
+    "ablation_activation": 9,
+    "ablation_pooling": 6,
+    "ablation_se_ratio": 12,
+    "ablation_eca_kernel": 18,
+    "ablation_cbam_ratio": 12,
+    "ablation_vgg_position": 9,
+    "ablation_batch_size": 12,
+    "ablation_optimizer": 48,
+}
+"""Experiment → its runs."""
+
+
+def head(experiment: str) -> str:
+    """The comment at the top of an experiment's file."""
+    lines = (config_dir() / "experiment" / f"{experiment}.yaml").read_text(encoding="utf-8").splitlines()
+    return "\n".join(itertools.takewhile(lambda line: line.startswith("#"), lines))
+
+
+def runs_of(experiment: str, *typed: str) -> list[list[str]]:
+    """The overrides of every run, as Hydra's sweeper multiplies them."""
+    choices = [f"experiment={experiment}", "dataset.root=x", *typed]
+    swept = [each.partition("=") for each in swept_by_experiment(choices, multirun=True)]
+    values = [[f"{key}={value}" for value in listed.split(",")] for key, _, listed in swept]
+    return [[*choices, *each] for each in itertools.product(*values)]
+
+
+def test_every_experiment_that_is_a_sweep_is_counted() -> None:
+    files = {path.stem for path in (config_dir() / "experiment").glob("*.yaml")}
+    assert files == {*SWEEPS, "debug_batch", "debug_overfit", "debug_profile"}
+
+
+@pytest.mark.parametrize("experiment", SWEEPS)
+def test_every_run_of_an_experiment_can_be_built(experiment: str) -> None:
+    runs = runs_of(experiment)
+    assert len(runs) == SWEEPS[experiment]
+    for overrides in runs:
+        if "seed=1" in overrides:
+            cfg = compose_config(overrides)
+            validate(cfg)
+            build.check(cfg, num_classes=7)
+            assert (cfg.fidelity.name, cfg.recipe.name, cfg.split.name) == ("published",) * 3
+            assert cfg.sweep == experiment
+
+
+@pytest.mark.parametrize("experiment", SWEEPS)
+def test_heads_give_command_cost_and_published_figures(experiment: str) -> None:
+    text = head(experiment)
+    assert f"uv run train.py -m experiment={experiment} " in text
+    assert f"uv run fersweep report outputs/{experiment}" in text
+    assert "# Cost: " in text
+    assert "# Published" in text
+
+
+def test_the_tables_heads_have_the_studys_figures() -> None:
+    attention, baseline = head("table_attention"), head("table_baseline")
+    for backbone, options in study()["rows"].items():
+        (line,) = re.findall(rf"^#   {backbone} +(.*)$", attention, flags=re.MULTILINE)
+        columns = [re.findall(r"\d+\.\d\d", part) for part in re.split(r"\s{2,}", line)]
+        for dataset, printed in zip(("ckplus", "jaffe", "fer2013"), columns, strict=True):
+            assert [float(each) for each in printed] == [figures[dataset] for figures in options.values()]
+        (line,) = re.findall(rf"^#   {backbone} +(.*)$", baseline, flags=re.MULTILINE)
+        none = options["none"]
+        assert [float(each) for each in line.split()[:3]] == [none["ckplus"], none["jaffe"], none["fer2013"]]
+
+
+def test_the_ablations_heads_have_the_studys_figures() -> None:
+    for name, ablation in study()["ablations"].items():
+        text = head("ablation_batch_size" if name.startswith("batch_size") else f"ablation_{name}")
+        for value in ablation["values"].values():
+            assert f"{value:.2f}" in text, f"{name}: {value}"
+
+
+def test_what_is_typed_takes_the_place_of_what_an_experiment_sweeps() -> None:
+    runs = runs_of("table_attention", "dataset=jaffe", "backbone=resnet50", "seed=1")
+    assert len(runs) == 4
+    cfg = compose_config(runs[-1])
+    assert (cfg.dataset.name, cfg.backbone.name, cfg.attention.name, cfg.recipe.batch_size) == (
+        "jaffe",
+        "resnet50",
+        "cbam",
+        4,
+    )
+    arguments = check_command_line(["-m", "experiment=table_attention", "backbone=resnet50", "attention=se,cbam"])
+    assert arguments == ["-m", "experiment=table_attention", "backbone=resnet50", "attention=se,cbam", "seed=1,2,3"]
+    arguments = check_command_line(["-m", "experiment=table_baseline", "backbone.attention_position=x"])
+    assert "backbone.attention_position=choice(x)" in arguments  # the backbone is swept, by the experiment
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("experiment=table_attention", "experiment=table_attention is a sweep: add -m."),
+        (
+            "-m experiment=table_attention,table_baseline",
+            "experiment=table_attention is a sweep of its own: name one experiment at a time.",
+        ),
+        ("-m experiment=table_atention", "experiment=table_atention is no choice of experiment (did you mean"),
+        ("-m recipe/optimizer=sdg", "recipe/optimizer=sdg is no choice of recipe/optimizer (did you mean sgd?)"),
+    ],
+)
+def test_mistakes_get_one_sentence(arguments: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        check_command_line(arguments.split())
+    assert end.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {message}")
+    assert error.count("\n") == 1
+
+
+def test_settings_without_effect_are_refused() -> None:
+    for overrides, message in (
+        (["recipe=published", "augmentation=none"], "recipe.augment_validation=true has no effect"),
+        (
+            ["attention=eca", "attention.kernel_size=3", "attention.beta=2"],
+            "attention.gamma and attention.beta have no",
+        ),
+        (["attention=eca", "attention.kernel_size=4"], "attention.kernel_size=4 must be odd"),
+    ):
+        with pytest.raises(UserError, match=message):
+            prepare(compose_config(overrides))
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw", "keras_adam", "sgd", "rmsprop", "adagrad"])
+def test_every_optimiser_can_be_chosen(name: str) -> None:
+    file = OmegaConf.load(config_dir() / "recipe" / "optimizer" / f"{name}.yaml")
+    for recipe in ("quick", "published"):
+        cfg = compose_config([f"recipe={recipe}", f"recipe/optimizer={name}"])
+        assert cfg.recipe.optimizer._target_ == file._target_
+        build.check(cfg, num_classes=7)
+
+
+def test_a_part_of_a_table_runs_and_is_reported(tmp_path: Path) -> None:
+    """What a person types, but on faces that are drawn, in a network of four blocks, for an epoch."""
+    small = ("recipe.max_epochs=1", "dataset=synthetic", FACES, "dataset.image_size=32", SHALLOW[0], "trainer=cpu")
+    part = ("backbone=resnet50", "attention=none,se", "fidelity=published,paper", "seed=1")
+    ended = train_process(tmp_path, "-m", "experiment=table_attention", *part, *small, "recipe.batch_size=16")
+    assert ended.returncode == 0, ended.stderr
+    assert "4 runs: 4 done" in ended.stdout
+    command = [sys.executable, "-m", "fersweep.cli", "report", "outputs/table_attention"]
+    reported = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert (reported.returncode, reported.stderr) == (0, "")
+    assert "4 finished runs in 4 rows, 0 not done" in reported.stdout
+    table = (tmp_path / "outputs" / "table_attention" / "report" / "table.md").read_text(encoding="utf-8")
+    assert "| resnet50 | se | paper |" in table
+    result = next((tmp_path / "outputs").rglob("result.json"))
+    assert json.loads(result.read_text())["choices"]["recipe"] == "published"

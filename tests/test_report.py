@@ -1,0 +1,343 @@
+"""`fersweep report`: which runs make a row, what it is compared with, and what is said of it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from report_runs import STUDY, configured, failed, finished, right
+
+from fersweep import cli
+from fersweep.errors import UserError
+from fersweep.report import gather, study, tables
+from fersweep.report.compare import compare
+from fersweep.report.contents import Mean, Published, Report
+from fersweep.report.study import expected_range, verdict
+from fersweep.report.write import contents
+from fersweep.sweep.collect import collect, config_of, settings_of
+
+NONE, CBAM, SE = ("attention=none",), ("attention=cbam",), ("attention=se",)
+SHORT = (*STUDY, "recipe.max_epochs=3")
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Path:
+    """ResNet-50 with none (60 %), SE (60.3 %) and CBAM (66 %), three seeds each, and one run that failed."""
+    for seed in (1, 2, 3):
+        finished(tmp_path, (*SHORT, *NONE), seed, right(0.60 + 0.001 * (seed - 2), seed))
+        finished(tmp_path, (*SHORT, *SE), seed, right(0.603, 10 + seed))
+        finished(tmp_path, (*SHORT, *CBAM), seed, right(0.66 + 0.001 * (seed - 2), 20 + seed))
+    failed(tmp_path, (*SHORT, "attention=eca"), 1, RuntimeError("no memory <b>left</b>"))
+    return tmp_path
+
+
+def test_runs_that_differ_in_their_seed_are_a_row(sweep: Path) -> None:
+    report = contents(sweep)
+    assert [row.labels for row in report.rows] == [
+        {"backbone": "resnet50", "attention": name} for name in ("none", "se", "cbam")
+    ]
+    none = report.rows[0]
+    assert none.seeds == (1, 2, 3)
+    assert none.accuracy == Mean(pytest.approx(0.6), pytest.approx(0.001), 3, pytest.approx((0.599, 0.6, 0.601)))
+    assert none.interval == pytest.approx((0.5693, 0.6299), abs=1e-4)  # Wilson, 600 of 1,000
+    assert none.macro_f1.mean == pytest.approx(0.6, abs=0.01)
+    assert (none.n, none.majority, none.seconds) == (1000, 0.25, 102.0)
+    assert none.confusion.sum() == 3000
+    assert none.correct.shape == (3, 1000)
+    assert none.correct.mean(axis=1) == pytest.approx(none.accuracy.values)
+    assert (none.ids == np.sort(none.ids)).all()
+    assert len(none.curves) == 3
+    assert (report.done, len(report.unfinished)) == (9, 1)
+    assert report.missing == ("29 of the study's 32 rows have no finished run on fer2013.",)
+
+
+def test_what_beats_what_is_said_plainly(sweep: Path) -> None:
+    report = contents(sweep)
+    sentences = [pair.sentence for pair in report.attention]
+    assert len(sentences) == 3
+    pattern = r"resnet50: CBAM beats none by 6\.0 points \(95 % \d\.\d…\d\.\d\): established"
+    assert sum(bool(re.fullmatch(pattern, each)) for each in sentences) == 1
+    pattern = r"resnet50: SE beats none by 0\.3 points \(95 % −\d\.\d…\d\.\d\): not established"
+    assert re.fullmatch(pattern, sentences[-1])
+    best = next(pair for pair in report.attention if {pair.first, pair.second} == {"cbam", "none"})
+    assert best.established
+    assert best.difference == pytest.approx(0.06)
+    assert best.p < 0.01
+    assert best.p <= best.p_holm < 0.05
+    assert best.mcnemar_p <= best.mcnemar_holm < 0.05
+    assert best.discordant[0] - best.discordant[1] == pytest.approx(60)
+    assert (best.seeds, best.n, best.shared) == ((3, 3), 1000, {"backbone": "resnet50"})
+    assert best.rows == (report.rows[2].key, report.rows[0].key)
+    assert report.fidelity == ()
+
+
+def test_two_seeds_establish_nothing(tmp_path: Path) -> None:
+    for seed in (1, 2):
+        finished(tmp_path, (*SHORT, *NONE), seed, right(0.5, seed))
+        finished(tmp_path, (*SHORT, *CBAM), seed, right(0.7, seed))
+    (pair,) = contents(tmp_path).attention
+    assert pair.p_holm < 0.05
+    assert not pair.established
+    assert pair.sentence.endswith("not established with 2 seeds")
+
+
+def test_equal_rows_are_level(tmp_path: Path) -> None:
+    for options in (NONE, CBAM):
+        finished(tmp_path, (*SHORT, *options), 1, right(0.5, 1))
+    (pair,) = contents(tmp_path).attention
+    assert re.search(r"and \w+ are level \(95 % 0\.0…0\.0\): not established$", pair.sentence)
+    assert (pair.mcnemar_p, pair.p) == (1.0, 1.0)
+
+
+def test_fidelities_stand_side_by_side_and_are_compared(tmp_path: Path) -> None:
+    for seed in (1, 2, 3):
+        for fidelity, rate in (("published", 0.6), ("paper", 0.7)):
+            for attention in ("none", "cbam"):
+                options = (*SHORT, f"attention={attention}", f"fidelity={fidelity}")
+                finished(tmp_path, options, seed, right(rate, seed + 10 * len(attention)))
+    report = contents(tmp_path)
+    assert report.columns == ("backbone", "attention", "fidelity")
+    assert [tuple(row.labels.values())[1:] for row in report.rows] == [
+        ("none", "published"),
+        ("none", "paper"),
+        ("cbam", "published"),
+        ("cbam", "paper"),
+    ]
+    assert {(pair.group, pair.first, pair.second) for pair in report.fidelity} == {("fidelity", "paper", "published")}
+    assert len(report.fidelity) == 2
+    assert len(report.attention) == 2  # none against cbam, in either fidelity
+
+
+def test_rows_tested_on_other_images_are_not_compared(tmp_path: Path) -> None:
+    finished(tmp_path, (*SHORT, *NONE), 1, right(0.5, 1))
+    finished(tmp_path, (*SHORT, *CBAM), 1, right(0.7, 1), first=7)
+    assert contents(tmp_path).attention == ()
+
+
+def test_folds_are_pooled(tmp_path: Path) -> None:
+    jaffe = ("dataset=jaffe", "dataset.root=x", "split=subjects", "recipe=published", "attention=none")
+    for fold, share in enumerate((0.2, 0.4, 0.9)):
+        finished(tmp_path, (*jaffe, f"split.fold={fold}"), 1, right(share, fold, n=20 + fold), first=100 * fold)
+    (row,) = contents(tmp_path).rows
+    assert (row.n, row.seeds, row.accuracy.n) == (63, (1,), 1)
+    assert row.accuracy.mean == pytest.approx((4 + 8 + 20) / 63)
+    assert row.seconds == pytest.approx(303)
+    assert row.correct.shape == (1, 63)
+    assert row.notes == ("Accuracy over the pooled predictions of 3 folds of 10: n counts their test images.",)
+
+
+def test_settings_that_tell_rows_apart_become_columns(tmp_path: Path) -> None:
+    for reduction in (4, 16):
+        options = (*STUDY, "dataset=ckplus", *SE, f"attention.reduction={reduction}")
+        finished(tmp_path, options, 1, right(0.9, reduction, n=182))
+    report = contents(tmp_path)
+    assert report.columns == ("backbone", "attention", "reduction")
+    assert [row.labels["reduction"] for row in report.rows] == ["4", "16"]
+    four, sixteen = (row.published for row in report.rows)
+    assert four is not None
+    assert sixteen is not None
+    assert (four.accuracy_percent, four.params_m, four.n) == (87.26, 33.56, 182)  # the ablation's
+    assert (sixteen.accuracy_percent, sixteen.params_m) == (89.01, 26.02)  # the main table's
+    assert [row.verdict.kind for row in report.rows] == ["cannot be right", "within"]
+    assert "158 are 86.81 %, 159 are 87.36 %" in report.rows[0].verdict.sentence
+    (pair,) = report.attention
+    assert (pair.group, {pair.first, pair.second}) == ("reduction", {"4", "16"})
+
+
+def test_optimisers_are_told_by_their_names(tmp_path: Path) -> None:
+    for name, rate in (("sgd", "0.1"), ("keras_adam", "0.001")):
+        options = (*STUDY, *NONE, f"recipe/optimizer={name}", f"recipe.optimizer.lr={rate}")
+        finished(tmp_path, options, 1, right(0.5, 1))
+    report = contents(tmp_path)
+    assert report.columns == ("backbone", "attention", "optimizer", "lr")
+    assert [tuple(row.labels.values())[2:] for row in report.rows] == [("KerasAdam", "0.001"), ("SGD", "0.1")]
+
+
+def test_runs_without_predictions_are_listed_but_not_compared(tmp_path: Path) -> None:
+    (finished(tmp_path, (*SHORT, *NONE), 1, right(0.5, 1)) / "predictions.parquet").unlink()
+    finished(tmp_path, (*SHORT, *CBAM), 1, right(0.7, 1))
+    report = contents(tmp_path)
+    assert report.rows[0].accuracy.mean == 0.5
+    assert report.rows[0].notes[0].startswith("Not compared")
+    assert report.attention == ()
+
+
+def test_seeds_that_some_rows_lack_are_named(tmp_path: Path) -> None:
+    finished(tmp_path, (*SHORT, *NONE), 1, right(0.5, 1))
+    finished(tmp_path, (*SHORT, *NONE), 2, right(0.5, 2))
+    finished(tmp_path, (*SHORT, *CBAM), 1, right(0.7, 1))
+    assert contents(tmp_path).missing[1:] == ("Seed 2 is not there for resnet50 · cbam.",)
+
+
+def settings(*overrides: str, folder: Path) -> dict[str, object]:
+    _, directory = configured(folder, overrides, 1)
+    return settings_of(config_of(directory))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "accuracy", "protocol"),
+    [
+        (CBAM, 59.90, ()),
+        (("attention=cbam", "fidelity=paper", "trainer.precision=32"), 59.90, ()),
+        (("attention=cbam", "recipe.max_epochs=3"), 59.90, ("recipe.max_epochs is 3, not 200",)),
+        (("attention=cbam", "recipe=quick"), 59.90, ("recipe is quick, not published",)),
+        (("attention=cbam", "split=official"), 59.90, ("split is official, not published",)),
+        (("attention=cbam", "augmentation=none", "recipe.augment_validation=false"), 59.90, None),
+        (("attention=cbam", "activation=relu"), None, None),
+        (("attention=none", "activation=selu", "dataset=ckplus"), 88.21, ()),
+        (("attention=none", "backbone.model.pooling=max", "dataset=ckplus"), 82.97, ()),
+        (("attention=none", "backbone.model.pooling=max"), None, ()),  # on FER2013 it was not tried
+        (("attention=none", "recipe.batch_size=128"), 57.17, ()),
+        (("attention=cbam", "backbone.model.depths=[1,1,1,1]"), None, ()),
+        (("attention=none", "backbone=vgg19"), 62.09, ()),
+        (("attention=none", "dataset=folder"), None, ()),
+        (("attention=none", "dataset.image_size=64"), None, ()),
+    ],
+)
+def test_a_run_is_held_against_the_row_it_is(
+    tmp_path: Path, overrides: tuple[str, ...], accuracy: float | None, protocol: tuple[str, ...] | None
+) -> None:
+    figures, sentences = study.published(settings(*STUDY, *overrides, folder=tmp_path))
+    assert (None if figures is None else figures.accuracy_percent) == accuracy
+    if protocol is not None:
+        assert sentences == protocol
+
+
+def test_every_printed_figure_that_cannot_be_right_is_found() -> None:
+    wrong = {
+        (dataset, figures[dataset])
+        for options in study.study()["rows"].values()
+        for figures in options.values()
+        for dataset, n in study.study()["test_n"].items()
+        if verdict(Published(1, 1, 1, figures[dataset], n), Mean(0.5, None, 1, (0.5,)), n, ()).kind == "cannot be right"
+    }
+    ckplus, jaffe = (88.62, 88.66, 88.91, 89.82), (15.66, 70.83)
+    assert wrong == {("ckplus", each) for each in ckplus} | {("jaffe", each) for each in jaffe}
+
+
+def test_verdicts() -> None:
+    def judged(percent: float, accuracy: Mean, protocol: tuple[str, ...] = ()) -> tuple[str, str, bool]:
+        given = verdict(Published(1, 1, 1, percent, 10_000), accuracy, 10_000, protocol)
+        return given.kind, given.sentence, given.comparable
+
+    three = Mean(0.6, 0.01, 3, (0.59, 0.6, 0.61))
+    half = 1.96 * (0.24 / 10_000 + 0.01**2 * 4 / 3) ** 0.5
+    assert expected_range(three, 10_000) == pytest.approx((0.6 - half, 0.6 + half))
+    assert judged(62.0, three)[0] == "within"
+    assert judged(63.0, three)[0] == "below"
+    assert judged(57.0, three)[0] == "above"
+    kind, sentence, comparable = judged(63.0, three, ("recipe.max_epochs is 3, not 200",))
+    assert (kind, comparable) == ("below", False)
+    expected = (
+        f"expected in {60 - 100 * half:.2f} to {60 + 100 * half:.2f} % (3 seeds). Not comparable: recipe.max_epochs"
+    )
+    assert expected in sentence
+    assert "one seed, so without the spread of training" in judged(63.0, Mean(0.6, None, 1, (0.6,)))[1]
+    assert verdict(None, three, 10, ()).kind == "none"
+
+
+def test_tables_hold_the_same_in_three_languages(sweep: Path) -> None:
+    report = contents(sweep)
+    lines = tables.as_markdown(report).splitlines()
+    assert lines[0].startswith("| backbone | attention | published params | params | published % | accuracy % | seeds")
+    assert lines[2] == (
+        "| resnet50 | none | 23.49M | 23.49M | 58.61 | 60.00 ± 0.10 | 3 | 56.93 to 62.99 | 0.600 | 1000 | 25.00 "
+        "| within (other protocol) |"
+    )
+    assert any(line.startswith("- resnet50 · none: Published 58.61 %") for line in lines)
+    assert lines[-1] == "- 29 of the study's 32 rows have no finished run on fer2013."
+    (first, *_) = rows = list(csv.DictReader(io.StringIO(tables.as_csv(report))))
+    assert [row["attention"] for row in rows] == ["none", "se", "cbam"]
+    assert float(first["accuracy"]) == pytest.approx(0.6)
+    assert (first["seeds"], first["n"], first["verdict"], first["comparable"]) == ("3", "1000", "within", "False")
+    latex = tables.as_latex(report).splitlines()
+    assert latex[1] == r"\begin{tabular}{llrrrrrrrrrl}"
+    assert r"resnet50 & none & 23.49M & 23.49M & 58.61 & 60.00 $\pm$ 0.10 & 3 & 56.93 to 62.99" in latex[5]
+    assert r"accuracy \%" in latex[3]
+    assert {len(re.findall(r"(?<!\\)&", line)) for line in latex if line.endswith(r"\\")} == {11}
+
+
+def test_latex_is_escaped(tmp_path: Path) -> None:
+    for name in ("vgg16", "resnetv2_50"):
+        finished(tmp_path, (*STUDY, *NONE, f"backbone={name}"), 1, right(0.5, 1))
+    latex = tables.as_latex(contents(tmp_path))
+    assert r"resnetv2\_50" in latex
+    assert latex.count(r"\addlinespace") == 1
+
+
+def test_the_command_writes_everything_and_says_what_is_missing(
+    sweep: Path, tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path_factory.mktemp("out") / "new"
+    assert cli.main(["report", str(sweep), "-o", str(folder)]) == 1  # one run failed
+    out = capsys.readouterr().out
+    assert out.startswith("9 finished runs in 3 rows, 1 not done\n")
+    assert "CBAM beats none by 6.0 points" in out
+    assert out.endswith(f"{folder / 'index.html'}\n")
+    for name in ("index.html", "table.md", "table.csv", "table.tex"):
+        assert (folder / name).read_text(encoding="utf-8")
+    page = (folder / "index.html").read_text(encoding="utf-8")
+    assert "no memory &lt;b&gt;left&lt;/b&gt;" in page
+    assert {path.suffix for path in (folder / "figures").iterdir()} == {".svg", ".png"}
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    cli.main(["report", str(sweep), "-o", str(folder)])
+    assert before == {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_report_goes_beside_the_runs_and_does_not_count_as_one(tmp_path: Path) -> None:
+    finished(tmp_path, (*STUDY, *NONE), 1, right(0.5, 1))
+    assert cli.main(["report", str(tmp_path / "s")]) == 0
+    assert (tmp_path / "s" / "report" / "index.html").is_file()
+    assert len(collect(tmp_path)) == 1
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda run: (run / "config.yaml").unlink(), "has no readable config.yaml"),
+        (lambda run: (run / "predictions.parquet").write_bytes(b"PAR1"), "cannot be reported"),
+        (lambda run: (run / "history.csv").unlink(), "cannot be reported"),
+        (lambda run: (run / "history.csv").write_text(""), "cannot be reported"),
+    ],
+)
+def test_damaged_runs_get_one_sentence(
+    tmp_path: Path, spoil: object, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert callable(spoil)
+    spoil(finished(tmp_path, (*STUDY, *NONE), 1, right(0.5, 1)))
+    assert cli.main(["report", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_nothing_to_report_gets_one_sentence(tmp_path: Path) -> None:
+    configured(tmp_path, (*STUDY, *NONE), 1)
+    with pytest.raises(
+        UserError, match=r"^None of the 1 runs in .* is done \(pending\): there is nothing to report yet"
+    ):
+        contents(tmp_path)
+    with pytest.raises(UserError, match="There is no folder"):
+        contents(tmp_path / "nowhere")
+
+
+def test_a_folder_that_cannot_be_written_gets_one_sentence(
+    sweep: Path, tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    blocked = tmp_path_factory.mktemp("out") / "file"
+    blocked.write_text("")
+    assert cli.main(["report", str(sweep), "-o", str(blocked)]) == 2
+    assert re.fullmatch(
+        r"error: .*file cannot be written \(.*\): choose another place with -o DIR\.\n", capsys.readouterr().err
+    )
+
+
+def test_the_same_run_in_two_sweeps_counts_once(sweep: Path) -> None:
+    runs = collect(sweep)
+    assert len(gather.read([*runs, *runs])) == 9
+    assert compare([], "attention") == ()
+    assert isinstance(contents(sweep), Report)
