@@ -50,7 +50,7 @@ def sample() -> Report:
         title="table-2 <pilot>",
         rows=rows,
         columns=COLUMNS,
-        attention=compared(rows, "attention"),
+        options=compared(rows, "attention"),
         fidelity=compared(rows, "fidelity"),
         unfinished=_unfinished(),
         done=sum(len(row.seeds) for row in rows),
@@ -141,7 +141,7 @@ def compared(rows: tuple[Row, ...], group: str) -> tuple[Comparison, ...]:
     pairs = [
         (first, second)
         for second, first in combinations(rows, 2)
-        if {name for name in COLUMNS if first.labels[name] != second.labels[name]} == {group}
+        if {name for name, label in first.labels.items() if label != second.labels[name]} == {group}
     ]
     return tuple(_comparison(first, second, group) for first, second in pairs)
 
@@ -155,7 +155,9 @@ def _comparison(first: Row, second: Row, group: str) -> Comparison:
     shared = {name: label for name, label in first.labels.items() if name != group}
     established = p < 0.05 and enough
     verb = "beats" if established else "is not established to differ from"
-    only = tuple(float((a[:, None] & ~b[None]).sum(axis=2).mean()) for a, b in _both(first.correct, second.correct))
+    recognised, other_recognised = first.correct[:, None], second.correct[None]
+    only_first = float((recognised & ~other_recognised).sum(axis=2).mean())
+    only_second = float((other_recognised & ~recognised).sum(axis=2).mean())
     return Comparison(
         group=group,
         shared=shared,
@@ -168,18 +170,12 @@ def _comparison(first: Row, second: Row, group: str) -> Comparison:
         p_holm=min(1.0, 2 * p),
         mcnemar_p=min(1.0, 1.1 * p),
         mcnemar_holm=min(1.0, 2.2 * p),
-        discordant=(only[0], only[1]),
+        discordant=(only_first, only_second),
         seeds=(first.accuracy.n, second.accuracy.n),
         n=first.n,
         established=established,
-        sentence=f"{' · '.join(shared.values())}: {one} {verb} {other} ({100 * difference:+.2f} points).".replace(
-            "-", "−"
-        ),
+        sentence=f"{' · '.join(shared.values())}: {one} {verb} {other} ({100 * difference:.2f} points).",
     )
-
-
-def _both(first: np.ndarray, second: np.ndarray) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
-    return (first, second), (second, first)
 
 
 def _unfinished() -> tuple[Run, ...]:

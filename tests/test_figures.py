@@ -50,13 +50,13 @@ def history_of(epochs: int) -> pd.DataFrame:
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
     """Every figure that is saved, as an object."""
     saved: list[Figure] = []
-    save = figures._save
+    save = figures.save_png
 
     def remember(figure: Figure, path: Path) -> None:
         saved.append(figure)
         save(figure, path)
 
-    monkeypatch.setattr(figures, "_save", remember)
+    monkeypatch.setattr(figures, "save_png", remember)
     return saved
 
 

@@ -197,6 +197,7 @@ def test_parallel_cbam_differs_from_cbam_in_what_the_spatial_gate_reads() -> Non
 def test_initial_weights_are_glorot_uniform() -> None:
     torch.manual_seed(0)
     built = build_model("resnet50", "eca", "elu", "published")
+    built.requires_grad_(False)
     conv, gate = built.stages[0][0].conv2, built.stages[3][2].attention.conv
     limit = (6 / (9 * 64 + 9 * 64)) ** 0.5
     assert 0.99 * limit < conv.weight.abs().max() <= limit

@@ -57,13 +57,13 @@ def test_runs_that_differ_in_their_seed_are_a_row(sweep: Path) -> None:
 
 def test_what_beats_what_is_said_plainly(sweep: Path) -> None:
     report = contents(sweep)
-    sentences = [pair.sentence for pair in report.attention]
+    sentences = [pair.sentence for pair in report.options]
     assert len(sentences) == 3
     pattern = r"resnet50: CBAM beats none by 6\.0 points \(95 % \d\.\d…\d\.\d\): established"
     assert sum(bool(re.fullmatch(pattern, each)) for each in sentences) == 1
     pattern = r"resnet50: SE beats none by 0\.3 points \(95 % −\d\.\d…\d\.\d\): not established"
     assert re.fullmatch(pattern, sentences[-1])
-    best = next(pair for pair in report.attention if {pair.first, pair.second} == {"cbam", "none"})
+    best = next(pair for pair in report.options if {pair.first, pair.second} == {"cbam", "none"})
     assert best.established
     assert best.difference == pytest.approx(0.06)
     assert best.p < 0.01
@@ -79,7 +79,7 @@ def test_two_seeds_establish_nothing(tmp_path: Path) -> None:
     for seed in (1, 2):
         finished(tmp_path, (*SHORT, *NONE), seed, right(0.5, seed))
         finished(tmp_path, (*SHORT, *CBAM), seed, right(0.7, seed))
-    (pair,) = contents(tmp_path).attention
+    (pair,) = contents(tmp_path).options
     assert pair.p_holm < 0.05
     assert not pair.established
     assert pair.sentence.endswith("not established with 2 seeds")
@@ -88,7 +88,7 @@ def test_two_seeds_establish_nothing(tmp_path: Path) -> None:
 def test_equal_rows_are_level(tmp_path: Path) -> None:
     for options in (NONE, CBAM):
         finished(tmp_path, (*SHORT, *options), 1, right(0.5, 1))
-    (pair,) = contents(tmp_path).attention
+    (pair,) = contents(tmp_path).options
     assert re.search(r"and \w+ are level \(95 % 0\.0…0\.0\): not established$", pair.sentence)
     assert (pair.mcnemar_p, pair.p) == (1.0, 1.0)
 
@@ -109,13 +109,13 @@ def test_fidelities_stand_side_by_side_and_are_compared(tmp_path: Path) -> None:
     ]
     assert {(pair.group, pair.first, pair.second) for pair in report.fidelity} == {("fidelity", "paper", "published")}
     assert len(report.fidelity) == 2
-    assert len(report.attention) == 2  # none against cbam, in either fidelity
+    assert len(report.options) == 2  # none against cbam, in either fidelity
 
 
 def test_rows_tested_on_other_images_are_not_compared(tmp_path: Path) -> None:
     finished(tmp_path, (*SHORT, *NONE), 1, right(0.5, 1))
     finished(tmp_path, (*SHORT, *CBAM), 1, right(0.7, 1), first=7)
-    assert contents(tmp_path).attention == ()
+    assert contents(tmp_path).options == ()
 
 
 def test_folds_are_pooled(tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ def test_settings_that_tell_rows_apart_become_columns(tmp_path: Path) -> None:
     assert (sixteen.accuracy_percent, sixteen.params_m) == (89.01, 26.02)  # the main table's
     assert [row.verdict.kind for row in report.rows] == ["cannot be right", "within"]
     assert "158 are 86.81 %, 159 are 87.36 %" in report.rows[0].verdict.sentence
-    (pair,) = report.attention
+    (pair,) = report.options
     assert (pair.group, {pair.first, pair.second}) == ("reduction", {"4", "16"})
 
 
@@ -163,7 +163,7 @@ def test_runs_without_predictions_are_listed_but_not_compared(tmp_path: Path) ->
     report = contents(tmp_path)
     assert report.rows[0].accuracy.mean == 0.5
     assert report.rows[0].notes[0].startswith("Not compared")
-    assert report.attention == ()
+    assert report.options == ()
 
 
 def test_seeds_that_some_rows_lack_are_named(tmp_path: Path) -> None:

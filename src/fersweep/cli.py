@@ -160,7 +160,7 @@ def _report(parsed: argparse.Namespace) -> int:
     folder = parsed.outputs / "report" if parsed.folder is None else parsed.folder
     write.write(report, folder)
     print(f"{report.done} finished runs in {len(report.rows)} rows, {len(report.unfinished)} not done")
-    for pair in (*report.attention, *report.fidelity)[:10]:
+    for pair in (*report.options, *report.fidelity)[:10]:
         print(f"  {pair.sentence}")
     print(folder / "index.html")
     return 1 if report.unfinished else 0

@@ -16,6 +16,9 @@ MIN_SEEDS = 3
 
 LEVEL = 0.05
 
+BASELINES = ("none", "published")
+"""What other options are compared with."""
+
 NAMES = {"se": "SE", "eca": "ECA", "cbam": "CBAM", "relu": "ReLU", "elu": "ELU", "selu": "SELU", "gelu": "GELU"}
 """How options are written in a sentence, where not as they are."""
 
@@ -102,3 +105,32 @@ def _signed(value: float) -> str:
 def compared(columns: Sequence[str]) -> tuple[str, ...]:
     """The labels by which rows are compared: all but what says where a row comes from, and the backbone."""
     return tuple(column for column in columns if column not in ("dataset", "split", "backbone"))
+
+
+def oriented(comparisons: Sequence[Comparison]) -> list[Comparison]:
+    """Turn comparisons so that options are subtracted the same way round everywhere: baselines from the others.
+
+    Those of the same rows but for the options come one after another.
+    """
+    ways: dict[frozenset[str], tuple[str, str]] = {}
+    blocks: dict[tuple[str, ...], list[Comparison]] = {}
+    for each in comparisons:
+        way = (each.second, each.first) if each.first in BASELINES else (each.first, each.second)
+        way = ways.setdefault(frozenset(way), way)
+        if way != (each.first, each.second):
+            each = _reversed(each)
+        blocks.setdefault((each.group, *each.shared.values()), []).append(each)
+    return [each for block in blocks.values() for each in block]
+
+
+def _reversed(pair: Comparison) -> Comparison:
+    return replace(
+        pair,
+        first=pair.second,
+        second=pair.first,
+        rows=(pair.rows[1], pair.rows[0]),
+        difference=-pair.difference,
+        interval=(-pair.interval[1], -pair.interval[0]),
+        discordant=(pair.discordant[1], pair.discordant[0]),
+        seeds=(pair.seeds[1], pair.seeds[0]),
+    )

@@ -133,7 +133,7 @@ class Comparison:
     """Two rows that differ in one group, tested on the same images.
 
     Attributes:
-        group: what they differ in, ``attention`` or ``fidelity``.
+        group: the label they differ in, such as ``attention`` or ``fidelity``.
         shared: the other labels, which both have.
         first: the option of one row, and ``second`` of the other; ``rows`` are the keys of both.
         difference: accuracy of the first less that of the second, mean over seeds.
@@ -173,7 +173,8 @@ class Report:
         title: of the page: the folder's name.
         rows: best known order: by dataset, backbone, attention, fidelity.
         columns: of `Row.labels`.
-        attention: comparisons between attention options, and ``fidelity`` between fidelities.
+        options: comparisons between attention options, and of other choices and settings that rows differ in.
+        fidelity: comparisons between fidelities.
         unfinished: runs that are not done, with why.
         done: how many runs are.
         missing: sentences: rows of the study's table without a run here, seeds that some rows lack.
@@ -182,7 +183,7 @@ class Report:
     title: str
     rows: tuple[Row, ...]
     columns: tuple[str, ...]
-    attention: tuple[Comparison, ...]
+    options: tuple[Comparison, ...]
     fidelity: tuple[Comparison, ...]
     unfinished: tuple[Run, ...]
     done: int

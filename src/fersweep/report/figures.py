@@ -54,12 +54,12 @@ def confusion_matrix(
     cell, longest = 0.72, max(map(len, class_names))  # inches, characters
     left, right, top, bottom = max(1.25, 0.5 + 0.09 * longest), 1.05, 0.85, max(1.15, 0.7 + 0.06 * longest)
     spare = max(0.0, 5.6 - (left + cell * k + right)) / 2  # two classes still leave room for the lines of text
-    figure = _figure(left + cell * k + right + 2 * spare, bottom + cell * k + top)
-    axes = figure.add_axes(_inches(figure, left + spare, bottom, right + spare, top))
+    figure = blank(left + cell * k + right + 2 * spare, bottom + cell * k + top)
+    axes = figure.add_axes(inches(figure, left + spare, bottom, right + spare, top))
     axes.imshow(share, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     for row, column in np.ndindex(k, k):
         if support[row]:
-            _cell(axes, row, column, share[row, column], int(counts[row, column]))
+            write_cell(axes, row, column, share[row, column], int(counts[row, column]))
     for row in range(k):
         recall = f"{share[row, row]:.1%}" if support[row] else "–"
         axes.text(k - 0.38, row, f"{recall}\nn = {support[row]:,}", va="center", ha="left", fontsize=9, color=GREY)
@@ -75,13 +75,13 @@ def confusion_matrix(
     axes.set_yticks(np.arange(1, k) - 0.5, minor=True)
     axes.grid(which="minor", color="white", linewidth=1.5)
     axes.tick_params(which="minor", length=0)
-    _centred(figure, 0.12, title, size=12.5, weight="bold")
-    _centred(figure, 0.38, subtitle, size=9.5, color=GREY)
-    _centred(figure, -0.12, _caption(counts), size=9.5)
-    _save(figure, path)
+    centred(figure, 0.12, title, size=12.5, weight="bold")
+    centred(figure, 0.38, subtitle, size=9.5, color=GREY)
+    centred(figure, -0.12, _caption(counts), size=9.5)
+    save_png(figure, path)
 
 
-def _cell(axes: Axes, row: int, column: int, share: float, count: int) -> None:
+def write_cell(axes: Axes, row: int, column: int, share: float, count: int) -> None:
     """Write percentage and count into a cell, in black or white, whichever reads better on its shade."""
     colour = "white" if share > 0.55 else "#222222" if count else "#8C8C8C"
     weight = "bold" if row == column else "normal"
@@ -113,27 +113,27 @@ def learning_curves(history: pd.DataFrame, path: Path, best_epoch: int) -> None:
         path: the file to write, atomically; its folder must exist.
         best_epoch: the value of ``epoch`` whose weights were tested.
     """
-    figure = _figure(10.0, 4.6)
+    figure = blank(10.0, 4.6)
     grid = figure.add_gridspec(2, 2, height_ratios=(5, 1), hspace=0.12, wspace=0.2)
     grid.update(left=0.075, right=0.985, top=0.845, bottom=0.115)
     loss, accuracy = figure.add_subplot(grid[0, 0]), figure.add_subplot(grid[:, 1])
     rate = figure.add_subplot(grid[1, 0], sharex=loss)
     training, validation = {"color": BLUE, "linestyle": "--"}, {"color": VERMILION, "linestyle": "-"}
-    _line(loss, history, "train/loss", **training)
-    _line(loss, history, "val/loss", **validation)
+    draw_line(loss, history, "train/loss", **training)
+    draw_line(loss, history, "val/loss", **validation)
     lines = [
-        _line(accuracy, history, "train/accuracy", label="training", **training),
-        _line(accuracy, history, "val/accuracy", label="validation", **validation),
-        _line(accuracy, history, "val/macro_f1", label="validation macro-F1", color=GREEN, linestyle=":"),
+        draw_line(accuracy, history, "train/accuracy", label="training", **training),
+        draw_line(accuracy, history, "val/accuracy", label="validation", **validation),
+        draw_line(accuracy, history, "val/macro_f1", label="validation macro-F1", color=GREEN, linestyle=":"),
     ]
-    _line(rate, history, "lr", color=GREY, linewidth=1.2)
+    draw_line(rate, history, "lr", color=GREY, linewidth=1.2)
 
     score = history.loc[history["epoch"] == best_epoch, "val/accuracy"].iloc[-1:]
     label = f"best epoch: {best_epoch}" + "".join(f" ({value:.2%})" for value in score)
     lines += accuracy.plot([best_epoch] * len(score), score, "D", color="black", markersize=6, zorder=5, label=label)
     for axes in (loss, accuracy, rate):
         axes.axvline(best_epoch, color="black", linewidth=0.8, linestyle=(0, (1, 2)), zorder=0.9)
-        _plain(axes, history["epoch"].to_numpy(dtype=float))
+        plain_axes(axes, history["epoch"].to_numpy(dtype=float))
     for axes, title in ((loss, "Loss"), (accuracy, "Accuracy and macro-F1")):
         axes.set_title(title, loc="left", fontsize=11.5, weight="bold")
     for axes in (rate, accuracy):
@@ -148,10 +148,10 @@ def learning_curves(history: pd.DataFrame, path: Path, best_epoch: int) -> None:
     rate.set_ylim(0, 1.7 * top if top > 0 else 1)
     rate.set_yticks([0, top] if top > 0 else [0], labels=["0", f"{top:.3g}"] if top > 0 else ["0"], fontsize=8.5)
     figure.legend(handles=lines, loc="upper center", ncols=len(lines), frameon=False, fontsize=10)
-    _save(figure, path)
+    save_png(figure, path)
 
 
-def _line(axes: Axes, history: pd.DataFrame, column: str, **style: Any) -> Line2D:
+def draw_line(axes: Axes, history: pd.DataFrame, column: str, **style: Any) -> Line2D:
     """Draw one column over the epochs, with markers where there are few; return the line."""
     few = len(history) <= 30
     style = {"linewidth": 1.6, "marker": "o" if few else "", "markersize": 3.5} | style
@@ -159,7 +159,7 @@ def _line(axes: Axes, history: pd.DataFrame, column: str, **style: Any) -> Line2
     return line
 
 
-def _plain(axes: Axes, epochs: npt.NDArray[np.float64]) -> None:
+def plain_axes(axes: Axes, epochs: npt.NDArray[np.float64]) -> None:
     """Give the axes whole epochs, a light horizontal grid and no frame at the top and right."""
     margin = max(0.5, 0.02 * float(np.ptp(epochs)))
     axes.set_xlim(epochs.min() - margin, epochs.max() + margin)
@@ -169,20 +169,20 @@ def _plain(axes: Axes, epochs: npt.NDArray[np.float64]) -> None:
     axes.set_axisbelow(True)
 
 
-def _figure(width: float, height: float) -> Figure:
+def blank(width: float, height: float) -> Figure:
     """Return an empty white figure of ``width`` × ``height`` inches with an Agg canvas."""
     figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white")
     FigureCanvasAgg(figure)
     return figure
 
 
-def _inches(figure: Figure, left: float, bottom: float, right: float, top: float) -> tuple[float, float, float, float]:
+def inches(figure: Figure, left: float, bottom: float, right: float, top: float) -> tuple[float, float, float, float]:
     """Return the axes rectangle (fractions of the figure) that leaves the given margins in inches."""
     width, height = figure.get_size_inches()
     return left / width, bottom / height, 1 - (left + right) / width, 1 - (bottom + top) / height
 
 
-def _centred(figure: Figure, inches: float, text: str, size: float, **style: Any) -> None:
+def centred(figure: Figure, inches: float, text: str, size: float, **style: Any) -> None:
     """Write a centred line that far from the top (or, negative, from the bottom), smaller where it would not fit."""
     height = figure.get_figheight()
     y, va = (1 - inches / height, "top") if inches > 0 else (-inches / height, "bottom")
@@ -191,7 +191,7 @@ def _centred(figure: Figure, inches: float, text: str, size: float, **style: Any
     line.set_fontsize(size * min(1.0, room / max(needed, 1.0)))
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save_png(figure: Figure, path: Path) -> None:
     """Write the figure as PNG, atomically, without a date or a version in it: equal figures are equal bytes."""
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", metadata={"Software": None}, pil_kwargs={"optimize": True})

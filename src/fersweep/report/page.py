@@ -12,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from fersweep.report import plots, svg
+from fersweep.report.compare import oriented
 from fersweep.report.contents import Comparison, Report, Row
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -21,7 +22,7 @@ CAPTIONS = {
     "accuracy_params": "Test accuracy against trainable parameters. Bars are ± one standard deviation over seeds; a "
     "line joins rows that differ in attention alone; hollow markers are what the study prints.",
     "accuracy_time": "Test accuracy against the time that one run took. Bars are ± one standard deviation over seeds.",
-    "attention": "Differences in test accuracy between rows that differ in one option.",
+    "options": "Differences in test accuracy between rows that differ in one option.",
     "fidelity": "Differences in test accuracy between the published code and the papers’ definitions.",
 }
 
@@ -59,8 +60,8 @@ def render(report: Report) -> str:
         choices={column: _options(report, column) for column in report.columns},
         notes=_notes(report),
         verdicts=VERDICTS,
-        established=[each for each in (*report.attention, *report.fidelity) if each.established],
-        open=[each for each in (*report.attention, *report.fidelity) if not each.established],
+        established=[each for each in (*report.options, *report.fidelity) if each.established],
+        open=[each for each in (*report.options, *report.fidelity) if not each.established],
         pairs=_pairs(report.fidelity),
         drawings={name: _drawing(name, figure) for name, figure in plots.overview(report).items()},
         curves={row.key: _curves(row) for row in report.rows if row.curves},
@@ -161,7 +162,7 @@ def _options(report: Report, column: str) -> list[str]:
 def _pairs(comparisons: Sequence[Comparison]) -> dict[tuple[str, str], list[Comparison]]:
     """Comparisons by the two options that they compare, each the same way round."""
     pairs: dict[tuple[str, str], list[Comparison]] = {}
-    for each in plots.oriented(comparisons):
+    for each in oriented(comparisons):
         pairs.setdefault((each.first, each.second), []).append(each)
     return pairs
 

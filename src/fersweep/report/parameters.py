@@ -47,10 +47,11 @@ def count(fidelity: str) -> list[Count]:
         with torch.device("meta"):
             own = parameters(build_model(backbone, attention, activation="elu", fidelity=fidelity))
         figures = study()["rows"][backbone][attention]
+        total, trainable = own["params_total"], own["params_trainable"]
         code = figures["total"], figures["trainable"]
-        equal = (own["params_total"], own["params_trainable"]) == code
+        equal = (total, trainable) == code
         note = notes(backbone, attention)
-        counts.append(Count(backbone, attention, *own.values(), *code, figures["params_m"], note, equal))
+        counts.append(Count(backbone, attention, total, trainable, *code, figures["params_m"], note, equal))
     return counts
 
 

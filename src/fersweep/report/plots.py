@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -20,15 +19,13 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentFormatter
 
 from fersweep.report import figures
+from fersweep.report.compare import oriented
 from fersweep.report.contents import Comparison, Report, Row
 from fersweep.report.figures import BLUE, GREEN, GREY, VERMILION
 from fersweep.report.svg import INK, ORANGE, PAPER, PURPLE, RULE, SKY, save, styled
 
 ATTENTION = {"none": GREY, "se": BLUE, "eca": GREEN, "cbam": VERMILION}
 MARKERS = "osD^vPX*<>"
-
-BASELINES = ("none", "published")
-"""What other options are compared with."""
 
 MOST = 200
 """Comparisons in one figure: more would not be read."""
@@ -45,14 +42,14 @@ class Point(NamedTuple):
 def overview(report: Report) -> dict[str, Figure]:
     """Return the figures over all rows by name, those with something to show.
 
-    They are ``accuracy_params``, ``accuracy_time``, ``attention`` and ``fidelity``.
+    They are ``accuracy_params``, ``accuracy_time``, ``options`` and ``fidelity``.
     """
     drawn = {}
     if report.rows:
         drawn["accuracy_params"] = accuracy_against(report, "params")
         drawn["accuracy_time"] = accuracy_against(report, "time")
-    if report.attention:
-        drawn["attention"] = differences(report.attention)
+    if report.options:
+        drawn["options"] = differences(report.options)
     if report.fidelity:
         drawn["fidelity"] = differences(report.fidelity)
     return drawn
@@ -88,8 +85,8 @@ def accuracy_against(report: Report, cost: Literal["params", "time"]) -> Figure:
     columns = min(2, len(panels))
     lines, per_line = -(-len(panels) // columns), min(len(handles), 4 * columns)
     width, top = 10.2 if columns == 2 else 7.4, 0.4 + 0.21 * -(-len(handles) // per_line)
-    figure = figures._figure(width, 3.8 * lines + top - 0.2)
-    x, y, w, h = figures._inches(figure, 0.62, 0.5, 0.12, top)
+    figure = figures.blank(width, 3.8 * lines + top - 0.2)
+    x, y, w, h = figures.inches(figure, 0.62, 0.5, 0.12, top)
     figure.subplots_adjust(left=x, right=x + w, bottom=y, top=y + h, wspace=0.14, hspace=0.3)
     for number, (title, rows) in enumerate(panels.items()):
         axes = figure.add_subplot(lines, columns, number + 1)
@@ -231,35 +228,6 @@ def _overlap(box: npt.NDArray[np.float64], others: npt.NDArray[np.float64]) -> n
     return area
 
 
-def oriented(comparisons: Sequence[Comparison]) -> list[Comparison]:
-    """Turn comparisons so that options are subtracted the same way round everywhere: baselines from the others.
-
-    Those of the same rows but for the options come one after another.
-    """
-    ways: dict[frozenset[str], tuple[str, str]] = {}
-    blocks: dict[tuple[str, ...], list[Comparison]] = {}
-    for each in comparisons:
-        way = (each.second, each.first) if each.first in BASELINES else (each.first, each.second)
-        way = ways.setdefault(frozenset(way), way)
-        if way != (each.first, each.second):
-            each = _reversed(each)
-        blocks.setdefault((each.group, *each.shared.values()), []).append(each)
-    return [each for block in blocks.values() for each in block]
-
-
-def _reversed(pair: Comparison) -> Comparison:
-    return replace(
-        pair,
-        first=pair.second,
-        second=pair.first,
-        rows=(pair.rows[1], pair.rows[0]),
-        difference=-pair.difference,
-        interval=(-pair.interval[1], -pair.interval[0]),
-        discordant=(pair.discordant[1], pair.discordant[0]),
-        seeds=(pair.seeds[1], pair.seeds[0]),
-    )
-
-
 @styled
 def differences(comparisons: Sequence[Comparison]) -> Figure:
     """Draw differences in accuracy (points) with their 95 % intervals as a forest plot, one line a comparison.
@@ -269,9 +237,9 @@ def differences(comparisons: Sequence[Comparison]) -> Figure:
     kept = sorted(range(len(comparisons)), key=lambda i: (comparisons[i].p_holm, comparisons[i].p))[:MOST]
     lines = _lines(oriented([comparisons[i] for i in sorted(kept)]))
     height, size = (0.25, 9.0) if len(lines) <= 100 else (0.18, 7.5)
-    figure = figures._figure(8.6, 1.05 + height * len(lines))
+    figure = figures.blank(8.6, 1.05 + height * len(lines))
     longest = max(len(name) for name, _ in lines)
-    axes = figure.add_axes(figures._inches(figure, min(0.35 + 0.0085 * size * longest, 4.5), 0.55, 1.75, 0.5))
+    axes = figure.add_axes(figures.inches(figure, min(0.35 + 0.0085 * size * longest, 4.5), 0.55, 1.75, 0.5))
     text: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "va": "center", "fontsize": size}
     for y, (name, drawn) in enumerate(lines):
         axes.text(-0.02, y, name, ha="right", weight="normal" if drawn else "bold", **text)
@@ -290,7 +258,7 @@ def differences(comparisons: Sequence[Comparison]) -> Figure:
     axes.spines[["top", "left", "right"]].set_visible(False)
     axes.set_xlabel("Difference in test accuracy (points), with its 95 % interval")
     of = f"; the {MOST} of {len(comparisons)} with the smallest p" if len(comparisons) > MOST else ""
-    figures._centred(figure, 0.15, f"Filled: established after Holm's correction. Hollow: not{of}.", size=9, color=GREY)
+    figures.centred(figure, 0.15, f"Filled: established after Holm's correction. Hollow: not{of}.", size=9, color=GREY)
     return figure
 
 
@@ -317,8 +285,8 @@ def learning_curves(row: Row) -> Figure:
 
     A diamond is the epoch whose weights were tested.
     """
-    figure = figures._figure(8.6, 2.9)
-    x, y, width, height = figures._inches(figure, 0.55, 0.48, 0.1, 0.58)
+    figure = figures.blank(8.6, 2.9)
+    x, y, width, height = figures.inches(figure, 0.55, 0.48, 0.1, 0.58)
     figure.subplots_adjust(left=x, right=x + width, bottom=y, top=y + height, wspace=0.16)
     longest = max(row.curves, key=len)["epoch"].to_numpy(dtype=float)
     names = ("training", "validation", "epoch tested")
@@ -327,11 +295,11 @@ def learning_curves(row: Row) -> Figure:
         for curve, best in zip(row.curves, row.best_epoch, strict=True):
             tested = curve[curve["epoch"] == best]
             handles = [
-                figures._line(axes, curve, f"train/{name}", color=BLUE, linewidth=1.0, linestyle="--", marker=""),
-                figures._line(axes, curve, f"val/{name}", color=VERMILION, linewidth=1.0, marker=""),
-                figures._line(axes, tested, f"val/{name}", color=INK, linestyle="", marker="D", markersize=4),
+                figures.draw_line(axes, curve, f"train/{name}", color=BLUE, linewidth=1.0, linestyle="--", marker=""),
+                figures.draw_line(axes, curve, f"val/{name}", color=VERMILION, linewidth=1.0, marker=""),
+                figures.draw_line(axes, tested, f"val/{name}", color=INK, linestyle="", marker="D", markersize=4),
             ]
-        figures._plain(axes, longest)
+        figures.plain_axes(axes, longest)
         axes.set_title(name.capitalize(), loc="left", fontsize=10, weight="bold")
         axes.set_xlabel("Epoch")
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
@@ -347,8 +315,8 @@ def confusion_matrix(row: Row) -> Figure:
     cell, longest = 0.72, max(map(len, row.class_names))  # inches, characters
     left, bottom = 0.6 + 0.09 * longest, max(1.15, 0.7 + 0.06 * longest)
     spare = max(0.0, 6.0 - left - cell * k - 0.2) / 2
-    figure = figures._figure(left + cell * k + 0.2 + 2 * spare, 0.75 + cell * k + bottom)
-    axes = figure.add_axes(figures._inches(figure, left + spare, bottom, 0.2 + spare, 0.75))
+    figure = figures.blank(left + cell * k + 0.2 + 2 * spare, 0.75 + cell * k + bottom)
+    axes = figure.add_axes(figures.inches(figure, left + spare, bottom, 0.2 + spare, 0.75))
     axes.pcolormesh(share, cmap="Blues", vmin=0, vmax=1, edgecolor=PAPER, linewidth=1.5)
     axes.set(xlim=(0, k), ylim=(k, 0), xlabel="Predicted", ylabel="True")
     axes.set_xticks(np.arange(k) + 0.5, row.class_names, rotation=35, ha="right", rotation_mode="anchor")
@@ -356,11 +324,13 @@ def confusion_matrix(row: Row) -> Figure:
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     for true, predicted in np.argwhere(np.broadcast_to(support[:, None] > 0, share.shape)):
-        figures._cell(axes, true + 0.5, predicted + 0.5, share[true, predicted], int(row.confusion[true, predicted]))
+        figures.write_cell(
+            axes, true + 0.5, predicted + 0.5, share[true, predicted], int(row.confusion[true, predicted])
+        )
     seeds = f"{len(row.seeds)} seeds, counts summed" if len(row.seeds) > 1 else "1 seed"
     sd = "" if row.accuracy.sd is None else f" ± {100 * row.accuracy.sd:.2f}"
     scores = f"Accuracy {100 * row.accuracy.mean:.2f}{sd} %, macro-F1 {row.macro_f1.mean:.3f}, n = {row.n:,}"
-    figures._centred(figure, 0.14, row.name, size=11.5, weight="bold")
-    figures._centred(figure, 0.4, f"Percentages of the true class; {seeds}", size=9, color=GREY)
-    figures._centred(figure, -0.12, scores, size=9)
+    figures.centred(figure, 0.14, row.name, size=11.5, weight="bold")
+    figures.centred(figure, 0.4, f"Percentages of the true class; {seeds}", size=9, color=GREY)
+    figures.centred(figure, -0.12, scores, size=9)
     return figure

@@ -85,9 +85,9 @@ def mcnemar(first: Correct, second: Correct) -> tuple[float, tuple[int, int]]:
 def twice_the_median(p_values: Sequence[float]) -> float:
     """One p-value for the same hypothesis from several that depend on each other in unknown ways.
 
-    Source: twice their median is a valid p-value whatever the dependence (Rüschendorf, "Random variables with maximum
-    sums", Advances in Applied Probability 14 (1982) 623–632; Meinshausen, Meier and Bühlmann, "p-values for
-    high-dimensional regression", JASA 104 (2009) 1671–1681, theorem 3.1 with γ = 1/2). A single one stays as it is.
+    Twice their median is a valid p-value whatever the dependence; a single one stays as it is. Source: N. Meinshausen,
+    L. Meier and P. Bühlmann, "p-values for high-dimensional regression", Journal of the American Statistical
+    Association 104 (2009) 1671–1681, equation 2.2 with γ = 1/2.
     """
     if len(p_values) == 1:
         return float(p_values[0])
@@ -142,7 +142,7 @@ class Bootstrap:
         Returns:
             The observed difference, its percentile interval, and the two-sided p-value of there being none: twice the
             smaller share of draws on either side of zero, with one added to both counts (Davison and Hinkley,
-            "Bootstrap Methods and their Application", 1997, section 4.2).
+            "Bootstrap Methods and their Application", 1997, chapter 4).
         """
         drawn = self.accuracy[:, first] - self.accuracy[:, second]
         tail = (1 - confidence) / 2

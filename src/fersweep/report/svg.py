@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 import matplotlib
 from matplotlib.figure import Figure
 
-from fersweep.report.figures import BLUE, GREEN, GREY, VERMILION, _save
+from fersweep.report.figures import BLUE, GREEN, GREY, VERMILION, save_png
 from fersweep.sweep.status import atomic_path
 
 INK, RULE, PAPER = "#010101", "#E6E6E6", "#FFFFFF"
@@ -53,7 +53,7 @@ def save(figure: Figure, folder: Path, name: str) -> tuple[Path, Path]:
     svg, png = folder / f"{name}.svg", folder / f"{name}.png"
     with atomic_path(svg) as temporary:
         temporary.write_text(_svg(figure), encoding="utf-8")
-    _save(figure, png)
+    save_png(figure, png)
     return svg, png
 
 

@@ -25,12 +25,12 @@ def contents(outputs: Path) -> Report:
         raise UserError(
             f"None of the {len(runs)} runs in {outputs} is done ({states}): there is nothing to report yet."
         )
-    options = [group for group in compare.compared(columns) if group != "fidelity"]
+    others = [group for group in compare.compared(columns) if group != "fidelity"]
     return Report(
         title=outputs.resolve().name,
         rows=tuple(rows),
         columns=columns,
-        attention=tuple(pair for group in options for pair in compare.compare(rows, group)),
+        options=tuple(pair for group in others for pair in compare.compare(rows, group)),
         fidelity=compare.compare(rows, "fidelity"),
         unfinished=tuple(run for run in runs if run.state != "done"),
         done=sum(row.accuracy.n for row in rows),

@@ -1,0 +1,277 @@
+"""The figures of a report, on a made-up one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from xml.etree import ElementTree
+
+import matplotlib.image
+import numpy as np
+import pytest
+from matplotlib.container import ErrorbarContainer
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from report_sample import compared, history, sample
+
+from fersweep.report import plots, svg
+from fersweep.report.compare import oriented
+from fersweep.report.contents import Comparison, Report, Row
+
+REPORT = sample()
+
+
+def texts(markup: str) -> list[str]:
+    return [part.text or "" for part in ElementTree.fromstring(markup).iter() if part.tag.rpartition("}")[2] == "text"]
+
+
+def points_of(figure: Figure) -> dict[tuple[float, float], float | None]:
+    """(cost, accuracy) of every row that is drawn, with half the length of its bar."""
+    points: dict[tuple[float, float], float | None] = {}
+    for axes in figure.axes:
+        for container in axes.containers:
+            assert isinstance(container, ErrorbarContainer)
+            line, _, bars = container.lines
+            (x,), (y,) = line.get_xdata(), line.get_ydata()
+            ends = [segment[:, 1] for bar in bars for segment in bar.get_segments()]
+            points[round(x, 6), round(y, 6)] = float(np.ptp(ends[0])) / 2 if ends else None
+    return points
+
+
+def hollow_of(figure: Figure) -> set[tuple[float, float]]:
+    return {
+        (round(float(line.get_xdata()[0]), 6), round(float(line.get_ydata()[0]), 6))
+        for axes in figure.axes
+        for line in axes.lines
+        if line.get_markerfacecolor() == svg.PAPER
+    }
+
+
+def with_rows(*rows: Row) -> Report:
+    return replace(REPORT, rows=rows, options=compared(rows, "attention"), fidelity=compared(rows, "fidelity"))
+
+
+@pytest.mark.parametrize("cost", ["params", "time"])
+def test_every_row_is_a_point_with_its_standard_deviation(cost: str) -> None:
+    points = points_of(plots.accuracy_against(REPORT, cost))
+    for row in REPORT.rows:
+        seconds = row.seconds / (60 if row.labels["dataset"] == "ckplus" else 3600)
+        x = row.params_trainable / 1e6 if cost == "params" else seconds
+        bar = points.pop((round(x, 6), round(100 * row.accuracy.mean, 6)))
+        assert bar == (None if row.accuracy.sd is None else pytest.approx(100 * row.accuracy.sd))
+    assert not points
+
+
+def test_what_the_study_prints_is_hollow_at_the_parameters_of_its_code() -> None:
+    expected = {
+        (round(row.published.params_trainable / 1e6, 6), row.published.accuracy_percent)
+        for row in REPORT.rows
+        if row.published
+    }
+    assert hollow_of(plots.accuracy_against(REPORT, "params")) == expected
+    assert hollow_of(plots.accuracy_against(REPORT, "time")) == set()
+    nothing = with_rows(*(replace(row, published=None) for row in REPORT.rows))
+    assert "as the study prints" not in texts(svg._svg(plots.accuracy_against(nothing, "params")))
+
+
+def test_a_panel_a_dataset_with_names_legend_and_baseline() -> None:
+    figure = plots.accuracy_against(REPORT, "params")
+    assert [axes.get_title("left") for axes in figure.axes] == ["ckplus", "fer2013"]
+    words = texts(svg._svg(figure))
+    for word in ("none", "se", "cbam", "fidelity published", "fidelity paper", "as the study prints", "vgg19"):
+        assert word in words
+    assert words.count("resnet50") == 4  # one name for what a line joins
+    assert "majority class 24.7 %, below this axis ↓" in words
+
+
+def test_the_baseline_is_a_line_where_it_is_near() -> None:
+    figure = plots.accuracy_against(with_rows(replace(REPORT.rows[3], majority=0.55)), "params")
+    dashed = [line for line in figure.axes[0].lines if list(line.get_ydata()) == [55.0, 55.0]]
+    assert [line.get_linestyle() for line in dashed] == ["--"]
+    assert "majority class 55.0 %" in texts(svg._svg(figure))
+
+
+def test_colour_is_attention_and_the_marker_the_family_where_all_have_one_fidelity() -> None:
+    rows = [row for row in REPORT.rows if row.labels["fidelity"] == "published"]
+    rows = [replace(row, labels={name: row.labels[name] for name in ("backbone", "attention")}) for row in rows]
+    rows.append(replace(rows[-1], labels={"backbone": "resnetv2_50", "attention": "new"}, published=None))
+    report = replace(REPORT, rows=tuple(rows), columns=("backbone", "attention"), options=(), fidelity=())
+    figure = plots.accuracy_against(report, "time")
+    legend = {line.get_label(): line for line in figure.legends[0].get_lines()}
+    assert list(legend) == ["none", "se", "cbam", "new", "resnet", "vgg", "resnetv2"]
+    assert legend["cbam"].get_color() == svg.VERMILION
+    assert len({line.get_color() for line in legend.values()}) == 5
+    assert len({legend[family].get_marker() for family in ("resnet", "vgg", "resnetv2")}) == 3
+
+
+def test_costs_of_more_than_a_decade_have_a_log_axis_with_plain_numbers() -> None:
+    small = replace(REPORT.rows[3], params_trainable=600_000, published=None)
+    figure = plots.accuracy_against(with_rows(small, REPORT.rows[8]), "params")
+    assert figure.axes[0].get_xscale() == "log"
+    assert {"1", "10", "50"} <= set(texts(svg._svg(figure)))
+    assert plots.accuracy_against(REPORT, "params").axes[1].get_xscale() == "linear"
+
+
+def test_names_cover_neither_each_other_nor_points() -> None:
+    rows = [
+        replace(
+            REPORT.rows[3],
+            labels={**REPORT.rows[3].labels, "backbone": f"network{number}"},
+            accuracy=replace(REPORT.rows[3].accuracy, mean=0.5 + 0.1 * np.sin(number), sd=0.002),
+            params_trainable=20_000_000 + 3_000_000 * number,
+        )
+        for number in range(8)
+    ]
+    (axes,) = plots.accuracy_against(with_rows(*rows), "time").axes
+    (again,) = plots.accuracy_against(with_rows(*rows), "params").axes
+    for each in (axes, again):
+        names = [text for text in each.texts if text.get_text().startswith("network")]
+        boxes = [text.get_window_extent() for text in names]
+        assert len(names) == 8
+        assert not any(one.overlaps(other) for i, one in enumerate(boxes) for other in boxes[:i])
+        for box in boxes:
+            assert each.get_window_extent().contains(box.x0, box.y0)
+            assert each.get_window_extent().contains(box.x1, box.y1)
+
+
+def interval_lines(figure: Figure) -> list[Line2D]:
+    return [line for line in figure.axes[0].lines if len(line.get_xdata()) == 2 and line.get_marker() == "None"][:-1]
+
+
+def test_a_forest_plot_shows_differences_their_intervals_and_what_is_established() -> None:
+    figure = plots.differences(REPORT.options)
+    turned = oriented(REPORT.options)
+    ends = [list(line.get_xdata()) for line in interval_lines(figure)]
+    assert ends == [pytest.approx([100 * each.interval[0], 100 * each.interval[1]]) for each in turned]
+    markers = [line for line in figure.axes[0].lines if line.get_marker() == "o"]
+    assert [line.get_xdata()[0] for line in markers] == pytest.approx([100 * each.difference for each in turned])
+    assert [line.get_markerfacecolor() != svg.PAPER for line in markers] == [each.established for each in turned]
+    words = texts(svg._svg(figure))
+    assert words.count("cbam − none") == 4
+    assert "fer2013 · resnet50 · published" in words
+    assert "+3.48 [−6.79, +13.75]" in words
+
+
+def test_options_are_subtracted_the_same_way_round() -> None:
+    first = REPORT.options[0]
+    turned = replace(first, first=first.second, second=first.first, rows=first.rows[::-1], difference=-0.01)
+    turned = replace(turned, interval=(-0.03, 0.002), discordant=(5.0, 9.0), seeds=(1, 3))
+    (once, again) = oriented([turned, replace(first, shared={"backbone": "other"})])
+    assert (once.first, once.second, once.rows) == ("cbam", "none", first.rows)
+    assert (once.difference, once.interval) == (0.01, (-0.002, 0.03))
+    assert (once.discordant, once.seeds) == ((9.0, 5.0), (3, 1))
+    assert again == replace(first, shared={"backbone": "other"})
+    swapped = replace(first, first="published", second="paper")
+    assert [(each.first, each.second) for each in oriented([swapped])] == [("paper", "published")]
+
+
+def many(count: int) -> list[Comparison]:
+    base = REPORT.options[0]
+    return [
+        replace(base, shared={"backbone": f"network{number // 6}"}, first=f"a{number % 6}", p_holm=number / count)
+        for number in range(count)
+    ]
+
+
+@pytest.mark.parametrize(("count", "drawn"), [(1, 1), (60, 60), (plots.MOST + 40, plots.MOST)])
+def test_a_forest_plot_grows_to_a_limit(count: int, drawn: int) -> None:
+    figure = plots.differences(many(count))
+    assert len(interval_lines(figure)) == drawn
+    pairs = [text for text in figure.axes[0].texts if "− none" in text.get_text()]
+    assert len(pairs) == drawn
+    boxes = sorted((text.get_window_extent() for text in pairs), key=lambda box: box.y0)
+    assert all(below.y1 <= above.y0 + 1 for below, above in pairwise(boxes))
+    assert min(box.x0 for box in boxes) >= 0
+    note = figure.texts[0].get_text()
+    assert (f"the {plots.MOST} of {count} with the smallest p" in note) == (count > plots.MOST)
+    assert figure.get_figheight() < 60
+
+
+def test_learning_curves_show_every_seed_and_the_epochs_tested() -> None:
+    row = REPORT.rows[3]
+    figure = plots.learning_curves(row)
+    for axes, name in zip(figure.axes, ("loss", "accuracy"), strict=True):
+        dashed = [line for line in axes.lines if line.get_linestyle() == "--"]
+        solid = [line for line in axes.lines if line.get_linestyle() == "-"]
+        tested = [line for line in axes.lines if line.get_marker() == "D"]
+        for curve, train, val, best, diamond in zip(row.curves, dashed, solid, row.best_epoch, tested, strict=True):
+            assert list(train.get_ydata()) == list(curve[f"train/{name}"])
+            assert list(val.get_ydata()) == list(curve[f"val/{name}"])
+            assert list(diamond.get_xdata()) == [best]
+    assert {"Loss", "Accuracy", "training", "validation", "epoch tested"} <= set(texts(svg._svg(figure)))
+
+
+def test_learning_curves_of_one_epoch_and_with_gaps_are_drawn() -> None:
+    curve = history(np.random.default_rng(0), 3, 0.6)
+    curve.loc[1, "val/loss"] = np.nan
+    for curves in ((curve.iloc[:1],), (curve, curve)):
+        row = replace(REPORT.rows[3], curves=curves, best_epoch=(0,) * len(curves))
+        markup = svg._svg(plots.learning_curves(row))
+        assert "nan" not in markup.lower()
+        assert "Epoch" in texts(markup)
+
+
+def test_a_confusion_matrix_has_percentages_counts_and_scores() -> None:
+    row = REPORT.rows[3]
+    counts = row.confusion.copy()
+    counts[1] = 0
+    markup = svg._svg(plots.confusion_matrix(replace(row, confusion=counts)))
+    words = texts(markup)
+    angry = counts[0]
+    assert f"{angry[0] / angry.sum():.0%}" in words
+    assert f"{angry[0]:,}" in words
+    assert "nan" not in markup.lower()
+    assert "fer2013 · resnet50 · none · published" in words
+    assert "Percentages of the true class; 3 seeds, counts summed" in words
+    assert f"Accuracy {100 * row.accuracy.mean:.2f} ± {100 * row.accuracy.sd:.2f} %, macro-F1 0.551, n = 7,178" in words
+
+
+def test_all_figures_are_written_as_svg_and_png_of_the_same_bytes_each_time(tmp_path: Path) -> None:
+    rows = (REPORT.rows[1], replace(REPORT.rows[2], curves=(), best_epoch=()))
+    report = replace(with_rows(*rows), options=REPORT.options[:1])
+    first, again = (plots.write(report, tmp_path / name) for name in ("first", "again"))
+    per_row = [f"confusion-{row.key}" for row in report.rows] + [f"curves-{rows[0].key}"]
+    names = {"accuracy_params", "accuracy_time", "options", "fidelity", *per_row}
+    assert {path.name for path in first} == {f"{name}.{kind}" for name in names for kind in ("svg", "png")}
+    assert {path.name for path in (tmp_path / "first").iterdir()} == {path.name for path in first}
+    for path, other in zip(first, again, strict=True):
+        assert path.read_bytes() == other.read_bytes()
+        if path.suffix == ".png":
+            assert min(matplotlib.image.imread(path).shape[:2]) > 150
+        else:
+            root = ElementTree.parse(path).getroot()
+            assert root.tag == "{http://www.w3.org/2000/svg}svg"
+            assert texts(path.read_text(encoding="utf-8"))
+            assert "var(" not in path.read_text(encoding="utf-8")
+
+
+def test_one_row_alone_has_its_two_figures() -> None:
+    report = with_rows(replace(REPORT.rows[2], published=None))
+    assert list(plots.overview(report)) == ["accuracy_params", "accuracy_time"]
+    assert plots.overview(with_rows()) == {}
+
+
+def test_markup_for_the_page_follows_its_colours_and_keeps_its_ids_to_itself() -> None:
+    figure = plots.accuracy_against(REPORT, "params")
+    one, other = (svg.inline(figure, name, 'say "<this>"') for name in ("one", "other"))
+    root = ElementTree.fromstring(one)
+    assert root.attrib["aria-label"] == 'say "<this>"'
+    assert texts(one) == texts(svg._svg(figure))
+    for text in root.iter("text"):
+        assert "var(--ink)" in text.attrib["style"] or "var(--muted)" in text.attrib["style"]
+        assert "font-family" not in text.attrib["style"]
+    assert not any(colour in one.lower() for colour in (svg.INK, svg.PAPER.lower(), svg.BLUE.lower()))
+    assert "<style" not in one
+    ids = {part.attrib["id"] for part in root.iter() if "id" in part.attrib}
+    used = {part.attrib["href"] for part in root.iter() if "href" in part.attrib}
+    assert ids
+    assert used == {f"#{each}" for each in ids if f"#{each}" in used}
+    assert not ids & {part.attrib["id"] for part in ElementTree.fromstring(other).iter() if "id" in part.attrib}
+    assert one == svg.inline(plots.accuracy_against(REPORT, "params"), "one", 'say "<this>"')
+
+
+def test_dollars_and_brackets_in_names_stay_as_they_are() -> None:
+    row = replace(REPORT.rows[3], class_names=("$a_b$", "<i>", *REPORT.rows[3].class_names[2:]))
+    words = texts(svg._svg(plots.confusion_matrix(row)))
+    assert words.count("$a_b$") == words.count("<i>") == 2
