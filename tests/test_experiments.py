@@ -62,7 +62,8 @@ def test_every_run_of_an_experiment_can_be_built(experiment: str) -> None:
         if "seed=1" in overrides:
             cfg = compose_config(overrides)
             validate(cfg)
-            build.check(cfg, num_classes=7)
+            if experiment.startswith("ablation_"):  # other tests build the 32 networks of the tables
+                build.check(cfg, num_classes=7)
             assert (cfg.fidelity.name, cfg.recipe.name, cfg.split.name) == ("published",) * 3
             assert cfg.sweep == experiment
 
@@ -157,15 +158,15 @@ def test_every_optimiser_can_be_chosen(name: str) -> None:
 def test_a_part_of_a_table_runs_and_is_reported(tmp_path: Path) -> None:
     """What a person types, but on faces that are drawn, in a network of four blocks, for an epoch."""
     small = ("recipe.max_epochs=1", "dataset=synthetic", FACES, "dataset.image_size=32", SHALLOW[0], "trainer=cpu")
-    part = ("backbone=resnet50", "attention=none,se", "fidelity=published,paper", "seed=1")
+    part = ("backbone=resnet50", "attention=none,se", "seed=1")
     ended = train_process(tmp_path, "-m", "experiment=table_attention", *part, *small, "recipe.batch_size=16")
     assert ended.returncode == 0, ended.stderr
-    assert "4 runs: 4 done" in ended.stdout
+    assert "2 runs: 2 done" in ended.stdout
     command = [sys.executable, "-m", "fersweep.cli", "report", "outputs/table_attention"]
     reported = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
     assert (reported.returncode, reported.stderr) == (0, "")
-    assert "4 finished runs in 4 rows, 0 not done" in reported.stdout
+    assert "2 finished runs in 2 rows, 0 not done" in reported.stdout
     table = (tmp_path / "outputs" / "table_attention" / "report" / "table.md").read_text(encoding="utf-8")
-    assert "| resnet50 | se | paper |" in table
+    assert "| resnet50 | se |" in table
     result = next((tmp_path / "outputs").rglob("result.json"))
     assert json.loads(result.read_text())["choices"]["recipe"] == "published"

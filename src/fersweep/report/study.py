@@ -40,14 +40,28 @@ def notes(backbone: str, attention: str) -> str:
 
 
 @cache
-def _protocol(dataset: str, backbone: str, attention: str) -> dict[str, Any]:
-    """The settings of a row as the study ran it, with dotted names."""
+def _composed(dataset: str) -> dict[str, Any]:
+    """The settings of a run on ``dataset`` as the study trained, with dotted names (0.1 s)."""
     from fersweep.compose import compose_config
     from fersweep.config import to_dict
 
-    choices = [f"backbone={backbone}", f"attention={attention}", f"dataset={dataset}", "dataset.root=anywhere"]
-    fixed = ["activation=elu", "fidelity=published", "split=published", "recipe=published", "augmentation=flip_zoom"]
-    return settings_of(to_dict(compose_config([*choices, *fixed])))
+    chosen = [f"dataset={dataset}", "dataset.root=anywhere", "activation=elu", "augmentation=flip_zoom"]
+    published = [f"{group}=published" for group in ("fidelity", "split", "recipe")]
+    return settings_of(to_dict(compose_config([*chosen, *published])))
+
+
+def _protocol(dataset: str, backbone: str, attention: str) -> dict[str, Any]:
+    """The settings of a row of the study's table, with dotted names."""
+    import yaml
+
+    from fersweep.compose import config_dir
+
+    settings = _composed(dataset)
+    for group, option in (("backbone", backbone), ("attention", attention)):
+        file = yaml.safe_load((config_dir() / group / f"{option}.yaml").read_text(encoding="utf-8"))
+        others = {key: value for key, value in settings.items() if not key.startswith(f"{group}.")}
+        settings = others | settings_of(file, f"{group}.")
+    return settings
 
 
 def published(settings: Mapping[str, Any]) -> tuple[Published | None, tuple[str, ...]]:
