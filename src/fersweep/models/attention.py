@@ -97,7 +97,15 @@ class CBAM(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Scale ``x`` (B, C, H, W) by a gate for each channel, then by a gate for each position."""
-        channel_gate = torch.sigmoid(self.mlp(x.mean(dim=(2, 3))) + self.mlp(x.amax(dim=(2, 3))))
-        x = x * channel_gate[:, :, None, None]
+        x = x * self.channel_gate(x)
+        return x * self.spatial_gate(x)
+
+    def channel_gate(self, x: Tensor) -> Tensor:
+        """Return the gates of the channels, (B, C, 1, 1) in (0, 1)."""
+        gate = torch.sigmoid(self.mlp(x.mean(dim=(2, 3))) + self.mlp(x.amax(dim=(2, 3))))
+        return gate[:, :, None, None]
+
+    def spatial_gate(self, x: Tensor) -> Tensor:
+        """Return the gates of the positions, (B, 1, H, W) in (0, 1)."""
         pooled = torch.cat([x.mean(dim=1, keepdim=True), x.amax(dim=1, keepdim=True)], dim=1)
-        return x * torch.sigmoid(self.conv(pooled))
+        return torch.sigmoid(self.conv(pooled))

@@ -11,7 +11,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from fersweep.models.attention import bottleneck_mlp, check_kernel_size
+from fersweep.models.attention import CBAM, check_kernel_size
 
 KERAS_MOMENTUM = 0.01
 """Keras' 0.99: it names the share that the moving statistics keep, PyTorch the share that they take in."""
@@ -69,20 +69,12 @@ class ScalarGate(nn.Module):
         return x * gate[:, :, None, None]
 
 
-class ParallelCBAM(nn.Module):
+class ParallelCBAM(CBAM):
     """CBAM whose two gates both read the input: x · Mc(x) · Ms(x), where CBAM has x · Mc(x) · Ms(x · Mc(x))."""
-
-    def __init__(self, channels: int, reduction: int = 16, kernel_size: int = 7) -> None:
-        super().__init__()
-        check_kernel_size(kernel_size)
-        self.mlp = bottleneck_mlp(channels, reduction)
-        self.conv = nn.Conv2d(2, 1, kernel_size, padding=kernel_size // 2)
 
     def forward(self, x: Tensor) -> Tensor:
         """Scale ``x`` (B, C, H, W) by a gate for each channel and a gate for each position."""
-        channel_gate = torch.sigmoid(self.mlp(x.mean(dim=(2, 3))) + self.mlp(x.amax(dim=(2, 3))))
-        pooled = torch.cat([x.mean(dim=1, keepdim=True), x.amax(dim=1, keepdim=True)], dim=1)
-        return x * channel_gate[:, :, None, None] * torch.sigmoid(self.conv(pooled))
+        return x * self.channel_gate(x) * self.spatial_gate(x)
 
 
 @torch.no_grad()
