@@ -141,6 +141,12 @@ def test_settings_without_effect_are_refused() -> None:
             "attention.gamma and attention.beta have no",
         ),
         (["attention=eca", "attention.kernel_size=4"], "attention.kernel_size=4 must be odd"),
+        (["attention=eca", "attention.kernel_size=100000001"], "attention.kernel_size=100000001 must be odd"),
+        (["fidelity=published", "fidelity.norm.epsilon=0"], "fidelity.norm.epsilon=0 must be positive"),
+        (["fidelity.dropout=0.3"], "fidelity.dropout has no effect with backbone=resnet50"),
+        (["backbone=vgg16", "fidelity.resnet.bias=true"], "fidelity.resnet has no effect with backbone=vgg16"),
+        (["backbone.family=vgg"], "backbone.family follows from the choice"),
+        (["experiment=null"], "experiment=null is no choice of experiment"),
     ):
         with pytest.raises(UserError, match=message):
             prepare(compose_config(overrides))

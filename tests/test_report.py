@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import re
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
 from report_runs import STUDY, configured, failed, finished, right
 
 from fersweep import cli
@@ -128,6 +132,16 @@ def test_folds_are_pooled(tmp_path: Path) -> None:
     assert row.seconds == pytest.approx(303)
     assert row.correct.shape == (1, 63)
     assert row.notes == ("Accuracy over the pooled predictions of 3 folds of 10: n counts their test images.",)
+    assert contents(tmp_path).done == 3
+    for fold, share in enumerate((0.3, 0.5)):  # another seed, so far without the third fold
+        finished(tmp_path, (*jaffe, f"split.fold={fold}"), 2, right(share, fold, n=20 + fold), first=100 * fold)
+    report = contents(tmp_path)
+    (row,) = report.rows
+    assert (row.n, row.seeds, report.done) == (41, (1, 2), 5)
+    assert row.accuracy.values == pytest.approx((12 / 41, 16 / 41), abs=0.02)
+    assert row.correct.shape == (2, 41)
+    assert "2 folds of 10" in row.notes[0]
+    assert "1 runs of folds that not all seeds have are left out." in row.notes[0]
 
 
 def test_settings_that_tell_rows_apart_become_columns(tmp_path: Path) -> None:
@@ -141,7 +155,7 @@ def test_settings_that_tell_rows_apart_become_columns(tmp_path: Path) -> None:
     assert four is not None
     assert sixteen is not None
     assert (four.accuracy_percent, four.params_m, four.n) == (87.26, 33.56, 182)  # the ablation's
-    assert (sixteen.accuracy_percent, sixteen.params_m) == (89.01, 26.02)  # the main table's
+    assert (sixteen.accuracy_percent, sixteen.params_m) == (89.56, 26.02)  # not the main table's 89.01
     assert [row.verdict.kind for row in report.rows] == ["cannot be right", "within"]
     assert "158 are 86.81 %, 159 are 87.36 %" in report.rows[0].verdict.sentence
     (pair,) = report.options
@@ -225,12 +239,17 @@ def test_verdicts() -> None:
         return given.kind, given.sentence, given.comparable
 
     three = Mean(0.6, 0.01, 3, (0.59, 0.6, 0.61))
-    half = 1.96 * (0.24 / 10_000 + 0.01**2 * 4 / 3) ** 0.5
-    assert expected_range(three, 10_000) == pytest.approx((0.6 - half, 0.6 + half))
-    assert judged(62.0, three)[0] == "within"
-    assert judged(63.0, three)[0] == "below"
-    assert judged(57.0, three)[0] == "above"
-    kind, sentence, comparable = judged(63.0, three, ("recipe.max_epochs is 3, not 200",))
+    half = (1.96**2 * 0.24 / 10_000 + (4.3027 * 0.01) ** 2 * 4 / 3) ** 0.5
+    assert expected_range(three, 10_000, 10_000) == pytest.approx((0.6 - half, 0.6 + half), abs=1e-5)
+    wider = expected_range(three, 10_000, 45)  # another test set, of 45 images
+    assert wider[1] - 0.6 == pytest.approx((half**2 + 1.96**2 * 0.24 / 45) ** 0.5, abs=1e-4)
+    low, high = expected_range(Mean(1.0, None, 1, (1.0,)), 50, 50)
+    assert 0.92 < low < 0.95  # all 50 of 50 right does not promise all of the next 50
+    assert high == 1.0
+    assert judged(64.0, three)[0] == "within"
+    assert judged(66.0, three)[0] == "below"
+    assert judged(54.0, three)[0] == "above"
+    kind, sentence, comparable = judged(66.0, three, ("recipe.max_epochs is 3, not 200",))
     assert (kind, comparable) == ("below", False)
     expected = (
         f"expected in {60 - 100 * half:.2f} to {60 + 100 * half:.2f} % (3 seeds). Not comparable: recipe.max_epochs"
@@ -295,24 +314,49 @@ def test_a_report_goes_beside_the_runs_and_does_not_count_as_one(tmp_path: Path)
     assert len(collect(tmp_path)) == 1
 
 
+def spoilt(name: str, **changes: object) -> Callable[[Path], None]:
+    """Changes the JSON of a run's file; a value of ``...`` removes the key."""
+
+    def spoil(run: Path) -> None:
+        content = json.loads((run / name).read_text()) | changes
+        (run / name).write_text(json.dumps({key: value for key, value in content.items() if value is not ...}))
+
+    return spoil
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
         (lambda run: (run / "config.yaml").unlink(), "has no readable config.yaml"),
+        (lambda run: (run / "config.yaml").write_text("backbone: {name: vgg16}"), "has no readable config.yaml"),
         (lambda run: (run / "predictions.parquet").write_bytes(b"PAR1"), "cannot be reported"),
         (lambda run: (run / "history.csv").unlink(), "cannot be reported"),
         (lambda run: (run / "history.csv").write_text(""), "cannot be reported"),
+        (lambda run: (run / "history.csv").write_text("epoch,val/loss\n"), "history.csv has no epochs"),
+        (lambda run: (run / "history.csv").write_text("epoch,val/loss\n1,2\n"), "history.csv has no epochs"),
+        (spoilt("result.json", seconds=None), "result.json has no seconds"),
+        (spoilt("result.json", best_epoch=..., params_total=...), "result.json has no params_total, best_epoch"),
+        (spoilt("result.json", choices={"backbone": "vgg16"}), "result.json has no choice of attention"),
+        (spoilt("result.json", confusion_matrix=[[1, 0], [0, 1]]), "no confusion matrix of its classes"),
+        (spoilt("result.json", confusion_matrix=[[0] * 7] * 7), "no confusion matrix of its classes"),
+        (spoilt("result.json", confusion_matrix=None), "no confusion matrix of its classes"),
     ],
 )
-def test_damaged_runs_get_one_sentence(
-    tmp_path: Path, spoil: object, message: str, capsys: pytest.CaptureFixture[str]
+def test_damaged_runs_cost_themselves_alone(
+    tmp_path: Path, spoil: Callable[[Path], object], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert callable(spoil)
     spoil(finished(tmp_path, (*STUDY, *NONE), 1, right(0.5, 1)))
     assert cli.main(["report", str(tmp_path)]) == 2
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+    finished(tmp_path, (*STUDY, *NONE), 2, right(0.5, 1))
+    report = contents(tmp_path)
+    assert report.rows[0].seeds == (2,)
+    ((run,), told) = report.unfinished, report.done
+    assert (run.state, told) == ("unreadable", 1)
+    assert run.error is not None
+    assert message in run.error["message"]
 
 
 def test_nothing_to_report_gets_one_sentence(tmp_path: Path) -> None:
@@ -336,8 +380,94 @@ def test_a_folder_that_cannot_be_written_gets_one_sentence(
     )
 
 
-def test_the_same_run_in_two_sweeps_counts_once(sweep: Path) -> None:
+def test_the_same_run_in_two_sweeps_counts_once_and_is_done_where_it_is_done_in_one(sweep: Path) -> None:
     runs = collect(sweep)
-    assert len(gather.read([*runs, *runs])) == 9
+    done, others = gather.read([*runs, *runs])
+    assert (len(done), len(others)) == (9, 2)
+    (broken,) = (run.directory for run in runs if run.state == "failed")
+    elsewhere = finished(sweep / "elsewhere", (*SHORT, "attention=eca"), 1, right(0.6, 1))
+    assert elsewhere.name == broken.name
+    report = contents(sweep)
+    assert (report.done, report.unfinished) == (10, ())
+    shutil.rmtree(elsewhere)
     assert compare([], "attention") == ()
     assert isinstance(contents(sweep), Report)
+
+
+def test_epochs_stand_in_the_order_of_seeds(tmp_path: Path) -> None:
+    for seed in (10, 2):
+        run = finished(tmp_path, (*STUDY, *NONE), seed, right(0.5, 1))
+        spoilt("result.json", epochs=100 * seed)(run)
+    (row,) = contents(tmp_path).rows
+    assert (row.seeds, row.epochs) == ((2, 10), (200, 1000))
+
+
+def test_single_differences_of_a_fidelity_are_rows_of_their_own(tmp_path: Path) -> None:
+    for seed in (1, 2, 3):
+        for k, form in enumerate(("published", "published fidelity.resnet.stride_on=conv2", "paper")):
+            options = (*STUDY, *NONE, *f"fidelity={form}".split())
+            finished(tmp_path, options, seed, right(0.5 + 0.1 * k, 10 * k + seed))
+    report = contents(tmp_path)
+    assert len({row.name for row in report.rows}) == 3
+    assert report.columns == ("backbone", "attention", "fidelity", "stride_on")
+    changed = next(
+        row for row in report.rows if row.labels["fidelity"] == "published" and row.labels["stride_on"] == "conv2"
+    )
+    assert changed.published is None  # neither the study's code nor the papers
+    assert {pair.group for pair in report.options} == {"stride_on"}
+    ((pair,), (other,)) = report.options, report.fidelity
+    assert (pair.first, pair.second, pair.shared["fidelity"]) == ("conv2", "conv1", "published")
+    assert (other.first, other.shared["stride_on"]) == ("paper", "conv2")
+
+
+def test_rows_without_a_setting_are_compared_with_rows_that_have_it(tmp_path: Path) -> None:
+    for seed in (1, 2, 3):
+        finished(tmp_path, (*STUDY, *NONE), seed, right(0.5, seed))
+        for reduction in (4, 16):
+            options = (*STUDY, *SE, f"attention.reduction={reduction}")
+            finished(tmp_path, options, seed, right(0.7, 10 * reduction + seed))
+    report = contents(tmp_path)
+    pairs = {(pair.group, pair.first, pair.second, pair.shared.get("reduction")) for pair in report.options}
+    assert ("attention", "se", "none", "4") in pairs
+    assert ("attention", "se", "none", "16") in pairs
+    assert {group for group, *_ in pairs} == {"attention", "reduction"}
+    assert "resnet50, 16: SE beats none by 20.0 points" in " ".join(pair.sentence for pair in report.options)
+
+
+def test_settings_of_one_class_are_shown_where_they_differ_within_it(tmp_path: Path) -> None:
+    for options in ("sgd recipe.optimizer.momentum=0.0", "sgd recipe.optimizer.momentum=0.9", "keras_adam"):
+        chosen = f"recipe/optimizer={options}".split()
+        finished(tmp_path, (*STUDY, *NONE, *chosen, "recipe.optimizer.lr=0.001"), 1, right(0.5, 1))
+    report = contents(tmp_path)
+    assert len({row.name for row in report.rows}) == 3
+    assert report.columns == ("backbone", "attention", "optimizer", "momentum")
+
+
+def test_equal_numbers_make_one_row_and_close_ones_two(tmp_path: Path) -> None:
+    rates = ("1e-4", "1.0000001e-4")
+    for seed, rate in enumerate(rates, 1):
+        finished(tmp_path, (*STUDY, *NONE, f"recipe.optimizer.lr={rate}"), seed, right(0.5, 1))
+    for seed, gamma in enumerate(("2", "2.0"), 1):
+        finished(tmp_path, (*STUDY, "attention=eca", f"attention.gamma={gamma}"), seed, right(0.5, 1))
+    report = contents(tmp_path)
+    assert [row.labels["lr"] for row in report.rows] == ["0.0001", "0.00010000001", "0.0001"]
+    assert report.rows[2].seeds == (1, 2)
+
+
+def test_runs_of_an_older_version_are_not_taken_for_the_studys_protocol(tmp_path: Path) -> None:
+    run = finished(tmp_path, (*STUDY, *NONE), 1, right(0.5, 1))
+    config = OmegaConf.load(run / "config.yaml")
+    del config.recipe["augment_validation"]
+    del config.backbone["family"]
+    OmegaConf.save(config, run / "config.yaml")
+    (row,) = contents(tmp_path).rows
+    assert row.published is not None
+    assert not row.verdict.comparable
+    assert "recipe.augment_validation is None, not True" in row.verdict.sentence
+
+
+def test_best_of_three_is_said(tmp_path: Path) -> None:
+    finished(tmp_path, (*STUDY, "dataset=ckplus", *NONE), 1, right(0.9, 1, n=182))
+    (row,) = contents(tmp_path).rows
+    assert row.published is not None
+    assert "best of three runs on the test set" in row.published.note

@@ -18,7 +18,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from fersweep.compose import compose_config
+from fersweep.compose import compose_config, config_dir
 from fersweep.data import cache
 from fersweep.data.datamodule import FERDataModule
 from fersweep.data.samples import Samples
@@ -146,6 +146,7 @@ def check(cfg: DictConfig, num_classes: int) -> None:
 def _check(parts: str, num_classes: int) -> None:
     cfg = OmegaConf.create(json.loads(parts))
     dataset = cfg.dataset
+    _refuse_idle_forms(cfg)
     with torch.device("meta"):
         network = model(cfg, num_classes)
         network(torch.empty(2, dataset.channels, dataset.image_size, dataset.image_size))
@@ -158,6 +159,15 @@ def _check(parts: str, num_classes: int) -> None:
     make(cfg.augmentation.transform)(image_size=dataset.image_size)
     make(cfg.split.function)
     source(cfg)
+
+
+def _refuse_idle_forms(cfg: DictConfig) -> None:
+    """Raise UserError where the form of another family of networks was set, which has no effect on this one."""
+    file: Any = OmegaConf.load(config_dir() / "fidelity" / f"{cfg.fidelity.name}.yaml")
+    forms = {"dropout": "vgg", "vgg": "vgg", "resnet": "resnet", "resnetv2": "resnetv2"}
+    for key, family in forms.items():
+        if family != cfg.backbone.family and cfg.fidelity[key] != file[key]:
+            raise UserError(f"fidelity.{key} has no effect with backbone={cfg.backbone.name}: leave it as it is.")
 
 
 def source(cfg: DictConfig) -> Any:

@@ -97,7 +97,7 @@ def swept_by_experiment(overrides: list[str], multirun: bool) -> list[str]:
         UserError: where an experiment that is a sweep is asked for in a single run, or beside another.
     """
     chosen = next((each for each in reversed(_parse(overrides)) if each.key_or_group == "experiment"), None)
-    if chosen is None or chosen.value() is None:
+    if chosen is None:
         return []
     names = _sweep_values(chosen) if chosen.is_sweep_override() else [str(chosen.value())]
     params = {name: _params(name) for name in names}
@@ -145,7 +145,7 @@ def check_choices(overrides: list[str]) -> None:
         first, _, rest = key.replace("/", ".").partition(".")
         if first not in top and not override.is_add():
             raise UserError(f"There is no setting {key!r}{did_you_mean(first, top)}; settings: {', '.join(top)}.")
-        if first in GROUPS and rest == "name":
+        if (first in GROUPS and rest == "name") or key == "backbone.family":
             raise UserError(f"{key} follows from the choice: set {first}={', '.join(options(first))} instead.")
         if key in (*GROUPS, "experiment", "recipe/optimizer") and not override.is_delete():
             _check_values(key, override, options(key))
@@ -190,7 +190,7 @@ def _sweep_values(override: Override) -> list[str]:
 def _check_values(key: str, override: Override, choices: tuple[str, ...]) -> None:
     values = _sweep_values(override) if override.is_sweep_override() else [override.value()]
     for value in values:
-        if str(value) not in choices and (value is not None or key != "experiment"):
+        if str(value) not in choices:
             value = "null" if value is None else value
             hint = did_you_mean(str(value), choices)
             raise UserError(f"{key}={value} is no choice of {key}{hint}; choices: {', '.join(choices)}.")

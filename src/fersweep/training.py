@@ -134,6 +134,14 @@ def resumable(last: Path) -> dict[str, Any]:
         raise UserError(f"{error} With force=true the run starts afresh.") from error
 
 
+def _earlier(last: Path) -> tuple[dict[str, Any], int] | None:
+    """What the last checkpoint says of the run, and its epoch; not its weights, which would stay in memory."""
+    if not last.is_file():
+        return None
+    content = resumable(last)
+    return content["fersweep"], content["epoch"]
+
+
 def train(job: Job) -> dict[str, Any]:
     """Train, test and record one run; returns what ``result.json`` holds (on rank zero, and little of it elsewhere).
 
@@ -145,7 +153,7 @@ def train(job: Job) -> dict[str, Any]:
         write_config(job.directory, job.config)
     samples = build.samples(job.cfg)
     digest = record.data_digest(samples)
-    earlier = resumable(job.last) if job.last.is_file() else None
+    earlier = _earlier(job.last)
     logger = tracking.make_logger(
         job.config["logger"],
         job.directory,
@@ -156,10 +164,10 @@ def train(job: Job) -> dict[str, Any]:
     )
     arithmetic, parts, exit_code = precision(job.cfg.trainer.precision, job.device), 1, 1
     if earlier:
-        about = earlier["fersweep"]
+        about, epoch = earlier
         arithmetic, parts = about.get("precision", arithmetic), about.get("parts", parts)
         if job.ranks.rank == 0:
-            log.info("going on after epoch %d", earlier["epoch"] + 1)
+            log.info("going on after epoch %d", epoch + 1)
     try:
         while True:
             try:

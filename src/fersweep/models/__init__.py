@@ -17,7 +17,8 @@ def build_model(
     """Return a freshly initialised network: float32 images (B, C, H, W) in [0, 1] → logits (B, ``num_classes``).
 
     The first four are names of config files in the group of that name, ``backbone`` in ``conf/backbone/`` and so on:
-    what a name means is written there and nowhere else. Raises UserError with the choices for an unknown name.
+    what a name means is written there and nowhere else. ``train.py`` has fidelity=paper by default. Raises UserError
+    with the choices for an unknown name.
     """
     # Imported here because fersweep.build imports the networks of this package.
     from fersweep.build import model_from_names

@@ -49,9 +49,9 @@ class SqueezeExcitation(nn.Module):
 
 
 def check_kernel_size(size: int) -> None:
-    """Raise UserError unless ``size`` is odd, so that a convolution can keep its input's size."""
-    if size < 1 or size % 2 == 0:
-        raise UserError(f"attention.kernel_size={size} must be odd, so that the map keeps its size.")
+    """Raise UserError unless ``size`` is odd, so that a convolution can keep its input's size, and not absurd."""
+    if not isinstance(size, int) or not 1 <= size <= 255 or size % 2 == 0:
+        raise UserError(f"attention.kernel_size={size} must be odd (and 1 to 255), so that the map keeps its size.")
 
 
 def eca_kernel_size(channels: int, gamma: float, beta: float) -> int:

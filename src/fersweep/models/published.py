@@ -11,6 +11,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from fersweep.errors import UserError
 from fersweep.models.attention import CBAM, check_kernel_size
 
 KERAS_MOMENTUM = 0.01
@@ -27,6 +28,8 @@ class RowBatchNorm(nn.Module):
 
     def __init__(self, height: int, epsilon: float) -> None:
         super().__init__()
+        if epsilon <= 0:
+            raise UserError(f"fidelity.norm.epsilon={epsilon} must be positive.")
         self.rows = nn.BatchNorm2d(height, eps=epsilon, momentum=KERAS_MOMENTUM)
 
     def forward(self, x: Tensor) -> Tensor:

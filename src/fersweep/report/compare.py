@@ -8,7 +8,7 @@ from itertools import combinations
 
 import numpy as np
 
-from fersweep.report.contents import Comparison, Row
+from fersweep.report.contents import ABSENT, Comparison, Row
 from fersweep.report.statistics import Bootstrap, holm, mcnemar, twice_the_median
 
 MIN_SEEDS = 3
@@ -51,7 +51,10 @@ def _same_images(rows: Sequence[Row]) -> list[list[Row]]:
 
 
 def _differ_in(group: str, one: Row, other: Row) -> bool:
-    return [key for key, value in one.labels.items() if other.labels[key] != value] == [group]
+    """Whether two rows differ in ``group`` alone, but for settings that one of them does not have."""
+    different = [key for key, value in one.labels.items() if other.labels[key] != value]
+    both = [key for key in different if ABSENT not in (one.labels[key], other.labels[key])]
+    return both == [group]
 
 
 def _pair(bootstrap: Bootstrap, rows: Sequence[Row], pair: tuple[int, int], group: str) -> Comparison:
@@ -62,7 +65,7 @@ def _pair(bootstrap: Bootstrap, rows: Sequence[Row], pair: tuple[int, int], grou
     tests = [mcnemar(a, b) for a in one.correct for b in other.correct]
     return Comparison(
         group=group,
-        shared={key: value for key, value in one.labels.items() if key != group},
+        shared=_shared(one, other, group),
         first=one.labels[group],
         second=other.labels[group],
         rows=(one.key, other.key),
@@ -80,6 +83,12 @@ def _pair(bootstrap: Bootstrap, rows: Sequence[Row], pair: tuple[int, int], grou
     )
 
 
+def _shared(one: Row, other: Row, group: str) -> dict[str, str]:
+    """The labels of both; of a setting that one does not have, the other's."""
+    pairs = {key: {value, other.labels[key]} for key, value in one.labels.items() if key != group}
+    return {key: next(iter(values - {ABSENT}), ABSENT) for key, values in pairs.items()}
+
+
 def _judged(pair: Comparison) -> Comparison:
     """With the conclusion, and the sentence that states it."""
     enough = min(pair.seeds) >= MIN_SEEDS
@@ -87,7 +96,7 @@ def _judged(pair: Comparison) -> Comparison:
     low, high = (100 * end for end in pair.interval)
     first, second = NAMES.get(pair.first, pair.first), NAMES.get(pair.second, pair.second)
     points = 100 * pair.difference
-    where = ", ".join(pair.shared.values())
+    where = ", ".join(value for value in pair.shared.values() if value != ABSENT)
     verb = f"beats {second} by {points:.1f} points" if pair.difference > 0 else f"and {second} are level"
     end = "established" if established else "not established"
     if not enough and pair.p_holm < LEVEL:

@@ -13,6 +13,9 @@ import pandas as pd
 
 from fersweep.sweep.collect import Run
 
+ABSENT = "–"
+"""Stands in a column of which a row has no setting, such as the reduction of a row without attention."""
+
 
 @dataclass(frozen=True)
 class Mean:
@@ -74,8 +77,8 @@ class Row:
 
     Attributes:
         key: unique in the report, safe as an id in HTML and in a file name.
-        labels: column → what this row has there, the same columns in every row, those alone in which rows differ;
-            always has ``backbone`` and ``attention``.
+        labels: column → what this row has there, or `ABSENT`; the same columns in every row, those alone in which rows
+            differ; always has ``backbone`` and ``attention``.
         choices: group → option, of all groups.
         seeds: those of the finished runs, sorted.
         accuracy: on the test part.
@@ -138,7 +141,7 @@ class Comparison:
         first: the option of one row, and ``second`` of the other; ``rows`` are the keys of both.
         difference: accuracy of the first less that of the second, mean over seeds.
         interval: its 95 % interval over images and seeds.
-        p: two-sided, of the same bootstrap; ``p_holm`` corrected for all comparisons of this group in the report.
+        p: two-sided, of the same standard error; ``p_holm`` corrected for all comparisons of this group in the report.
         mcnemar_p: of McNemar's exact test, over pairs of seeds; ``mcnemar_holm`` corrected likewise.
         discordant: images that only the first, and only the second, recognised: means over pairs of seeds.
         seeds: how many each has.
@@ -176,7 +179,7 @@ class Report:
         options: comparisons between attention options, and of other choices and settings that rows differ in.
         fidelity: comparisons between fidelities.
         unfinished: runs that are not done, with why.
-        done: how many runs are.
+        done: how many runs are, folds counted.
         missing: sentences: rows of the study's table without a run here, seeds that some rows lack.
     """
 

@@ -16,13 +16,17 @@ import pandas as pd
 from fersweep.config import GROUPS
 from fersweep.errors import UserError
 from fersweep.report import study
-from fersweep.report.contents import Mean, Row, Verdict
+from fersweep.report.contents import ABSENT, Mean, Row, Verdict
 from fersweep.report.statistics import wilson
 from fersweep.sweep.collect import Run, config_of, result_of, settings_of
+from fersweep.sweep.identity import integral
 
 SEED, FOLD = "seed", ("split.fold", "split.function.fold")
 ALWAYS = ("backbone", "attention")
 """Columns that every report has."""
+
+CURVES = {"epoch", "train/loss", "train/accuracy", "val/loss", "val/accuracy", "val/macro_f1", "lr"}
+"""The columns of ``history.csv`` that are drawn."""
 
 
 @dataclass(frozen=True)
@@ -46,43 +50,65 @@ class Finished:
     @property
     def row(self) -> str:
         """Equal for runs of one row."""
-        return json.dumps(
-            {key: value for key, value in self.settings.items() if key not in (SEED, *FOLD)}, sort_keys=True
-        )
+        varies = (SEED, *FOLD, "backbone.family")
+        return json.dumps({key: value for key, value in self.settings.items() if key not in varies}, sort_keys=True)
+
+    @property
+    def fold(self) -> int:
+        """Which fold of people it was tested on; 0 where there are none."""
+        return int(self.settings.get(FOLD[0], 0))
 
 
-def read(runs: Iterable[Run]) -> list[Finished]:
-    """The finished ones of ``runs``, each hash once: the same run in two sweeps is one.
+def read(runs: Iterable[Run]) -> tuple[list[Finished], list[Run]]:
+    """The finished ones of ``runs``, each hash once (the same run in two sweeps is one), and the others.
 
-    Raises:
-        UserError: where a file of one is damaged or missing.
+    Among the others are runs that say they are done but whose files are damaged, with what is wrong, and none that is
+    done in another sweep.
     """
     found: dict[str, Finished] = {}
+    others = []
     for run in runs:
-        if run.state == "done" and run.run not in found:
-            found[run.run] = _read(run.directory)
-    return list(found.values())
+        if run.state == "done" and run.run in found:
+            continue
+        try:
+            if run.state == "done":
+                found[run.run] = _read(run.directory)
+            else:
+                others.append(run)
+        except UserError as error:
+            reason = {"type": type(error).__name__, "message": str(error)}
+            others.append(replace(run, state="unreadable", error=reason))
+    return list(found.values()), [run for run in others if run.run not in found]
 
 
 def _read(directory: Path) -> Finished:
     result, config = result_of(directory), config_of(directory)
-    if result is None or not config:
+    if result is None or not all(config.get(key) is not None for key in (SEED, *GROUPS)):
         raise UserError(f"{directory} has no readable config.yaml: delete the directory to have the run made again.")
-    needed = ("confusion_matrix", "per_class", "majority_baseline", "params_total", "params_trainable", "epochs")
-    if missing := [key for key in needed if key not in result]:
-        raise UserError(
-            f"{directory / 'result.json'} lacks {', '.join(missing)}: another version of fersweep wrote it."
-        )
     try:
+        _check(result)
         history = pd.read_csv(directory / "history.csv")
+        if history.empty or not set(history) >= CURVES:
+            raise ValueError("history.csv has no epochs")
         path = directory / "predictions.parquet"
         table = pd.read_parquet(path, columns=["id", "label", "predicted"]).sort_values("id") if path.exists() else None
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"{directory} cannot be reported ({error}): with force=true the run is made again.") from error
     ids = np.array([], dtype=str) if table is None else table["id"].to_numpy(dtype=str)
     correct = np.array([], dtype=bool) if table is None else (table["label"] == table["predicted"]).to_numpy(dtype=bool)
-    settings = settings_of(config)
-    return Finished(directory, result, settings, ids, correct, history)
+    return Finished(directory, result, integral(settings_of(config)), ids, correct, history)
+
+
+def _check(result: Mapping[str, Any]) -> None:
+    """Raise ValueError where a report would read what is not there."""
+    numbers = ("majority_baseline", "params_total", "params_trainable", "epochs", "best_epoch", "seconds")
+    if missing := [key for key in numbers if not isinstance(result.get(key), int | float)]:
+        raise ValueError(f"result.json has no {', '.join(missing)}")
+    if missing := [group for group in GROUPS if group not in result["choices"]]:
+        raise ValueError(f"result.json has no choice of {', '.join(missing)}")
+    counts, classes = np.array(result.get("confusion_matrix") or []), len(result.get("per_class") or {})
+    if classes < 2 or counts.shape != (classes, classes) or counts.dtype.kind != "i" or counts.sum() < 1:
+        raise ValueError("result.json has no confusion matrix of its classes")
 
 
 def columns_of(runs: Sequence[Finished]) -> dict[str, str]:
@@ -93,33 +119,40 @@ def columns_of(runs: Sequence[Finished]) -> dict[str, str]:
     rows = list({run.row: run for run in runs}.values())
     differing = [g for g in GROUPS if g in ALWAYS or len({run.result["choices"][g] for run in rows}) > 1]
     columns = {group: f"{group}.name" for group in differing if group not in ("trainer", "logger")}
-    alike: dict[str, list[Finished]] = {}
-    for run in rows:
-        alike.setdefault(json.dumps([run.settings.get(key) for key in columns.values()]), []).append(run)
     told: dict[str, None] = {}
-    for group in alike.values():
-        keys = dict.fromkeys(key for run in group for key in run.settings if key not in (SEED, *FOLD))
-        told |= {key: None for key in keys if len({repr(run.settings.get(key)) for run in group}) > 1}
-    settings = _principal(list(told))
+    for alike in _alike(rows, columns.values()):
+        told |= dict.fromkeys(_differing(alike))
+    settings = _principal(list(told), rows)
     short = [re.sub(r"\._target_$", "", key).rpartition(".")[2] for key in settings]
     for key, name in zip(settings, short, strict=True):
         columns[name if short.count(name) == 1 and name not in columns else key] = key
     return columns
 
 
-def _principal(settings: list[str]) -> list[str]:
-    """Without those that only follow from another: what a class takes, where the class itself differs."""
-    classes = [key.removesuffix("_target_") for key in settings if key.endswith("._target_")]
-    kept = [
-        key
-        for key in settings
-        if key.endswith((".lr", "._target_")) or not any(key.startswith(each) for each in classes)
-    ]
-    return [
-        key
-        for key in kept
-        if not (key.endswith("._partial_") or key.startswith(("fidelity.", "augmentation.transform._")))
-    ]
+def _alike(rows: Iterable[Finished], settings: Iterable[str]) -> list[list[Finished]]:
+    """Rows in groups of those with the same ``settings``."""
+    groups: dict[str, list[Finished]] = {}
+    for row in rows:
+        groups.setdefault(json.dumps([row.settings.get(key) for key in settings]), []).append(row)
+    return list(groups.values())
+
+
+def _differing(rows: Sequence[Finished]) -> list[str]:
+    """The settings in which some of ``rows`` differ, but for what a row leaves open."""
+    keys = dict.fromkeys(key for row in rows for key in row.settings)
+    keys = {key: None for key in keys if key not in (SEED, *FOLD, "backbone.family")}
+    return [key for key in keys if len({repr(row.settings.get(key)) for row in rows}) > 1]
+
+
+def _principal(settings: list[str], rows: Sequence[Finished]) -> list[str]:
+    """Without what only follows from another setting: what a class takes, where rows of one class do not differ."""
+    follows = set()
+    for target in (key for key in settings if key.endswith("._target_")):
+        beside = [key for key in settings if key.startswith(target.removesuffix("_target_"))]
+        own = {key for key in beside if key != target and not key.endswith(".lr")}
+        differing = {key for alike in _alike(rows, [target]) for key in _differing(alike)}
+        follows |= own - differing
+    return [key for key in settings if key not in follows]
 
 
 def rows_of(runs: Sequence[Finished]) -> tuple[list[Row], tuple[str, ...]]:
@@ -163,31 +196,35 @@ def _unique(rows: list[Row]) -> list[Row]:
     return unique
 
 
-def _label(value: Any) -> str:
-    """A setting as a reader would write it; the name of a class alone."""
-    if value is None:
-        return "–"
-    text = f"{value:g}" if isinstance(value, float) else str(value)
+def _label(settings: Mapping[str, Any], key: str) -> str:
+    """A setting as a reader would write it, the name of a class alone; an en dash where there is no such setting."""
+    if key not in settings:
+        return ABSENT
+    value = settings[key]
+    if isinstance(value, float):
+        return f"{value:g}" if float(f"{value:g}") == value else repr(value)
+    text = "null" if value is None else str(value)
     return text.rpartition(".")[2] if re.fullmatch(r"[A-Za-z_]\w*(\.\w+)+", text) else text
 
 
-def _row(runs: list[Finished], columns: Mapping[str, str]) -> Row:
-    first, notes = runs[0], []
+def _row(runs: Sequence[Finished], columns: Mapping[str, str]) -> Row:
     by_seed: dict[int, list[Finished]] = {}
-    for run in sorted(runs, key=lambda run: (run.settings[SEED], run.settings.get(FOLD[0], 0))):
+    for run in sorted(runs, key=lambda run: (run.settings[SEED], run.fold)):
         by_seed.setdefault(run.settings[SEED], []).append(run)
-    seeds = list(by_seed.values())
+    seeds, notes = _common_folds(list(by_seed.values()))
+    used = [run for folds in seeds for run in folds]
+    first = used[0]
     confusions = [np.sum([run.result["confusion_matrix"] for run in folds], axis=0) for folds in seeds]
-    notes += _folds(seeds)
     n = int(confusions[0].sum())
     accuracy = _mean([float(np.trace(each) / each.sum()) for each in confusions])
     whole = [_pooled(folds) for folds in seeds]
     same = all(len(ids) == len(whole[0][0]) and (ids == whole[0][0]).all() for ids, _ in whole)
     if not len(whole[0][0]) or not same:
         notes.append("Not compared with other rows: predictions are missing, or seeds were tested on other images.")
-    figures, protocol = study.published(first.settings)
+    figures, protocol = study.published(first.settings, columns.values())
     judged = Verdict("none", "", False) if figures is None else study.verdict(figures, accuracy, n, protocol)
-    labels = {column: _label(first.settings.get(key)) for column, key in columns.items()}
+    labels = {column: _label(first.settings, key) for column, key in columns.items()}
+    images = [sum(map(sum, run.result["confusion_matrix"])) for run in used]
     return Row(
         key=re.sub(r"[^a-z0-9_.]+", "-", "-".join(labels.values()).lower()).strip("-."),
         labels=labels,
@@ -197,16 +234,16 @@ def _row(runs: list[Finished], columns: Mapping[str, str]) -> Row:
         interval=wilson(round(accuracy.mean * n), n),
         macro_f1=_mean([_macro_f1(each) for each in confusions]),
         n=n,
-        majority=float(np.mean([run.result["majority_baseline"] for run in runs])),
+        majority=float(np.average([run.result["majority_baseline"] for run in used], weights=images)),
         shared_subjects=first.result.get("shared_subjects"),
         params_total=first.result["params_total"],
         params_trainable=first.result["params_trainable"],
         seconds=float(np.mean([sum(run.result["seconds"] for run in folds) for folds in seeds])),
-        epochs=tuple(run.result["epochs"] for run in runs),
-        best_epoch=tuple(run.result["best_epoch"] for run in runs),
+        epochs=tuple(run.result["epochs"] for run in used),
+        best_epoch=tuple(run.result["best_epoch"] for run in used),
         class_names=tuple(first.result["per_class"]),
         confusion=np.sum(confusions, axis=0),
-        curves=tuple(run.history for run in runs),
+        curves=tuple(run.history for run in used),
         published=figures,
         verdict=judged,
         notes=tuple(notes),
@@ -215,14 +252,19 @@ def _row(runs: list[Finished], columns: Mapping[str, str]) -> Row:
     )
 
 
-def _folds(seeds: list[list[Finished]]) -> list[str]:
-    """What there is to say where each fold of people is a run of its own."""
-    wanted = seeds[0][0].settings.get("split.folds") or 10
-    if FOLD[0] not in seeds[0][0].settings:
-        return []
-    counts = sorted({len(folds) for folds in seeds})
-    pooled = f"Accuracy over the pooled predictions of {' or '.join(map(str, counts))} folds"
-    return [f"{pooled} of {wanted}: n counts their test images."]
+def _common_folds(seeds: list[list[Finished]]) -> tuple[list[list[Finished]], list[str]]:
+    """The runs of those folds of people that all seeds have, and what there is to say of the folds."""
+    settings = seeds[0][0].settings
+    if FOLD[0] not in settings:
+        return seeds, []
+    everywhere = set.intersection(*({run.fold for run in folds} for folds in seeds))
+    if not everywhere:  # each seed has others: one seed's are better than none
+        seeds, everywhere = seeds[:1], {run.fold for run in seeds[0]}
+    kept = [[run for run in folds if run.fold in everywhere] for folds in seeds]
+    dropped = sum(map(len, seeds)) - sum(map(len, kept))
+    wanted = settings.get("split.folds") or 10
+    note = f"Accuracy over the pooled predictions of {len(everywhere)} folds of {wanted}: n counts their test images."
+    return kept, [note + (f" {dropped} runs of folds that not all seeds have are left out." if dropped else "")]
 
 
 def _pooled(folds: list[Finished]) -> tuple[npt.NDArray[np.str_], npt.NDArray[np.bool_]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -10,10 +10,13 @@ from typing import Any
 from fersweep.report.contents import Mean, Published, Verdict
 from fersweep.report.statistics import multiple_of
 from fersweep.sweep.collect import settings_of
+from fersweep.sweep.identity import integral
 
 FILE = Path(__file__).with_name("study.yaml")
 
-NETWORK = ("backbone", "attention", "activation", "dataset")
+FIDELITIES = ("published", "paper")
+
+NETWORK = ("backbone", "attention", "activation", "fidelity", "dataset")
 """The parts of a configuration that make a run another row than one of the study's table where they differ."""
 
 PROTOCOL = ("split", "augmentation", "recipe", "weights", "trainer")
@@ -50,39 +53,48 @@ def _composed(dataset: str) -> dict[str, Any]:
     return settings_of(to_dict(compose_config([*chosen, *published])))
 
 
-def _protocol(dataset: str, backbone: str, attention: str) -> dict[str, Any]:
-    """The settings of a row of the study's table, with dotted names."""
+def _protocol(dataset: str, backbone: str, attention: str, fidelity: str) -> dict[str, Any]:
+    """The settings of a row of the study's table, in either form, with dotted names."""
     import yaml
 
     from fersweep.compose import config_dir
 
     settings = _composed(dataset)
-    for group, option in (("backbone", backbone), ("attention", attention)):
+    for group, option in (("backbone", backbone), ("attention", attention), ("fidelity", fidelity)):
         file = yaml.safe_load((config_dir() / group / f"{option}.yaml").read_text(encoding="utf-8"))
         others = {key: value for key, value in settings.items() if not key.startswith(f"{group}.")}
         settings = others | settings_of(file, f"{group}.")
     return settings
 
 
-def published(settings: Mapping[str, Any]) -> tuple[Published | None, tuple[str, ...]]:
+def published(settings: Mapping[str, Any], varied: Collection[str] = ()) -> tuple[Published | None, tuple[str, ...]]:
     """What the study prints for a run, and where the run's protocol is another.
 
     Args:
         settings: of a run, see `fersweep.sweep.collect.settings_of`.
+        varied: settings that differ between the rows of a report. Where the study has an ablation of one, its figure is
+            taken, also at the value that the main table has.
 
     Returns:
         The figures of the study's table or of one of its ablations, ``None`` where neither has this network on this
         dataset; and sentences such as ``"recipe.max_epochs is 3, not 200"``, none where all is as in the study.
         Fidelity, seed and precision may be any.
     """
-    dataset, backbone, attention = (str(settings[f"{group}.name"]) for group in ("dataset", "backbone", "attention"))
-    if dataset not in study()["test_n"] or (backbone, attention) not in rows():
+    groups = ("dataset", "backbone", "attention", "fidelity")
+    dataset, backbone, attention, fidelity = (str(settings.get(f"{group}.name")) for group in groups)
+    if dataset not in study()["test_n"] or (backbone, attention) not in rows() or fidelity not in FIDELITIES:
         return None, ()
-    expected = _protocol(dataset, backbone, attention)
-    ignored = {"backbone.model.dropout", "trainer.precision"}  # the first follows from fidelity
-    different = [key for key in settings if key not in ignored and settings[key] != expected.get(key)]
-    figures, varied = _ablation(settings, different, (dataset, backbone, attention))
-    left = [key for key in different if not any(f"{key}.".startswith(each) for each in varied)]
+    expected = _protocol(dataset, backbone, attention, fidelity)
+    ignored = {
+        "backbone.model.dropout",
+        "backbone.family",
+        "trainer.precision",
+        "seed",
+    }  # the first follows from fidelity
+    keys = [key for key in dict.fromkeys([*settings, *expected]) if key not in ignored]
+    different = [key for key in keys if integral(settings.get(key)) != integral(expected.get(key))]
+    figures, setting = _ablation(settings, different, varied, (dataset, backbone, attention))
+    left = [key for key in different if not (setting and f"{key}.".startswith(setting))]
     if figures is None and not any(key.partition(".")[0] in NETWORK for key in left):
         figures = _table(dataset, backbone, attention)
     return figures, tuple(_sentences(left, settings, expected))
@@ -93,7 +105,7 @@ def _sentences(different: list[str], settings: Mapping[str, Any], expected: Mapp
     chosen = [group for group in PROTOCOL if f"{group}.name" in different]
     keys = [f"{group}.name" for group in chosen]
     keys += [key for key in different if key.partition(".")[0] in PROTOCOL and key.partition(".")[0] not in chosen]
-    return [f"{key.removesuffix('.name')} is {settings[key]}, not {expected.get(key)}" for key in keys]
+    return [f"{key.removesuffix('.name')} is {settings.get(key)}, not {expected.get(key)}" for key in keys]
 
 
 def _table(dataset: str, backbone: str, attention: str) -> Published:
@@ -105,38 +117,47 @@ def _table(dataset: str, backbone: str, attention: str) -> Published:
         note += (
             f" That one scored {accuracy:.2f} %, which stands here in place of the printed {figures[dataset]:.2f} %."
         )
+    note = f"{note} {content['selection'].get(dataset, '')}".strip()
     return Published(
         figures["params_m"], figures["total"], figures["trainable"], accuracy, content["test_n"][dataset], note
     )
 
 
 def _ablation(
-    settings: Mapping[str, Any], different: list[str], row: tuple[str, str, str]
-) -> tuple[Published | None, tuple[str, ...]]:
-    """The figures of an ablation, where the network differs from the table's in its setting alone; what it varies."""
+    settings: Mapping[str, Any], different: list[str], varied: Collection[str], row: tuple[str, str, str]
+) -> tuple[Published | None, str]:
+    """The figures of an ablation, where a network differs from the table's in its setting alone, and what that begins
+    with; else ``None`` and nothing.
+    """
     content = study()
     for each in content["ablations"].values():
         setting, values = each["setting"], each["values"]
-        varied = f"{setting.removesuffix('name')}." if not setting.endswith(".name") else setting.removesuffix("name")
-        others = [key for key in different if not f"{key}.".startswith(varied) and key.partition(".")[0] in NETWORK]
+        begins = setting.removesuffix("name") if setting.endswith(".name") else f"{setting}."
+        others = [key for key in different if not f"{key}.".startswith(begins) and key.partition(".")[0] in NETWORK]
         here = (each["dataset"], each["backbone"], each["attention"]) == row and not others
-        if here and setting in different and settings[setting] in values:
-            value = settings[setting]
+        value = settings.get(setting)
+        if here and (setting in different or setting in varied) and value in values:
             params = each.get("params_m", {}).get(value)
             note = f"From the study's ablation of {setting}."
-            return Published(params, None, None, values[value], content["test_n"][row[0]], note), (varied,)
-    return None, ()
+            return Published(params, None, None, values[value], content["test_n"][row[0]], note), begins
+    return None, ""
 
 
-def expected_range(accuracy: Mean, n: int) -> tuple[float, float]:
-    """Where one more run's accuracy on ``n`` images is expected, with 95 %: mean ± 1.96 √(p(1 - p)/n + s²(1 + 1/k)).
+def expected_range(accuracy: Mean, n: int, published_n: int) -> tuple[float, float]:
+    """Where the accuracy of one more run is expected, with 95 %.
 
-    s is the standard deviation over the k seeds; with one seed its part is unknown and left out.
+    mean ± √(1.96² · p(1 - p) · (1/n + 1/m) + t² s² (1 + 1/k)), with p the accuracy (Agresti and Coull's: two more hits
+    and misses), s the standard deviation over k seeds, t the quantile of Student's distribution with k - 1 degrees of
+    freedom. 1/m, of the published test set, is left out where that has as many images as ours: it is then the same, and
+    the range rather too wide. With one seed the second part is unknown and left out.
     """
-    p, k = accuracy.mean, accuracy.n
-    variance = p * (1 - p) / n + (0.0 if accuracy.sd is None else accuracy.sd**2 * (1 + 1 / k))
-    half = 1.96 * variance**0.5
-    return p - half, p + half
+    from scipy.stats import t
+
+    p, k = (accuracy.mean * n + 2) / (n + 4), accuracy.n
+    images = p * (1 - p) * (1 / n + (0 if published_n == n else 1 / published_n))
+    seeds = 0.0 if accuracy.sd is None else (float(t.ppf(0.975, k - 1)) * accuracy.sd) ** 2 * (1 + 1 / k)
+    half = (1.96**2 * images + seeds) ** 0.5
+    return max(0.0, accuracy.mean - half), min(1.0, accuracy.mean + half)
 
 
 def verdict(figures: Published | None, accuracy: Mean, n: int, protocol: tuple[str, ...]) -> Verdict:
@@ -150,7 +171,7 @@ def verdict(figures: Published | None, accuracy: Mean, n: int, protocol: tuple[s
     possible, arithmetic = multiple_of(figures.accuracy_percent, figures.n)
     if not possible:
         return Verdict("cannot be right", f"{arithmetic}.", not protocol)
-    low, high = expected_range(accuracy, n)
+    low, high = expected_range(accuracy, n, figures.n)
     value = figures.accuracy_percent / 100
     kind = "within" if low <= value <= high else "above" if value < low else "below"
     seeds = "one seed, so without the spread of training" if accuracy.sd is None else f"{accuracy.n} seeds"

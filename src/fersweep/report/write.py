@@ -16,24 +16,25 @@ def contents(outputs: Path) -> Report:
     """What there is to report of the runs below ``outputs``.
 
     Raises:
-        UserError: where there is no run, none that is done, or one whose files are damaged.
+        UserError: where there is no run, or none that is done and whose files can be read.
     """
     runs = collect(outputs)
-    rows, columns = gather.rows_of(gather.read(runs))
-    if not rows:
-        states = ", ".join(sorted({run.state for run in runs}))
-        raise UserError(
-            f"None of the {len(runs)} runs in {outputs} is done ({states}): there is nothing to report yet."
-        )
-    others = [group for group in compare.compared(columns) if group != "fidelity"]
+    finished, others = gather.read(runs)
+    if not finished:
+        states = ", ".join(sorted({run.state for run in others}))
+        damaged = next((run.error["message"] for run in others if run.state == "unreadable" and run.error), "")
+        nothing = f"None of the {len(runs)} runs in {outputs} is done ({states}): there is nothing to report yet."
+        raise UserError(f"{nothing} {damaged}".rstrip())
+    rows, columns = gather.rows_of(finished)
+    groups = [group for group in compare.compared(columns) if group != "fidelity"]
     return Report(
         title=outputs.resolve().name,
         rows=tuple(rows),
         columns=columns,
-        options=tuple(pair for group in others for pair in compare.compare(rows, group)),
+        options=tuple(pair for group in groups for pair in compare.compare(rows, group)),
         fidelity=compare.compare(rows, "fidelity"),
-        unfinished=tuple(run for run in runs if run.state != "done"),
-        done=sum(row.accuracy.n for row in rows),
+        unfinished=tuple(others),
+        done=len(finished),
         missing=tuple(_missing(rows)),
     )
 
@@ -43,7 +44,9 @@ def _missing(rows: Sequence[Row]) -> list[str]:
     sentences = []
     for dataset in study.study()["test_n"]:
         here = {
-            (row.choices["backbone"], row.choices["attention"]) for row in rows if row.choices["dataset"] == dataset
+            (row.choices["backbone"], row.choices["attention"])
+            for row in rows
+            if row.choices["dataset"] == dataset and row.published and row.published.params_total is not None
         }
         absent = [
             f"{backbone} + {attention}" for backbone, attention in study.rows() if (backbone, attention) not in here

@@ -46,7 +46,7 @@ def identity(config: Mapping[str, Any]) -> dict[str, Any]:
         node.pop(last, None)
     if kept["weights"] is not None:
         kept["weights"] = _content(Path(kept["weights"]))
-    whole: dict[str, Any] = _integral(kept)
+    whole: dict[str, Any] = integral(kept)
     return whole
 
 
@@ -57,12 +57,12 @@ def _content(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _integral(node: Any) -> Any:
-    """Write 1.0 as 1 everywhere: equal numbers make equal runs."""
+def integral(node: Any) -> Any:
+    """Write 1.0 as 1 everywhere in a configuration: equal numbers make equal runs."""
     if isinstance(node, dict):
-        return {key: _integral(value) for key, value in node.items()}
+        return {key: integral(value) for key, value in node.items()}
     if isinstance(node, list):
-        return [_integral(value) for value in node]
+        return [integral(value) for value in node]
     return int(node) if isinstance(node, float) and node.is_integer() else node
 
 
