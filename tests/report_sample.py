@@ -50,6 +50,7 @@ def sample() -> Report:
         title="table-2 <pilot>",
         rows=rows,
         columns=COLUMNS,
+        common={"dataset": "fer2013", "recipe.max_epochs": "3"},
         options=compared(rows, "attention"),
         fidelity=compared(rows, "fidelity"),
         unfinished=_unfinished(),

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 from conftest import FACES
+from fakes import encoded, picture, write
 from rich.console import Console
 
 from fersweep import record, training
@@ -96,17 +97,32 @@ def started(monkeypatch: pytest.MonkeyPatch) -> Started:
 
 
 def test_every_run_gets_processes_of_its_own_with_its_own_frozen_configuration(
-    started: Started, run_train: Train
+    started: Started, run_train: Train, tmp_path: Path
 ) -> None:
-    assert run_train("-m", "attention=se,eca", "seed=1,2", "dataset=folder", "dataset.root='/a=b/c,d e'") == 0
+    root = tmp_path / "a=b" / "c,d e"
+    for number, name in enumerate(("happy", "sad")):
+        write(root / name / "face.png", encoded(picture(number)))
+    assert run_train("-m", "attention=se,eca", "seed=1,2", "dataset=folder", f"dataset.root='{root}'") == 0
     chosen = [(config["attention"]["name"], config["seed"]) for config in started.configs]
     assert chosen == [(each, seed) for each in ("se", "eca") for seed in (1, 2)]
     for run in started.runs:
-        assert run.config["dataset"]["root"] == "/a=b/c,d e"
+        assert run.config["dataset"]["root"] == str(root)
         assert yaml.safe_load((run.directory / "config.yaml").read_text()) == run.config
         assert run.status_at_start.state == "pending"
         assert run.status_at_start.choices == choices_of(run.config)
     assert started.most == 1
+
+
+def test_a_dataset_that_is_not_there_is_said_before_anything_starts(
+    started: Started, run_train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_train("-m", "attention=se,eca", "dataset=jaffe", "split=random", f"dataset.root={tmp_path}/nowhere") == 2
+    error = capsys.readouterr().err
+    assert "nowhere does not exist" in error
+    assert error.endswith("nothing was started)\n")
+    assert error.count("\n") == 1
+    assert started.runs == []
+    assert not list(tmp_path.rglob("status.json"))
 
 
 def test_all_runs_are_frozen_before_the_first_starts(

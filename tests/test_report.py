@@ -86,14 +86,16 @@ def test_two_seeds_establish_nothing(tmp_path: Path) -> None:
     (pair,) = contents(tmp_path).options
     assert pair.p_holm < 0.05
     assert not pair.established
-    assert pair.sentence.endswith("not established with 2 seeds")
+    assert pair.sentence.endswith("not established (2 seeds; it takes 3)")
 
 
 def test_equal_rows_are_level(tmp_path: Path) -> None:
     for options in (NONE, CBAM):
         finished(tmp_path, (*SHORT, *options), 1, right(0.5, 1))
     (pair,) = contents(tmp_path).options
-    assert re.search(r"and \w+ are level \(95 % 0\.0…0\.0\): not established$", pair.sentence)
+    assert re.search(
+        r"differ by 0\.0 points \(95 % 0\.0…0\.0\): not established \(1 seed; it takes 3\)$", pair.sentence
+    )
     assert (pair.mcnemar_p, pair.p) == (1.0, 1.0)
 
 
@@ -268,15 +270,19 @@ def test_tables_hold_the_same_in_three_languages(sweep: Path) -> None:
         "| within (other protocol) |"
     )
     assert any(line.startswith("- resnet50 · none: Published 58.61 %") for line in lines)
-    assert lines[-1] == "- 29 of the study's 32 rows have no finished run on fer2013."
+    assert lines[-2:] == ["- 29 of the study's 32 rows have no finished run on fer2013.", "- 1 run is not done."]
+    assert "dataset=fer2013, split=published" in lines[6]
+    assert "recipe.max_epochs=3, recipe.batch_size=64, dataset.image_size=48." in lines[6]
     (first, *_) = rows = list(csv.DictReader(io.StringIO(tables.as_csv(report))))
     assert [row["attention"] for row in rows] == ["none", "se", "cbam"]
+    assert (first["dataset"], first["split"], first["recipe"]) == ("fer2013", "published", "published")
     assert float(first["accuracy"]) == pytest.approx(0.6)
     assert (first["seeds"], first["n"], first["verdict"], first["comparable"]) == ("3", "1000", "within", "False")
     latex = tables.as_latex(report).splitlines()
-    assert latex[1] == r"\begin{tabular}{llrrrrrrrrrl}"
-    assert r"resnet50 & none & 23.49M & 23.49M & 58.61 & 60.00 $\pm$ 0.10 & 3 & 56.93 to 62.99" in latex[5]
-    assert r"accuracy \%" in latex[3]
+    latex = [line for line in latex if not line.startswith("%")]
+    assert latex[0] == r"\begin{tabular}{llrrrrrrrrrl}"
+    assert r"resnet50 & none & 23.49M & 23.49M & 58.61 & 60.00 $\pm$ 0.10 & 3 & 56.93 to 62.99" in latex[4]
+    assert r"accuracy \%" in latex[2]
     assert {len(re.findall(r"(?<!\\)&", line)) for line in latex if line.endswith(r"\\")} == {11}
 
 
@@ -296,6 +302,7 @@ def test_the_command_writes_everything_and_says_what_is_missing(
     out = capsys.readouterr().out
     assert out.startswith("9 finished runs in 3 rows, 1 not done\n")
     assert "CBAM beats none by 6.0 points" in out
+    assert "not done: 1 failed; the page lists them" in out
     assert out.endswith(f"{folder / 'index.html'}\n")
     for name in ("index.html", "table.md", "table.csv", "table.tex"):
         assert (folder / name).read_text(encoding="utf-8")
@@ -471,3 +478,34 @@ def test_best_of_three_is_said(tmp_path: Path) -> None:
     (row,) = contents(tmp_path).rows
     assert row.published is not None
     assert "best of three runs on the test set" in row.published.note
+
+
+def test_sentences_can_be_read(tmp_path: Path) -> None:
+    for seed in (1, 2, 3):
+        finished(tmp_path, (*STUDY, *NONE), seed, right(0.7, seed))
+        finished(tmp_path, (*STUDY, *SE, "attention.reduction=4"), seed, right(0.5, 10 + seed))
+        finished(tmp_path, (*STUDY, *SE, "attention.reduction=8"), seed, right(0.4, 20 + seed))
+        options = (*STUDY, *SE, "attention.reduction=8", "split=random", "recipe=quick", "fidelity=paper")
+        finished(tmp_path, options, seed, right(0.4, 30 + seed))
+    said = " ".join(pair.sentence for pair in contents(tmp_path).options)
+    assert "no attention beats SE by 20.0 points" in said
+    assert "reduction=4 beats reduction=8 by 10.0 points" in said
+    assert "resnet50, fidelity=published, split=published, recipe=published, 4: no attention beats SE" in said
+
+
+def test_what_cannot_be_told_from_the_commonest_class_is_marked(tmp_path: Path) -> None:
+    finished(tmp_path, (*STUDY, *NONE), 1, right(0.26, 1))
+    finished(tmp_path, (*STUDY, *CBAM), 1, right(0.4, 1))
+    none, cbam = contents(tmp_path).rows
+    assert none.notes == ("Not told apart from always answering the commonest class.",)
+    assert cbam.notes == ()
+
+
+def test_columns_of_the_study_are_left_out_where_it_prints_nothing(tmp_path: Path) -> None:
+    finished(tmp_path, (*NONE, "dataset=synthetic"), 1, right(0.5, 1))
+    report = contents(tmp_path)
+    assert tables.header(report) == [
+        *("backbone", "attention", "params", "accuracy %", "seeds", "95 % interval", "macro-F1", "n", "majority %")
+    ]
+    assert len(tables.cells(report, report.rows[0])) == 9
+    assert r"\begin{tabular}{llrrrrrrr}" in tables.as_latex(report)

@@ -87,7 +87,7 @@ def test_a_panel_a_dataset_with_names_legend_and_baseline() -> None:
 
 def test_the_baseline_is_a_line_where_it_is_near() -> None:
     figure = plots.accuracy_against(with_rows(replace(REPORT.rows[3], majority=0.55)), "params")
-    dashed = [line for line in figure.axes[0].lines if list(line.get_ydata()) == [55.0, 55.0]]
+    dashed = [line for line in figure.axes[0].lines if list(line.get_ydata()) == pytest.approx([55.0, 55.0])]
     assert [line.get_linestyle() for line in dashed] == ["--"]
     assert "majority class 55.0 %" in texts(svg._svg(figure))
 

@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -159,9 +160,14 @@ def _report(parsed: argparse.Namespace) -> int:
     report = write.contents(parsed.outputs)
     folder = parsed.outputs / "report" if parsed.folder is None else parsed.folder
     write.write(report, folder)
-    print(f"{report.done} finished runs in {len(report.rows)} rows, {len(report.unfinished)} not done")
+    done, rows = report.done, len(report.rows)
+    print(f"{done} finished run{'s'[: done != 1]} in {rows} row{'s'[: rows != 1]}, {len(report.unfinished)} not done")
     for pair in (*report.options, *report.fidelity)[:10]:
         print(f"  {pair.sentence}")
+    if report.unfinished:
+        states = Counter(run.state for run in report.unfinished)
+        listed = ", ".join(f"{count} {state}" for state, count in states.items())
+        print(f"not done: {listed}; the page lists them, and the command that began them goes on with them")
     print(folder / "index.html")
     return 1 if report.unfinished else 0
 

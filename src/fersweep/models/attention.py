@@ -51,7 +51,9 @@ class SqueezeExcitation(nn.Module):
 def check_kernel_size(size: int) -> None:
     """Raise UserError unless ``size`` is odd, so that a convolution can keep its input's size, and not absurd."""
     if not isinstance(size, int) or not 1 <= size <= 255 or size % 2 == 0:
-        raise UserError(f"attention.kernel_size={size} must be odd (and 1 to 255), so that the map keeps its size.")
+        raise UserError(
+            f"attention.kernel_size={size} must be odd, and 1 to 255, so that the output has the size of the input."
+        )
 
 
 def eca_kernel_size(channels: int, gamma: float, beta: float) -> int:

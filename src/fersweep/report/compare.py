@@ -8,6 +8,7 @@ from itertools import combinations
 
 import numpy as np
 
+from fersweep.config import GROUPS
 from fersweep.report.contents import ABSENT, Comparison, Row
 from fersweep.report.statistics import Bootstrap, holm, mcnemar, twice_the_median
 
@@ -91,18 +92,27 @@ def _shared(one: Row, other: Row, group: str) -> dict[str, str]:
 
 def _judged(pair: Comparison) -> Comparison:
     """With the conclusion, and the sentence that states it."""
-    enough = min(pair.seeds) >= MIN_SEEDS
-    established = enough and pair.p_holm < LEVEL
+    fewest = min(pair.seeds)
+    established = fewest >= MIN_SEEDS and pair.p_holm < LEVEL
     low, high = (100 * end for end in pair.interval)
-    first, second = NAMES.get(pair.first, pair.first), NAMES.get(pair.second, pair.second)
+    first, second = (_said(pair.group, option) for option in (pair.first, pair.second))
+    if first == "none":
+        first = "no attention"  # "none beats CBAM" would read as: nothing does
     points = 100 * pair.difference
-    where = ", ".join(value for value in pair.shared.values() if value != ABSENT)
-    verb = f"beats {second} by {points:.1f} points" if pair.difference > 0 else f"and {second} are level"
+    shown = [(key, value) for key, value in pair.shared.items() if value != ABSENT]
+    values = [value for _, value in shown]
+    where = ", ".join(value if values.count(value) == 1 else f"{key}={value}" for key, value in shown)
+    verb = f"beats {second} by {points:.1f} points" if pair.difference > 0 else f"and {second} differ by 0.0 points"
     end = "established" if established else "not established"
-    if not enough and pair.p_holm < LEVEL:
-        end += f" with {min(pair.seeds)} seed{'s' if min(pair.seeds) > 1 else ''}"
+    if fewest < MIN_SEEDS:
+        end += f" ({fewest} seed{'s' if fewest > 1 else ''}; it takes {MIN_SEEDS})"
     sentence = f"{where}: {first} {verb} (95 % {_signed(low)}…{_signed(high)}): {end}"
     return replace(pair, established=established, sentence=sentence)
+
+
+def _said(group: str, option: str) -> str:
+    """An option as a sentence has it: its name, or the setting where it is a number."""
+    return NAMES.get(option, option) if group in GROUPS else f"{group}={option}"
 
 
 def _signed(value: float) -> str:

@@ -176,6 +176,7 @@ class Report:
         title: of the page: the folder's name.
         rows: best known order: by dataset, backbone, attention, fidelity.
         columns: of `Row.labels`.
+        common: what all rows have in common: group → option, and the settings that matter most.
         options: comparisons between attention options, and of other choices and settings that rows differ in.
         fidelity: comparisons between fidelities.
         unfinished: runs that are not done, with why.
@@ -186,6 +187,7 @@ class Report:
     title: str
     rows: tuple[Row, ...]
     columns: tuple[str, ...]
+    common: dict[str, str]
     options: tuple[Comparison, ...]
     fidelity: tuple[Comparison, ...]
     unfinished: tuple[Run, ...]

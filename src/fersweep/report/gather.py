@@ -166,6 +166,14 @@ def rows_of(runs: Sequence[Finished]) -> tuple[list[Row], tuple[str, ...]]:
     return _unique(rows), tuple(columns)
 
 
+def common(runs: Sequence[Finished]) -> dict[str, str]:
+    """What all rows have in common: group → option, then epochs, batch size and size of the images."""
+    wanted = {group: f"{group}.name" for group in GROUPS if group not in ("trainer", "logger")}
+    wanted |= {key: key for key in ("recipe.max_epochs", "recipe.batch_size", "dataset.image_size")}
+    values = {name: {_label(run.settings, key) for run in runs} for name, key in wanted.items()}
+    return {name: next(iter(each)) for name, each in values.items() if len(each) == 1}
+
+
 def _sorting(columns: Mapping[str, str]) -> list[str]:
     first = [column for column in ("dataset", "split") if column in columns]
     return [*first, *(column for column in columns if column not in first)]
@@ -221,20 +229,23 @@ def _row(runs: Sequence[Finished], columns: Mapping[str, str]) -> Row:
     same = all(len(ids) == len(whole[0][0]) and (ids == whole[0][0]).all() for ids, _ in whole)
     if not len(whole[0][0]) or not same:
         notes.append("Not compared with other rows: predictions are missing, or seeds were tested on other images.")
+    majority = float(np.average([run.result["majority_baseline"] for run in used], weights=_images(used)))
+    interval = wilson(round(accuracy.mean * n), n)
+    if interval[0] <= majority:
+        notes.append("Not told apart from always answering the commonest class.")
     figures, protocol = study.published(first.settings, columns.values())
     judged = Verdict("none", "", False) if figures is None else study.verdict(figures, accuracy, n, protocol)
     labels = {column: _label(first.settings, key) for column, key in columns.items()}
-    images = [sum(map(sum, run.result["confusion_matrix"])) for run in used]
     return Row(
         key=re.sub(r"[^a-z0-9_.]+", "-", "-".join(labels.values()).lower()).strip("-."),
         labels=labels,
         choices=dict(first.result["choices"]),
         seeds=tuple(by_seed),
         accuracy=accuracy,
-        interval=wilson(round(accuracy.mean * n), n),
+        interval=interval,
         macro_f1=_mean([_macro_f1(each) for each in confusions]),
         n=n,
-        majority=float(np.average([run.result["majority_baseline"] for run in used], weights=images)),
+        majority=majority,
         shared_subjects=first.result.get("shared_subjects"),
         params_total=first.result["params_total"],
         params_trainable=first.result["params_trainable"],
@@ -250,6 +261,11 @@ def _row(runs: Sequence[Finished], columns: Mapping[str, str]) -> Row:
         correct=np.stack([correct for _, correct in whole]) if same else np.zeros((0, 0), bool),
         ids=whole[0][0] if same else np.array([], dtype=str),
     )
+
+
+def _images(runs: Sequence[Finished]) -> list[int]:
+    """How many images each run was tested on."""
+    return [int(np.sum(run.result["confusion_matrix"])) for run in runs]
 
 
 def _common_folds(seeds: list[list[Finished]]) -> tuple[list[list[Finished]], list[str]]:

@@ -76,5 +76,7 @@ def show(counts: Sequence[Count], fidelity: str, console: Console) -> None:
         )
         table.add_row(each.backbone, each.attention, *numbers)
     console.print(table)
+    if fidelity != "published":
+        console.print(f"fidelity={fidelity} builds other networks than the study's code: other counts are expected.")
     for number, each in enumerate(explained, 1):
         console.print(f"{'*' * number} {each.backbone} + {each.attention}: {each.note}", highlight=False)

@@ -165,7 +165,7 @@ def _baseline(axes: Axes, majorities: Sequence[float], accuracies: Sequence[floa
     """A line at what the commonest class scores, or its value where a line would press the points together."""
     low, reach = min(accuracies), 2.0 * max(np.ptp(accuracies), 5.0)
     edge: Any = {"transform": axes.get_yaxis_transform(), "ha": "right", "va": "bottom", "color": GREY}
-    for majority in sorted({round(each, 2) for each in majorities}):
+    for majority in sorted({round(each, 2): each for each in majorities}.values()):
         words = f"majority class {majority:.1f} %"
         if low - majority <= reach:
             axes.axhline(majority, color=GREY, linewidth=1, linestyle=(0, (5, 3)))
@@ -188,7 +188,9 @@ def _limit(axes: Axes, xs: Sequence[float]) -> None:
         axes.set_xlim(low - room, high + room)
     axes.margins(y=0.1)
     bottom, top = axes.get_ylim()
-    axes.set_ylim(max(bottom, -1.0), min(top, 102.0))
+    narrow = max(0.0, 2.0 - (top - bottom)) / 2  # accuracies that hardly differ should look so
+    axes.set_ylim(max(bottom - narrow, -1.0), min(top + narrow, 102.0))
+    axes.ticklabel_format(axis="y", useOffset=False)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color=RULE, linewidth=0.7)
     axes.set_axisbelow(True)

@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Sequence
 
+from fersweep.config import GROUPS
 from fersweep.report.contents import Report, Row
 
 SPECIAL = {"\\": r"\textbackslash{}", "±": r"$\pm$", "–": "--", "−": "$-$", "…": r"\dots{}", "·": r"$\cdot$"}
@@ -15,27 +16,40 @@ SPECIAL |= {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
 
 def header(report: Report) -> list[str]:
     """The names of the columns of `cells`."""
-    ours = ["accuracy %", "seeds", "95 % interval", "macro-F1", "n", "majority %", "verdict"]
-    return [*report.columns, "published params", "params", "published %", *ours]
+    known = _known(report)
+    study = {
+        "params": ["published params"] * known,
+        "accuracy": ["published %"] * known,
+        "verdict": ["verdict"] * known,
+    }
+    ours = ["accuracy %", "seeds", "95 % interval", "macro-F1", "n", "majority %"]
+    return [*report.columns, *study["params"], "params", *study["accuracy"], *ours, *study["verdict"]]
+
+
+def _known(report: Report) -> bool:
+    """Whether the study prints anything for some row; else its columns are left out."""
+    return any(row.published for row in report.rows)
 
 
 def cells(report: Report, row: Row) -> list[str]:
     """A row of the table as text; what is not known is an en dash."""
-    figures, low_high = row.published, [f"{100 * end:.2f}" for end in row.interval]
+    figures, known = row.published, _known(report)
     spread = "" if row.accuracy.sd is None else f" ± {100 * row.accuracy.sd:.2f}"
     verdict = "–" if row.verdict.kind == "none" else row.verdict.kind
+    verdict += "" if row.verdict.comparable or verdict in ("–", "cannot be right") else " (other protocol)"
+    params = "–" if figures is None or figures.params_m is None else f"{figures.params_m:.2f}M"
     return [
         *(row.labels[column] for column in report.columns),
-        "–" if figures is None or figures.params_m is None else f"{figures.params_m:.2f}M",
+        *([params] * known),
         f"{row.params_total / 1e6:.2f}M",
-        "–" if figures is None else f"{figures.accuracy_percent:.2f}",
+        *(["–" if figures is None else f"{figures.accuracy_percent:.2f}"] * known),
         f"{100 * row.accuracy.mean:.2f}{spread}",
         str(row.accuracy.n),
-        " to ".join(low_high),
+        " to ".join(f"{100 * end:.2f}" for end in row.interval),
         f"{row.macro_f1.mean:.3f}",
         str(row.n),
         f"{100 * row.majority:.2f}",
-        verdict + ("" if row.verdict.comparable or verdict in ("–", "cannot be right") else " (other protocol)"),
+        *([verdict] * known),
     ]
 
 
@@ -51,7 +65,9 @@ def as_markdown(report: Report) -> str:
 
 def remarks(report: Report) -> list[str]:
     """What a reader of the table must know: how to read it, what is odd about rows, what is missing."""
+    fixed = ", ".join(f"{name}={value}" for name, value in report.common.items())
     general = [
+        *([f"In all rows: {fixed}."] if fixed else []),
         "Accuracy: mean ± standard deviation over seeds, of the checkpoint chosen on validation. Interval: Wilson, for "
         "n test images; it says nothing of training again.",
     ]
@@ -61,23 +77,31 @@ def remarks(report: Report) -> list[str]:
             by_note.setdefault(note, []).append(row.name)
         if row.verdict.kind != "none" and row.verdict.sentence:
             by_note.setdefault(row.verdict.sentence, []).append(row.name)
-    return [*general, *(f"{'; '.join(names)}: {note}" for note, names in by_note.items()), *report.missing]
+    undone = len(report.unfinished)
+    waiting = [f"{undone} {'run is' if undone == 1 else 'runs are'} not done."] if undone else []
+    return [*general, *(f"{'; '.join(names)}: {note}" for note, names in by_note.items()), *report.missing, *waiting]
 
 
 def as_csv(report: Report) -> str:
-    """RFC 4180 text, one record a row, numbers as they are: fractions, not percent; what is not known is empty."""
+    """RFC 4180 text, one record a row, numbers as they are: fractions, not percent; what is not known is empty.
+
+    All groups are columns, also those in which rows do not differ, so that files of several reports fit together.
+    """
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     figures = ("published_params_m", "published_params_total", "published_accuracy")
     ours = ("params_total", "params_trainable", "accuracy", "accuracy_sd", "seeds", "interval_low", "interval_high")
     rest = ("macro_f1", "macro_f1_sd", "n", "majority", "seconds", "verdict", "comparable", "verdict_sentence")
-    writer.writerow([*report.columns, *figures, *ours, *rest])
+    groups = [group for group in GROUPS if group not in ("trainer", "logger")]
+    settings = [column for column in report.columns if column not in groups]
+    writer.writerow([*groups, *settings, *figures, *ours, *rest])
     for row in report.rows:
         known = row.published
         about = (known.params_m, known.params_total, known.accuracy_percent / 100) if known else (None, None, None)
         writer.writerow(
             [
-                *(row.labels[column] for column in report.columns),
+                *(row.choices[group] for group in groups),
+                *(row.labels[column] for column in settings),
                 *about,
                 *(row.params_total, row.params_trainable, row.accuracy.mean, row.accuracy.sd, row.accuracy.n),
                 *(*row.interval, row.macro_f1.mean, row.macro_f1.sd, row.n, row.majority, row.seconds),
@@ -90,10 +114,12 @@ def as_csv(report: Report) -> str:
 def as_latex(report: Report) -> str:
     """A ``tabular`` with booktabs' rules; a line separates datasets and backbones."""
     names = header(report)
-    left = "l" * len(report.columns)
+    labels, verdicts = len(report.columns), int(_known(report))
+    alignment = "l" * labels + "r" * (len(names) - labels - verdicts) + "l" * verdicts
     lines = [
         r"% needs \usepackage{booktabs}",
-        rf"\begin{{tabular}}{{{left}{'r' * (len(names) - len(report.columns) - 1)}l}}",
+        *(f"% {sentence}" for sentence in remarks(report)),
+        rf"\begin{{tabular}}{{{alignment}}}",
         r"\toprule",
         _latex_line(names),
         r"\midrule",

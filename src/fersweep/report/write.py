@@ -31,6 +31,7 @@ def contents(outputs: Path) -> Report:
         title=outputs.resolve().name,
         rows=tuple(rows),
         columns=columns,
+        common=gather.common(finished),
         options=tuple(pair for group in groups for pair in compare.compare(rows, group)),
         fidelity=compare.compare(rows, "fidelity"),
         unfinished=tuple(others),

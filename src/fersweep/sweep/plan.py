@@ -64,18 +64,31 @@ def plan(
     """
     from fersweep.run import prepare
 
-    runs = []
+    runs: list[Planned] = []
+    looked_at: set[str] = set()
     for overrides in job_overrides:
         try:
             composed: Any = context.config_loader.load_sweep_config(launcher_config, list(overrides))
             cfg = OmegaConf.masked_copy(composed, [key for key in composed if key != "hydra"])
             config, directory = prepare(cfg, here)
+            if here:
+                _look_at_data(cfg, config, looked_at)
         except (UserError, HydraException, OmegaConfBaseException) as error:
             GlobalHydra.instance().clear()  # to look for what might have been meant
             sentence = error if isinstance(error, UserError) else one_sentence(error, list(overrides))
             refuse(f"{sentence} (in {' '.join(overrides)}; nothing was started)")
         runs.append(Planned(tuple(overrides), config, directory.absolute()))
     return runs
+
+
+def _look_at_data(cfg: DictConfig, config: dict[str, Any], looked_at: set[str]) -> None:
+    """Raise UserError where a dataset is not where it should be; each is looked for once, and none is read."""
+    from fersweep import build
+
+    dataset = json.dumps(config["dataset"], sort_keys=True)
+    if dataset not in looked_at:
+        build.source(cfg).fingerprint()
+        looked_at.add(dataset)
 
 
 def refuse(sentence: str) -> None:
