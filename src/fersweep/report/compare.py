@@ -97,12 +97,12 @@ def _judged(pair: Comparison) -> Comparison:
     low, high = (100 * end for end in pair.interval)
     first, second = (_said(pair.group, option) for option in (pair.first, pair.second))
     if first == "none":
-        first = "no attention"  # "none beats CBAM" would read as: nothing does
-    points = 100 * pair.difference
+        first = f"no {pair.group}"  # "none beats CBAM" would read as: nothing does
+    points = f"{100 * pair.difference:.1f} points"
     shown = [(key, value) for key, value in pair.shared.items() if value != ABSENT]
     values = [value for _, value in shown]
     where = ", ".join(value if values.count(value) == 1 else f"{key}={value}" for key, value in shown)
-    verb = f"beats {second} by {points:.1f} points" if pair.difference > 0 else f"and {second} differ by 0.0 points"
+    verb = f"and {second} differ by {points}" if points == "0.0 points" else f"beats {second} by {points}"
     end = "established" if established else "not established"
     if fewest < MIN_SEEDS:
         end += f" ({fewest} seed{'s' if fewest > 1 else ''}; it takes {MIN_SEEDS})"
