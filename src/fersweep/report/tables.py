@@ -17,13 +17,9 @@ SPECIAL |= {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
 def header(report: Report) -> list[str]:
     """The names of the columns of `cells`."""
     known = _known(report)
-    study = {
-        "params": ["published params"] * known,
-        "accuracy": ["published %"] * known,
-        "verdict": ["verdict"] * known,
-    }
     ours = ["accuracy %", "seeds", "95 % interval", "macro-F1", "n", "majority %"]
-    return [*report.columns, *study["params"], "params", *study["accuracy"], *ours, *study["verdict"]]
+    before, after = (["published params"], ["published %"]) if known else ([], [])
+    return [*report.columns, *before, "params", *after, *ours, *(["verdict"] if known else [])]
 
 
 def _known(report: Report) -> bool:
