@@ -27,6 +27,8 @@ def composed(file: str) -> tuple[DictConfig, frozenset[str]]:
     overrides = [f"{group}={option}"]
     if group == "dataset" and option != "synthetic":
         overrides += ["dataset.root=somewhere", "split=random"]
+    if file == "recipe/second_source":
+        overrides += ["backbone=aer_cnn"]
     if option.startswith(("table_", "ablation_")):
         overrides += ["dataset.root=somewhere"]
     register()
@@ -154,6 +156,21 @@ def test_a_setting_with_choices_takes_these_and_names_them(key: str) -> None:
             "backbone.attention_position=every_conv has no effect with attention=none",
         ),
         ("trainer.overfit_batches=2", "trainer.overfit_batches needs augmentation=none"),
+        (
+            "backbone=drf_msam attention=cbam",
+            "backbone=drf_msam brings its own attention and takes no attention=cbam: set attention=none",
+        ),
+        ("recipe=second_source", "recipe=second_source has no schedule for backbone=resnet50: choose aer_cnn, msff_cnn"),
+        ("recipe.convolution_l2=-1", r"recipe.convolution_l2=-1.0 is out of range: 0 \(off\) or positive"),
+        ("dataset.preprocessing.min_variance=20000", "min_variance=20000.0 is out of range: 0 .off. to 16256.25"),
+        (
+            "dataset.preprocessing.equalize=true dataset.channels=3",
+            "dataset.preprocessing.equalize works on grey images: set dataset.channels=1",
+        ),
+        (
+            "dataset=jaffe dataset.root=x split=second_source",
+            "split=second_source is not possible with dataset=jaffe: choose split=published, subjects, random",
+        ),
         (
             "trainer.overfit_batches=2 augmentation=none trainer.limit_batches=2",
             "Give trainer.overfit_batches or trainer.limit_batches, not both",

@@ -19,8 +19,10 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from fersweep.compose import compose_config, config_dir
+from fersweep.config import FAMILIES
 from fersweep.data import cache
 from fersweep.data.datamodule import FERDataModule
+from fersweep.data.preprocess import Preprocessed
 from fersweep.data.samples import Samples
 from fersweep.errors import UserError
 
@@ -98,13 +100,14 @@ def model(cfg: DictConfig, num_classes: int) -> nn.Module:
     form = {
         key: make(value) if OmegaConf.is_dict(value) else value for key, value in fidelity[cfg.backbone.family].items()
     }
+    parts = {"norm": make(fidelity.norm), **form}
+    if cfg.backbone.attention_position is not None:
+        attention = make(fidelity.attention[cfg.attention.name], **options)
+        parts |= {"attention": attention, "attention_position": cfg.backbone.attention_position}
     network: nn.Module = make(
-        cfg.backbone.model,
-        **form,
-        attention=make(fidelity.attention[cfg.attention.name], **options),
+        {"_target_": parts.pop("_target_")} if "_target_" in parts else cfg.backbone.model,
+        **parts,
         activation=make(cfg.activation.module, _partial_=True),
-        norm=make(fidelity.norm),
-        attention_position=cfg.backbone.attention_position,
         num_classes=num_classes,
         in_channels=cfg.dataset.channels,
         image_size=cfg.dataset.image_size,
@@ -162,16 +165,23 @@ def _check(parts: str, num_classes: int) -> None:
 
 
 def _refuse_idle_forms(cfg: DictConfig) -> None:
-    """Raise UserError where the form of another family of networks was set, which has no effect on this one."""
+    """Raise UserError where settings of a network were changed that is not built: they would have no effect."""
+    family, name = cfg.backbone.family, cfg.backbone.name
     file: Any = OmegaConf.load(config_dir() / "fidelity" / f"{cfg.fidelity.name}.yaml")
-    forms = {"dropout": "vgg", "vgg": "vgg", "resnet": "resnet", "resnetv2": "resnetv2"}
-    for key, family in forms.items():
-        if family != cfg.backbone.family and cfg.fidelity[key] != file[key]:
-            raise UserError(f"fidelity.{key} has no effect with backbone={cfg.backbone.name}: leave it as it is.")
+    for key in ("dropout", *FAMILIES):
+        if family != ("vgg" if key == "dropout" else key) and cfg.fidelity[key] != file[key]:
+            raise UserError(f"fidelity.{key} has no effect with backbone={name}: leave it as it is.")
+    if "_target_" in cfg.fidelity[family]:
+        shape: Any = OmegaConf.load(config_dir() / "backbone" / f"{name}.yaml").model
+        if cfg.backbone.model != shape:
+            raise UserError(
+                f"backbone.model has no effect with backbone={name} fidelity={cfg.fidelity.name}: leave it as it is, "
+                f"or set what is in fidelity.{family}."
+            )
 
 
 def source(cfg: DictConfig) -> Any:
-    """The dataset source: ``fingerprint()`` and ``load() -> Samples``."""
+    """The dataset source: ``fingerprint()`` and ``load() -> Samples`` of the images as they are."""
     dataset = cfg.dataset
     arguments: dict[str, Any] = {"image_size": dataset.image_size, "channels": dataset.channels}
     if dataset.name != "synthetic":
@@ -187,8 +197,10 @@ def cache_dir(cfg: DictConfig) -> Path:
 
 
 def samples(cfg: DictConfig) -> Samples:
-    """The dataset, decoded once and memory-mapped after."""
-    return cache.load(source(cfg), cache_dir(cfg))
+    """The dataset, decoded and preprocessed once and memory-mapped after."""
+    steps = {str(key): value for key, value in cfg.dataset.preprocessing.items()}
+    decoded = source(cfg)
+    return cache.load(Preprocessed(decoded, **steps) if any(steps.values()) else decoded, cache_dir(cfg))
 
 
 def datamodule(cfg: DictConfig, data: Samples, parts: int = 1) -> FERDataModule:

@@ -20,12 +20,18 @@ from fersweep.errors import UserError, did_you_mean
 
 @dataclass
 class Backbone:
-    """A network without its exchangeable parts; ``model`` names the class and its shape, ``family`` its relatives."""
+    """A network without its exchangeable parts; ``model`` names the class and its shape, ``family`` its relatives.
+
+    ``attention_position`` is null where a network brings its own attention. ``lr`` and ``epochs`` are those the second
+    source trained it with, for ``recipe=second_source``.
+    """
 
     name: str = MISSING
     family: str = MISSING
-    attention_position: str = MISSING
+    attention_position: str | None = None
     model: dict[str, Any] = MISSING
+    lr: float | None = None
+    epochs: int | None = None
 
 
 @dataclass
@@ -40,8 +46,8 @@ class Activation:
 class Fidelity:
     """Which class stands for each attention and for the norm, and the form of each family of networks.
 
-    ``initialise`` is called with the network after it is built; ``vgg``, ``resnet`` and ``resnetv2`` are arguments of
-    the classes of these families.
+    ``initialise`` is called with the network after it is built; ``vgg`` and all below it are arguments of
+    the classes of these families. A form with a ``_target_`` is a network of its own, in place of ``backbone.model``.
     """
 
     name: str = MISSING
@@ -52,6 +58,18 @@ class Fidelity:
     vgg: dict[str, Any] = MISSING
     resnet: dict[str, Any] = MISSING
     resnetv2: dict[str, Any] = MISSING
+    aer_cnn: dict[str, Any] = MISSING
+    msff_cnn: dict[str, Any] = MISSING
+    drf_msam: dict[str, Any] = MISSING
+
+
+@dataclass
+class Preprocessing:
+    """What is done to every image once, see `fersweep.data.preprocess.Preprocessed`."""
+
+    min_max: bool = False
+    equalize: bool = False
+    min_variance: float = 0.0
 
 
 @dataclass
@@ -64,6 +82,7 @@ class Dataset:
     image_size: int = 48
     channels: int = 1
     download: bool = False
+    preprocessing: Preprocessing = field(default_factory=Preprocessing)
     batch_size: int = 64
 
 
@@ -79,7 +98,8 @@ class Augmentation:
 class Recipe:
     """Optimiser, schedule and stopping. ``batch_size`` counts all devices together; epochs are passes over train.
 
-    ``augment_validation`` has validation images augmented as training images are, which the study did.
+    ``augment_validation`` has validation images augmented as training images are, which the study did;
+    ``convolution_l2`` adds that many times the sum of all squared convolution weights to the loss.
     """
 
     name: str = MISSING
@@ -95,6 +115,7 @@ class Recipe:
     gradient_clip: float | None = None
     early_stopping_patience: int | None = None
     augment_validation: bool = False
+    convolution_l2: float = 0.0
     test_crops: int = 1
 
 
@@ -157,6 +178,9 @@ GROUPS = (
 )
 """The config groups a run chooses from, in the order of the contract."""
 
+FAMILIES = ("vgg", "resnet", "resnetv2", "aer_cnn", "msff_cnn", "drf_msam")
+"""`Backbone.family`: the keys of `Fidelity` that hold the form of one family of networks."""
+
 CHOICES: dict[str, tuple[Any, ...]] = {
     "recipe.schedule": ("constant", "cosine"),
     "recipe.class_weights": ("none", "balanced"),
@@ -171,11 +195,11 @@ CHOICES: dict[str, tuple[Any, ...]] = {
 
 
 SPLITS = {
-    "synthetic": ("official", "published", "subjects", "random"),
-    "fer2013": ("official", "published", "random"),
+    "synthetic": ("official", "published", "subjects", "random", "second_source"),
+    "fer2013": ("official", "published", "random", "second_source"),
     "ckplus": ("published", "subjects", "random"),
     "jaffe": ("published", "subjects", "random"),
-    "folder": ("official", "published", "random"),
+    "folder": ("official", "published", "random", "second_source"),
 }
 """The splits a dataset has the fields for; what only its files can tell is checked when they are read."""
 
@@ -191,6 +215,11 @@ def validate(cfg: DictConfig) -> None:
     Raises:
         UserError: one sentence naming the setting, its value and what to do.
     """
+    if cfg.recipe.name == "second_source" and cfg.backbone.epochs is None:
+        raise UserError(
+            f"recipe=second_source has no schedule for backbone={cfg.backbone.name}: "
+            "choose aer_cnn, msff_cnn or drf_msam."
+        )
     try:
         missing = OmegaConf.missing_keys(cfg)
         to_dict(cfg)
@@ -227,7 +256,7 @@ def one_line(error: Exception) -> str:
 
 
 def _validate_numbers(cfg: DictConfig) -> None:
-    recipe, trainer = cfg.recipe, cfg.trainer
+    recipe, trainer, dataset = cfg.recipe, cfg.trainer, cfg.dataset
     rate = recipe.optimizer.get("lr")
     folder = Path(cfg.sweep)
     inside = bool(folder.parts) and not folder.is_absolute() and ".." not in folder.parts
@@ -235,6 +264,10 @@ def _validate_numbers(cfg: DictConfig) -> None:
         "sweep": (inside, "the name of a folder under outputs"),
         "seed": (0 <= cfg.seed < 2**32, "0 to 4294967295"),
         "dataset.image_size": (32 <= cfg.dataset.image_size <= 512, "32 to 512 pixels"),
+        "dataset.preprocessing.min_variance": (
+            0 <= dataset.preprocessing.min_variance <= 127.5**2,
+            "0 (off) to 16256.25, the largest variance an image can have",
+        ),
         "recipe.max_epochs": (recipe.max_epochs >= 1, "1 or more"),
         "recipe.batch_size": (recipe.batch_size >= 2, "2 or more"),
         "recipe.optimizer.lr": (isinstance(rate, int | float) and 0 < rate < float("inf"), "a positive number"),
@@ -242,6 +275,7 @@ def _validate_numbers(cfg: DictConfig) -> None:
         "recipe.label_smoothing": (0 <= recipe.label_smoothing < 1, "0 to below 1"),
         "recipe.mixup": (recipe.mixup >= 0, "0 (off) or a positive alpha"),
         "recipe.ema_decay": (recipe.ema_decay is None or 0 < recipe.ema_decay < 1, "null (off) or between 0 and 1"),
+        "recipe.convolution_l2": (0 <= recipe.convolution_l2 < float("inf"), "0 (off) or positive"),
         "recipe.gradient_clip": (recipe.gradient_clip is None or recipe.gradient_clip > 0, "null (off) or positive"),
         "recipe.early_stopping_patience": (
             recipe.early_stopping_patience is None or recipe.early_stopping_patience >= 1,
@@ -275,13 +309,21 @@ def _validate_dataset(cfg: DictConfig) -> None:
         )
     if dataset.download and dataset.name != "fer2013":
         raise UserError(f"dataset.download=true works for fer2013 only, not for dataset={dataset.name}.")
+    if dataset.preprocessing.equalize and dataset.channels == 3:
+        raise UserError("dataset.preprocessing.equalize works on grey images: set dataset.channels=1.")
     if dataset.download and dataset.root is not None:
         raise UserError("Give dataset.root or dataset.download=true, not both.")
 
 
 def _validate_combinations(cfg: DictConfig) -> None:
     backbone, recipe, trainer = cfg.backbone, cfg.recipe, cfg.trainer
-    if cfg.attention.name == "none" and backbone.attention_position not in ("before_addition", "before_classifier"):
+    if backbone.attention_position is None and cfg.attention.name != "none":
+        raise UserError(
+            f"backbone={backbone.name} brings its own attention and takes no attention={cfg.attention.name}: "
+            "set attention=none."
+        )
+    places = (None, "before_addition", "before_classifier")
+    if cfg.attention.name == "none" and backbone.attention_position not in places:
         raise UserError(
             f"backbone.attention_position={backbone.attention_position} has no effect with attention=none: "
             "choose an attention, or leave the position out."

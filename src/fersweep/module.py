@@ -97,7 +97,14 @@ class FERModule(pl.LightningModule):
         self.train_loss.update(mean.expand(len(labels)))  # weights are lost without a NaN strategy
         if len(labels):  # torchmetrics cannot count nothing
             self.train_metrics.update(logits.detach(), labels)
-        return loss * (world * parts)  # DDP takes the mean over processes, Lightning that over parts
+        penalty = self._convolution_penalty() if self.recipe["convolution_l2"] > 0 else 0.0
+        return loss * (world * parts) + penalty  # DDP takes the mean over processes, Lightning that over parts
+
+    def _convolution_penalty(self) -> Tensor:
+        """The recipe's ``convolution_l2`` · Σ w² over the kernels of all convolutions; logged losses are without it."""
+        kernels = [each.weight for each in self.model.modules() if isinstance(each, nn.Conv2d)]
+        total = torch.stack([kernel.square().sum() for kernel in kernels]).sum()
+        return total * float(self.recipe["convolution_l2"])
 
     def _cross_entropy(self, logits: Tensor, labels: Tensor, whole: Tensor) -> Tensor:
         """What these images add to the mean over the whole batch, whose labels are ``whole``."""

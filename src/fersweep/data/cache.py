@@ -28,7 +28,9 @@ _log = logging.getLogger(__name__)
 class Source(Protocol):
     """What the cache needs of a dataset source."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """Return the name of the dataset."""
 
     def fingerprint(self) -> str:
         """Return a digest of everything that `load` depends on."""

@@ -128,6 +128,29 @@ def subjects(samples: Samples, *, fold: int = 0, folds: int | None = None, seed:
     )
 
 
+def second_source(samples: Samples, *, seed: int = 42, val_fraction: float = 0.2) -> Split:
+    """The second source's split: of the images marked Training ``ceil(val_fraction * n)`` at random validate.
+
+    They are the first of scikit-learn's ``ShuffleSplit`` permutation of the sorted ids, without regard to class. What
+    is not marked Training tests; the source never looked at it.
+
+    Raises:
+        UserError: nothing or everything is marked Training, the fraction is not between 0 and 1, or a part lacks a
+            class that it needs.
+    """
+    _check_fractions(val_fraction=val_fraction)
+    if samples.usage is None or not 0 < int((samples.usage == TRAINING).sum()) < len(samples):
+        has = "no parts of its own" if samples.usage is None else f"only {_listed(np.unique(samples.usage))}"
+        raise _unsuited(samples, "second_source", f"images marked {TRAINING}, and others to test on", has)
+    order = np.argsort(samples.ids, kind="stable")
+    training = order[samples.usage[order] == TRAINING]
+    shuffled = training[np.random.RandomState(seed).permutation(len(training))]
+    validates = math.ceil(val_fraction * len(training))
+    return _from_val_and_test(
+        samples, "second_source", [shuffled[:validates]], [np.flatnonzero(samples.usage != TRAINING)]
+    )
+
+
 def shared_subjects(samples: Samples, split: Split) -> int | None:
     """Return how many of the people in the test part are also in the training or validation part.
 
@@ -149,7 +172,8 @@ def possible(samples: Samples) -> list[str]:
     """Return the names of the splits that the samples have the fields for."""
     marked = samples.usage is not None and {TRAINING, PUBLIC, PRIVATE} <= set(np.unique(samples.usage).tolist())
     people = samples.subjects is not None and len(np.unique(samples.subjects)) >= 3
-    return ["official"] * marked + ["published"] + ["subjects"] * people + ["random"]
+    parts = samples.usage is not None and 0 < int((samples.usage == TRAINING).sum()) < len(samples)
+    return ["official"] * marked + ["published"] + ["subjects"] * people + ["random"] + ["second_source"] * parts
 
 
 def _unsuited(samples: Samples, split: str, needs: str, has: str) -> UserError:

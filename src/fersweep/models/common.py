@@ -25,18 +25,43 @@ def halved(size: int) -> int:
 
 
 def conv2d(
-    in_channels: int, out_channels: int, kernel_size: int, *, gain: float, stride: int = 1, bias: bool = False
+    in_channels: int,
+    out_channels: int,
+    kernel_size: int,
+    *,
+    gain: float,
+    stride: int = 1,
+    dilation: int = 1,
+    bias: bool = False,
 ) -> nn.Conv2d:
     """Return a "same"-padded convolution with Kaiming-normal weights and zero bias.
 
     The weights have standard deviation ``gain`` / √(in_channels · kernel_size²) (He et al. 2015, "Delving Deep into
     Rectifiers", eq. 10, with the √2 of ReLU replaced by ``gain``, see :func:`forward_gain`).
     """
-    conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2, bias=bias)
+    padding = dilation * (kernel_size // 2)
+    conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, dilation, bias=bias)
     nn.init.normal_(conv.weight, std=gain / (in_channels * kernel_size**2) ** 0.5)
     if conv.bias is not None:
         nn.init.zeros_(conv.bias)
     return conv
+
+
+def conv_norm_act(
+    in_channels: int,
+    out_channels: int,
+    kernel_size: int,
+    height: int,
+    activation: ActivationFactory,
+    norm: NormFactory,
+    *,
+    stride: int = 1,
+    dilation: int = 1,
+) -> nn.Sequential:
+    """Return convolution (:func:`conv2d`), norm and activation; the maps that come out have ``height`` rows."""
+    gain = forward_gain(activation())
+    conv = conv2d(in_channels, out_channels, kernel_size, gain=gain, stride=stride, dilation=dilation)
+    return nn.Sequential(conv, norm(out_channels, height), activation())
 
 
 def linear(in_features: int, out_features: int, *, std: float) -> nn.Linear:

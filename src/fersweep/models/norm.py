@@ -5,10 +5,10 @@ from __future__ import annotations
 from torch import nn
 
 
-def batch_norm(channels: int, height: int) -> nn.BatchNorm2d:  # noqa: ARG001
+def batch_norm(channels: int, height: int, epsilon: float = 1e-5, momentum: float = 0.1) -> nn.BatchNorm2d:  # noqa: ARG001
     """Return batch normalisation over (N, H, W), one scale and shift a channel (Ioffe & Szegedy 2015).
 
     ``height``, the rows of the feature map, belongs to the factory's signature; statistics per channel do not need it.
-    Epsilon is 1e-5 and the running statistics move by 0.1 a step, PyTorch's and timm's values.
+    Running statistics move by ``momentum`` a step. The defaults are PyTorch's and timm's.
     """
-    return nn.BatchNorm2d(channels)
+    return nn.BatchNorm2d(channels, eps=epsilon, momentum=momentum)

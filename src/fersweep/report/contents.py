@@ -52,15 +52,16 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Published:
-    """What the study prints for a row.
+    """What the study prints for a row, or the second source logged.
 
     Attributes:
         params_m: its parameter count in millions, ``None`` where an ablation prints none.
         params_total: the count of its code, batch norm's moving statistics included; ``None`` in an ablation.
         params_trainable: without these.
-        accuracy_percent: on this row's dataset and its test set of ``n`` images.
-        n: how many test images it had.
+        accuracy_percent: on this row's dataset and its ``part`` of ``n`` images.
+        n: how many images that had.
         note: what is known to be wrong with these figures; may be empty.
+        part: whether the accuracy is of ``test`` or of ``validation`` images.
     """
 
     params_m: float | None
@@ -69,6 +70,7 @@ class Published:
     accuracy_percent: float
     n: int
     note: str = ""
+    part: str = "test"
 
 
 @dataclass(frozen=True)

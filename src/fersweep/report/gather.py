@@ -15,7 +15,7 @@ import pandas as pd
 
 from fersweep.config import GROUPS
 from fersweep.errors import UserError
-from fersweep.report import study
+from fersweep.report import second_source, study
 from fersweep.report.contents import ABSENT, Mean, Row, Verdict
 from fersweep.report.statistics import wilson
 from fersweep.sweep.collect import Run, config_of, result_of, settings_of
@@ -183,7 +183,7 @@ def _order(column: str, value: str) -> tuple[int, float, str]:
     """The study's order of options, then numbers by size, then words."""
     order = {
         "attention": ["none", "se", "eca", "cbam"],
-        "backbone": list(study.study()["rows"]),
+        "backbone": [*study.study()["rows"], *second_source.figures()["rows"]],
         "fidelity": ["published", "paper"],
     }.get(column, [])
     if value in order:
@@ -234,7 +234,13 @@ def _row(runs: Sequence[Finished], columns: Mapping[str, str]) -> Row:
     if interval[0] <= majority:
         notes.append("Not told apart from always answering the commonest class.")
     figures, protocol = study.published(first.settings, columns.values())
-    judged = Verdict("none", "", False) if figures is None else study.verdict(figures, accuracy, n, protocol)
+    if figures is None:
+        figures, protocol = second_source.published(first.settings)
+    measured, images = accuracy, n
+    if figures is not None and figures.part == "validation":
+        measured = _mean([float(folds[0].result["metrics"]["val/accuracy"]) for folds in seeds])
+        images = int(first.result["val_n"])
+    judged = Verdict("none", "", False) if figures is None else study.verdict(figures, measured, images, protocol)
     labels = {column: _label(first.settings, key) for column, key in columns.items()}
     return Row(
         key=re.sub(r"[^a-z0-9_.]+", "-", "-".join(labels.values()).lower()).strip("-."),

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from fersweep.report import plots, svg
+from fersweep.report import plots, svg, tables
 from fersweep.report.compare import oriented
 from fersweep.report.contents import Comparison, Report, Row
 
@@ -87,6 +87,7 @@ def _environment() -> Environment:
         "duration": duration,
         "notes_of": notes_of,
         "marked": marked,
+        "printed": tables.printed,
     }
     return environment
 

@@ -85,22 +85,22 @@ def published(settings: Mapping[str, Any], varied: Collection[str] = ()) -> tupl
     if dataset not in study()["test_n"] or (backbone, attention) not in rows() or fidelity not in FIDELITIES:
         return None, ()
     expected = _protocol(dataset, backbone, attention, fidelity)
-    ignored = {
-        "backbone.model.dropout",
-        "backbone.family",
-        "trainer.precision",
-        "seed",
-    }  # the first follows from fidelity
-    keys = [key for key in dict.fromkeys([*settings, *expected]) if key not in ignored]
-    different = [key for key in keys if integral(settings.get(key)) != integral(expected.get(key))]
-    figures, setting = _ablation(settings, different, varied, (dataset, backbone, attention))
-    left = [key for key in different if not (setting and f"{key}.".startswith(setting))]
+    differing = different(settings, expected)
+    figures, setting = _ablation(settings, differing, varied, (dataset, backbone, attention))
+    left = [key for key in differing if not (setting and f"{key}.".startswith(setting))]
     if figures is None and not any(key.partition(".")[0] in NETWORK for key in left):
         figures = _table(dataset, backbone, attention)
-    return figures, tuple(_sentences(left, settings, expected))
+    return figures, tuple(sentences(left, settings, expected))
 
 
-def _sentences(different: list[str], settings: Mapping[str, Any], expected: Mapping[str, Any]) -> list[str]:
+def different(settings: Mapping[str, Any], expected: Mapping[str, Any]) -> list[str]:
+    """The settings in which a run differs from a protocol, but for what belongs to no protocol."""
+    ignored = {"backbone.model.dropout", "backbone.family", "trainer.precision", "seed"}  # the first: from fidelity
+    keys = [key for key in dict.fromkeys([*settings, *expected]) if key not in ignored]
+    return [key for key in keys if integral(settings.get(key)) != integral(expected.get(key))]
+
+
+def sentences(different: list[str], settings: Mapping[str, Any], expected: Mapping[str, Any]) -> list[str]:
     """What is otherwise than in the study's protocol; where another option was chosen, that alone."""
     chosen = [group for group in PROTOCOL if f"{group}.name" in different]
     keys = [f"{group}.name" for group in chosen]
@@ -161,7 +161,7 @@ def expected_range(accuracy: Mean, n: int, published_n: int) -> tuple[float, flo
 
 
 def verdict(figures: Published | None, accuracy: Mean, n: int, protocol: tuple[str, ...]) -> Verdict:
-    """Whether a published accuracy holds up against ours over ``n`` images.
+    """Whether a published accuracy holds up against ours over ``n`` images of the same part, test or validation.
 
     ``within`` where the published figure lies in `expected_range`, ``above`` or ``below`` where ours is higher or lower
     than that, ``cannot be right`` where it is no multiple of 1 / n of its own test set.
@@ -175,8 +175,9 @@ def verdict(figures: Published | None, accuracy: Mean, n: int, protocol: tuple[s
     value = figures.accuracy_percent / 100
     kind = "within" if low <= value <= high else "above" if value < low else "below"
     seeds = "one seed, so without the spread of training" if accuracy.sd is None else f"{accuracy.n} seeds"
+    on = "" if figures.part == "test" else f" on {figures.part}, ours {100 * accuracy.mean:.2f} %"
     sentence = (
-        f"Published {figures.accuracy_percent:.2f} %; a single run here is expected in {100 * low:.2f} to "
+        f"Published {figures.accuracy_percent:.2f} %{on}; a single run here is expected in {100 * low:.2f} to "
         f"{100 * high:.2f} % ({seeds})."
     )
     if protocol:

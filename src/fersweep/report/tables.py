@@ -7,7 +7,7 @@ import io
 from collections.abc import Sequence
 
 from fersweep.config import GROUPS
-from fersweep.report.contents import Report, Row
+from fersweep.report.contents import Published, Report, Row
 
 SPECIAL = {"\\": r"\textbackslash{}", "±": r"$\pm$", "–": "--", "−": "$-$", "…": r"\dots{}", "·": r"$\cdot$"}
 SPECIAL |= {character: rf"\{character}" for character in "&%$#_{}"}
@@ -38,7 +38,7 @@ def cells(report: Report, row: Row) -> list[str]:
         *(row.labels[column] for column in report.columns),
         *([params] * known),
         f"{row.params_total / 1e6:.2f}M",
-        *(["–" if figures is None else f"{figures.accuracy_percent:.2f}"] * known),
+        *([printed(figures)] * known),
         f"{100 * row.accuracy.mean:.2f}{spread}",
         str(row.accuracy.n),
         " to ".join(f"{100 * end:.2f}" for end in row.interval),
@@ -47,6 +47,13 @@ def cells(report: Report, row: Row) -> list[str]:
         f"{100 * row.majority:.2f}",
         *([verdict] * known),
     ]
+
+
+def printed(figures: Published | None) -> str:
+    """A published accuracy in percent, marked where it is not of test images; an en dash where there is none."""
+    if figures is None:
+        return "–"
+    return f"{figures.accuracy_percent:.2f}" + ("" if figures.part == "test" else f" ({figures.part})")
 
 
 def as_markdown(report: Report) -> str:

@@ -12,6 +12,8 @@ from typing import Any
 from fersweep.config import choices_of
 
 NOT_IDENTITY = (
+    "backbone.lr",
+    "backbone.epochs",
     "outputs",
     "cache",
     "sweep",
@@ -34,6 +36,15 @@ NOT_IDENTITY = (
 )
 """What says where and how fast a run happens, not which experiment it is."""
 
+LATER = {
+    "dataset.preprocessing": {"min_max": False, "equalize": False, "min_variance": 0},
+    "recipe.convolution_l2": 0,
+}
+"""Settings that were added after runs had been made, and what those did: there, they are no part of the identity."""
+
+LATER_FAMILIES = ("aer_cnn", "msff_cnn", "drf_msam")
+"""Families of networks that were added likewise: how they are built is part of the identity of their own runs alone."""
+
 
 def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     """The part of a resolved configuration that makes a run this run."""
@@ -44,6 +55,13 @@ def identity(config: Mapping[str, Any]) -> dict[str, Any]:
         for parent in parents:
             node = node[parent]
         node.pop(last, None)
+    for dotted, before in LATER.items():
+        group, key = dotted.split(".")
+        if integral(kept[group].get(key)) == before:
+            kept[group].pop(key, None)
+    for family in LATER_FAMILIES:
+        if family != kept["backbone"].get("family"):
+            kept["fidelity"].pop(family, None)
     if kept["weights"] is not None:
         kept["weights"] = _content(Path(kept["weights"]))
     whole: dict[str, Any] = integral(kept)

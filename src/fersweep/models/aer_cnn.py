@@ -1,0 +1,91 @@
+"""AER-CNN as the second source's text describes it: attention to regions at several layers, fused and classified.
+
+The text names the idea and no layers. What its notebook built instead is `fersweep.models.second_source.AERCNN`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from fersweep.models.common import ActivationFactory, NormFactory, check_images, conv_norm_act, halved, linear
+from fersweep.models.gates import SpatialGate
+
+
+class RegionAttention(nn.Module):
+    """x · (1 + s), s a gate for each position: which regions of the face count.
+
+    The spatial branch of BAM (Park et al. 2018, "Bottleneck Attention Module", eqs. 1 and 5): an eighth of the
+    channels, two dilated 3×3 convolutions for context, one map. Dilation is 2, not 4: maps of 6 to 24 pixels.
+    """
+
+    def __init__(self, channels: int, height: int, activation: ActivationFactory, norm: NormFactory) -> None:
+        super().__init__()
+        hidden = max(channels // 8, 8)
+        self.context = nn.Sequential(
+            conv_norm_act(channels, hidden, 1, height, activation, norm),
+            conv_norm_act(hidden, hidden, 3, height, activation, norm, dilation=2),
+            conv_norm_act(hidden, hidden, 3, height, activation, norm, dilation=2),
+        )
+        self.gate = SpatialGate(hidden)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Strengthen ``x`` (B, C, H, W) by a factor of 1 to 2 at each position."""
+        return torch.addcmul(x, x, self.gate(self.context(x)).to(x.dtype))
+
+
+class AERCNN(nn.Module):
+    """Stages of two 3×3 convolutions and region attention; the weighted maps of all stages are fused and classified.
+
+    Fusion: every stage's weighted map is averaged down to the last one's size, all are concatenated, and a 1×1
+    convolution with norm and activation mixes them. Then global average, dropout, dense. The stem (5×5, stride 2) and
+    the 2×2 max-pools between stages halve the image, rounding up: 48 → 24 → 12 → 6.
+    """
+
+    def __init__(
+        self,
+        widths: Sequence[int],
+        dropout: float,
+        *,
+        activation: ActivationFactory,
+        norm: NormFactory,
+        num_classes: int,
+        in_channels: int,
+        image_size: int,
+    ) -> None:
+        """Build the network with one stage for each of ``widths``, its channels; ``dropout`` before the last layer."""
+        super().__init__()
+        self.in_channels, self.image_size = in_channels, image_size
+        height = halved(image_size)
+        self.stem = conv_norm_act(in_channels, widths[0], 5, height, activation, norm, stride=2)
+        self.stages = nn.ModuleList()
+        channels = widths[0]
+        for number, width in enumerate(widths):
+            pools = number > 0
+            height = halved(height) if pools else height
+            self.stages.append(
+                nn.Sequential(
+                    nn.MaxPool2d(2, ceil_mode=True) if pools else nn.Identity(),
+                    conv_norm_act(channels, width, 3, height, activation, norm),
+                    conv_norm_act(width, width, 3, height, activation, norm),
+                    RegionAttention(width, height, activation, norm),
+                )
+            )
+            channels = width
+        self.fuse = conv_norm_act(sum(widths), channels, 1, height, activation, norm)
+        self.classifier = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(dropout), linear(channels, num_classes, std=0.01)
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map ``images`` (B, in_channels, image_size, image_size) in [0, 1] to logits (B, num_classes)."""
+        check_images(images, self.in_channels, self.image_size)
+        x, weighted = self.stem(images), []
+        for stage in self.stages:
+            x = stage(x)
+            weighted.append(x)
+        size = x.shape[2:]
+        together = torch.cat([nn.functional.adaptive_avg_pool2d(each, size) for each in weighted], dim=1)
+        return self.classifier(self.fuse(together))

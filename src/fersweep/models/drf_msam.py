@@ -1,0 +1,193 @@
+"""DRF + MSAM as the second source's text describes it: a receptive field chosen from the input, attention at scales.
+
+The text gives the two ideas and no layers. Here they are the parts of a residual network: every block is a dynamic
+receptive field, then multi-scale attention, added to the block's input. What its notebook built instead is
+`fersweep.models.second_source.DRFMSAM`.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from fersweep.models.common import (
+    ActivationFactory,
+    NormFactory,
+    check_choice,
+    check_images,
+    conv2d,
+    conv_norm_act,
+    forward_gain,
+    halved,
+    linear,
+)
+from fersweep.models.gates import BranchMixture, ChannelGate, SpatialGate
+
+WIDTHS = {
+    "small": {
+        "both": (32, 64, 128, 256),
+        "drf": (33, 65, 130, 261),
+        "msam": (33, 65, 131, 262),
+        "neither": (33, 67, 133, 266),
+    },
+    "base": {
+        "both": (64, 128, 256, 512),
+        "drf": (65, 130, 261, 521),
+        "msam": (65, 131, 261, 523),
+        "neither": (67, 133, 266, 532),
+    },
+}
+"""Channels of the stages, by size and by what parts there are; those with fewer parts are wider."""
+
+BRANCHES = 3
+SCALES = (1, 3, 5)
+
+
+class DynamicReceptiveField(nn.Module):
+    """Maps that see 3×3, 5×5 and 7×7 pixels, mixed in shares that depend on the input.
+
+    The shares are those of a selective kernel unit (Li et al. 2019, "Selective Kernel Networks", section 3.1): a
+    softmax over the branches for each channel, from the pooled sum of all. The branches are not parallel, as they are
+    there: they are 3×3 convolutions (with norm and activation) in a row, each of which is an output, so that larger
+    fields are built of smaller ones (Szegedy et al. 2016, "Rethinking the Inception Architecture", section 3.1) and
+    depth is won for the same arithmetic.
+
+    With ``dynamic=False`` every branch has the same share, whatever the input.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int,
+        height: int,
+        activation: ActivationFactory,
+        norm: NormFactory,
+        *,
+        dynamic: bool = True,
+    ) -> None:
+        super().__init__()
+        self.branches = nn.ModuleList(
+            conv_norm_act(channels if number else in_channels, channels, 3, height, activation, norm)
+            for number in range(BRANCHES)
+        )
+        self.mixture = BranchMixture(channels, BRANCHES, max(channels // 4, 16), activation) if dynamic else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, in_channels, H, W) to (B, channels, H, W)."""
+        maps: list[Tensor] = []
+        for branch in self.branches:
+            x = branch(x)
+            maps.append(x)
+        if self.mixture is None:
+            return torch.stack(maps).mean(dim=0)
+        shares = self.mixture(maps)[..., None, None].to(x.dtype)
+        mixed = maps[0] * shares[:, 0]
+        for number, each in enumerate(maps[1:], start=1):
+            mixed = torch.addcmul(mixed, each, shares[:, number])
+        return mixed
+
+
+class MultiScaleAttention(nn.Module):
+    """x · (1 + s · c): gates s of positions and c of channels, both from what kernels of 1, 3 and 5 see.
+
+    The map is first reduced to an eighth of its channels. Residual, as Wang et al. (2017, "Residual Attention Network",
+    eq. 3): attention can strengthen a feature and never erase it.
+    """
+
+    def __init__(self, channels: int, height: int, activation: ActivationFactory, norm: NormFactory) -> None:
+        super().__init__()
+        hidden, gain = max(channels // 8, 8), forward_gain(activation())
+        self.reduce = conv_norm_act(channels, hidden, 1, height, activation, norm)
+        self.scales = nn.ModuleList(
+            nn.Sequential(conv2d(hidden, hidden, size, gain=gain, bias=True), activation()) for size in SCALES
+        )
+        seen = len(SCALES) * hidden
+        self.spatial_gate = SpatialGate(seen)
+        self.channel_gate = ChannelGate(seen, hidden, channels, activation)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Strengthen ``x`` (B, C, H, W) by a factor of 1 to 2 at each position of each channel."""
+        reduced = self.reduce(x)
+        seen = torch.cat([scale(reduced) for scale in self.scales], dim=1)
+        channel, spatial = self.channel_gate(seen).to(x.dtype), self.spatial_gate(seen).to(x.dtype)
+        return torch.addcmul(x, x * channel, spatial)
+
+
+class Block(nn.Module):
+    """shortcut(x) + msam(drf(x)); the shortcut is a 1×1 convolution where the channels change."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int,
+        height: int,
+        activation: ActivationFactory,
+        norm: NormFactory,
+        parts: str,
+    ) -> None:
+        super().__init__()
+        dynamic, attends = parts in ("both", "drf"), parts in ("both", "msam")
+        self.drf = DynamicReceptiveField(in_channels, channels, height, activation, norm, dynamic=dynamic)
+        self.msam = MultiScaleAttention(channels, height, activation, norm) if attends else nn.Identity()
+        changes = in_channels != channels
+        self.shortcut = conv2d(in_channels, channels, 1, gain=1.0) if changes else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, in_channels, H, W) to (B, channels, H, W)."""
+        return self.shortcut(x) + self.msam(self.drf(x))
+
+
+class DRFMSAM(nn.Module):
+    """A stem, then stages of one block, each with half the rows of the one before; global average, dropout, dense.
+
+    The stem (5×5, stride 2) and the max-pools between stages halve the image, rounding up: 48 → 24 → 12 → 6 → 3.
+    """
+
+    def __init__(
+        self,
+        size: str,
+        parts: str,
+        dropout: float,
+        *,
+        activation: ActivationFactory,
+        norm: NormFactory,
+        num_classes: int,
+        in_channels: int,
+        image_size: int,
+    ) -> None:
+        """Build the network.
+
+        Args:
+            size: small or base, see `WIDTHS`.
+            parts: both; drf or msam for one of them alone; neither. What is missing is made up for in width: all four
+                have the same number of parameters, within one percent at 48×48×1.
+            dropout: before the last layer.
+            activation, norm, num_classes, in_channels, image_size: as in every network (docs/models.md).
+
+        Raises:
+            UserError: for another size or other parts.
+        """
+        super().__init__()
+        check_choice("backbone.model.size", size, WIDTHS)
+        check_choice("backbone.model.parts", parts, WIDTHS[size])
+        widths = WIDTHS[size][parts]
+        self.in_channels, self.image_size = in_channels, image_size
+        height, channels = halved(image_size), widths[0]
+        self.stem = conv_norm_act(in_channels, channels, 5, height, activation, norm, stride=2)
+        stages: list[nn.Module] = []
+        for number, width in enumerate(widths):
+            if number:
+                stages.append(nn.MaxPool2d(2, ceil_mode=True))
+                height = halved(height)
+            stages.append(Block(channels, width, height, activation, norm, parts))
+            channels = width
+        self.stages = nn.Sequential(*stages)
+        self.classifier = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(dropout), linear(channels, num_classes, std=0.01)
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map ``images`` (B, in_channels, image_size, image_size) in [0, 1] to logits (B, num_classes)."""
+        check_images(images, self.in_channels, self.image_size)
+        logits: Tensor = self.classifier(self.stages(self.stem(images)))
+        return logits

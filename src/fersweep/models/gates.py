@@ -1,0 +1,77 @@
+"""Gates: modules whose outputs say what a network lets through, and how to read them for pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fersweep.models.common import ActivationFactory
+
+
+class Gate(nn.Module):
+    """What scales a map or mixes maps; :func:`read_out` collects what it returns."""
+
+
+class ChannelGate(Gate):
+    """σ(W₂ f(W₁ GAP(x))): one gate for each channel of another map (Hu, Shen & Sun 2018, eqs. 2 and 3)."""
+
+    def __init__(self, in_channels: int, hidden: int, channels: int, activation: ActivationFactory) -> None:
+        super().__init__()
+        self.mlp = nn.Sequential(nn.Linear(in_channels, hidden), activation(), nn.Linear(hidden, channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, in_channels, H, W) to gates (B, channels, 1, 1) in (0, 1)."""
+        return torch.sigmoid(self.mlp(x.mean(dim=(2, 3))))[:, :, None, None]
+
+
+class SpatialGate(Gate):
+    """σ(conv1×1(x)): one gate for each position."""
+
+    def __init__(self, in_channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, 1, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, in_channels, H, W) to gates (B, 1, H, W) in (0, 1)."""
+        return torch.sigmoid(self.conv(x))
+
+
+class BranchMixture(Gate):
+    """Softmax over branches for each channel, from the pooled sum of all branches (Li et al. 2019, eqs. 1 to 5)."""
+
+    def __init__(self, channels: int, branches: int, hidden: int, activation: ActivationFactory) -> None:
+        super().__init__()
+        self.branches = branches
+        self.mlp = nn.Sequential(nn.Linear(channels, hidden), activation(), nn.Linear(hidden, branches * channels))
+
+    def forward(self, maps: Sequence[Tensor]) -> Tensor:
+        """Map one (B, C, H, W) a branch to shares (B, branches, C) that add up to one over the branches."""
+        pooled = torch.stack([x.mean(dim=(2, 3)) for x in maps]).sum(dim=0)
+        return self.mlp(pooled).unflatten(1, (self.branches, -1)).softmax(dim=1)
+
+
+@torch.no_grad()
+def read_out(network: nn.Module, images: Tensor) -> dict[str, Tensor]:
+    """Return what every :class:`Gate` of ``network`` answers to ``images`` (B, C, H, W), by the module's name.
+
+    Shapes: (B, C, 1, 1) of channels, (B, 1, H, W) of positions, (B, C, H, W) of both, (B, branches, C) of mixtures.
+    The network is called once, in the mode it is in.
+    """
+    answers: dict[str, Tensor] = {}
+
+    def hook(name: str) -> Callable[..., None]:
+        def keep(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
+            answers[name] = output.float()
+
+        return keep
+
+    hooks = [each.register_forward_hook(hook(name)) for name, each in network.named_modules() if isinstance(each, Gate)]
+    try:
+        network(images)
+    finally:
+        for each in hooks:
+            each.remove()
+    return answers

@@ -1,0 +1,63 @@
+"""The second source's figures (``second_source.yaml``), and how a run's settings stand to its protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from fersweep.report.contents import Published
+from fersweep.report.study import PROTOCOL, different, sentences
+from fersweep.sweep.collect import settings_of
+
+FILE = Path(__file__).with_suffix(".yaml")
+
+PREPROCESSING = ("min_max=true", "equalize=true", "min_variance=10")
+"""Of ``dataset.preprocessing``."""
+
+
+@cache
+def figures() -> dict[str, Any]:
+    """The content of ``second_source.yaml``."""
+    import yaml
+
+    content: dict[str, Any] = yaml.safe_load(FILE.read_text(encoding="utf-8"))
+    return content
+
+
+@cache
+def _protocol(backbone: str, fidelity: str) -> dict[str, Any]:
+    """The settings of a run as the source trained, in either form, with dotted names (0.1 s)."""
+    from fersweep.compose import compose_config
+    from fersweep.config import to_dict
+
+    chosen = [f"backbone={backbone}", f"fidelity={fidelity}", "dataset=fer2013", "dataset.root=anywhere"]
+    chosen += [f"{group}=second_source" for group in ("split", "recipe")]
+    return settings_of(
+        to_dict(compose_config([*chosen, *(f"dataset.preprocessing.{each}" for each in PREPROCESSING)]))
+    )
+
+
+def published(settings: Mapping[str, Any]) -> tuple[Published | None, tuple[str, ...]]:
+    """What the source logged for a run, ``None`` where that is of no network of its; and where the protocol is another.
+
+    Args:
+        settings: of a run, see `fersweep.sweep.collect.settings_of`.
+    """
+    backbone, fidelity = str(settings.get("backbone.name")), str(settings.get("fidelity.name"))
+    if backbone not in figures()["rows"] or settings.get("dataset.name") != "fer2013":
+        return None, ()
+    variant = {"dropout": "fidelity.msff_cnn.dropout", "l2": "recipe.convolution_l2"}
+    ours = {name: settings.get(key) or 0 for name, key in variant.items()}
+    rows = figures()["rows"][backbone]
+    row = next((row for row in rows if all(row.get(name, 0) == value for name, value in ours.items())), None)
+    if row is None:
+        return None, ()
+    expected = {**_protocol(backbone, fidelity), **{variant[name]: row[name] for name in variant if name in row}}
+    keys = different(settings, expected)
+    if any(key.startswith(("activation.", "fidelity.")) for key in keys):
+        return None, ()
+    told = sentences([key for key in keys if key.partition(".")[0] in (*PROTOCOL, "dataset")], settings, expected)
+    figure = Published(row["params"] / 1e6, None, None, row["accuracy"], figures()["n"], figures()["note"], "validation")
+    return figure, tuple(told)
