@@ -157,10 +157,9 @@ def test_a_setting_with_choices_takes_these_and_names_them(key: str) -> None:
         ),
         ("trainer.overfit_batches=2", "trainer.overfit_batches needs augmentation=none"),
         (
-            "backbone=drf_msam attention=cbam",
-            "backbone=drf_msam brings its own attention and takes no attention=cbam: set attention=none",
+            "recipe=second_source",
+            "recipe=second_source has no schedule for backbone=resnet50: choose aer_cnn, msff_cnn",
         ),
-        ("recipe=second_source", "recipe=second_source has no schedule for backbone=resnet50: choose aer_cnn, msff_cnn"),
         ("recipe.convolution_l2=-1", r"recipe.convolution_l2=-1.0 is out of range: 0 \(off\) or positive"),
         ("dataset.preprocessing.min_variance=20000", "min_variance=20000.0 is out of range: 0 .off. to 16256.25"),
         (

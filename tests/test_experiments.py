@@ -153,7 +153,10 @@ def test_settings_without_effect_are_refused() -> None:
         (["attention=eca", "attention.kernel_size=100000001"], "attention.kernel_size=100000001 must be odd"),
         (["fidelity=published", "fidelity.norm.epsilon=0"], "fidelity.norm.epsilon=0 must be positive"),
         (["backbone=drf_msam", "fidelity=published", "backbone.model.parts=drf"], "backbone.model has no effect with"),
-        (["backbone=aer_cnn", "fidelity=published", "fidelity.msff_cnn.dropout=0.3"], "fidelity.msff_cnn has no effect"),
+        (
+            ["backbone=aer_cnn", "fidelity=published", "fidelity.msff_cnn.dropout=0.3"],
+            "fidelity.msff_cnn has no effect",
+        ),
         (["fidelity.dropout=0.3"], "fidelity.dropout has no effect with backbone=resnet50"),
         (["backbone=vgg16", "fidelity.resnet.bias=true"], "fidelity.resnet has no effect with backbone=vgg16"),
         (["backbone.family=vgg"], "backbone.family follows from the choice"),

@@ -35,6 +35,10 @@ def names(group: str) -> list[str]:
 
 BACKBONES, ATTENTIONS, ACTIVATIONS = names("backbone"), names("attention"), names("activation")
 FIDELITIES = names("fidelity")
+OWN = ["aer_cnn", "drf_msam", "msff_cnn"]
+"""Networks that bring their own attention."""
+
+NETWORKS = [(name, attention) for name in BACKBONES for attention in (["none"] if name in OWN else ATTENTIONS)]
 VGGS = [name for name in BACKBONES if name.startswith("vgg")]
 RESNETS = [name for name in BACKBONES if name.startswith("resnet")]
 POSITIONS = [(vgg, position) for vgg in VGGS for position in ("before_classifier", "every_conv", "layers_11_14")]
@@ -50,6 +54,9 @@ PARAMETERS = {
     "resnetv2_50": (23_508_423, 26_039_415, 23_508_509, 26_040_999),
     "resnetv2_101": (42_500_551, 47_278_263, 42_500_722, 47_281_530),
     "resnetv2_152": (58_144_199, 64_773_239, 58_144_455, 64_778_189),
+    "aer_cnn": (336_458,),
+    "msff_cnn": (662_759,),
+    "drf_msam": (2_177_771,),
 }
 
 
@@ -80,8 +87,7 @@ def check_learning(network: nn.Module, context: str, size: int = 48) -> None:
 
 
 @pytest.mark.parametrize("fidelity", FIDELITIES)
-@pytest.mark.parametrize("attention", ATTENTIONS)
-@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize(("backbone", "attention"), NETWORKS)
 def test_every_combination_learns(backbone: str, attention: str, fidelity: str) -> None:
     """With each activation in turn; one configuration is composed and its activation replaced, as composing is slow.
 
@@ -99,8 +105,7 @@ def test_every_combination_learns(backbone: str, attention: str, fidelity: str) 
         check_learning(network, f"{backbone} {attention} {activation} {fidelity}", size=size)
 
 
-@pytest.mark.parametrize("attention", ATTENTIONS)
-@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize(("backbone", "attention"), NETWORKS)
 def test_parameter_counts(backbone: str, attention: str) -> None:
     with torch.device("meta"):
         network = build(f"backbone={backbone}", f"attention={attention}")
@@ -195,11 +200,11 @@ def test_norm_is_told_the_rows_of_its_feature_map(backbone: str) -> None:
     assert len(rows) == sum(isinstance(module, Recorder) for module in network.modules()) >= 5
 
 
-@pytest.mark.parametrize("backbone", ["vgg16", "resnet50", "resnetv2_50"])
+@pytest.mark.parametrize("backbone", ["vgg16", "resnet50", "resnetv2_50", *OWN])
 @pytest.mark.parametrize("shape", [(2, 3, 48, 48), (2, 1, 48, 64), (1, 48, 48), (2, 1, 64, 64)])
 def test_wrong_images_are_named(backbone: str, shape: tuple[int, ...]) -> None:
     with torch.device("meta"):
-        network = build_model(backbone)
+        network = build_model(backbone, "none" if backbone in OWN else "cbam")
         with pytest.raises(ValueError, match=r"expected images of shape \(B, 1, 48, 48\), given \(") as caught:
             network(torch.empty(shape))
     assert str(shape) in str(caught.value)
@@ -266,8 +271,9 @@ def test_vgg_dropout_only_in_training() -> None:
     assert torch.equal(network.eval()(x), network(x))
 
 
-@pytest.mark.parametrize("attention", ATTENTIONS)
-@pytest.mark.parametrize("backbone", ["vgg16", "resnet50", "resnetv2_50"])
+@pytest.mark.parametrize(
+    ("backbone", "attention"), [each for each in NETWORKS if each[0] in ("vgg16", "resnet50", "resnetv2_50", *OWN)]
+)
 def test_channels_last_and_bfloat16(backbone: str, attention: str) -> None:
     network, x = build(f"backbone={backbone}", f"attention={attention}").eval(), images()
     with torch.no_grad():

@@ -9,12 +9,14 @@ import timm
 import torch
 from timm.layers import EcaModule, SEModule
 from timm.layers.cbam import CbamModule
+from timm.layers.selective_kernel import SelectiveKernelAttn
 from torch import nn
 
 from fersweep.build import model
 from fersweep.compose import compose_config
 from fersweep.models import build_model
 from fersweep.models.attention import CBAM, EfficientChannelAttention, SqueezeExcitation
+from fersweep.models.gates import BranchMixture
 
 TOLERANCE = {"rtol": 1e-5, "atol": 1e-5}
 
@@ -141,3 +143,16 @@ def test_cbam_is_timms_with_its_batch_norm_folded_into_the_convolution(channels:
     ours.conv.bias.copy_(norm.bias - norm.running_mean * scale)
     x = torch.randn(2, channels, 6, 6)
     torch.testing.assert_close(ours(x), theirs(x), **TOLERANCE)
+
+
+def test_the_mixture_of_branches_is_selective_kernel_attention() -> None:
+    """timm's has a norm and no biases; with the norm left out the shares are the same."""
+    torch.manual_seed(0)
+    theirs = SelectiveKernelAttn(32, num_paths=3, attn_channels=16, norm_layer=nn.Identity)
+    ours = BranchMixture(32, branches=3, hidden=16, activation=nn.ReLU)
+    with torch.no_grad():
+        for mine, other in ((ours.mlp[0], theirs.fc_reduce), (ours.mlp[2], theirs.fc_select)):
+            mine.weight.copy_(other.weight.flatten(1))
+            mine.bias.zero_()
+    maps = torch.randn(2, 3, 32, 6, 6)
+    torch.testing.assert_close(ours(list(maps.unbind(dim=1))), theirs(maps)[..., 0, 0], rtol=1e-5, atol=1e-6)

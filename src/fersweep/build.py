@@ -101,7 +101,13 @@ def model(cfg: DictConfig, num_classes: int) -> nn.Module:
         key: make(value) if OmegaConf.is_dict(value) else value for key, value in fidelity[cfg.backbone.family].items()
     }
     parts = {"norm": make(fidelity.norm), **form}
-    if cfg.backbone.attention_position is not None:
+    if cfg.backbone.attention_position is None:
+        if cfg.attention.name != "none":
+            raise UserError(
+                f"backbone={cfg.backbone.name} brings its own attention and takes no attention={cfg.attention.name}: "
+                "set attention=none."
+            )
+    else:
         attention = make(fidelity.attention[cfg.attention.name], **options)
         parts |= {"attention": attention, "attention_position": cfg.backbone.attention_position}
     network: nn.Module = make(

@@ -317,11 +317,6 @@ def _validate_dataset(cfg: DictConfig) -> None:
 
 def _validate_combinations(cfg: DictConfig) -> None:
     backbone, recipe, trainer = cfg.backbone, cfg.recipe, cfg.trainer
-    if backbone.attention_position is None and cfg.attention.name != "none":
-        raise UserError(
-            f"backbone={backbone.name} brings its own attention and takes no attention={cfg.attention.name}: "
-            "set attention=none."
-        )
     places = (None, "before_addition", "before_classifier")
     if cfg.attention.name == "none" and backbone.attention_position not in places:
         raise UserError(

@@ -162,7 +162,8 @@ class PlainSum(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, in_channels, H, W) to (B, channels, H, W)."""
-        return torch.stack([act(conv(x)) for conv, act in zip(self.convs, self.acts, strict=True)]).sum(dim=0)
+        maps = [act(conv(x)) for conv, act in zip(self.convs, self.acts, strict=True)]
+        return sum(maps[1:], start=maps[0])
 
 
 class DoubleSigmoidGate(Gate):

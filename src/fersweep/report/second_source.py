@@ -34,9 +34,7 @@ def _protocol(backbone: str, fidelity: str) -> dict[str, Any]:
 
     chosen = [f"backbone={backbone}", f"fidelity={fidelity}", "dataset=fer2013", "dataset.root=anywhere"]
     chosen += [f"{group}=second_source" for group in ("split", "recipe")]
-    return settings_of(
-        to_dict(compose_config([*chosen, *(f"dataset.preprocessing.{each}" for each in PREPROCESSING)]))
-    )
+    return settings_of(to_dict(compose_config([*chosen, *(f"dataset.preprocessing.{each}" for each in PREPROCESSING)])))
 
 
 def published(settings: Mapping[str, Any]) -> tuple[Published | None, tuple[str, ...]]:
@@ -59,5 +57,7 @@ def published(settings: Mapping[str, Any]) -> tuple[Published | None, tuple[str,
     if any(key.startswith(("activation.", "fidelity.")) for key in keys):
         return None, ()
     told = sentences([key for key in keys if key.partition(".")[0] in (*PROTOCOL, "dataset")], settings, expected)
-    figure = Published(row["params"] / 1e6, None, None, row["accuracy"], figures()["n"], figures()["note"], "validation")
+    figure = Published(
+        row["params"] / 1e6, None, None, row["accuracy"], figures()["n"], figures()["note"], "validation"
+    )
     return figure, tuple(told)
