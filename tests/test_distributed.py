@@ -49,6 +49,7 @@ RECIPE: dict[str, Any] = {
     "warmup_epochs": 1,
     "label_smoothing": 0.1,
     "mixup": 0.0,
+    "convolution_l2": 0.01,
     "test_crops": 10,
     "early_stopping_patience": 5,
     "ema_decay": 0.9,
@@ -403,7 +404,7 @@ def test_a_share_without_images_adds_nothing(backbone: str, attention: str) -> N
     """Every layer must take a batch of none; norms are in evaluation here, as one process alone has no statistics."""
     depths = "[1,1,1,1,1]" if backbone == "vgg16" else "[1,1,1,1]"
     cfg = quickly_composed(f"backbone={backbone}", f"attention={attention}", f"backbone.model.depths={depths}")
-    recipe = {**RECIPE, "mixup": 0.2}
+    recipe = {**RECIPE, "mixup": 0.2, "convolution_l2": 0.0}
     module = FERModule(build.model(cfg, 7), torch.optim.SGD, recipe, CLASSES, WEIGHTS)
     for each in module.modules():
         if isinstance(each, nn.BatchNorm2d):

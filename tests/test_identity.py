@@ -11,7 +11,7 @@ import pytest
 from conftest import plain, quickly_composed
 
 from fersweep.config import GROUPS
-from fersweep.sweep.identity import NOT_IDENTITY, identity, run_dir, run_hash, slug
+from fersweep.sweep.identity import LATER, LATER_FAMILIES, NOT_IDENTITY, identity, run_dir, run_hash, slug
 
 
 def config(*overrides: str) -> dict[str, Any]:
@@ -26,6 +26,24 @@ def test_the_hash_of_given_settings_never_changes() -> None:
     settings["dataset"] |= {"root": "/data", "image_size": 48}
     assert run_hash(settings) == "d904a21a2a"
     assert run_hash(dict(reversed(settings.items()))) == "d904a21a2a"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "known"),
+    [
+        ("", "ea9042ea54"),
+        ("backbone=vgg16 attention=se fidelity=published recipe=published", "8f9122932b"),
+        ("dataset=fer2013 dataset.root=x recipe=modern", "c57db00012"),
+    ],
+)
+def test_runs_from_before_there_were_more_settings_keep_their_names(overrides: str, known: str) -> None:
+    """The hashes that these had then, though every setting of `LATER` and the families that came later are there now."""
+    settings = config(*overrides.split())
+    assert run_hash(settings) == known
+    assert set(LATER_FAMILIES) < set(settings["fidelity"])
+    for dotted in LATER:
+        group, key = dotted.split(".")
+        assert key in settings[group], f"{dotted} is no setting"
 
 
 @pytest.mark.parametrize(
@@ -50,6 +68,9 @@ def test_the_hash_of_given_settings_never_changes() -> None:
         "trainer.progress_bar=false",
         "trainer.profiler=simple",
         "dataset.batch_size=7",
+        "backbone.lr=0.1 backbone.epochs=7",
+        "dataset.preprocessing.min_max=false dataset.preprocessing.min_variance=0.0",
+        "recipe.convolution_l2=0",
     ],
 )
 def test_where_and_how_fast_makes_no_other_run(overrides: str) -> None:
@@ -81,6 +102,10 @@ def test_the_place_of_the_data_makes_no_other_run() -> None:
         "recipe.optimizer.lr=0.01",
         "recipe.batch_size=33",
         "recipe.max_epochs=99",
+        "recipe.convolution_l2=0.001",
+        "dataset.preprocessing.min_max=true",
+        "dataset.preprocessing.equalize=true",
+        "dataset.preprocessing.min_variance=10",
         "trainer.precision=32",
         "trainer.limit_batches=3",
         "trainer.overfit_batches=3",
@@ -129,7 +154,47 @@ def test_every_setting_is_either_identity_or_named_as_none() -> None:
             node = node[key]
     assert set(settings) - set(kept) == {"outputs", "sweep", "cache", "force", "logger"}
     assert set(kept["trainer"]) == {"precision", "limit_batches", "overfit_batches"}
-    assert set(settings["dataset"]) - set(kept["dataset"]) == {"root", "download", "batch_size"}
+    assert set(settings["dataset"]) - set(kept["dataset"]) == {"root", "download", "batch_size", "preprocessing"}
+    assert set(settings["backbone"]) - set(kept["backbone"]) == {"lr", "epochs"}
+    assert set(settings["recipe"]) - set(kept["recipe"]) == {"convolution_l2"}
+    assert set(settings["fidelity"]) - set(kept["fidelity"]) == {"aer_cnn", "msff_cnn", "drf_msam"}
+    assert all(set(settings[group]) == set(kept[group]) for group in ("attention", "activation", "split"))
+
+
+@pytest.mark.parametrize(
+    ("override", "group", "key"),
+    [
+        ("dataset.preprocessing.min_max=true", "dataset", "preprocessing"),
+        ("dataset.preprocessing.equalize=true", "dataset", "preprocessing"),
+        ("dataset.preprocessing.min_variance=0.5", "dataset", "preprocessing"),
+        ("recipe.convolution_l2=1e-4", "recipe", "convolution_l2"),
+    ],
+)
+def test_a_later_setting_is_part_of_the_identity_once_it_is_on(override: str, group: str, key: str) -> None:
+    """Whole, so that one of several steps does not stand for another."""
+    settings = config(override)
+    assert identity(settings)[group][key] == settings[group][key]
+    assert run_hash(settings) != run_hash(config())
+
+
+@pytest.mark.parametrize("family", LATER_FAMILIES)
+def test_how_a_later_family_is_built_counts_for_its_own_runs_alone(family: str) -> None:
+    settings = config(f"backbone={family}", "fidelity=published")
+    kept = identity(settings)["fidelity"]
+    assert {each for each in LATER_FAMILIES if each in kept} == {family}
+    assert kept[family] == settings["fidelity"][family]
+    changed = copy.deepcopy(settings)
+    for other in LATER_FAMILIES:
+        changed["fidelity"][other] = {"_target_": "another"} if other != family else changed["fidelity"][other]
+    assert run_hash(changed) == run_hash(settings)
+    changed["fidelity"][family] = {"_target_": "another"}
+    assert run_hash(changed) != run_hash(settings)
+
+
+def test_a_variant_of_msff_cnn_is_another_run() -> None:
+    own = ("backbone=msff_cnn", "fidelity=published", "recipe=second_source")
+    overrides = ((), ("fidelity.msff_cnn.dropout=0.3",), ("recipe.convolution_l2=1e-3",), ("backbone.epochs=7",))
+    assert len({run_hash(config(*own, *each)) for each in overrides}) == 4
 
 
 def test_the_directory_is_readable_safe_and_without_a_time() -> None:

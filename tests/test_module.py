@@ -27,6 +27,7 @@ RECIPE: dict[str, Any] = {
     "warmup_epochs": 0,
     "label_smoothing": 0.0,
     "mixup": 0.0,
+    "convolution_l2": 0.0,
     "test_crops": 1,
 }
 
@@ -180,6 +181,65 @@ def test_shares_of_a_batch_add_up_to_its_loss(weights: Tensor | None, parts: int
         assert torch.allclose(parameter.grad, gradient, rtol=1e-5, atol=1e-7)
     assert module.train_loss.compute().item() == pytest.approx(loss.item(), rel=1e-6)
     assert module.train_metrics.compute()["train/accuracy"] == accuracy
+
+
+def convolutional(l2: float) -> FERModule:
+    """Two convolutions with norm and bias and a linear layer, for 8×8 images."""
+    torch.manual_seed(0)
+    layers = (nn.Conv2d(1, 4, 3, padding=1), nn.ELU(), nn.GroupNorm(2, 4), nn.Conv2d(4, 4, 3, groups=2), nn.ELU())
+    model = nn.Sequential(*layers, nn.Flatten(), nn.Linear(144, 7))
+    return FERModule(model, torch.optim.SGD, {**RECIPE, "convolution_l2": l2}, CLASSES, seed=3)
+
+
+def gradients(module: FERModule) -> dict[str, Tensor]:
+    found = {name: parameter.grad for name, parameter in module.named_parameters()}
+    return {name: gradient.clone() for name, gradient in found.items() if gradient is not None}
+
+
+KERNELS = ("model.0.weight", "model.3.weight")
+"""Of `convolutional`."""
+
+
+def test_the_l2_penalty_adds_2_lambda_w_to_the_gradient_of_convolutions_alone() -> None:
+    data, plain, penalised = batch(), convolutional(0.0), convolutional(0.01)
+    losses = [module.training_step(data, 0) for module in (plain, penalised)]
+    for loss in losses:
+        loss.backward()
+    weights = dict(penalised.named_parameters())
+    total = sum(float(weights[name].double().square().sum()) for name in KERNELS)
+    assert losses[1].item() - losses[0].item() == pytest.approx(0.01 * total, rel=1e-4)
+    before, after = gradients(plain), gradients(penalised)
+    assert set(before) == set(after) == set(weights)
+    assert len(before) == 8
+    for name, weight in weights.items():
+        if name in KERNELS:
+            assert torch.allclose(after[name] - before[name], 0.02 * weight, rtol=1e-3, atol=1e-7)
+        else:
+            assert torch.equal(after[name], before[name])
+    assert penalised.train_loss.compute() == plain.train_loss.compute()  # what is logged is the cross-entropy
+
+
+@pytest.mark.parametrize(("world", "parts"), [(1, 1), (1, 4), (2, 2), (4, 1)])
+def test_a_step_has_the_l2_penalty_once(monkeypatch: pytest.MonkeyPatch, world: int, parts: int) -> None:
+    """Shares of 5, 4, 2 and 1 images, or all at once: DDP takes the mean over processes, Lightning over parts."""
+    data = batch()
+    whole = convolutional(0.01)
+    whole.training_step(data, 0).backward()
+    monkeypatch.setattr("fersweep.module.world_size", lambda: world)
+    shares = [slice(0, 12)] if world * parts == 1 else [slice(0, 5), slice(5, 9), slice(9, 11), slice(11, 12)]
+    module = convolutional(0.01)
+    for number, share in enumerate(shares):
+        part, rank = divmod(number, world)
+        module._trainer = SimpleNamespace(  # type: ignore[assignment]
+            accumulate_grad_batches=parts, current_epoch=0, global_rank=rank
+        )
+        one = Batch(data.images[share], data.labels[share], data.indices[share], data.labels)
+        (module.training_step(one, part) / (world * parts)).backward()
+    expected, found = gradients(whole), gradients(module)
+    assert set(expected) == set(found)
+    for name, gradient in expected.items():
+        assert torch.allclose(found[name], gradient, rtol=1e-4, atol=1e-6)
+    assert module.train_loss.compute().item() == pytest.approx(whole.train_loss.compute().item(), rel=1e-5)
 
 
 def test_dropout_of_an_epoch_does_not_depend_on_what_was_drawn_before() -> None:
