@@ -36,9 +36,16 @@ def failed(outputs: Path, overrides: Sequence[str], seed: int, error: Exception)
     return directory
 
 
-def finished(outputs: Path, overrides: Sequence[str], seed: int, right: np.ndarray, first: int = 0) -> Path:
+def finished(
+    outputs: Path,
+    overrides: Sequence[str],
+    seed: int,
+    right: np.ndarray,
+    first: int = 0,
+    validation: tuple[float, int] = (0.5, 1000),
+) -> Path:
     """A run that recognised those test images for which ``right``, bool ``(n,)``, is true; their numbers count on
-    from ``first``. A wrong answer is the next class.
+    from ``first``. A wrong answer is the next class. ``validation`` is its accuracy there, and on how many images.
     """
     config, directory = configured(outputs, overrides, seed)
     mark_running(directory)
@@ -59,10 +66,16 @@ def finished(outputs: Path, overrides: Sequence[str], seed: int, right: np.ndarr
         "run": run_hash(config),
         "choices": choices_of(config),
         "seed": seed,
-        "metrics": {"val/accuracy": 0.5, "test/accuracy": accuracy, "test/macro_f1": accuracy, "test/n": len(right)},
+        "metrics": {
+            "val/accuracy": validation[0],
+            "test/accuracy": accuracy,
+            "test/macro_f1": accuracy,
+            "test/n": len(right),
+        },
         "accuracy_interval": [accuracy - 0.01, accuracy + 0.01],
         "majority_baseline": 0.25,
         "shared_subjects": None,
+        "val_n": validation[1],
         "per_class": {name: {} for name in CLASSES},
         "confusion_matrix": counts.tolist(),
         "params_total": 23_490_739,

@@ -17,6 +17,7 @@ from fersweep import build
 from fersweep.compose import check_command_line, compose_config, config_dir, swept_by_experiment
 from fersweep.config import validate
 from fersweep.errors import UserError
+from fersweep.report.second_source import figures as second_source
 from fersweep.report.study import study
 from fersweep.run import prepare
 
@@ -96,6 +97,20 @@ def test_the_tables_heads_have_the_studys_figures() -> None:
         (line,) = re.findall(rf"^#   {backbone} +(.*)$", baseline, flags=re.MULTILINE)
         none = options["none"]
         assert [float(each) for each in line.split()[:3]] == [none["ckplus"], none["jaffe"], none["fer2013"]]
+
+
+def test_the_second_sources_head_has_its_figures() -> None:
+    """And no others that look like one, but for what its text says and no log has."""
+    text = head("table_second_source")
+    for backbone, variants in second_source()["rows"].items():
+        (line,) = re.findall(rf"^#   {backbone} +(.*)$", text, flags=re.MULTILINE)
+        assert re.findall(r"\d+\.\d\d", line) == [f"{row['accuracy']:.2f}" for row in variants]
+    assert len(re.findall(r"^#   [a-z_]+ +\d", text, flags=re.MULTILINE)) == len(second_source()["rows"]) == 3
+    assert f"{second_source()['n']:,} validation images" in text
+    variant = second_source()["rows"]["msff_cnn"][-1]
+    assert f"fidelity.msff_cnn.dropout={variant['dropout']}" in text
+    (penalty,) = re.findall(r"recipe\.convolution_l2=(\S+)", text)
+    assert float(penalty) == variant["l2"]
 
 
 def test_the_ablations_heads_have_the_studys_figures() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from conftest import plain, quickly_composed
+from omegaconf import OmegaConf
 
 from fersweep.config import GROUPS
 from fersweep.sweep.identity import LATER, LATER_FAMILIES, NOT_IDENTITY, identity, run_dir, run_hash, slug
@@ -37,13 +38,12 @@ def test_the_hash_of_given_settings_never_changes() -> None:
     ],
 )
 def test_runs_from_before_there_were_more_settings_keep_their_names(overrides: str, known: str) -> None:
-    """The hashes that these had then, though every setting of `LATER` and the families that came later are there now."""
+    """The hashes that these had then, though the settings and families that came later are there now."""
     settings = config(*overrides.split())
     assert run_hash(settings) == known
     assert set(LATER_FAMILIES) < set(settings["fidelity"])
-    for dotted in LATER:
-        group, key = dotted.split(".")
-        assert key in settings[group], f"{dotted} is no setting"
+    for dotted, before in LATER.items():
+        assert OmegaConf.select(OmegaConf.create(settings), dotted) == before
 
 
 @pytest.mark.parametrize(
@@ -162,18 +162,19 @@ def test_every_setting_is_either_identity_or_named_as_none() -> None:
 
 
 @pytest.mark.parametrize(
-    ("override", "group", "key"),
+    ("override", "group", "key", "value"),
     [
-        ("dataset.preprocessing.min_max=true", "dataset", "preprocessing"),
-        ("dataset.preprocessing.equalize=true", "dataset", "preprocessing"),
-        ("dataset.preprocessing.min_variance=0.5", "dataset", "preprocessing"),
-        ("recipe.convolution_l2=1e-4", "recipe", "convolution_l2"),
+        ("dataset.preprocessing.min_max=true", "dataset", "preprocessing", {"min_max": True}),
+        ("dataset.preprocessing.equalize=true", "dataset", "preprocessing", {"equalize": True}),
+        ("dataset.preprocessing.min_variance=0.5", "dataset", "preprocessing", {"min_variance": 0.5}),
+        ("recipe.convolution_l2=1e-4", "recipe", "convolution_l2", 1e-4),
     ],
 )
-def test_a_later_setting_is_part_of_the_identity_once_it_is_on(override: str, group: str, key: str) -> None:
-    """Whole, so that one of several steps does not stand for another."""
+def test_a_later_setting_is_part_of_the_identity_once_it_is_on(
+    override: str, group: str, key: str, value: object
+) -> None:
     settings = config(override)
-    assert identity(settings)[group][key] == settings[group][key]
+    assert identity(settings)[group][key] == value
     assert run_hash(settings) != run_hash(config())
 
 

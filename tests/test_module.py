@@ -206,7 +206,7 @@ def test_the_l2_penalty_adds_2_lambda_w_to_the_gradient_of_convolutions_alone() 
     for loss in losses:
         loss.backward()
     weights = dict(penalised.named_parameters())
-    total = sum(float(weights[name].double().square().sum()) for name in KERNELS)
+    total = sum(float(weights[name].detach().double().square().sum()) for name in KERNELS)
     assert losses[1].item() - losses[0].item() == pytest.approx(0.01 * total, rel=1e-4)
     before, after = gradients(plain), gradients(penalised)
     assert set(before) == set(after) == set(weights)
@@ -230,9 +230,7 @@ def test_a_step_has_the_l2_penalty_once(monkeypatch: pytest.MonkeyPatch, world: 
     module = convolutional(0.01)
     for number, share in enumerate(shares):
         part, rank = divmod(number, world)
-        module._trainer = SimpleNamespace(  # type: ignore[assignment]
-            accumulate_grad_batches=parts, current_epoch=0, global_rank=rank
-        )
+        module._trainer = SimpleNamespace(accumulate_grad_batches=parts, current_epoch=0, global_rank=rank)
         one = Batch(data.images[share], data.labels[share], data.indices[share], data.labels)
         (module.training_step(one, part) / (world * parts)).backward()
     expected, found = gradients(whole), gradients(module)

@@ -149,9 +149,9 @@ def test_without_parts_any_image_can_be_left_out() -> None:
     assert (found.subjects, found.usage) == (None, None)
 
 
-@pytest.mark.parametrize("usage", [None, [TRAINING] * 2])
+@pytest.mark.parametrize("usage", [None, [TRAINING] * 2, [TRAINING, "PublicTest"]])
 def test_nothing_left_is_one_sentence(usage: list[str] | None) -> None:
-    message = r"^dataset\.preprocessing\.min_variance=10 leaves no image of given: lower it\.$"
+    message = r"^dataset\.preprocessing\.min_variance=10 leaves no image of given to train on: lower it\.$"
     with pytest.raises(UserError, match=message):
         Preprocessed(given([flat(50), flat(60, 3)], usage), min_variance=10).load()
 

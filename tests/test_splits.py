@@ -225,7 +225,7 @@ def test_second_source_rounds_the_validation_part_up(training: int, validates: i
 
 
 def test_second_source_draws_as_train_test_split_does() -> None:
-    """Of five sorted ids train_test_split(test_size=0.33, random_state=42) draws 1 and 4, as its documentation shows."""
+    """Of five train_test_split(test_size=0.33, random_state=42) draws 1 and 4, as its documentation shows."""
     data = parts(5, 2)
     names = np.sort(data.ids[data.usage == TRAINING])
     found = ids_of(data, splits.second_source(data, val_fraction=0.33))

@@ -101,7 +101,7 @@ class FERModule(pl.LightningModule):
         return loss * (world * parts) + penalty  # DDP takes the mean over processes, Lightning that over parts
 
     def _convolution_penalty(self) -> Tensor:
-        """The recipe's ``convolution_l2`` · Σ w² over the kernels of all convolutions; logged losses are without it."""
+        """The recipe's ``convolution_l2`` · Σ w² over the kernels of all Conv2d; logged losses are without it."""
         kernels = [each.weight for each in self.model.modules() if isinstance(each, nn.Conv2d)]
         total = torch.stack([kernel.square().sum() for kernel in kernels]).sum()
         return total * float(self.recipe["convolution_l2"])

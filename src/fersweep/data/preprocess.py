@@ -51,18 +51,19 @@ class Preprocessed:
         if self.equalize and samples.images.ndim == 4:
             raise UserError("dataset.preprocessing.equalize works on grey images: set dataset.channels=1.")
         images = np.stack([self._changed(image) for image in samples.images])
-        kept = images.reshape(len(images), -1).var(axis=1) >= self.min_variance
-        if samples.usage is not None:
-            kept |= samples.usage != TRAINING
-        if not kept.any():
+        kept = np.array([image.var() >= self.min_variance for image in images])
+        may_go = np.ones(len(kept), bool) if samples.usage is None else samples.usage == TRAINING
+        if may_go.any() and not kept[may_go].any():
             raise UserError(
-                f"dataset.preprocessing.min_variance={self.min_variance} leaves no image of {self.name}: lower it."
+                f"dataset.preprocessing.min_variance={self.min_variance} leaves no image of {self.name} to train on: "
+                "lower it."
             )
+        kept |= ~may_go
         subjects, usage = (None if each is None else each[kept] for each in (samples.subjects, samples.usage))
         return Samples(images[kept], samples.labels[kept], samples.ids[kept], samples.class_names, subjects, usage)
 
     def _changed(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         if self.min_max:
             low, high = int(image.min()), int(image.max())
-            image = np.round((image.astype(np.float64) - low) * (255 / max(high - low, 1))).astype(np.uint8)
+            image = np.round((image.astype(np.float64) - low) * 255 / max(high - low, 1)).astype(np.uint8)
         return np.asarray(cv2.equalizeHist(image), dtype=np.uint8) if self.equalize else image

@@ -101,9 +101,11 @@ def _read(directory: Path) -> Finished:
 
 def _check(result: Mapping[str, Any]) -> None:
     """Raise ValueError where a report would read what is not there."""
-    numbers = ("majority_baseline", "params_total", "params_trainable", "epochs", "best_epoch", "seconds")
+    numbers = ("majority_baseline", "params_total", "params_trainable", "epochs", "best_epoch", "seconds", "val_n")
     if missing := [key for key in numbers if not isinstance(result.get(key), int | float)]:
         raise ValueError(f"result.json has no {', '.join(missing)}")
+    if not isinstance(result["metrics"].get("val/accuracy"), int | float):
+        raise ValueError("result.json has no val/accuracy")
     if missing := [group for group in GROUPS if group not in result["choices"]]:
         raise ValueError(f"result.json has no choice of {', '.join(missing)}")
     counts, classes = np.array(result.get("confusion_matrix") or []), len(result.get("per_class") or {})

@@ -54,9 +54,9 @@ def published(settings: Mapping[str, Any]) -> tuple[Published | None, tuple[str,
         return None, ()
     expected = {**_protocol(backbone, fidelity), **{variant[name]: row[name] for name in variant if name in row}}
     keys = different(settings, expected)
-    if any(key.startswith(("activation.", "fidelity.")) for key in keys):
+    if any(key.startswith(("backbone.", "activation.", "fidelity.")) for key in keys):
         return None, ()
-    told = sentences([key for key in keys if key.partition(".")[0] in (*PROTOCOL, "dataset")], settings, expected)
+    told = sentences(keys, settings, expected, (*PROTOCOL, "dataset"))
     figure = Published(
         row["params"] / 1e6, None, None, row["accuracy"], figures()["n"], figures()["note"], "validation"
     )

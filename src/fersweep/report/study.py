@@ -100,11 +100,16 @@ def different(settings: Mapping[str, Any], expected: Mapping[str, Any]) -> list[
     return [key for key in keys if integral(settings.get(key)) != integral(expected.get(key))]
 
 
-def sentences(different: list[str], settings: Mapping[str, Any], expected: Mapping[str, Any]) -> list[str]:
+def sentences(
+    different: Collection[str],
+    settings: Mapping[str, Any],
+    expected: Mapping[str, Any],
+    groups: Collection[str] = PROTOCOL,
+) -> list[str]:
     """What is otherwise than in the study's protocol; where another option was chosen, that alone."""
-    chosen = [group for group in PROTOCOL if f"{group}.name" in different]
+    chosen = [group for group in groups if f"{group}.name" in different]
     keys = [f"{group}.name" for group in chosen]
-    keys += [key for key in different if key.partition(".")[0] in PROTOCOL and key.partition(".")[0] not in chosen]
+    keys += [key for key in different if key.partition(".")[0] in groups and key.partition(".")[0] not in chosen]
     return [f"{key.removesuffix('.name')} is {settings.get(key)}, not {expected.get(key)}" for key in keys]
 
 

@@ -92,7 +92,7 @@ def as_csv(report: Report) -> str:
     """
     text = io.StringIO(newline="")
     writer = csv.writer(text)
-    figures = ("published_params_m", "published_params_total", "published_accuracy")
+    figures = ("published_params_m", "published_params_total", "published_accuracy", "published_part")
     ours = ("params_total", "params_trainable", "accuracy", "accuracy_sd", "seeds", "interval_low", "interval_high")
     rest = ("macro_f1", "macro_f1_sd", "n", "majority", "seconds", "verdict", "comparable", "verdict_sentence")
     groups = [group for group in GROUPS if group not in ("trainer", "logger")]
@@ -100,7 +100,9 @@ def as_csv(report: Report) -> str:
     writer.writerow([*groups, *settings, *figures, *ours, *rest])
     for row in report.rows:
         known = row.published
-        about = (known.params_m, known.params_total, known.accuracy_percent / 100) if known else (None, None, None)
+        about: tuple[object, ...] = (None,) * len(figures)
+        if known:
+            about = (known.params_m, known.params_total, known.accuracy_percent / 100, known.part)
         writer.writerow(
             [
                 *(row.choices[group] for group in groups),

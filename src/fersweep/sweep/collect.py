@@ -12,7 +12,7 @@ from typing import Any, Literal, NoReturn, get_args
 
 from fersweep.errors import UserError
 from fersweep.sweep import lock, status
-from fersweep.sweep.identity import NOT_IDENTITY
+from fersweep.sweep.identity import LATER, LATER_FAMILIES, NOT_IDENTITY
 from fersweep.sweep.lock import is_held
 from fersweep.sweep.status import Status
 
@@ -89,13 +89,20 @@ def distinguish(runs: Sequence[Run]) -> list[Run]:
 
 
 def settings_of(config: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    """A configuration with dotted names, without what is not a part of a run's identity."""
+    """A configuration with dotted names, without what is not a part of a run's identity.
+
+    What a run could not yet be told is what it did then (`identity.LATER`). ``above`` is where a part of a
+    configuration belongs, such as ``fidelity.``.
+    """
+    flat = _flat(config, above) if above else LATER | _flat(config, above)
+    foreign = tuple(f"fidelity.{each}." for each in LATER_FAMILIES if each != flat.get("backbone.family"))
+    return {name: value for name, value in flat.items() if name not in NOT_IDENTITY and not name.startswith(foreign)}
+
+
+def _flat(config: Mapping[str, Any], above: str) -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in config.items():
-        name = f"{above}{key}"
-        if name in NOT_IDENTITY:
-            continue
-        flat |= settings_of(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
+        flat |= _flat(value, f"{above}{key}.") if isinstance(value, Mapping) else {f"{above}{key}": value}
     return flat
 
 

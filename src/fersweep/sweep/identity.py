@@ -6,6 +6,7 @@ import copy
 import hashlib
 import json
 from collections.abc import Mapping
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,9 @@ NOT_IDENTITY = (
 """What says where and how fast a run happens, not which experiment it is."""
 
 LATER = {
-    "dataset.preprocessing": {"min_max": False, "equalize": False, "min_variance": 0},
+    "dataset.preprocessing.min_max": False,
+    "dataset.preprocessing.equalize": False,
+    "dataset.preprocessing.min_variance": 0,
     "recipe.convolution_l2": 0,
 }
 """Settings that were added after runs had been made, and what those did: there, they are no part of the identity."""
@@ -56,9 +59,12 @@ def identity(config: Mapping[str, Any]) -> dict[str, Any]:
             node = node[parent]
         node.pop(last, None)
     for dotted, before in LATER.items():
-        group, key = dotted.split(".")
-        if integral(kept[group].get(key)) == before:
-            kept[group].pop(key, None)
+        *parents, last = dotted.split(".")
+        node = reduce(lambda above, key: above.get(key, {}), parents, kept)
+        if integral(node.get(last)) == before:
+            del node[last]
+    if not kept["dataset"].get("preprocessing", True):
+        del kept["dataset"]["preprocessing"]
     for family in LATER_FAMILIES:
         if family != kept["backbone"].get("family"):
             kept["fidelity"].pop(family, None)

@@ -1,0 +1,265 @@
+"""The second source's networks in a report: held against its validation accuracies, in its protocol or another."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from conftest import plain, quickly_composed
+from report_runs import STUDY, finished, right
+
+from fersweep.report import page, second_source, tables
+from fersweep.report.contents import Mean, Published, Row
+from fersweep.report.second_source import figures
+from fersweep.report.study import expected_range, verdict
+from fersweep.report.write import contents
+from fersweep.sweep.collect import settings_of
+from fersweep.sweep.identity import integral
+
+SOURCE = (
+    "backbone=aer_cnn",
+    "fidelity=published",
+    "dataset=fer2013",
+    "dataset.root=x",
+    "split=second_source",
+    "recipe=second_source",
+    "dataset.preprocessing.min_max=true",
+    "dataset.preprocessing.equalize=true",
+    "dataset.preprocessing.min_variance=10",
+)
+VARIANTS = [
+    ("aer_cnn", (), 45.70),
+    ("msff_cnn", (), 49.98),
+    ("msff_cnn", ("fidelity.msff_cnn.dropout=0.3",), 48.92),
+    ("msff_cnn", ("fidelity.msff_cnn.dropout=0.3", "recipe.convolution_l2=1e-3"), 44.79),
+    ("drf_msam", (), 50.10),
+]
+"""Backbone, further settings and what the source logged."""
+
+N = 5740
+
+
+def found(*overrides: str) -> tuple[Published | None, tuple[str, ...]]:
+    """What `second_source.published` says of a run's settings."""
+    return second_source.published(integral(settings_of(plain(quickly_composed(*overrides)))))
+
+
+def only_row(folder: Path) -> Row:
+    (row,) = contents(folder).rows
+    return row
+
+
+def test_the_figures_are_the_logged_ones_and_can_be_right() -> None:
+    listed = [(backbone, row) for backbone, rows in figures()["rows"].items() for row in rows]
+    assert [(backbone, row["accuracy"]) for backbone, row in listed] == [(each[0], each[2]) for each in VARIANTS]
+    assert figures()["n"] == N
+    for _, row in listed:
+        images = round(row["accuracy"] * N / 100)
+        assert f"{100 * images / N:.2f}" == f"{row['accuracy']:.2f}"  # 45.69 % would be no whole number of them
+
+
+@pytest.mark.parametrize("fidelity", ["published", "paper"])
+@pytest.mark.parametrize(("backbone", "overrides", "accuracy"), VARIANTS)
+def test_the_sources_runs_are_held_against_their_figures(
+    backbone: str, overrides: tuple[str, ...], accuracy: float, fidelity: str
+) -> None:
+    """In the form of its text too, which has no variants: their settings belong to its notebook's network."""
+    if fidelity == "paper" and overrides:
+        overrides, accuracy = (), 49.98
+    published, protocol = found(*SOURCE, f"backbone={backbone}", f"fidelity={fidelity}", *overrides)
+    parameters = {"aer_cnn": 24_487, "msff_cnn": 33_369_735, "drf_msam": 97_223}[backbone]
+    assert published == Published(parameters / 1e6, None, None, accuracy, N, figures()["note"], "validation")
+    assert protocol == ()
+
+
+@pytest.mark.parametrize("backbone", ["aer_cnn", "msff_cnn", "drf_msam"])
+def test_the_experiment_is_the_sources_protocol(backbone: str) -> None:
+    published, protocol = found("experiment=table_second_source", "dataset.root=x", f"backbone={backbone}", "seed=3")
+    assert published is not None
+    assert published.accuracy_percent == figures()["rows"][backbone][0]["accuracy"]
+    assert protocol == ()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "protocol"),
+    [
+        (("trainer.precision=32", "seed=7", "dataset.root=elsewhere"), ()),
+        (("split=official",), ("split is official, not second_source",)),
+        (("recipe.max_epochs=3",), ("recipe.max_epochs is 3, not 25",)),
+        (("backbone.lr=0.1",), ("recipe.optimizer.lr is 0.1, not 0.001",)),
+        (("recipe=modern", "augmentation=none"), ("recipe is modern, not second_source",)),
+        (("recipe=modern",), ("augmentation is standard, not none", "recipe is modern, not second_source")),
+        (("split.function.seed=1",), ("split.function.seed is 1, not 42",)),
+    ],
+)
+def test_deviations_from_the_protocol_are_named(overrides: tuple[str, ...], protocol: tuple[str, ...]) -> None:
+    published, sentences = found(*SOURCE, *overrides)
+    assert published is not None
+    assert published.accuracy_percent == 45.70
+    assert sentences == protocol
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("dataset.preprocessing.min_max", "False"),
+        ("dataset.preprocessing.equalize", "False"),
+        ("dataset.preprocessing.min_variance", "0"),
+        ("dataset.image_size", "64"),
+    ],
+)
+def test_other_images_are_another_protocol(key: str, value: str) -> None:
+    (sentence,) = found(*SOURCE, f"{key}={value}")[1]
+    assert sentence.startswith(f"{key} is {value}, not ")
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("backbone=drf_msam", "fidelity=paper", "backbone.model.parts=drf"),
+        ("backbone=aer_cnn", "fidelity=paper", "backbone.model.widths=[8,16,32]"),
+    ],
+)
+def test_a_network_of_another_shape_is_none_of_the_sources(overrides: tuple[str, ...]) -> None:
+    assert found(*SOURCE, *overrides) == (None, ())
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("activation=elu",),
+        ("dataset=folder",),
+        ("dataset=ckplus", "split=random"),
+        ("recipe.convolution_l2=0.001",),
+        ("backbone=msff_cnn", "recipe.convolution_l2=0.001"),
+        ("backbone=msff_cnn", "fidelity.msff_cnn.dropout=0.2"),
+        ("backbone=msff_cnn", "fidelity.msff_cnn.dropout=0.3", "recipe.convolution_l2=0.01"),
+        ("backbone=msff_cnn", "fidelity.msff_cnn.norm.epsilon=0.01"),
+        ("backbone=resnet50", "recipe=quick"),
+    ],
+)
+def test_what_the_source_never_ran_has_no_figure(overrides: tuple[str, ...]) -> None:
+    assert found(*SOURCE, *overrides) == (None, ())
+
+
+@pytest.mark.parametrize(
+    ("validated", "tested", "images", "kind"),
+    [
+        ((0.455, 0.457, 0.459), 0.6, N, "within"),
+        ((0.455, 0.457, 0.459), 0.457, N, "within"),
+        ((0.62, 0.60, 0.61), 0.457, N, "above"),
+        ((0.31, 0.30, 0.32), 0.457, N, "below"),
+        ((0.4, 0.4, 0.4), 0.457, N, "below"),
+        ((0.4, 0.4, 0.4), 0.457, 200, "within"),  # of few validation images: little is known
+    ],
+)
+def test_the_verdict_is_on_validation_accuracy(
+    tmp_path: Path, validated: tuple[float, ...], tested: float, images: int, kind: str
+) -> None:
+    for seed, share in enumerate(validated, 1):
+        finished(tmp_path, SOURCE, seed, right(tested, seed), validation=(share, images))
+    row = only_row(tmp_path)
+    assert row.published is not None
+    assert (row.published.accuracy_percent, row.published.part, row.published.n) == (45.70, "validation", N)
+    assert row.accuracy.mean == pytest.approx(tested)  # the table's own column is of test images
+    assert row.n == 1000
+    assert (row.verdict.kind, row.verdict.comparable) == (kind, True)
+    mean = sum(validated) / 3
+    sd = (sum((each - mean) ** 2 for each in validated) / 2) ** 0.5
+    low, high = expected_range(Mean(mean, sd, 3, validated), images, N)
+    assert row.verdict.sentence == (
+        f"Published 45.70 % on validation, ours {100 * mean:.2f} %; a single run here is expected in "
+        f"{100 * low:.2f} to {100 * high:.2f} % (3 seeds)."
+    )
+
+
+def test_the_same_figure_of_test_images_is_told_without_its_part() -> None:
+    ours = Mean(0.457, None, 1, (0.457,))
+    figure = Published(1, 1, 1, 45.70, N)
+    test, validation = (verdict(replace(figure, part=part), ours, N, ()) for part in ("test", "validation"))
+    assert test.sentence.startswith("Published 45.70 %; a single run here")
+    assert validation.sentence == test.sentence.replace("45.70 %;", "45.70 % on validation, ours 45.70 %;", 1)
+    assert test.kind == validation.kind == "within"
+
+
+def test_variants_of_msff_cnn_are_rows_of_their_own(tmp_path: Path) -> None:
+    for number, (backbone, overrides, accuracy) in enumerate(VARIANTS):
+        options = (*SOURCE, f"backbone={backbone}", *overrides)
+        finished(tmp_path, options, 1, right(0.5, number), validation=(accuracy / 100, N))
+    report = contents(tmp_path)
+    assert report.columns[:2] == ("backbone", "attention")
+    assert [row.labels["backbone"] for row in report.rows] == ["aer_cnn", *["msff_cnn"] * 3, "drf_msam"]
+    told = {}
+    for row in report.rows:
+        assert row.published is not None
+        assert row.verdict.kind == "within"
+        assert row.verdict.comparable
+        if row.labels["backbone"] == "msff_cnn":
+            told[row.labels["dropout"], row.labels["convolution_l2"]] = row.published.accuracy_percent
+    assert told == {("0", "0"): 49.98, ("0.3", "0"): 48.92, ("0.3", "0.001"): 44.79}
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Path:
+    """AER-CNN as the source trained it, by another recipe, and with another activation; a network of the study."""
+    finished(tmp_path, SOURCE, 1, right(0.6, 1), validation=(0.45, N))
+    finished(tmp_path, (*SOURCE, "recipe=modern"), 1, right(0.65, 1), validation=(0.62, N))
+    finished(tmp_path, (*SOURCE, "activation=elu"), 1, right(0.61, 1), validation=(0.6, N))
+    finished(tmp_path, (*STUDY, "attention=none"), 1, right(0.58, 1), validation=(0.9, 8610))
+    return tmp_path
+
+
+def by(rows: tuple[Row, ...], **labels: str) -> Row:
+    (row,) = (row for row in rows if labels.items() <= row.labels.items())
+    return row
+
+
+def test_tables_mark_validation_and_another_protocol(sweep: Path) -> None:
+    report = contents(sweep)
+    modern = by(report.rows, recipe="modern")
+    assert (modern.verdict.kind, modern.verdict.comparable) == ("above", False)
+    assert modern.verdict.sentence.endswith(
+        "Not comparable: augmentation is standard, not none; recipe is modern, not second_source."
+    )
+    assert by(report.rows, activation="elu", backbone="aer_cnn").published is None
+    study = by(report.rows, backbone="resnet50")
+    assert study.published is not None
+    assert study.published.part == "test"
+    assert study.verdict.kind == "within"  # 58 % on test; on validation it has 90
+
+    lines = tables.as_markdown(report).splitlines()
+    names = [each.strip() for each in lines[0].strip("|").split("|")]
+    rows = [dict(zip(names, (cell.strip() for cell in line.strip("|").split("|")), strict=True)) for line in lines[2:6]]
+    shown = {(row["backbone"], row["activation"], row["recipe"]): row for row in rows}
+    assert {key: (row["published %"], row["accuracy %"], row["verdict"]) for key, row in shown.items()} == {
+        ("aer_cnn", "relu", "second_source"): ("45.70 (validation)", "60.00", "within"),
+        ("aer_cnn", "relu", "modern"): ("45.70 (validation)", "65.00", "above (other protocol)"),
+        ("aer_cnn", "elu", "second_source"): ("–", "61.00", "–"),
+        ("resnet50", "elu", "published"): ("58.61", "58.00", "within"),
+    }
+    (note,) = (line for line in lines if "0.59 of its text" in line)
+    assert note.count("aer_cnn") == 2
+    assert "resnet50" not in note
+    assert r"45.70 (validation) & " in tables.as_latex(report)
+
+
+def test_the_page_shows_them(sweep: Path) -> None:
+    html = page.render(contents(sweep))
+    cells = re.findall(r'<td class="number" data-value="45\.7">45\.70 \(validation\)', html)
+    assert len(cells) == 2
+    assert len(re.findall(r'<td class="number" data-value="58\.61">58\.61<', html)) == 1
+    assert "Published 45.70 % on validation, ours 45.00 %; a single run here" in html
+    assert html.count('<span class="caveat">≠ other protocol</span>') == 1
+    assert html.count("The 0.59 of its text stands in none of its logs.") == 1  # a note for both rows
+
+
+def test_fidelities_are_compared_beside_the_validation_figure(tmp_path: Path) -> None:
+    for fidelity, share in (("published", 0.5), ("paper", 0.6)):
+        finished(tmp_path, (*SOURCE, f"fidelity={fidelity}"), 1, right(share, 1), validation=(0.45, N))
+    report = contents(tmp_path)
+    (pair,) = report.fidelity
+    assert {pair.first, pair.second} == {"published", "paper"}
+    section = page.render(report).partition('id="pairs"')[2].partition("</section>")[0]
+    assert len(re.findall(r'data-value="45\.7">45\.70 \(validation\)</td>', section)) == 1
