@@ -22,16 +22,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
 
+from fersweep.bench.startup import TRAIN, first_steps
 from fersweep.sweep.lock import is_held
-
-TRAIN = Path(__file__).parents[1] / "train.py"
 
 TINY = (
     "attention=se",
@@ -246,42 +244,15 @@ def twice(folder: Path) -> None:
 
 def start(folder: Path, repeats: int, limit: float | None) -> None:
     """From the start of a run to its first training step."""
-    from fersweep.compose import compose_config
-    from fersweep.config import to_dict
-    from fersweep.run import prepare
-    from fersweep.sweep.processes import RunProcesses, warm_up
-
-    settings = ("trainer=cpu", "recipe.max_epochs=1", "trainer.limit_batches=2", f"cache={folder / 'cache'}")
-    warm_up()
-    warm, cold = [], []
-    for seed in range(repeats + 1):
-        cfg = compose_config([*settings, f"seed={seed}", f"outputs={folder / 'warm'}"])
-        directory = prepare(cfg)[1]
-        begun = time.time()
-        run = RunProcesses(to_dict(cfg), directory, threads=1)
-        while not run.ended():
-            time.sleep(0.05)
-        check(run.failure() is None, "warm run done") if run.failure() else None
-        warm.append(first_step(directory) - begun)
-    for seed in range(repeats):
-        overrides = [*settings, f"seed={seed}", f"outputs={folder / 'cold'}"]
-        directory = prepare(compose_config(overrides))[1]
-        begun = time.time()
-        subprocess.run([sys.executable, str(TRAIN), *overrides], check=True, capture_output=True, cwd=folder)
-        cold.append(first_step(directory) - begun)
-    warm = warm[1:]  # the first waits for the server, which is still importing
-    for name, seconds in (("warm", warm), ("cold", cold)):
+    outputs, cache = folder / "outputs", folder / "cache"
+    settings = ("trainer=cpu", f"outputs={outputs}", f"cache={cache}")
+    times = first_steps(settings, threads=1, repeats=repeats)
+    for name, seconds in times.items():
         least, middle, most = min(seconds), statistics.median(seconds), max(seconds)
         spread = f"least {least:.2f}, most {most:.2f}, n = {len(seconds)}"
         print(f"  {name}: {middle:.2f} s to the first training step ({spread})")
     if limit is not None:
-        check(statistics.median(warm) <= limit, f"warm at most {limit} s (ResNet-50 + CBAM, one thread)")
-
-
-def first_step(directory: Path) -> float:
-    """When a run's first training step began, from its log, in seconds since the epoch."""
-    line = next(each for each in (directory / "train.log").read_text().splitlines() if "first training step" in each)
-    return datetime.strptime(line[:23], "%Y-%m-%d %H:%M:%S,%f").timestamp()
+        check(statistics.median(times["warm"]) <= limit, f"warm at most {limit} s (ResNet-50 + CBAM, one thread)")
 
 
 def main() -> None:

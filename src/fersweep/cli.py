@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from fersweep.bench import PARTS
 from fersweep.compose import options
 from fersweep.errors import UserError, did_you_mean
 
@@ -81,10 +82,29 @@ def _parser() -> argparse.ArgumentParser:
     params.add_argument("--fidelity", choices=options("fidelity"), default="published", help="default: %(default)s")
     params.add_argument("--json", action="store_true", help="as a list of objects")
     params.set_defaults(verb=_params)
+    _add_bench(verbs.add_parser("bench", help="measure speed and memory, each part beside what it is compared with"))
     _add_wandb(
         verbs.add_parser("wandb", help="send what was recorded offline to Weights & Biases; write a report there")
     )
     return parser
+
+
+def _add_bench(bench: argparse.ArgumentParser) -> None:
+    listed = "; ".join(f"{name}: {what}" for name, what in PARTS.items())
+    bench.description = (
+        "Measure speed and memory on synthetic data. Figures have a median, least and most over rounds in which all "
+        "that is compared takes turns: trust ratios, on a shared machine more than figures."
+    )
+    bench.add_argument("parts", metavar="PART", nargs="*", help=f"{listed}. Default: all")
+    bench.add_argument("--backbone", metavar="NAME", nargs="+", help="default: resnet50 vgg19 aer_cnn")
+    bench.add_argument("--batch", metavar="N", nargs="+", type=int, help="images a training step; default: 64")
+    bench.add_argument("--image-size", metavar="PIXELS", type=int, help="default: 48")
+    bench.add_argument("--repeats", metavar="N", type=int, help="rounds; default: 5")
+    bench.add_argument("--threads", metavar="N", type=int, help="of the CPU; default: one a core, or OMP_NUM_THREADS")
+    bench.add_argument("--device", choices=("auto", "cpu", "gpu"), default="auto", help="default: %(default)s")
+    bench.add_argument("--json", metavar="FILE", help="write everything to a file, too; -: print it in place of tables")
+    bench.add_argument("--smoke", action="store_true", help="as little as possible of everything, to see that it runs")
+    bench.set_defaults(verb=_bench)
 
 
 def _add_wandb(wandb: argparse.ArgumentParser) -> None:
@@ -183,6 +203,23 @@ def _params(parsed: argparse.Namespace) -> int:
     else:
         parameters.show(counts, parsed.fidelity, Console())
     return 0 if parsed.fidelity != "published" or all(each.equal for each in counts) else 1
+
+
+def _bench(parsed: argparse.Namespace) -> int:
+    from fersweep.bench.run import bench
+
+    bench(
+        parsed.json,
+        parts=parsed.parts,
+        backbones=parsed.backbone,
+        batches=parsed.batch,
+        image_size=parsed.image_size,
+        repeats=parsed.repeats,
+        threads=parsed.threads,
+        device=parsed.device,
+        smoke=parsed.smoke,
+    )
+    return 0
 
 
 def _wandb_sync(parsed: argparse.Namespace) -> int:

@@ -115,10 +115,15 @@ class BatchDataset(Dataset[Batch]):
         images = self.samples.images[key.indices]
         if self.transform is not None:
             images = augment.apply(self.transform, images, key.seed)
-        tensor = torch.from_numpy(np.ascontiguousarray(images))
-        tensor = tensor.unsqueeze(1) if tensor.ndim == 3 else tensor.permute(0, 3, 1, 2)
-        labels, whole = (torch.from_numpy(self.samples.labels[each]) for each in (key.indices, key.whole))
-        return Batch(tensor, labels, torch.from_numpy(key.indices), whole)
+        return to_batch(images, self.samples.labels, key)
+
+
+def to_batch(images: npt.NDArray[np.uint8], labels: Indices, key: BatchKey) -> Batch:
+    """The batch that ``key`` asks for, of its ``images``, uint8 ``(B, H, W)`` or ``(B, H, W, 3)``, and all labels."""
+    tensor = torch.from_numpy(np.ascontiguousarray(images))
+    tensor = tensor.unsqueeze(1) if tensor.ndim == 3 else tensor.permute(0, 3, 1, 2)
+    own, whole = (torch.from_numpy(labels[each]) for each in (key.indices, key.whole))
+    return Batch(tensor, own, torch.from_numpy(key.indices), whole)
 
 
 class FERDataModule(pl.LightningDataModule):

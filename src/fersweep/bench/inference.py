@@ -1,0 +1,81 @@
+"""Networks that only answer: images a second by batch, latency of one image; single view and ten crops."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import torch
+from omegaconf import DictConfig
+
+from fersweep import build
+from fersweep.bench.measure import Case, Figure, Part, alternate, figures, rate, seconds
+from fersweep.bench.settings import Settings
+from fersweep.config import to_dict
+from fersweep.data.samples import CLASSES
+from fersweep.module import FERModule
+
+BATCHES, SMOKE_BATCHES = (1, 64, 256), (1, 4)
+VIEWS = ("single view", "ten crops")
+TEN_TO_ONE = {"ten crops": "single view"}
+
+
+def measure(settings: Settings) -> Part:
+    """Images a second and, for single images, milliseconds until the answer is there, for every backbone.
+
+    Images are uint8 and lie on the device; what is timed is scaling, network and softmax, as a run is tested.
+    """
+    part = Part(notes=["Latency: of one image at a time; each round has a median and a 95th percentile of its own."])
+    for backbone in settings.backbones:
+        answer = _answering(settings.compose(f"backbone={backbone}"), settings)
+        for batch in SMOKE_BATCHES if settings.smoke else BATCHES:
+            part.figures += _rates(answer, {"backbone": backbone, "batch": batch}, settings)
+        part.figures += _latencies(answer, {"backbone": backbone, "batch": 1}, settings)
+    return part
+
+
+Answer = Callable[[str, torch.Tensor], torch.Tensor]
+
+
+def _answering(cfg: DictConfig, settings: Settings) -> Answer:
+    """A function from a view's name and images, uint8 ``(B, 1, S, S)``, to probabilities ``(B, 7)``."""
+    network = build.model(cfg, len(CLASSES))
+    if cfg.trainer.memory_format == "channels_last":
+        network = network.to(memory_format=torch.channels_last)
+    module = FERModule(network, build.optimizer_factory(cfg), to_dict(cfg)["recipe"], CLASSES)
+    module = module.to(settings.device).train(False)
+    bf16 = settings.precision == "bf16-mixed"
+
+    def answer(view: str, images: torch.Tensor) -> torch.Tensor:
+        with torch.inference_mode(), torch.autocast(settings.device.type, torch.bfloat16, enabled=bf16):
+            return module.ten_crop_probabilities(images) if view == "ten crops" else module(images).softmax(dim=1)
+
+    return answer
+
+
+def _images(count: int, settings: Settings) -> torch.Tensor:
+    shape = (count, 1, settings.image_size, settings.image_size)
+    return torch.randint(256, shape, dtype=torch.uint8, device=settings.device)
+
+
+def _rates(answer: Answer, case: Case, settings: Settings) -> list[Figure]:
+    count = int(case["batch"])
+    images = _images(count, settings)
+    contestants = {view: rate(partial(answer, view, images), count, settings.device, settings.least) for view in VIEWS}
+    return figures("images/s", case, alternate(contestants, settings.repeats), TEN_TO_ONE)
+
+
+def _latencies(answer: Answer, case: Case, settings: Settings) -> list[Figure]:
+    image, calls = _images(1, settings), 5 if settings.smoke else 100
+
+    def latencies(view: str) -> list[float]:
+        return [1e3 * seconds(partial(answer, view, image), settings.device) for _ in range(calls)]
+
+    timed = alternate({view: partial(latencies, view) for view in VIEWS}, settings.repeats)
+    middle = {f"latency, {view}": [statistics.median(each) for each in timed[view]] for view in VIEWS}
+    slow = {
+        f"latency, {view}, 95th percentile": [float(np.percentile(each, 95)) for each in timed[view]] for view in VIEWS
+    }
+    return figures("ms", case, middle, {"latency, ten crops": "latency, single view"}) + figures("ms", case, slow)

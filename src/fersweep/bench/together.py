@@ -1,0 +1,64 @@
+"""Two small runs at once on one device, beside two one after the other."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Sequence
+from functools import partial
+from itertools import count
+
+from rich.console import Console
+
+from fersweep import build
+from fersweep.bench.efficiency import steps
+from fersweep.bench.measure import Part, alternate, figures
+from fersweep.bench.runs import refuse_failure, wait_for_server
+from fersweep.bench.settings import Settings
+from fersweep.run import prepare
+from fersweep.sweep.board import Board
+from fersweep.sweep.devices import DevicePool, visible_gpus
+from fersweep.sweep.local import LocalSweep
+from fersweep.sweep.plan import Planned, freeze
+
+RUNS = 2
+JOBS = {"one after another": 1, "two at once": 2}
+
+
+def measure(settings: Settings) -> Part:
+    """Training images a second of sweeps of two runs, over all that a run takes from its start to its end.
+
+    A run is 20 steps on a CPU, whose threads are shared out to the runs at work, and one epoch on a GPU.
+    """
+    data = build.datamodule(settings.compose(), build.samples(settings.compose()))
+    limit = 2 if settings.smoke else 20 if settings.device.type == "cpu" else None
+    wait_for_server()
+    part, seeds = Part(notes=["A run is timed from its start to its end: validation, test and figures too."]), count(1)
+
+    def trained(jobs: int, images: int, overrides: Sequence[str]) -> float:
+        cfgs = [settings.compose(*overrides, f"seed={next(seeds)}") for _ in range(RUNS)]
+        return RUNS * images / _seconds([Planned((), *prepare(cfg)) for cfg in cfgs], jobs, settings)
+
+    for case, overrides in settings.cases():
+        own = (*overrides, "recipe.max_epochs=1", f"trainer.limit_batches={'null' if limit is None else limit}")
+        images = sum(steps(len(data.split.train), int(case["batch"]), least=2)[:limit])
+        contestants = {name: partial(trained, jobs, images, own) for name, jobs in JOBS.items()}
+        rates = alternate(contestants, settings.repeats, warm_up=False)
+        part.figures += figures("images/s", case, rates, {"two at once": "one after another"})
+    return part
+
+
+def _seconds(runs: Sequence[Planned], jobs: int, settings: Settings) -> float:
+    """Seconds that a sweep takes with so many jobs; its directories are removed."""
+    on_gpu = settings.device.type == "cuda"
+    threads = max(1, settings.threads // jobs)
+    freeze(runs)
+    sweep = LocalSweep(runs, jobs, 1 / jobs if on_gpu else None, None, threads, Board(Console(quiet=True)))
+    sweep.pool = DevicePool(visible_gpus()[:1])  # one device, also where there are more
+    begun = time.perf_counter()
+    outcomes = sweep.run()
+    taken = time.perf_counter() - begun
+    for outcome in outcomes:
+        refuse_failure(outcome.error)
+        shutil.rmtree(outcome.planned.directory)
+    return taken
