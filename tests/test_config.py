@@ -29,7 +29,7 @@ def composed(file: str) -> tuple[DictConfig, frozenset[str]]:
         overrides += ["dataset.root=somewhere", "split=random"]
     if file == "recipe/second_source":
         overrides += ["backbone=aer_cnn"]
-    if option.startswith(("table_", "ablation_")):
+    if option.startswith(("table_", "ablation_", "best_")):
         overrides += ["dataset.root=somewhere"]
     register()
     with initialize_config_dir(str(config_dir()), version_base="1.3"):

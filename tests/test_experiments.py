@@ -15,11 +15,12 @@ from omegaconf import OmegaConf
 
 from fersweep import build
 from fersweep.compose import check_command_line, compose_config, config_dir, swept_by_experiment
-from fersweep.config import validate
+from fersweep.config import to_dict, validate
 from fersweep.errors import UserError
 from fersweep.report.second_source import figures as second_source
 from fersweep.report.study import study
 from fersweep.run import prepare
+from fersweep.sweep.identity import run_hash
 
 SWEEPS = {
     "table_attention": 3 * 32,
@@ -60,7 +61,7 @@ def runs_of(experiment: str, *typed: str) -> list[list[str]]:
 
 def test_every_experiment_that_is_a_sweep_is_counted() -> None:
     files = {path.stem for path in (config_dir() / "experiment").glob("*.yaml")}
-    assert files == {*SWEEPS, "debug_batch", "debug_overfit", "debug_profile"}
+    assert files == {*SWEEPS, "best_drf_msam", "debug_batch", "debug_overfit", "debug_profile"}
 
 
 @pytest.mark.parametrize("experiment", SWEEPS)
@@ -205,3 +206,11 @@ def test_a_part_of_a_table_runs_and_is_reported(tmp_path: Path) -> None:
     assert "| resnet50 | se |" in table
     result = next((tmp_path / "outputs").rglob("result.json"))
     assert json.loads(result.read_text())["choices"]["recipe"] == "published"
+
+
+def test_the_best_network_is_trained_on_either_split() -> None:
+    """The head's two commands are the runs that results/ has, but for the epochs of the official split."""
+    cfg = compose_config(["experiment=best_drf_msam", "dataset.root=x", "split=published"])
+    validate(cfg)
+    build.check(cfg, num_classes=7)
+    assert run_hash(to_dict(cfg)) == "ff1da0d5fe"
