@@ -178,6 +178,16 @@ def test_a_later_setting_is_part_of_the_identity_once_it_is_on(
     assert run_hash(settings) != run_hash(config())
 
 
+def test_a_network_that_is_not_built_is_none_of_the_identity() -> None:
+    """With fidelity=published these backbones' own settings describe nothing that is built."""
+    settings = config("backbone=drf_msam", "fidelity=published")
+    other = copy.deepcopy(settings)
+    other["backbone"]["model"]["size"] = "base"
+    assert run_hash(other) == run_hash(settings)
+    paper = config("backbone=drf_msam")
+    assert run_hash(config("backbone=drf_msam", "backbone.model.size=base")) != run_hash(paper)
+
+
 @pytest.mark.parametrize("family", LATER_FAMILIES)
 def test_how_a_later_family_is_built_counts_for_its_own_runs_alone(family: str) -> None:
     settings = config(f"backbone={family}", "fidelity=published")

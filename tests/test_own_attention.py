@@ -7,6 +7,9 @@ import torch
 from test_models import OWN, build, check_learning, images
 from torch import Tensor, nn
 
+from fersweep.build import check
+from fersweep.compose import compose_config
+from fersweep.config import validate
 from fersweep.errors import UserError
 from fersweep.models import build_model
 from fersweep.models.aer_cnn import AERCNN, RegionAttention
@@ -47,7 +50,7 @@ def test_they_learn_at_224_pixels(backbone: str) -> None:
 @pytest.mark.parametrize("attention", ["se", "eca", "cbam"])
 @pytest.mark.parametrize("backbone", OWN)
 def test_other_attention_is_refused(backbone: str, attention: str) -> None:
-    message = f"^backbone={backbone} brings its own attention and takes no attention={attention}: set attention=none"
+    message = f"^backbone={backbone} takes no attention={attention}: set attention=none"
     with pytest.raises(UserError, match=message):
         build_model(backbone, attention, "relu", "paper")
 
@@ -225,3 +228,39 @@ def test_sizes_are_named_in_the_class() -> None:
         network = own("drf_msam", "backbone.model.size=base")
     assert isinstance(network, DRFMSAM)
     assert network.stem[0].out_channels == 64
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ("backbone=aer_cnn backbone.model.widths=[]", r"widths=\[\] does not describe an AER-CNN: give the channels"),
+        ("backbone=msff_cnn backbone.model.widths=[-4]", r"widths=\[-4\] does not describe an MSFF-CNN"),
+        ("backbone=aer_cnn backbone.model.widths=32", "widths=32 does not describe an AER-CNN"),
+        ("backbone=msff_cnn backbone.model.branch_width=2", "branch_width=2 must be 3 or more"),
+        ("backbone=drf_msam backbone.model.size=3", "backbone.model.size=3 is not known: choose small or base"),
+        ("backbone=drf_msam backbone.model.parts=null", "backbone.model.parts=None is not known"),
+        ("backbone=drf_msam backbone.attention_position=before_addition", "has no effect with backbone=drf_msam"),
+        (
+            "backbone=resnet50 backbone.attention_position=null",
+            "attention_position=null is not possible with backbone=",
+        ),
+        ("backbone=drf_msam recipe=modern backbone.lr=0.5", "backbone.lr has no effect with recipe=modern"),
+        ("backbone=aer_cnn fidelity=published fidelity.norm.epsilon=0.5", "fidelity.norm has no effect with backbone="),
+        ("backbone=msff_cnn fidelity=published fidelity.msff_cnn.norm.epsilon=0", "norm's epsilon=0 must be positive"),
+        (
+            "experiment=best_drf_msam dataset.root=x augmentation=none",
+            "The settings of fersweep.data.augment.none do not",
+        ),
+    ],
+)
+def test_what_describes_no_network_is_one_sentence(overrides: str, message: str) -> None:
+    with pytest.raises(UserError, match=message) as error:
+        check(compose_config(overrides.split()), num_classes=7)
+    assert "\n" not in str(error.value)
+
+
+def test_a_schedule_can_be_given_instead() -> None:
+    given = ["backbone=resnet50", "recipe=second_source", "recipe.max_epochs=5", "recipe.optimizer.lr=1e-3"]
+    validate(compose_config(given))
+    with pytest.raises(UserError, match="has no schedule for backbone=resnet50.*or set recipe.max_epochs and"):
+        validate(compose_config(given[:-1]))

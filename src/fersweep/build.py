@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from fersweep.compose import compose_config, config_dir
-from fersweep.config import FAMILIES
+from fersweep.config import FAMILIES, WITHOUT_ATTENTION
 from fersweep.data import cache
 from fersweep.data.datamodule import FERDataModule
 from fersweep.data.preprocess import Preprocessed
@@ -63,6 +63,17 @@ def make(node: Any, **arguments: Any) -> Any:
         raise UserError(f"The settings of {node['_target_']} do not fit it: {cause}.") from error
 
 
+def _called(node: Any, *arguments: Any, **named: Any) -> Any:
+    """What the function that a config node describes (``_partial_``) answers; UserError for settings it refuses."""
+    function = make(node)
+    try:
+        return function(*arguments, **named)
+    except UserError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise UserError(f"The settings of {node._target_} do not fit it: {error}.") from error
+
+
 def _targets(node: Any) -> list[str]:
     """Every ``_target_`` in a plain config node and below it."""
     if isinstance(node, Mapping):
@@ -100,19 +111,18 @@ def model(cfg: DictConfig, num_classes: int) -> nn.Module:
     form = {
         key: make(value) if OmegaConf.is_dict(value) else value for key, value in fidelity[cfg.backbone.family].items()
     }
-    parts = {"norm": make(fidelity.norm), **form}
-    if cfg.backbone.attention_position is None:
-        if cfg.attention.name != "none":
-            raise UserError(
-                f"backbone={cfg.backbone.name} brings its own attention and takes no attention={cfg.attention.name}: "
-                "set attention=none."
-            )
+    _check_attention(cfg)
+    shape = cfg.backbone.model
+    if "_target_" in form:
+        shape = {"_target_": form.pop("_target_")}
     else:
-        attention = make(fidelity.attention[cfg.attention.name], **options)
-        parts |= {"attention": attention, "attention_position": cfg.backbone.attention_position}
+        form = {"norm": make(fidelity.norm), **form}
+    if cfg.backbone.attention_position is not None:
+        form["attention"] = make(fidelity.attention[cfg.attention.name], **options)
+        form["attention_position"] = cfg.backbone.attention_position
     network: nn.Module = make(
-        {"_target_": parts.pop("_target_")} if "_target_" in parts else cfg.backbone.model,
-        **parts,
+        shape,
+        **form,
         activation=make(cfg.activation.module, _partial_=True),
         num_classes=num_classes,
         in_channels=cfg.dataset.channels,
@@ -121,6 +131,20 @@ def model(cfg: DictConfig, num_classes: int) -> nn.Module:
     if fidelity.initialise is not None:
         make(fidelity.initialise)(network)
     return network
+
+
+def _check_attention(cfg: DictConfig) -> None:
+    """Raise UserError where a network cannot have the attention, or not where it is asked for."""
+    name, position, attention = cfg.backbone.name, cfg.backbone.attention_position, cfg.attention.name
+    if cfg.backbone.family not in WITHOUT_ATTENTION:
+        if position is None:
+            raise UserError(
+                f"backbone.attention_position=null is not possible with backbone={name}: leave it as it is."
+            )
+    elif attention != "none":
+        raise UserError(f"backbone={name} takes no attention={attention}: set attention=none.")
+    elif position is not None:
+        raise UserError(f"backbone.attention_position={position} has no effect with backbone={name}: leave it null.")
 
 
 def model_from_names(
@@ -165,7 +189,7 @@ def _check(parts: str, num_classes: int) -> None:
             raise
         except (TypeError, ValueError) as error:
             raise UserError(f"The settings of {cfg.recipe.optimizer._target_} do not fit it: {error}.") from error
-    make(cfg.augmentation.transform)(image_size=dataset.image_size)
+    _called(cfg.augmentation.transform, image_size=dataset.image_size)
     make(cfg.split.function)
     source(cfg)
 
@@ -177,13 +201,17 @@ def _refuse_idle_forms(cfg: DictConfig) -> None:
     for key in ("dropout", *FAMILIES):
         if family != ("vgg" if key == "dropout" else key) and cfg.fidelity[key] != file[key]:
             raise UserError(f"fidelity.{key} has no effect with backbone={name}: leave it as it is.")
+    shape: Any = OmegaConf.load(config_dir() / "backbone" / f"{name}.yaml")
     if "_target_" in cfg.fidelity[family]:
-        shape: Any = OmegaConf.load(config_dir() / "backbone" / f"{name}.yaml").model
-        if cfg.backbone.model != shape:
+        idle = {"backbone.model": cfg.backbone.model != shape.model, "fidelity.norm": cfg.fidelity.norm != file.norm}
+        for key in (key for key, changed in idle.items() if changed):
             raise UserError(
-                f"backbone.model has no effect with backbone={name} fidelity={cfg.fidelity.name}: leave it as it is, "
+                f"{key} has no effect with backbone={name} fidelity={cfg.fidelity.name}: leave it as it is, "
                 f"or set what is in fidelity.{family}."
             )
+    for key in ("lr", "epochs"):
+        if cfg.recipe.name != "second_source" and cfg.backbone[key] != shape.get(key):
+            raise UserError(f"backbone.{key} has no effect with recipe={cfg.recipe.name}: leave it as it is.")
 
 
 def source(cfg: DictConfig) -> Any:
@@ -212,10 +240,10 @@ def samples(cfg: DictConfig) -> Samples:
 def datamodule(cfg: DictConfig, data: Samples, parts: int = 1) -> FERDataModule:
     """Split ``data`` and make its loaders, of batches in ``parts`` that are computed one after the other."""
     workers = cfg.trainer.workers
-    transform = make(cfg.augmentation.transform)(image_size=cfg.dataset.image_size)
+    transform = _called(cfg.augmentation.transform, image_size=cfg.dataset.image_size)
     return FERDataModule(
         data,
-        make(cfg.split.function)(data),
+        _called(cfg.split.function, data),
         train_transform=transform,
         batch_size=cfg.recipe.batch_size,
         seed=cfg.seed,

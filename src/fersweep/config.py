@@ -22,7 +22,7 @@ from fersweep.errors import UserError, did_you_mean
 class Backbone:
     """A network without its exchangeable parts; ``model`` names the class and its shape, ``family`` its relatives.
 
-    ``attention_position`` is null where a network brings its own attention. ``lr`` and ``epochs`` are those the second
+    ``attention_position`` is null where a network has no place for one. ``lr`` and ``epochs`` are those the second
     source trained it with, for ``recipe=second_source``.
     """
 
@@ -58,9 +58,9 @@ class Fidelity:
     vgg: dict[str, Any] = MISSING
     resnet: dict[str, Any] = MISSING
     resnetv2: dict[str, Any] = MISSING
-    aer_cnn: dict[str, Any] = MISSING
-    msff_cnn: dict[str, Any] = MISSING
-    drf_msam: dict[str, Any] = MISSING
+    aer_cnn: dict[str, Any] = field(default_factory=dict)
+    msff_cnn: dict[str, Any] = field(default_factory=dict)
+    drf_msam: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -99,7 +99,7 @@ class Recipe:
     """Optimiser, schedule and stopping. ``batch_size`` counts all devices together; epochs are passes over train.
 
     ``augment_validation`` has validation images augmented as training images are, which the study did;
-    ``convolution_l2`` adds that many times the sum of all squared convolution weights to the loss.
+    ``convolution_l2`` adds that many times the sum of all squared kernels of 2-d convolutions to the loss.
     """
 
     name: str = MISSING
@@ -181,6 +181,9 @@ GROUPS = (
 FAMILIES = ("vgg", "resnet", "resnetv2", "aer_cnn", "msff_cnn", "drf_msam")
 """`Backbone.family`: the keys of `Fidelity` that hold the form of one family of networks."""
 
+WITHOUT_ATTENTION = ("aer_cnn", "msff_cnn", "drf_msam")
+"""Families that have no place for the attention of the group: theirs, where they have any, is their own."""
+
 CHOICES: dict[str, tuple[Any, ...]] = {
     "recipe.schedule": ("constant", "cosine"),
     "recipe.class_weights": ("none", "balanced"),
@@ -215,11 +218,7 @@ def validate(cfg: DictConfig) -> None:
     Raises:
         UserError: one sentence naming the setting, its value and what to do.
     """
-    if cfg.recipe.name == "second_source" and cfg.backbone.epochs is None:
-        raise UserError(
-            f"recipe=second_source has no schedule for backbone={cfg.backbone.name}: "
-            "choose aer_cnn, msff_cnn or drf_msam."
-        )
+    _validate_schedule(cfg)
     try:
         missing = OmegaConf.missing_keys(cfg)
         to_dict(cfg)
@@ -236,6 +235,18 @@ def validate(cfg: DictConfig) -> None:
     _validate_numbers(cfg)
     _validate_dataset(cfg)
     _validate_combinations(cfg)
+
+
+def _validate_schedule(cfg: DictConfig) -> None:
+    """Refuse a recipe that takes rate and epochs from a network which has none."""
+    recipe: Any = OmegaConf.to_container(cfg.recipe, resolve=False)
+    asked = {"epochs": recipe["max_epochs"], "lr": recipe["optimizer"].get("lr")}
+    for key, value in asked.items():
+        if value == f"${{backbone.{key}}}" and cfg.backbone[key] is None:
+            raise UserError(
+                f"recipe={cfg.recipe.name} has no schedule for backbone={cfg.backbone.name}: "
+                "choose aer_cnn, msff_cnn or drf_msam, or set recipe.max_epochs and recipe.optimizer.lr."
+            )
 
 
 KINDS = {"Integer": "whole number", "Float": "number", "Boolean": "true or false"}

@@ -10,15 +10,24 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from fersweep.models.common import ActivationFactory, NormFactory, check_images, conv_norm_act, halved, linear
+from fersweep.models.common import (
+    ActivationFactory,
+    NormFactory,
+    check_images,
+    check_widths,
+    conv_norm_act,
+    halved,
+    linear,
+)
 from fersweep.models.gates import SpatialGate
 
 
 class RegionAttention(nn.Module):
     """x · (1 + s), s a gate for each position: which regions of the face count.
 
-    The spatial branch of BAM (Park et al. 2018, "Bottleneck Attention Module", eqs. 1 and 5): an eighth of the
-    channels, two dilated 3×3 convolutions for context, one map. Dilation is 2, not 4: maps of 6 to 24 pixels.
+    After the spatial branch of BAM (Park et al. 2018, "Bottleneck Attention Module", eqs. 1 and 4): few channels, two
+    dilated 3×3 convolutions for context, one map. For maps of 6 to 24 pixels the dilation is 2, not 4; an eighth of the
+    channels is kept, at least 8, not a sixteenth; and no norm follows the last convolution.
     """
 
     def __init__(self, channels: int, height: int, activation: ActivationFactory, norm: NormFactory) -> None:
@@ -57,6 +66,7 @@ class AERCNN(nn.Module):
     ) -> None:
         """Build the network with one stage for each of ``widths``, its channels; ``dropout`` before the last layer."""
         super().__init__()
+        check_widths(widths, "AER-CNN")
         self.in_channels, self.image_size = in_channels, image_size
         height = halved(image_size)
         self.stem = conv_norm_act(in_channels, widths[0], 5, height, activation, norm, stride=2)

@@ -108,7 +108,9 @@ def global_pool(pooling: str) -> nn.Module:
 def check_choice(setting: str, value: str, choices: Collection[str]) -> None:
     """Raise UserError unless ``value`` is one of the ``choices`` that ``setting`` has."""
     if value not in choices:
-        raise UserError(f"{setting}={value} is not known{did_you_mean(value, choices)}: choose {' or '.join(choices)}.")
+        raise UserError(
+            f"{setting}={value} is not known{did_you_mean(str(value), choices)}: choose {' or '.join(choices)}."
+        )
 
 
 def check_attention_position(position: str, choices: Sequence[str], network: str) -> None:
@@ -117,6 +119,16 @@ def check_attention_position(position: str, choices: Sequence[str], network: str
         raise UserError(
             f"attention_position={position} is not possible in a {network}{did_you_mean(position, choices)}: "
             f"choose {' or '.join(choices)}"
+        )
+
+
+def check_widths(widths: Sequence[int], network: str) -> None:
+    """Raise UserError unless ``widths`` gives the channels of one stage or more."""
+    listed = isinstance(widths, Sequence) and not isinstance(widths, str)
+    if not listed or not widths or any(not isinstance(width, int) or width < 1 for width in widths):
+        raise UserError(
+            f"backbone.model.widths={widths} does not describe an {network}: "
+            "give the channels of each stage, such as [32, 64, 128]."
         )
 
 

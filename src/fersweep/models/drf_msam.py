@@ -44,7 +44,7 @@ SCALES = (1, 3, 5)
 
 
 class DynamicReceptiveField(nn.Module):
-    """Maps that see 3×3, 5×5 and 7×7 pixels, mixed in shares that depend on the input.
+    """Maps that see 3×3, 5×5 and 7×7 pixels of the input, mixed in shares that depend on it.
 
     The shares are those of a selective kernel unit (Li et al. 2019, "Selective Kernel Networks", section 3.1): a
     softmax over the branches for each channel, from the pooled sum of all. The branches are not parallel, as they are
@@ -52,7 +52,7 @@ class DynamicReceptiveField(nn.Module):
     fields are built of smaller ones (Szegedy et al. 2016, "Rethinking the Inception Architecture", section 3.1) and
     depth is won for the same arithmetic.
 
-    With ``dynamic=False`` every branch has the same share, whatever the input.
+    With ``dynamic=False`` all branches are there and have the same share, whatever the input.
     """
 
     def __init__(
@@ -90,8 +90,8 @@ class DynamicReceptiveField(nn.Module):
 class MultiScaleAttention(nn.Module):
     """x · (1 + s · c): gates s of positions and c of channels, both from what kernels of 1, 3 and 5 see.
 
-    The map is first reduced to an eighth of its channels. Residual, as Wang et al. (2017, "Residual Attention Network",
-    eq. 3): attention can strengthen a feature and never erase it.
+    The map is first reduced to an eighth of its channels, at least 8. Residual, as Wang et al. (2017, "Residual
+    Attention Network", eq. 3): attention can strengthen a feature and never erase it.
     """
 
     def __init__(self, channels: int, height: int, activation: ActivationFactory, norm: NormFactory) -> None:
@@ -159,8 +159,8 @@ class DRFMSAM(nn.Module):
 
         Args:
             size: small or base, see `WIDTHS`.
-            parts: both; drf or msam for one of them alone; neither. What is missing is made up for in width: all four
-                have the same number of parameters, within one percent at 48×48×1.
+            parts: both; drf or msam for one of them alone; neither. Without drf the branches remain, in equal shares.
+                What is missing is made up for in width: all four have as many parameters, within one percent.
             dropout: before the last layer.
             activation, norm, num_classes, in_channels, image_size: as in every network (docs/models.md).
 

@@ -40,7 +40,10 @@ class SpatialGate(Gate):
 
 
 class BranchMixture(Gate):
-    """Softmax over branches for each channel, from the pooled sum of all branches (Li et al. 2019, eqs. 1 to 5)."""
+    """Softmax over branches for each channel, from the pooled sum of all branches.
+
+    As in Li et al. (2019, section 3.1), without the norm of its hidden layer.
+    """
 
     def __init__(self, channels: int, branches: int, hidden: int, activation: ActivationFactory) -> None:
         super().__init__()

@@ -10,11 +10,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from fersweep.errors import UserError
 from fersweep.models.common import (
     ActivationFactory,
     NormFactory,
     check_choice,
     check_images,
+    check_widths,
     conv_norm_act,
     forward_gain,
     halved,
@@ -27,9 +29,10 @@ GRID = 3
 
 
 class ScaleBranch(nn.Module):
-    """What 1×1, 3×3 and 5×5 pixels show, side by side (Szegedy et al. 2015, "Going Deeper with Convolutions", fig. 2b).
+    """What 1×1, 3×3 and 5×5 pixels show, side by side.
 
-    A 1×1 convolution first brings each to a third of the channels; 3×3 and 5×5 are one and two 3×3 convolutions.
+    After Szegedy et al. (2015, "Going Deeper with Convolutions", fig. 2b), without the branch that pools. A 1×1
+    convolution first brings each to a third of the channels; 3×3 and 5×5 are one and two 3×3 convolutions.
     """
 
     def __init__(
@@ -98,10 +101,15 @@ class MSFFCNN(nn.Module):
             activation, norm, num_classes, in_channels, image_size: as in every network (docs/models.md).
 
         Raises:
-            UserError: for another fusion.
+            UserError: for another fusion, or widths that describe no network.
         """
         super().__init__()
         check_choice("backbone.model.fusion", fusion, FUSIONS)
+        check_widths(widths, "MSFF-CNN")
+        if not isinstance(branch_width, int) or branch_width < 3:
+            raise UserError(
+                f"backbone.model.branch_width={branch_width} must be 3 or more: it is shared by three scales."
+            )
         self.in_channels, self.image_size = in_channels, image_size
         height, channels = halved(image_size), widths[0]
         self.stem = conv_norm_act(in_channels, channels, 5, height, activation, norm, stride=2)

@@ -101,6 +101,7 @@ class Row:
         notes: sentences a reader must know, such as that folds are missing.
         correct: per seed, whether each test image was recognised: bool ``(seeds, n)``, in the order of ``ids``.
         ids: the test images, sorted.
+        validation: accuracy of the chosen checkpoint on validation, where a published figure is of that.
     """
 
     key: str
@@ -126,6 +127,7 @@ class Row:
     notes: tuple[str, ...]
     correct: npt.NDArray[np.bool_] = field(repr=False)
     ids: npt.NDArray[np.str_] = field(repr=False)
+    validation: Mean | None = None
 
     @property
     def name(self) -> str:

@@ -238,10 +238,10 @@ def _row(runs: Sequence[Finished], columns: Mapping[str, str]) -> Row:
     figures, protocol = study.published(first.settings, columns.values())
     if figures is None:
         figures, protocol = second_source.published(first.settings)
-    measured, images = accuracy, n
+    validation = None
     if figures is not None and figures.part == "validation":
-        measured = _mean([float(folds[0].result["metrics"]["val/accuracy"]) for folds in seeds])
-        images = int(first.result["val_n"])
+        validation = _mean([float(folds[0].result["metrics"]["val/accuracy"]) for folds in seeds])
+    measured, images = (accuracy, n) if validation is None else (validation, int(first.result["val_n"]))
     judged = Verdict("none", "", False) if figures is None else study.verdict(figures, measured, images, protocol)
     labels = {column: _label(first.settings, key) for column, key in columns.items()}
     return Row(
@@ -268,6 +268,7 @@ def _row(runs: Sequence[Finished], columns: Mapping[str, str]) -> Row:
         notes=tuple(notes),
         correct=np.stack([correct for _, correct in whole]) if same else np.zeros((0, 0), bool),
         ids=whole[0][0] if same else np.array([], dtype=str),
+        validation=validation,
     )
 
 

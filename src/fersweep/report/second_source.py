@@ -27,12 +27,12 @@ def figures() -> dict[str, Any]:
 
 
 @cache
-def _protocol(backbone: str, fidelity: str) -> dict[str, Any]:
-    """The settings of a run as the source trained, in either form, with dotted names (0.1 s)."""
+def _protocol(backbone: str) -> dict[str, Any]:
+    """The settings of a run as the source trained, with dotted names (0.1 s)."""
     from fersweep.compose import compose_config
     from fersweep.config import to_dict
 
-    chosen = [f"backbone={backbone}", f"fidelity={fidelity}", "dataset=fer2013", "dataset.root=anywhere"]
+    chosen = [f"backbone={backbone}", "fidelity=published", "dataset=fer2013", "dataset.root=anywhere"]
     chosen += [f"{group}=second_source" for group in ("split", "recipe")]
     return settings_of(to_dict(compose_config([*chosen, *(f"dataset.preprocessing.{each}" for each in PREPROCESSING)])))
 
@@ -40,11 +40,13 @@ def _protocol(backbone: str, fidelity: str) -> dict[str, Any]:
 def published(settings: Mapping[str, Any]) -> tuple[Published | None, tuple[str, ...]]:
     """What the source logged for a run, ``None`` where that is of no network of its; and where the protocol is another.
 
+    What its text describes are other networks than those it trained: they have no figures.
+
     Args:
         settings: of a run, see `fersweep.sweep.collect.settings_of`.
     """
-    backbone, fidelity = str(settings.get("backbone.name")), str(settings.get("fidelity.name"))
-    if backbone not in figures()["rows"] or settings.get("dataset.name") != "fer2013":
+    backbone, fidelity, dataset = (settings.get(f"{group}.name") for group in ("backbone", "fidelity", "dataset"))
+    if backbone not in figures()["rows"] or (fidelity, dataset) != ("published", "fer2013"):
         return None, ()
     variant = {"dropout": "fidelity.msff_cnn.dropout", "l2": "recipe.convolution_l2"}
     ours = {name: settings.get(key) or 0 for name, key in variant.items()}
@@ -52,7 +54,7 @@ def published(settings: Mapping[str, Any]) -> tuple[Published | None, tuple[str,
     row = next((row for row in rows if all(row.get(name, 0) == value for name, value in ours.items())), None)
     if row is None:
         return None, ()
-    expected = {**_protocol(backbone, fidelity), **{variant[name]: row[name] for name in variant if name in row}}
+    expected = {**_protocol(backbone), **{variant[name]: row[name] for name in variant if name in row}}
     keys = different(settings, expected)
     if any(key.startswith(("backbone.", "activation.", "fidelity.")) for key in keys):
         return None, ()

@@ -7,7 +7,7 @@ import io
 from collections.abc import Sequence
 
 from fersweep.config import GROUPS
-from fersweep.report.contents import Published, Report, Row
+from fersweep.report.contents import Report, Row
 
 SPECIAL = {"\\": r"\textbackslash{}", "±": r"$\pm$", "–": "--", "−": "$-$", "…": r"\dots{}", "·": r"$\cdot$"}
 SPECIAL |= {character: rf"\{character}" for character in "&%$#_{}"}
@@ -38,7 +38,7 @@ def cells(report: Report, row: Row) -> list[str]:
         *(row.labels[column] for column in report.columns),
         *([params] * known),
         f"{row.params_total / 1e6:.2f}M",
-        *([printed(figures)] * known),
+        *([printed(row)] * known),
         f"{100 * row.accuracy.mean:.2f}{spread}",
         str(row.accuracy.n),
         " to ".join(f"{100 * end:.2f}" for end in row.interval),
@@ -49,11 +49,12 @@ def cells(report: Report, row: Row) -> list[str]:
     ]
 
 
-def printed(figures: Published | None) -> str:
-    """A published accuracy in percent, marked where it is not of test images; an en dash where there is none."""
-    if figures is None:
+def printed(row: Row) -> str:
+    """A row's published accuracy in percent, beside ours where it is of validation; an en dash where there is none."""
+    if row.published is None:
         return "–"
-    return f"{figures.accuracy_percent:.2f}" + ("" if figures.part == "test" else f" ({figures.part})")
+    ours = "" if row.validation is None else f" (validation; ours {100 * row.validation.mean:.2f})"
+    return f"{row.published.accuracy_percent:.2f}{ours}"
 
 
 def as_markdown(report: Report) -> str:
@@ -94,7 +95,17 @@ def as_csv(report: Report) -> str:
     writer = csv.writer(text)
     figures = ("published_params_m", "published_params_total", "published_accuracy", "published_part")
     ours = ("params_total", "params_trainable", "accuracy", "accuracy_sd", "seeds", "interval_low", "interval_high")
-    rest = ("macro_f1", "macro_f1_sd", "n", "majority", "seconds", "verdict", "comparable", "verdict_sentence")
+    rest = (
+        "validation",
+        "macro_f1",
+        "macro_f1_sd",
+        "n",
+        "majority",
+        "seconds",
+        "verdict",
+        "comparable",
+        "verdict_sentence",
+    )
     groups = [group for group in GROUPS if group not in ("trainer", "logger")]
     settings = [column for column in report.columns if column not in groups]
     writer.writerow([*groups, *settings, *figures, *ours, *rest])
@@ -109,7 +120,15 @@ def as_csv(report: Report) -> str:
                 *(row.labels[column] for column in settings),
                 *about,
                 *(row.params_total, row.params_trainable, row.accuracy.mean, row.accuracy.sd, row.accuracy.n),
-                *(*row.interval, row.macro_f1.mean, row.macro_f1.sd, row.n, row.majority, row.seconds),
+                *(
+                    *row.interval,
+                    row.validation and row.validation.mean,
+                    row.macro_f1.mean,
+                    row.macro_f1.sd,
+                    row.n,
+                    row.majority,
+                    row.seconds,
+                ),
                 *(row.verdict.kind, row.verdict.comparable, row.verdict.sentence),
             ]
         )

@@ -12,7 +12,7 @@ from typing import Any, Literal, NoReturn, get_args
 
 from fersweep.errors import UserError
 from fersweep.sweep import lock, status
-from fersweep.sweep.identity import LATER, LATER_FAMILIES, NOT_IDENTITY
+from fersweep.sweep.identity import LATER, LATER_FAMILIES, NOT_IDENTITY, integral
 from fersweep.sweep.lock import is_held
 from fersweep.sweep.status import Status
 
@@ -81,7 +81,7 @@ def distinguish(runs: Sequence[Run]) -> list[Run]:
     found: dict[Path, dict[str, Any]] = {}
     for group in alike.values():
         if len(group) > 1:
-            flat = {run.directory: settings_of(config_of(run.directory)) for run in group}
+            flat = {run.directory: integral(settings_of(config_of(run.directory))) for run in group}
             names = dict.fromkeys(name for settings in flat.values() for name in settings)
             differing = [name for name in names if len({repr(settings.get(name)) for settings in flat.values()}) > 1]
             found |= {each: {name: settings.get(name) for name in differing} for each, settings in flat.items()}
@@ -95,8 +95,14 @@ def settings_of(config: Mapping[str, Any], above: str = "") -> dict[str, Any]:
     configuration belongs, such as ``fidelity.``.
     """
     flat = _flat(config, above) if above else LATER | _flat(config, above)
-    foreign = tuple(f"fidelity.{each}." for each in LATER_FAMILIES if each != flat.get("backbone.family"))
-    return {name: value for name, value in flat.items() if name not in NOT_IDENTITY and not name.startswith(foreign)}
+    own = flat.get("backbone.family")
+    idle = [f"fidelity.{each}." for each in LATER_FAMILIES if each != own]
+    idle += ["backbone.model."] if f"fidelity.{own}._target_" in flat else []
+    return {
+        name: value
+        for name, value in flat.items()
+        if name not in NOT_IDENTITY and not f"{name}.".startswith(tuple(idle))
+    }
 
 
 def _flat(config: Mapping[str, Any], above: str) -> dict[str, Any]:

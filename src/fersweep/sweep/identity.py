@@ -65,9 +65,12 @@ def identity(config: Mapping[str, Any]) -> dict[str, Any]:
             del node[last]
     if not kept["dataset"].get("preprocessing", True):
         del kept["dataset"]["preprocessing"]
+    own = kept["backbone"].get("family")
     for family in LATER_FAMILIES:
-        if family != kept["backbone"].get("family"):
+        if family != own:
             kept["fidelity"].pop(family, None)
+    if "_target_" in kept["fidelity"].get(own, {}):
+        del kept["backbone"]["model"]  # another network is built in its place
     if kept["weights"] is not None:
         kept["weights"] = _content(Path(kept["weights"]))
     whole: dict[str, Any] = integral(kept)
