@@ -262,5 +262,5 @@ def test_what_describes_no_network_is_one_sentence(overrides: str, message: str)
 def test_a_schedule_can_be_given_instead() -> None:
     given = ["backbone=resnet50", "recipe=second_source", "recipe.max_epochs=5", "recipe.optimizer.lr=1e-3"]
     validate(compose_config(given))
-    with pytest.raises(UserError, match="has no schedule for backbone=resnet50.*or set recipe.max_epochs and"):
+    with pytest.raises(UserError, match=r"has no schedule for backbone=resnet50.*or set recipe.max_epochs and"):
         validate(compose_config(given[:-1]))
