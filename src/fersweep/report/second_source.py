@@ -13,9 +13,6 @@ from fersweep.sweep.collect import settings_of
 
 FILE = Path(__file__).with_suffix(".yaml")
 
-PREPROCESSING = ("min_max=true", "equalize=true", "min_variance=10")
-"""Of ``dataset.preprocessing``."""
-
 
 @cache
 def figures() -> dict[str, Any]:
@@ -32,9 +29,8 @@ def _protocol(backbone: str) -> dict[str, Any]:
     from fersweep.compose import compose_config
     from fersweep.config import to_dict
 
-    chosen = [f"backbone={backbone}", "fidelity=published", "dataset=fer2013", "dataset.root=anywhere"]
-    chosen += [f"{group}=second_source" for group in ("split", "recipe")]
-    return settings_of(to_dict(compose_config([*chosen, *(f"dataset.preprocessing.{each}" for each in PREPROCESSING)])))
+    chosen = ["experiment=table_second_source", f"backbone={backbone}", "dataset.root=anywhere"]
+    return settings_of(to_dict(compose_config(chosen)))
 
 
 def published(settings: Mapping[str, Any]) -> tuple[Published | None, tuple[str, ...]]:

@@ -12,7 +12,7 @@ from typing import Any, Literal, NoReturn, get_args
 
 from fersweep.errors import UserError
 from fersweep.sweep import lock, status
-from fersweep.sweep.identity import LATER, LATER_FAMILIES, NOT_IDENTITY, integral
+from fersweep.sweep.identity import LATER, dotted, integral, left_out
 from fersweep.sweep.lock import is_held
 from fersweep.sweep.status import Status
 
@@ -88,28 +88,14 @@ def distinguish(runs: Sequence[Run]) -> list[Run]:
     return [replace(run, settings=found.get(run.directory, {})) for run in runs]
 
 
-def settings_of(config: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    """A configuration with dotted names, without what is not a part of a run's identity.
+def settings_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A whole configuration with dotted names, without what is not a part of a run's identity.
 
-    What a run could not yet be told is what it did then (`identity.LATER`). ``above`` is where a part of a
-    configuration belongs, such as ``fidelity.``.
+    What a run could not yet be told is what it did then (`identity.LATER`).
     """
-    flat = _flat(config, above) if above else LATER | _flat(config, above)
-    own = flat.get("backbone.family")
-    idle = [f"fidelity.{each}." for each in LATER_FAMILIES if each != own]
-    idle += ["backbone.model."] if f"fidelity.{own}._target_" in flat else []
-    return {
-        name: value
-        for name, value in flat.items()
-        if name not in NOT_IDENTITY and not f"{name}.".startswith(tuple(idle))
-    }
-
-
-def _flat(config: Mapping[str, Any], above: str) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
-        flat |= _flat(value, f"{above}{key}.") if isinstance(value, Mapping) else {f"{above}{key}": value}
-    return flat
+    flat = LATER | dotted(config)
+    idle = tuple(f"{each}." for each in left_out(flat))
+    return {name: value for name, value in flat.items() if not f"{name}.".startswith(idle)}
 
 
 def _run_directories(folder: str, seen: set[tuple[int, int]]) -> Iterator[str]:

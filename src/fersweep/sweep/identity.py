@@ -52,29 +52,41 @@ LATER_FAMILIES = ("aer_cnn", "msff_cnn", "drf_msam")
 def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     """The part of a resolved configuration that makes a run this run."""
     kept = copy.deepcopy(dict(config))
-    for dotted in NOT_IDENTITY:
-        *parents, last = dotted.split(".")
-        node = kept
-        for parent in parents:
-            node = node[parent]
-        node.pop(last, None)
-    for dotted, before in LATER.items():
-        *parents, last = dotted.split(".")
-        node = reduce(lambda above, key: above.get(key, {}), parents, kept)
-        if integral(node.get(last)) == before:
-            del node[last]
+    unset = [name for name, before in LATER.items() if integral(_at(kept, name)) == before]
+    for name in (*left_out(dotted(config)), *unset):
+        parent, _, last = name.rpartition(".")
+        _at(kept, parent).pop(last, None)
     if not kept["dataset"].get("preprocessing", True):
         del kept["dataset"]["preprocessing"]
-    own = kept["backbone"].get("family")
-    for family in LATER_FAMILIES:
-        if family != own:
-            kept["fidelity"].pop(family, None)
-    if "_target_" in kept["fidelity"].get(own, {}):
-        del kept["backbone"]["model"]  # another network is built in its place
     if kept["weights"] is not None:
         kept["weights"] = _content(Path(kept["weights"]))
     whole: dict[str, Any] = integral(kept)
     return whole
+
+
+def left_out(settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """What of a configuration, given as `dotted`, is never part of its identity, with dotted names.
+
+    Beside `NOT_IDENTITY` that is how networks of other, later families are built, and ``backbone.model`` where its
+    family's form is another network.
+    """
+    own = settings.get("backbone.family")
+    foreign = [f"fidelity.{family}" for family in LATER_FAMILIES if family != own]
+    replaced = ["backbone.model"] if f"fidelity.{own}._target_" in settings else []
+    return *NOT_IDENTITY, *foreign, *replaced
+
+
+def dotted(config: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    """A configuration, flat: its settings under dotted names, which begin with ``above``."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        flat |= dotted(value, f"{above}{key}.") if isinstance(value, Mapping) else {f"{above}{key}": value}
+    return flat
+
+
+def _at(config: Mapping[str, Any], name: str) -> Any:
+    """What stands under a dotted name, the whole under an empty one; an empty dict where there is nothing."""
+    return reduce(lambda above, key: above.get(key, {}), name.split(".") if name else [], config)
 
 
 def _content(path: Path) -> str:
