@@ -176,6 +176,7 @@ def test_a_setting_with_choices_takes_these_and_names_them(key: str) -> None:
         ),
         ("recipe.mixup=0.2 recipe.class_weights=balanced", "recipe.mixup and recipe.class_weights cannot be combined"),
         ("~attention", "Settings without a value: attention"),
+        ("~recipe", "Settings without a value: recipe.batch_size, recipe.max_epochs, recipe.name, recipe.optimizer"),
         ("recipe.batch_size=${nowhere}", "Interpolation key 'nowhere' not found"),
         ("trainer.precision=16", r"trainer.precision=16 is not known \(did you mean bf16\?\)"),
     ],

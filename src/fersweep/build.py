@@ -183,12 +183,7 @@ def _check(parts: str, num_classes: int) -> None:
     with torch.device("meta"):
         network = model(cfg, num_classes)
         network(torch.empty(2, dataset.channels, dataset.image_size, dataset.image_size))
-        try:
-            optimizer_factory(cfg)(network.parameters())
-        except UserError:
-            raise
-        except (TypeError, ValueError) as error:
-            raise UserError(f"The settings of {cfg.recipe.optimizer._target_} do not fit it: {error}.") from error
+        _called(cfg.recipe.optimizer, network.parameters())
     _called(cfg.augmentation.transform, image_size=dataset.image_size)
     make(cfg.split.function)
     source(cfg)
@@ -203,10 +198,10 @@ def _refuse_idle_forms(cfg: DictConfig) -> None:
             raise UserError(f"fidelity.{key} has no effect with backbone={name}: leave it as it is.")
     shape: Any = OmegaConf.load(config_dir() / "backbone" / f"{name}.yaml")
     if "_target_" in cfg.fidelity[family]:
-        idle = {"backbone.model": cfg.backbone.model != shape.model, "fidelity.norm": cfg.fidelity.norm != file.norm}
-        for key in (key for key, changed in idle.items() if changed):
+        changed = {"backbone.model": cfg.backbone.model != shape.model, "fidelity.norm": cfg.fidelity.norm != file.norm}
+        if idle := next((each for each, is_changed in changed.items() if is_changed), None):
             raise UserError(
-                f"{key} has no effect with backbone={name} fidelity={cfg.fidelity.name}: leave it as it is, "
+                f"{idle} has no effect with backbone={name} fidelity={cfg.fidelity.name}: leave it as it is, "
                 f"or set what is in fidelity.{family}."
             )
     for key in ("lr", "epochs"):

@@ -206,5 +206,5 @@ def one_sentence(error: Exception, overrides: list[str]) -> str:
         choices = [each for each in overrides if "." not in each.partition("=")[0]]
         node = OmegaConf.select(compose("train", choices, return_hydra_config=True), unknown["path"])
     keys = [str(key) for key in node if key != "_target_"] if OmegaConf.is_dict(node) else []
-    there = f"settings of {unknown['path']}: {', '.join(keys)}"
+    there = f"settings of {unknown['path']}: {', '.join(keys) or 'none'}"
     return f"There is no setting {unknown['path']}.{unknown['key']}{did_you_mean(unknown['key'], keys)}; {there}."

@@ -46,8 +46,8 @@ class Activation:
 class Fidelity:
     """Which class stands for each attention and for the norm, and the form of each family of networks.
 
-    ``initialise`` is called with the network after it is built; ``vgg`` and all below it are arguments of
-    the classes of these families. A form with a ``_target_`` is a network of its own, in place of ``backbone.model``.
+    ``initialise`` is called with the network after it is built; ``vgg`` and all below it are arguments of the classes
+    of these families. A form with a ``_target_`` is a network of its own, in place of ``backbone.model``.
     """
 
     name: str = MISSING
@@ -240,7 +240,8 @@ def validate(cfg: DictConfig) -> None:
 def _validate_schedule(cfg: DictConfig) -> None:
     """Refuse a recipe that takes rate and epochs from a network which has none."""
     recipe: Any = OmegaConf.to_container(cfg.recipe, resolve=False)
-    asked = {"epochs": recipe["max_epochs"], "lr": recipe["optimizer"].get("lr")}
+    optimizer = recipe["optimizer"]  # a string where it is missing
+    asked = {"epochs": recipe["max_epochs"], "lr": optimizer.get("lr") if isinstance(optimizer, Mapping) else None}
     for key, value in asked.items():
         if value == f"${{backbone.{key}}}" and cfg.backbone[key] is None:
             raise UserError(

@@ -15,4 +15,6 @@ def batch_norm(channels: int, height: int, epsilon: float = 1e-5, momentum: floa
     """
     if epsilon <= 0:
         raise UserError(f"A norm's epsilon={epsilon} must be positive.")
+    if not 0 < momentum <= 1:
+        raise UserError(f"A norm's momentum={momentum} must be above 0 and at most 1.")
     return nn.BatchNorm2d(channels, eps=epsilon, momentum=momentum)
