@@ -26,7 +26,7 @@ from fersweep.sweep.identity import run_dir
 from fersweep.sweep.local import LocalSweep
 from fersweep.sweep.lock import is_held
 from fersweep.sweep.plan import Outcome, Planned
-from fersweep.sweep.processes import RANK_VARIABLES, RunProcesses
+from fersweep.sweep.processes import NOT_HANDED_DOWN, RunProcesses
 from fersweep.sweep.status import Status
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "killpg"), reason="process groups are needed")
@@ -202,12 +202,14 @@ def test_what_another_process_trains_is_waited_for_and_taken_over_when_that_dies
     wait_for(lambda: all(other.ended() for other in others))
 
 
-def test_the_server_has_one_thread_and_runs_no_rank_of_the_caller(
-    planned: Callable[..., Planned], monkeypatch: pytest.MonkeyPatch
+def test_the_server_has_one_thread_and_hands_down_nothing_of_another_run(
+    planned: Callable[..., Planned], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    for name in RANK_VARIABLES:
+    for name in NOT_HANDED_DOWN:
         monkeypatch.setenv(name, "1")
-    run = planned("seed=1")
+    monkeypatch.setenv("WANDB_SERVICE", f"3-1-unix-{tmp_path}/gone")
+    forkserver._forkserver._stop()  # one of an earlier test has that test's environment
+    run = planned("seed=1", "logger=wandb", "logger.mode=offline")
     processes = RunProcesses(run.config, run.directory, threads=1)
     server = forkserver._forkserver._forkserver_pid
     wait_for(lambda: processes.ended())

@@ -22,7 +22,7 @@ from fersweep.errors import UserError
 from fersweep.sweep.lock import claim
 from fersweep.sweep.status import Status, mark_failed, mark_pending
 
-RANK_VARIABLES = (
+NOT_HANDED_DOWN = (
     "RANK",
     "LOCAL_RANK",
     "NODE_RANK",
@@ -31,8 +31,10 @@ RANK_VARIABLES = (
     "LOCAL_WORLD_SIZE",
     "MASTER_ADDR",
     "MASTER_PORT",
+    "WANDB_SERVICE",
 )
-"""What a distributed run leaves in the environment; a run that inherits it would think it is a part of that one."""
+"""What another run leaves in the environment: a run that inherits it would think it is a rank of that one, or would look
+for W&B's helper process of that one, which ends with it."""
 
 SERVER = {
     "OPENBLAS_NUM_THREADS": "1",
@@ -61,7 +63,7 @@ def warm_up() -> None:
     multiprocessing.set_forkserver_preload(["fersweep.sweep.worker"])
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the caller's, who ends the server
     try:
-        with _environment(SERVER, without=RANK_VARIABLES):
+        with _environment(SERVER, without=NOT_HANDED_DOWN):
             forkserver.ensure_running()
     except OSError as error:
         raise UserError(

@@ -19,7 +19,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from fersweep.errors import UserError
 from fersweep.sweep import slurm_queue
 from fersweep.sweep.plan import Outcome, Planned, already_done, conclude, finished, freeze, refuse
-from fersweep.sweep.processes import RANK_VARIABLES
+from fersweep.sweep.processes import NOT_HANDED_DOWN
 from fersweep.sweep.slurm_queue import ENDED, NEVER, Place, QueueError
 from fersweep.sweep.slurm_settings import Settings, shown
 from fersweep.sweep.status import Status, atomic_path
@@ -254,7 +254,7 @@ def _plain_environment() -> Iterator[None]:
     before = dict(os.environ)
     for name in before:
         inherited = name.startswith(("SLURM_", "SUBMITIT_")) and name not in ("SLURM_CONF", "SLURM_CLUSTERS")
-        if inherited or name in RANK_VARIABLES:
+        if inherited or name in NOT_HANDED_DOWN:
             del os.environ[name]
     try:
         yield
