@@ -23,6 +23,7 @@ from torch import nn
 from fersweep import build, cli, run
 from fersweep.bench import (
     PARTS,
+    ceiling,
     efficiency,
     inference,
     measure,
@@ -451,3 +452,22 @@ def _keep_threads() -> Iterator[None]:
     before = torch.get_num_threads()
     yield
     torch.set_num_threads(before)
+
+
+def test_operations_of_a_training_step_are_those_of_its_products(smoke: Settings) -> None:
+    size, taps = smoke.image_size, 9
+    network = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3, padding=1), torch.nn.Conv2d(4, 2, 3, padding=1))
+    first, second = 4 * 1 * taps * size**2, 2 * 4 * taps * size**2
+    assert ceiling._operations(network, smoke) == 2 * (2 * first + 3 * second)  # nobody asks for the images' gradient
+
+
+def test_the_ceiling_is_a_product_and_every_step_lies_below_it(smoke: Settings) -> None:
+    part = ceiling.measure(smoke)
+    assert [(each.what, each.unit) for each in part.figures] == [
+        ("matrix product", "TFLOP/s"),
+        ("training step", "TFLOP/s"),
+        ("bare loop", "images/s"),
+    ]
+    step = part.figures[1]
+    assert step.to == "matrix product"
+    assert all(0 < ratio < 1 for ratio in step.ratios)

@@ -7,7 +7,7 @@ import json
 import pkgutil
 import pydoc
 from collections.abc import Callable, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -249,7 +249,14 @@ def datamodule(cfg: DictConfig, data: Samples, parts: int = 1) -> FERDataModule:
     )
 
 
+FUSED = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD)
+"""Optimisers that update a parameter in one pass over it, on a CPU and on a GPU."""
+
+
 def optimizer_factory(cfg: DictConfig) -> Callable[..., torch.optim.Optimizer]:
-    """The optimiser's class with its settings bound; call it with parameters."""
-    factory: Callable[..., torch.optim.Optimizer] = make(cfg.recipe.optimizer)
+    """The optimiser's class with its settings bound, and its fused kernel where it has one; call it with parameters."""
+    factory: partial[torch.optim.Optimizer] = make(cfg.recipe.optimizer)
+    optimizer, settings = factory.func, factory.keywords
+    if isinstance(optimizer, type) and issubclass(optimizer, FUSED) and not {"fused", "foreach"} & set(settings):
+        return partial(factory, fused=True)
     return factory

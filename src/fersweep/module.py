@@ -18,6 +18,7 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 from fersweep.data.datamodule import Batch
 from fersweep.distributed import summed, world_size
 from fersweep.errors import NotFiniteError
+from fersweep.optim import clip_gradients
 from fersweep.schedule import learning_rate_factor
 
 
@@ -194,6 +195,16 @@ class FERModule(pl.LightningModule):
             optimizer, lambda step: learning_rate_factor(step, int(steps), warmup, self.recipe["schedule"])
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip all gradients by their norm; Lightning's own way is closed to fused optimisers."""
+        if gradient_clip_val is not None:
+            clip_gradients(self.parameters(), gradient_clip_val)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["fersweep"] = self.stored

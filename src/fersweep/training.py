@@ -18,7 +18,7 @@ from pytorch_lightning.plugins.environments import LightningEnvironment, TorchEl
 from pytorch_lightning.strategies import DDPStrategy
 from torch.nn.parallel import DistributedDataParallel
 
-from fersweep import build, checkpoint, record, tracking
+from fersweep import build, checkpoint, memory, record, tracking
 from fersweep.callbacks import AtomicCheckpointIO, History, callbacks, precision
 from fersweep.config import choices_of
 from fersweep.data.datamodule import FERDataModule
@@ -149,6 +149,8 @@ def train(job: Job) -> dict[str, Any]:
     from its last checkpoint.
     """
     begun = time.perf_counter()
+    if job.device.type == "cpu":
+        memory.keep_freed()
     if job.ranks.rank == 0:
         write_config(job.directory, job.config)
     samples = build.samples(job.cfg)

@@ -12,5 +12,6 @@ PARTS = {
     "together": "two runs at once beside one after another",
     "memory": "of a training process; what one more process costs",
     "inference": "images a second and latency, single view and ten crops",
+    "ceiling": "a training step beside a large matrix product",
     "peers": "torchvision, timm, plain Lightning; bf16 beside fp32",
 }

@@ -7,9 +7,10 @@ from omegaconf import DictConfig
 from torch import nn
 from torch.nn import functional as F
 
-from fersweep import build
+from fersweep import build, memory
 from fersweep.callbacks import precision
 from fersweep.data.samples import CLASSES
+from fersweep.optim import clip_gradients
 
 
 class BareLoop:
@@ -19,13 +20,16 @@ class BareLoop:
         network: to train, images ``(B, 1, S, S)`` to logits ``(B, 7)``.
         cfg: the run whose optimiser, gradient clipping, precision, memory format, batch and image size to take.
         device: where to.
+        plain: take the optimiser's and the clipping's default kernels and leave the allocator as it is, as a program
+            does that knows nothing of this project.
     """
 
-    def __init__(self, network: nn.Module, cfg: DictConfig, device: torch.device) -> None:
+    def __init__(self, network: nn.Module, cfg: DictConfig, device: torch.device, plain: bool = False) -> None:
         layout = torch.channels_last if cfg.trainer.memory_format == "channels_last" else torch.contiguous_format
         self.network: nn.Module = network.to(device).to(memory_format=layout).train()
-        self.optimizer = build.optimizer_factory(cfg)(self.network.parameters())
-        self.clip, self.device = cfg.recipe.gradient_clip, device
+        optimizer = build.make(cfg.recipe.optimizer) if plain else build.optimizer_factory(cfg)
+        self.optimizer = optimizer(self.network.parameters())
+        self.clip, self.device, self.plain = cfg.recipe.gradient_clip, device, plain
         self.bf16 = precision(cfg.trainer.precision, device) == "bf16-mixed"
         shape = (cfg.recipe.batch_size, cfg.dataset.channels, cfg.dataset.image_size, cfg.dataset.image_size)
         self.images = torch.rand(shape, device=device)
@@ -33,12 +37,14 @@ class BareLoop:
 
     def step(self, count: int | None = None) -> None:
         """One step of training on the first ``count`` images of the batch, or all."""
+        if self.device.type == "cpu":
+            (memory.return_freed if self.plain else memory.keep_freed)()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             loss = F.cross_entropy(self.network(self.images[:count]).float(), self.labels[:count])
         self.optimizer.zero_grad()
         loss.backward()
         if self.clip is not None:
-            nn.utils.clip_grad_norm_(self.network.parameters(), self.clip)
+            (nn.utils.clip_grad_norm_ if self.plain else clip_gradients)(self.network.parameters(), self.clip)
         self.optimizer.step()
 
     def validate(self, count: int | None = None) -> None:

@@ -23,7 +23,7 @@ class Figure:
 
     Attributes:
         what: its name, unique within its case.
-        unit: of ``values``: images/s, s, ms or MiB.
+        unit: of ``values``: images/s, TFLOP/s, s, ms or MiB.
         values: one a round.
         case: what it is of.
         to: the figure of the same case that ``ratios`` are to, or ``None``.

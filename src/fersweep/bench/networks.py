@@ -24,6 +24,7 @@ STAGES = (256, 512, 1024, 2048)
 def beside_torchvision(settings: Settings, batch: int) -> list[Figure]:
     """Training images a second of our resnet50 and vgg19 and of torchvision's; all without attention, with ReLU.
 
+    Torchvision's are trained as torch comes: the optimiser's default kernels, the C library's allocator as it is.
     torchvision's have one input channel and seven classes. Its vgg19 enlarges the last map to 7 × 7 before the dense
     layers; one whose dense layers have the size of ours is measured too.
     """
@@ -56,8 +57,8 @@ def _beside_ours(settings: Settings, backbone: str, batch: int, peers: Mapping[s
     case: Case = {"backbone": backbone, "attention": "none", "activation": "relu", "batch": batch}
     names = [f"{group}={name}" for group, name in case.items() if group != "batch"]
     cfg = settings.compose(*names, "fidelity=paper", f"recipe.batch_size={batch}")
-    networks = {OURS: build.model(cfg, len(CLASSES)), **peers}
-    loops = {name: BareLoop(network, cfg, settings.device) for name, network in networks.items()}
+    loops = {OURS: BareLoop(build.model(cfg, len(CLASSES)), cfg, settings.device)}
+    loops |= {name: BareLoop(network, cfg, settings.device, plain=True) for name, network in peers.items()}
     return _steps(settings, case, loops, to=OURS)
 
 

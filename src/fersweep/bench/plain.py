@@ -1,7 +1,8 @@
 """The plain way of training the same network: a map-style dataset, augmentation image by image, ``self.log``.
 
 What a careful person writes with Lightning and albumentations in an afternoon. Arithmetic (network, optimiser,
-clipping, precision, memory format) and the number of loader processes are those of a run of this project.
+clipping, precision, memory format) and the number of loader processes are those of a run of this project; the kernels
+of the optimiser and the allocator are left as they come.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
-from fersweep import build
+from fersweep import build, memory
 from fersweep.bench.settings import loaders
 from fersweep.callbacks import precision
 from fersweep.data.samples import CLASSES, Samples
@@ -96,6 +97,7 @@ def fit(
         device: where to compute.
         timer: a further callback.
     """
+    memory.return_freed()
     on_gpu, size = device.type == "cuda", cfg.recipe.batch_size
     options: dict[str, Any] = {"batch_size": size, "num_workers": loaders(device), "pin_memory": on_gpu}
     train, val = (
@@ -119,7 +121,7 @@ def fit(
         num_sanity_val_steps=0,
     )
     trainer.fit(
-        Classifier(network, build.optimizer_factory(cfg)),
+        Classifier(network, build.make(cfg.recipe.optimizer)),
         DataLoader(train, shuffle=True, drop_last=len(train) % size == 1, **options),
         DataLoader(val, **options),
     )

@@ -11,7 +11,7 @@ As JSON (``--json``), one object:
   - ``case``: what the figure is of: ``backbone``, ``batch``, ``attention``, ``activation``, ``map``, ``images``;
     only what applies. A backbone alone has the attention and activation that its name alone gives it.
   - ``what``: its name; with ``case`` it is unique within the part.
-  - ``unit``: ``images/s``, ``s``, ``ms`` or ``MiB``.
+  - ``unit``: ``images/s``, ``TFLOP/s``, ``s``, ``ms`` or ``MiB``.
   - ``median``, ``min``, ``max``, ``values``: over rounds, one value each, to six digits.
   - ``ratio``: null, or ``to`` (the ``what`` of another figure of the same case) and ``median``, ``min``, ``max``,
     ``values`` of this value over that one, round by round.

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from fersweep.errors import UserError
+from fersweep.models.pooling import channel_max, channel_mean, spatial_max, spatial_mean
 
 
 def bottleneck_mlp(channels: int, reduction: int) -> nn.Sequential:
@@ -44,7 +45,7 @@ class SqueezeExcitation(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Scale each channel of ``x`` (B, C, H, W) by one gate in (0, 1)."""
-        gate = torch.sigmoid(self.mlp(x.mean(dim=(2, 3))))
+        gate = torch.sigmoid(self.mlp(spatial_mean(x)))
         return x * gate[:, :, None, None]
 
 
@@ -80,7 +81,7 @@ class EfficientChannelAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Scale each channel of ``x`` (B, C, H, W) by one gate in (0, 1)."""
-        gate = torch.sigmoid(self.conv(x.mean(dim=(2, 3))[:, None, :]))
+        gate = torch.sigmoid(self.conv(spatial_mean(x)[:, None, :]))
         return x * gate[:, 0, :, None, None]
 
 
@@ -104,10 +105,10 @@ class CBAM(nn.Module):
 
     def channel_gate(self, x: Tensor) -> Tensor:
         """Return the gates of the channels, (B, C, 1, 1) in (0, 1)."""
-        gate = torch.sigmoid(self.mlp(x.mean(dim=(2, 3))) + self.mlp(x.amax(dim=(2, 3))))
+        gate = torch.sigmoid(self.mlp(spatial_mean(x)) + self.mlp(spatial_max(x)))
         return gate[:, :, None, None]
 
     def spatial_gate(self, x: Tensor) -> Tensor:
         """Return the gates of the positions, (B, 1, H, W) in (0, 1)."""
-        pooled = torch.cat([x.mean(dim=1, keepdim=True), x.amax(dim=1, keepdim=True)], dim=1)
+        pooled = torch.cat([channel_mean(x), channel_max(x)], dim=1)
         return torch.sigmoid(self.conv(pooled))

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from fersweep.errors import UserError, did_you_mean
+from fersweep.models.convolution import Conv2d
 
 AttentionFactory = Callable[[int], nn.Module]
 """``attention(channels)``: a module whose output has its input's shape (B, channels, H, W)."""
@@ -33,14 +34,14 @@ def conv2d(
     stride: int = 1,
     dilation: int = 1,
     bias: bool = False,
-) -> nn.Conv2d:
+) -> Conv2d:
     """Return a "same"-padded convolution with Kaiming-normal weights and zero bias.
 
     The weights have standard deviation ``gain`` / √(in_channels · kernel_size²) (He et al. 2015, "Delving Deep into
     Rectifiers", eq. 10, with the √2 of ReLU replaced by ``gain``, see :func:`forward_gain`).
     """
     padding = dilation * (kernel_size // 2)
-    conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, dilation, bias=bias)
+    conv = Conv2d(in_channels, out_channels, kernel_size, stride, padding, dilation, bias=bias)
     nn.init.normal_(conv.weight, std=gain / (in_channels * kernel_size**2) ** 0.5)
     if conv.bias is not None:
         nn.init.zeros_(conv.bias)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fersweep.models.common import ActivationFactory
+from fersweep.models.pooling import spatial_mean
 
 
 class Gate(nn.Module):
@@ -24,7 +25,7 @@ class ChannelGate(Gate):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, in_channels, H, W) to gates (B, channels, 1, 1) in (0, 1)."""
-        return torch.sigmoid(self.mlp(x.mean(dim=(2, 3))))[:, :, None, None]
+        return torch.sigmoid(self.mlp(spatial_mean(x)))[:, :, None, None]
 
 
 class SpatialGate(Gate):
@@ -52,7 +53,7 @@ class BranchMixture(Gate):
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         """Map one (B, C, H, W) a branch to shares (B, branches, C) that add up to one over the branches."""
-        pooled = torch.stack([x.mean(dim=(2, 3)) for x in maps]).sum(dim=0)
+        pooled = torch.stack([spatial_mean(x) for x in maps]).sum(dim=0)
         return self.mlp(pooled).unflatten(1, (self.branches, -1)).softmax(dim=1)
 
 

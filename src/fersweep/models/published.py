@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from fersweep.errors import UserError
 from fersweep.models.attention import CBAM, check_kernel_size
+from fersweep.models.pooling import spatial_mean
 
 KERAS_MOMENTUM = 0.01
 """Keras' 0.99: it names the share that the moving statistics keep, PyTorch the share that they take in."""
@@ -68,7 +69,7 @@ class ScalarGate(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Scale ``x`` (B, C, H, W) by one gate in (0, 1) for each image."""
         centre = self.conv.weight[:, :, self.conv.kernel_size[0] // 2]
-        gate = torch.sigmoid(nn.functional.linear(x.mean(dim=(2, 3)), centre))
+        gate = torch.sigmoid(nn.functional.linear(spatial_mean(x), centre))
         return x * gate[:, :, None, None]
 
 

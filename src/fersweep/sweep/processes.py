@@ -33,8 +33,8 @@ NOT_HANDED_DOWN = (
     "MASTER_PORT",
     "WANDB_SERVICE",
 )
-"""What another run leaves in the environment: a run that inherits it would think it is a rank of that one, or would look
-for W&B's helper process of that one, which ends with it."""
+"""What another run leaves in the environment: a run that inherits it would think it is a rank of that one, or would
+look for W&B's helper process of that one, which ends with it."""
 
 SERVER = {
     "OPENBLAS_NUM_THREADS": "1",
@@ -60,7 +60,7 @@ def warm_up() -> None:
     Raises:
         UserError: where it cannot make its socket.
     """
-    multiprocessing.set_forkserver_preload(["fersweep.sweep.worker"])
+    multiprocessing.set_forkserver_preload(["fersweep.sweep.server"])
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the caller's, who ends the server
     try:
         with _environment(SERVER, without=NOT_HANDED_DOWN):

@@ -1,0 +1,64 @@
+"""The arithmetic of a training step beside the fastest this machine does: a large matrix product."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from fersweep import build
+from fersweep.bench.bare import BareLoop
+from fersweep.bench.measure import Part, alternate, figures, rate
+from fersweep.bench.settings import Settings
+from fersweep.data.samples import CLASSES
+
+SIDE = {"cpu": 2048, "cuda": 8192}
+"""Rows and columns of the matrices."""
+
+
+def measure(settings: Settings) -> Part:
+    """Training images a second of bare steps, and what that is of the floating-point operations a second of a product.
+
+    Operations are those of all convolutions and matrix products forward and backward, two for a multiplication and
+    addition, counted by torch for one image; norms, activations and the optimiser are not counted, but take time.
+    """
+    part = Part(notes=[f"A product of two square matrices of {_side(settings)} rows, in the precision of training."])
+    for case, overrides in settings.cases():
+        cfg = settings.compose(*overrides)
+        network = build.model(cfg, len(CLASSES))
+        teraflop = _operations(network, settings) / 1e12
+        loop = BareLoop(network, cfg, settings.device)
+        contestants = {
+            "matrix product": _product(settings),
+            "training step": rate(loop.step, int(case["batch"]), settings.device, settings.least),
+        }
+        timed = alternate(contestants, settings.repeats)
+        images = timed["training step"]
+        speeds = {"matrix product": timed["matrix product"], "training step": [each * teraflop for each in images]}
+        part.figures += figures("TFLOP/s", case, speeds, {"training step": "matrix product"})
+        part.figures += figures("images/s", case, {"bare loop": images})
+    return part
+
+
+def _operations(network: torch.nn.Module, settings: Settings) -> float:
+    """Floating-point operations that training on one image takes."""
+    images = torch.zeros(2, 1, settings.image_size, settings.image_size)  # one would give batch norm nothing to norm
+    with FlopCounterMode(display=False) as counter:
+        network(images).sum().backward()
+    network.zero_grad()
+    return counter.get_total_flops() / len(images)
+
+
+def _product(settings: Settings) -> Callable[[], float]:
+    """A contestant: TFLOP/s of a matrix product."""
+    side = _side(settings)
+    kind = torch.bfloat16 if settings.precision == "bf16-mixed" else torch.float32
+    matrices = [torch.randn(side, side, device=settings.device, dtype=kind) for _ in range(2)]
+    measured = rate(partial(torch.matmul, *matrices), 1, settings.device, settings.least)
+    return lambda: measured() * 2 * side**3 / 1e12
+
+
+def _side(settings: Settings) -> int:
+    return 256 if settings.smoke else SIDE[settings.device.type]

@@ -1,0 +1,152 @@
+"""The convolution by matrix products: against float64 as near as torch's own, and only where it is meant to be."""
+
+from __future__ import annotations
+
+from functools import partial
+from itertools import product
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from fersweep.models.convolution import Conv2d, Products, _Convolution, products
+
+WAYS = [Products(*each) for each in product((False, True), repeat=2)]
+
+
+def distance(found: Tensor, exact: Tensor) -> float:
+    return float((found.detach().double() - exact.detach()).norm() / exact.detach().norm())
+
+
+def passed(conv: nn.Conv2d, x: Tensor, gradient: Tensor) -> list[Tensor]:
+    """Result and all gradients."""
+    x = x.clone().requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16, enabled=x.dtype == torch.float32):
+        y = conv(x)
+    y.backward(gradient.to(y.dtype))
+    grads = [each.grad for each in (x, *conv.parameters())]
+    return [y, *(grad for grad in grads if grad is not None)]
+
+
+@pytest.mark.parametrize("ways", WAYS, ids=str)
+@pytest.mark.parametrize(("kernel_size", "stride"), [(1, 1), (1, 2), (3, 1), (3, 2)])
+@pytest.mark.parametrize("sides", [(2, 2), (5, 4), (6, 7)])
+def test_results_and_gradients_are_as_exact_as_torchs(
+    ways: Products, kernel_size: int, stride: int, sides: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    monkeypatch.setattr("fersweep.models.convolution.products", lambda *_: ways)
+    ours = Conv2d(48, 32, kernel_size, stride, kernel_size // 2).to(memory_format=torch.channels_last)
+    theirs = nn.Conv2d(48, 32, kernel_size, stride, kernel_size // 2).to(memory_format=torch.channels_last)
+    theirs.load_state_dict(ours.state_dict())
+    exact = nn.Conv2d(48, 32, kernel_size, stride, kernel_size // 2).double()
+    exact.load_state_dict(ours.state_dict())
+    x = torch.randn(3, 48, *sides).to(memory_format=torch.channels_last)
+    gradient = torch.randn_like(theirs(x))
+    results = zip(
+        passed(ours, x, gradient),
+        passed(theirs, x, gradient),
+        passed(exact, x.double(), gradient.double()),
+        strict=True,
+    )
+    for own, other, truth in results:
+        assert own.dtype == other.dtype
+        assert own.shape == other.shape
+        assert own.is_contiguous(memory_format=torch.channels_last) or own.ndim == 1
+        assert distance(own, truth) < 1.1 * distance(other, truth) + 1e-3
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_a_map_of_one_pixel(stride: int) -> None:
+    """With stride 2, oneDNN gives the weights that meet padding alone the gradient of whatever lay in memory."""
+    torch.manual_seed(0)
+    conv, exact = (kind(256, 8, 3, stride, 1, bias=False) for kind in (Conv2d, nn.Conv2d))
+    exact.load_state_dict(conv.state_dict())
+    x, gradient = torch.randn(3, 256, 1, 1), torch.randn(3, 8, 1, 1)
+    found = passed(conv.to(memory_format=torch.channels_last), x.to(memory_format=torch.channels_last), gradient)
+    for own, truth in zip(found, passed(exact.double(), x.double(), gradient.double()), strict=True):
+        assert distance(own, truth) < 0.01
+
+
+def test_what_needs_no_gradient_gets_none() -> None:
+    conv = Conv2d(256, 16, 1).to(memory_format=torch.channels_last)
+    conv.weight.requires_grad_(False)
+    x = torch.randn(2, 256, 3, 3).to(memory_format=torch.channels_last)
+    with torch.autocast("cpu", torch.bfloat16):
+        y = conv(x)
+    assert "_Convolution" in type(y.grad_fn).__name__
+    y.sum().backward()
+    assert conv.weight.grad is None
+    assert conv.bias is not None
+    assert conv.bias.grad is not None
+    assert torch.equal(conv.bias.grad, torch.full((16,), 18.0))
+
+
+def way_of(conv: nn.Conv2d, x: Tensor, bf16: bool = True) -> str:
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        return type(conv(x).grad_fn).__name__
+
+
+def test_only_bf16_in_channels_last_on_small_maps_is_a_product() -> None:
+    conv = Conv2d(256, 64, 3, 1, 1).to(memory_format=torch.channels_last)
+    small, large = (torch.randn(2, 256, side, side).to(memory_format=torch.channels_last) for side in (2, 12))
+    assert "_Convolution" in way_of(conv, small)
+    assert way_of(conv, large) == "ConvolutionBackward0"
+    assert way_of(conv, small.contiguous()) == "ConvolutionBackward0"
+    assert way_of(conv, small, bf16=False) == "ConvolutionBackward0"
+    assert "_Convolution" in way_of(conv.bfloat16(), small.bfloat16(), bf16=False)
+    dilated = Conv2d(256, 64, 3, 1, 2, dilation=2).to(memory_format=torch.channels_last)
+    assert way_of(dilated, small) == "ConvolutionBackward0"
+
+
+def test_float32_is_torchs_own_to_the_last_bit() -> None:
+    torch.manual_seed(0)
+    ours, theirs = Conv2d(256, 64, 3, 1, 1), nn.Conv2d(256, 64, 3, 1, 1)
+    theirs.load_state_dict(ours.state_dict())
+    x = torch.randn(2, 256, 2, 2).to(memory_format=torch.channels_last)
+    assert torch.equal(ours(x), theirs(x))
+
+
+def test_what_is_exported_has_torchs_convolution() -> None:
+    conv = Conv2d(256, 64, 1).to(memory_format=torch.channels_last).bfloat16()
+    x = torch.randn(2, 256, 3, 3).bfloat16().to(memory_format=torch.channels_last)
+    assert "_Convolution" in way_of(conv, x, bf16=False)
+    called = [str(node.target) for node in torch.export.export(conv, (x,)).graph.nodes if node.op == "call_function"]
+    assert called == ["aten.conv2d.default"]
+
+
+@pytest.mark.parametrize(
+    ("kernel_size", "stride", "in_channels", "pixels", "images", "weights"),
+    [
+        (1, 1, 2048, 4, True, True),
+        (1, 1, 64, 144, False, False),
+        (1, 2, 256, 144, True, False),
+        (3, 1, 512, 4, True, True),
+        (3, 1, 256, 9, False, True),
+        (3, 1, 512, 9, True, True),
+        (3, 1, 512, 36, False, False),
+        (3, 2, 128, 36, False, True),
+        (3, 2, 256, 9, True, True),
+        (3, 1, 64, 4, False, False),
+    ],
+)
+def test_which_shapes_are_products(
+    kernel_size: int, stride: int, in_channels: int, pixels: int, images: bool, weights: bool
+) -> None:
+    assert products(kernel_size, stride, in_channels, pixels) == Products(images, weights)
+
+
+def _convolved(x: Tensor, weight: Tensor, bias: Tensor, stride: int, padding: int, ways: Products) -> Tensor:
+    y: Tensor = _Convolution.apply(x, weight, bias, stride, padding, ways)
+    return y
+
+
+def test_it_differentiates_nothing_but_what_it_should() -> None:
+    """Numerically, in float64, of which the function itself knows nothing."""
+    torch.manual_seed(0)
+    x = torch.randn(2, 3, 4, 3, dtype=torch.float64).to(memory_format=torch.channels_last).requires_grad_()
+    bias = torch.randn(2, dtype=torch.float64, requires_grad=True)
+    for ways, (size, stride) in product(WAYS, ((1, 1), (1, 2), (3, 1), (3, 2))):
+        weight = torch.randn(2, 3, size, size, dtype=torch.float64, requires_grad=True)
+        convolved = partial(_convolved, stride=stride, padding=size // 2, ways=ways)
+        assert torch.autograd.gradcheck(convolved, (x, weight, bias))
