@@ -6,7 +6,7 @@ import io
 import json
 import multiprocessing
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime
 from itertools import count
@@ -24,6 +24,7 @@ from fersweep import build, cli, run
 from fersweep.bench import (
     PARTS,
     ceiling,
+    changes,
     efficiency,
     inference,
     measure,
@@ -42,7 +43,7 @@ from fersweep.bench.measure import Figure, Part
 from fersweep.bench.run import MEASURES
 from fersweep.bench.runs import wait_for_server
 from fersweep.bench.settings import Settings
-from fersweep.models import build_model
+from fersweep.models import attention, build_model, convolution
 from fersweep.record import parameters
 from fersweep.sweep.plan import Outcome
 
@@ -471,3 +472,28 @@ def test_the_ceiling_is_a_product_and_every_step_lies_below_it(smoke: Settings) 
     step = part.figures[1]
     assert step.to == "matrix product"
     assert all(0 < ratio < 1 for ratio in step.ratios)
+
+
+def test_without_its_changes_a_step_is_torchs_and_the_weights_it_makes_are_the_same(
+    smoke: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used: dict[str, int] = dict.fromkeys(("products", "spatial_mean", "spatial_max", "channel_mean", "channel_max"), 0)
+    for module, name in ((convolution, "products"), *((attention, name) for name in used if name != "products")):
+        real = getattr(module, name)
+
+        def counted(*values: Any, real: Callable[..., Any] = real, name: str = name) -> Any:
+            used[name] += 1
+            return real(*values)
+
+        monkeypatch.setattr(module, name, counted)
+    conv = convolution.Conv2d(8, 8, 1).to(memory_format=torch.channels_last).bfloat16()
+    cbam = attention.CBAM(8).bfloat16()
+    x = torch.rand(2, 8, 3, 3).bfloat16().to(memory_format=torch.channels_last)
+    with changes._torchs_all():
+        plain = cbam(conv(x))
+    assert set(used.values()) == {0}
+    torch.testing.assert_close(cbam(conv(x)), plain)
+    assert set(used.values()) == {1}
+    part = changes.measure(smoke)
+    assert [each.what for each in part.figures][0::5] == ["all", "none of them"]
+    assert all(each.to == "none of them" for each in part.figures[:5])

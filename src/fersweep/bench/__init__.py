@@ -12,6 +12,7 @@ PARTS = {
     "together": "two runs at once beside one after another",
     "memory": "of a training process; what one more process costs",
     "inference": "images a second and latency, single view and ten crops",
+    "changes": "what each thing done for speed is worth",
     "ceiling": "a training step beside a large matrix product",
     "peers": "torchvision, timm, plain Lightning; bf16 beside fp32",
 }

@@ -58,7 +58,7 @@ def _beside_ours(settings: Settings, backbone: str, batch: int, peers: Mapping[s
     names = [f"{group}={name}" for group, name in case.items() if group != "batch"]
     cfg = settings.compose(*names, "fidelity=paper", f"recipe.batch_size={batch}")
     loops = {OURS: BareLoop(build.model(cfg, len(CLASSES)), cfg, settings.device)}
-    loops |= {name: BareLoop(network, cfg, settings.device, plain=True) for name, network in peers.items()}
+    loops |= {name: BareLoop(network, cfg, settings.device, fused=False, kept=False) for name, network in peers.items()}
     return _steps(settings, case, loops, to=OURS)
 
 

@@ -13,7 +13,19 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from fersweep.bench import ceiling, efficiency, inference, memory, peers, pipeline, report, settings, startup, together
+from fersweep.bench import (
+    ceiling,
+    changes,
+    efficiency,
+    inference,
+    memory,
+    peers,
+    pipeline,
+    report,
+    settings,
+    startup,
+    together,
+)
 from fersweep.errors import UserError
 from fersweep.sweep.status import write_json
 
@@ -24,6 +36,7 @@ MEASURES = {
     "together": together.measure,
     "memory": memory.measure,
     "inference": inference.measure,
+    "changes": changes.measure,
     "ceiling": ceiling.measure,
     "peers": peers.measure,
 }

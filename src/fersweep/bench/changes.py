@@ -1,0 +1,75 @@
+"""What each thing that this project does for speed is worth: a training step with it and without it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from unittest.mock import patch
+
+from fersweep import build
+from fersweep.bench.bare import BareLoop
+from fersweep.bench.measure import Part, alternate, figures, rate
+from fersweep.bench.settings import Settings
+from fersweep.data.samples import CLASSES
+from fersweep.models import attention, convolution, gates
+
+ALL, NONE = "all", "none of them"
+
+
+def measure(settings: Settings) -> Part:
+    """Training images a second of bare steps: with all, without one of them at a time, and without any.
+
+    Each contestant has a copy of the same network.
+    """
+    part = Part()
+    without: dict[str, tuple[bool, bool, Callable[[], AbstractContextManager[object]]]] = {
+        ALL: (True, True, nullcontext),
+        "without matrix products": (True, True, _torchs_convolutions),
+        "without own pooling": (True, True, _torchs_pooling),
+        "without fused optimiser": (False, True, nullcontext),
+        "without kept memory": (True, False, nullcontext),
+        NONE: (False, False, _torchs_all),
+    }
+    for case, overrides in settings.cases():
+        cfg = settings.compose(*overrides)
+        network = build.model(cfg, len(CLASSES))
+        contestants = {}
+        for name, (fused, kept, changed) in without.items():
+            loop = BareLoop(copy.deepcopy(network), cfg, settings.device, fused=fused, kept=kept)
+            contestants[name] = _inside(changed, rate(loop.step, int(case["batch"]), settings.device, settings.least))
+        timed = alternate(contestants, settings.repeats)
+        part.figures += figures("images/s", case, timed, {name: NONE for name in timed if name != NONE})
+    return part
+
+
+def _inside(context: Callable[[], AbstractContextManager[object]], work: Callable[[], float]) -> Callable[[], float]:
+    def measured() -> float:
+        with context():
+            return work()
+
+    return measured
+
+
+def _torchs_convolutions() -> AbstractContextManager[object]:
+    return patch.object(convolution, "products", lambda *_: convolution.NONE)
+
+
+def _torchs_pooling() -> AbstractContextManager[object]:
+    stack = ExitStack()
+    for module, name, function in (
+        (attention, "spatial_mean", lambda x: x.mean(dim=(2, 3))),
+        (attention, "spatial_max", lambda x: x.amax(dim=(2, 3))),
+        (attention, "channel_mean", lambda x: x.mean(dim=1, keepdim=True)),
+        (attention, "channel_max", lambda x: x.amax(dim=1, keepdim=True)),
+        (gates, "spatial_mean", lambda x: x.mean(dim=(2, 3))),
+    ):
+        stack.enter_context(patch.object(module, name, function))
+    return stack
+
+
+def _torchs_all() -> AbstractContextManager[object]:
+    stack = ExitStack()
+    stack.enter_context(_torchs_convolutions())
+    stack.enter_context(_torchs_pooling())
+    return stack
