@@ -8,6 +8,7 @@ from itertools import product
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from fersweep.models.convolution import Conv2d, Products, _Convolution, products
 
@@ -150,3 +151,13 @@ def test_it_differentiates_nothing_but_what_it_should() -> None:
         weight = torch.randn(2, 3, size, size, dtype=torch.float64, requires_grad=True)
         convolved = partial(_convolved, stride=stride, padding=size // 2, ways=ways)
         assert torch.autograd.gradcheck(convolved, (x, weight, bias))
+
+
+@pytest.mark.parametrize(("kernel_size", "stride"), [(1, 2), (3, 2)])
+def test_it_is_one_product_also_where_no_gradient_is_wanted(kernel_size: int, stride: int) -> None:
+    """For rows with gaps, torch would multiply row by row, with a copy of the weights for each."""
+    conv = Conv2d(512, 64, kernel_size, stride, kernel_size // 2).to(memory_format=torch.channels_last).bfloat16()
+    x = torch.randn(2, 512, 6, 6).bfloat16().to(memory_format=torch.channels_last)
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        conv(x)
+    assert [str(name) for name in counter.get_flop_counts()["Global"]] == ["aten.addmm"]

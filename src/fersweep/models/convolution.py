@@ -80,7 +80,7 @@ class _Convolution(torch.autograd.Function):
         if not products.images:
             return F.conv2d(x, weight, bias, stride, padding)
         under = _under_kernel(x, weight.shape[2], stride, padding)
-        return F.linear(under, _as_matrix(weight), bias).permute(0, 3, 1, 2)
+        return _times(under, _as_matrix(weight), bias).permute(0, 3, 1, 2)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
@@ -103,6 +103,11 @@ class _Convolution(torch.autograd.Function):
             grad_weight = _as_kernels(rows.flatten(0, 2).t() @ under, weight)
         grad_bias = rows.sum(dim=(0, 1, 2)) if ctx.with_bias and ctx.needs_input_grad[2] else None
         return grad_x, grad_weight, grad_bias, None, None, None
+
+
+def _times(rows: Tensor, matrix: Tensor, bias: Tensor | None = None) -> Tensor:
+    """(B, H, W, C) and (K, C) to (B, H, W, K), as one product: torch would make many of them where rows have gaps."""
+    return F.linear(rows.flatten(0, 2), matrix, bias).unflatten(0, rows.shape[:3])
 
 
 def _as_matrix(weight: Tensor) -> Tensor:
@@ -141,8 +146,8 @@ def _gradient_of_images(rows: Tensor, weight: Tensor, shape: torch.Size, stride:
     if size > 1 and stride == 1:  # a convolution by the turned kernels
         turned = weight.flip(2, 3).transpose(0, 1)
         under = _under_kernel(rows.permute(0, 3, 1, 2), size, 1, padding)
-        return F.linear(under, _as_matrix(turned)).permute(0, 3, 1, 2)
-    spread = rows @ _as_matrix(weight)
+        return _times(under, _as_matrix(turned)).permute(0, 3, 1, 2)
+    spread = _times(rows, _as_matrix(weight).t())
     if stride == 1:
         return spread.permute(0, 3, 1, 2)
     padded = rows.new_zeros(batch, height + 2 * padding, width + 2 * padding, channels)
