@@ -17,6 +17,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from conftest import quickly_composed
+from fakes import fer2013_zip
 from rich.console import Console
 from torch import nn
 
@@ -25,6 +26,7 @@ from fersweep.bench import (
     PARTS,
     ceiling,
     changes,
+    data,
     efficiency,
     inference,
     measure,
@@ -36,6 +38,7 @@ from fersweep.bench import (
     report,
     settings,
     startup,
+    sweep,
     together,
 )
 from fersweep.bench.bare import BareLoop
@@ -142,6 +145,8 @@ def test_what_is_not_given_is_the_default(tmp_path: Path, smoke: Settings) -> No
         ("--image-size 24", "--image-size 24 is out of range: 32 to 256."),
         ("--repeats 0", "--repeats 0 is out of range: 1 or more."),
         ("--threads 0", "--threads 0 is out of range: 1 or more."),
+        ("--fer2013 nowhere", "--fer2013 nowhere does not exist: name the archive or folder of FER2013."),
+        ("input --fer2013 .", "--fer2013 has no effect without the part data: leave it out, or name that part too."),
         (
             "--json missing/file.json",
             "--json missing/file.json cannot be written: name a file in a folder that exists.",
@@ -346,11 +351,13 @@ def test_peers_that_are_not_there_are_left_out(smoke: Settings, monkeypatch: pyt
     ]
 
 
-def test_runs_at_once_share_the_threads(smoke: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    started: list[tuple[int, int, int]] = []
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int | None, int]]:
+    """Sweeps that are not run: how many runs each has, jobs at a time, threads."""
+    started: list[tuple[int, int | None, int]] = []
 
     class Sweep:
-        def __init__(self, runs: Any, n_jobs: int, gpus_per_run: Any, timeout: Any, threads: int, board: Any) -> None:
+        def __init__(self, runs: Any, n_jobs: Any, gpus_per_run: Any, timeout: Any, threads: int, board: Any) -> None:
             assert (gpus_per_run, timeout) == (None, None)
             assert all(each.directory.is_dir() for each in runs)
             started.append((len({each.directory for each in runs}), n_jobs, threads))
@@ -360,12 +367,43 @@ def test_runs_at_once_share_the_threads(smoke: Settings, monkeypatch: pytest.Mon
             return [Outcome(each, {}) for each in self.runs]
 
     monkeypatch.setattr(together, "LocalSweep", Sweep)
-    monkeypatch.setattr(together, "wait_for_server", lambda: None)
+    for part in (together, sweep):
+        monkeypatch.setattr(part, "wait_for_server", lambda: None)
+    return started
+
+
+def test_runs_at_once_share_the_threads(smoke: Settings, started: list[tuple[int, int | None, int]]) -> None:
     four = replace(smoke, threads=4)
     named = by_name(together.measure(four).figures)
     assert started == [(2, 1, 4), (2, 2, 2)] * 2
     assert named["two at once"].to == "one after another"
     assert list((smoke.folder / "outputs" / "runs").iterdir()) == []
+
+
+@pytest.mark.usefixtures("tiny_network")
+def test_small_runs_are_compared_with_as_much_arithmetic(
+    smoke: Settings, started: list[tuple[int, int | None, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[tuple[str, int]] = []
+    step, validate = BareLoop.step, BareLoop.validate
+    monkeypatch.setattr(BareLoop, "step", lambda self, n: sizes.append(("step", n)) or step(self, n))
+    monkeypatch.setattr(BareLoop, "validate", lambda self, n: sizes.append(("validate", n)) or validate(self, n))
+    named = by_name(sweep.measure(replace(smoke, threads=4, batches=(64,))).figures)
+    assert started == [(2, None, 4)] * 2
+    once = [("step", 64), ("step", 64), ("step", 30), ("validate", 21), ("validate", 21)]
+    assert sizes == once * (1 + 2 * 2)
+    assert named[sweep.BARE].to == sweep.SWEEP
+    assert list((smoke.folder / "outputs" / "runs").iterdir()) == []
+
+
+def test_fer2013_is_decoded_anew_each_round(smoke: Settings, tmp_path: Path) -> None:
+    assert data.measure(smoke).figures == []
+    assert data.measure(smoke).notes == ["Not measured: --fer2013 PATH names the archive or folder of FER2013."]
+    archive = fer2013_zip(tmp_path / "copy" / "fer2013.zip")
+    part = data.measure(replace(smoke, fer2013=archive))
+    assert list(by_name(part.figures)) == ["decoded first", "from the cache"]
+    assert [len(list(tmp_path.glob(f"fer2013-{n}/fer2013-*/images.npy"))) for n in range(3)] == [1, 1, 0]
+    assert multiprocessing.active_children() == []
 
 
 def test_a_first_step_is_found_in_the_log(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from omegaconf import DictConfig
 from torch import nn
 
 from fersweep import build, checkpoint
+from fersweep.callbacks import AtomicCheckpointIO
 from fersweep.errors import UserError
 from fersweep.module import FERModule
 from fersweep.run import run_one
@@ -117,6 +118,15 @@ def test_a_run_starts_from_given_weights(
     expected = checkpoint.load(path)["state_dict"]
     assert {f"model.{key}" for key in started[0]} == set(expected)
     assert all(torch.equal(value, expected[f"model.{key}"]) for key, value in started[0].items())
+
+
+def test_only_what_a_run_goes_on_from_holds_more_than_the_network(tmp_path: Path) -> None:
+    whole = dict.fromkeys((*checkpoint.SLIM, "optimizer_states", "callbacks"), 0)
+    for name in ("best", "last"):
+        AtomicCheckpointIO().save_checkpoint(whole, tmp_path / "checkpoints" / f"{name}.ckpt")
+    best, last = (torch.load(tmp_path / "checkpoints" / f"{name}.ckpt") for name in ("best", "last"))
+    assert tuple(best) == checkpoint.SLIM
+    assert last == whole
 
 
 def test_weights_of_another_architecture_are_refused_whole(finished: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import multiprocessing
 import os
 import re
 import resource
@@ -13,20 +15,24 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from multiprocessing import forkserver
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from conftest import FACES, SHALLOW, SMALL, TRAIN, plain
 from rich.console import Console
 
 from fersweep.compose import compose_config
+from fersweep.run import run_frozen
+from fersweep.sweep import worker
 from fersweep.sweep.board import Board
 from fersweep.sweep.identity import run_dir
 from fersweep.sweep.local import LocalSweep
 from fersweep.sweep.lock import is_held
 from fersweep.sweep.plan import Outcome, Planned
-from fersweep.sweep.processes import NOT_HANDED_DOWN, RunProcesses
+from fersweep.sweep.processes import NOT_HANDED_DOWN, RunProcesses, warm_up
 from fersweep.sweep.status import Status
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "killpg"), reason="process groups are needed")
@@ -218,6 +224,57 @@ def test_the_server_has_one_thread_and_hands_down_nothing_of_another_run(
     result = json.loads((run.directory / "result.json").read_text())
     assert result["environment"]["processes"] == 1
     assert result["environment"]["threads"] == 1
+
+
+def _run_and_look(config: dict[str, Any], told: Connection) -> None:
+    """Train in a process of the server; say what was shared with it and which modules it lacked."""
+    before, shared = set(sys.modules), gc.get_freeze_count()
+    run_frozen(config)
+    told.send((shared, sorted(set(sys.modules) - before)))
+
+
+def test_a_run_finds_everything_imported_and_collects_only_what_is_its_own(planned: Callable[..., Planned]) -> None:
+    here, there = multiprocessing.Pipe(duplex=False)
+    warm_up()
+    process = multiprocessing.get_context("forkserver").Process(
+        target=_run_and_look, args=(planned("seed=1").config, there)
+    )
+    process.start()
+    there.close()
+    shared, imported = here.recv()
+    process.join()
+    assert shared > 100_000
+    assert len(imported) < 15, imported
+    assert not {"PIL", "matplotlib", "pyarrow", "pytorch_lightning"} & {name.partition(".")[0] for name in imported}
+
+
+def _map_and_time(told: Connection) -> None:
+    worker.map_constants()
+    told.send(_elu())
+
+
+def test_constants_of_elu_are_in_the_memory_of_a_process() -> None:
+    """With an AVX-512 processor, ELU takes many times as long in a forked process that has not seen odd numbers."""
+    here, there = multiprocessing.Pipe(duplex=False)
+    warm_up()
+    process = multiprocessing.get_context("forkserver").Process(target=_map_and_time, args=(there,))
+    process.start()
+    there.close()
+    forked = here.recv()
+    process.join()
+    assert forked < 4 * _elu()
+
+
+def _elu() -> float:
+    """The least time of an ELU of 1,000,000 numbers with one thread, in seconds."""
+    threads, numbers, times = torch.get_num_threads(), torch.linspace(-3, 3, 1_000_000), []
+    torch.set_num_threads(1)
+    for _ in range(10):
+        begun = time.perf_counter()
+        torch.nn.functional.elu(numbers)
+        times.append(time.perf_counter() - begun)
+    torch.set_num_threads(threads)
+    return min(times)
 
 
 def test_a_folder_for_temporary_files_that_cannot_hold_a_socket_is_named(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from fersweep.checkpoint import SLIM
 from fersweep.sweep.status import atomic_path
 
 log = logging.getLogger("fersweep")
@@ -144,13 +145,15 @@ class KeptCheckpoint(ModelCheckpoint):
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Checkpoints that appear whole or not at all, on any file system."""
+    """Checkpoints that appear whole or not at all, on any file system; no run goes on from the best: it is `SLIM`."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         """Write beside ``path`` and move there."""
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        with atomic_path(Path(path)) as temporary:
-            torch.save(checkpoint, temporary)
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        kept = {key: checkpoint[key] for key in SLIM} if path.stem == "best" else checkpoint
+        with atomic_path(path) as temporary:
+            torch.save(kept, temporary)
 
 
 def callbacks(recipe: Mapping[str, Any], run_dir: Path, progress_bar: bool) -> list[Callback]:

@@ -18,7 +18,7 @@ FORMAT = 1
 """Version of what `stored` holds."""
 
 SLIM = ("fersweep", "state_dict", "epoch", "global_step", "pytorch-lightning_version")
-"""What a finished run's best checkpoint keeps: enough to test, predict and start another run from."""
+"""What a best checkpoint holds: enough to test, predict and start another run from."""
 
 PREFIX = "model."
 
@@ -108,6 +108,7 @@ def slim(path: Path) -> dict[str, Any]:
     """
     whole = load(path)
     kept = {key: whole[key] for key in SLIM if key in whole}
-    with atomic_path(path) as temporary:
-        torch.save(kept, temporary)
+    if len(kept) < len(whole):
+        with atomic_path(path) as temporary:
+            torch.save(kept, temporary)
     return kept

@@ -102,6 +102,7 @@ def _add_bench(bench: argparse.ArgumentParser) -> None:
     bench.add_argument("--repeats", metavar="N", type=int, help="rounds; default: 5")
     bench.add_argument("--threads", metavar="N", type=int, help="of the CPU; default: one a core, or OMP_NUM_THREADS")
     bench.add_argument("--device", choices=("auto", "cpu", "gpu"), default="auto", help="default: %(default)s")
+    bench.add_argument("--fer2013", metavar="PATH", type=Path, help="its archive or folder, for the part data")
     bench.add_argument("--json", metavar="FILE", help="write everything to a file, too; -: print it in place of tables")
     bench.add_argument("--smoke", action="store_true", help="as little as possible of everything, to see that it runs")
     bench.set_defaults(verb=_bench)
@@ -220,6 +221,7 @@ def _bench(parsed: argparse.Namespace) -> int:
         threads=parsed.threads,
         device=parsed.device,
         smoke=parsed.smoke,
+        fer2013=parsed.fer2013,
     )
     return 0
 

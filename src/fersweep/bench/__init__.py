@@ -10,6 +10,8 @@ PARTS = {
     "input": "the steps from the memory map to a batch",
     "startup": "from the start of a run to its first training step",
     "together": "two runs at once beside one after another",
+    "sweep": "many small runs beside their arithmetic alone",
+    "data": "FER2013, decoded and from the cache (--fer2013 PATH)",
     "memory": "of a training process; what one more process costs",
     "inference": "images a second and latency, single view and ten crops",
     "changes": "what each thing done for speed is worth",

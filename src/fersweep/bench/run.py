@@ -16,6 +16,7 @@ from rich.console import Console
 from fersweep.bench import (
     ceiling,
     changes,
+    data,
     efficiency,
     inference,
     memory,
@@ -24,6 +25,7 @@ from fersweep.bench import (
     report,
     settings,
     startup,
+    sweep,
     together,
 )
 from fersweep.errors import UserError
@@ -34,6 +36,8 @@ MEASURES = {
     "input": pipeline.measure,
     "startup": startup.measure,
     "together": together.measure,
+    "sweep": sweep.measure,
+    "data": data.measure,
     "memory": memory.measure,
     "inference": inference.measure,
     "changes": changes.measure,

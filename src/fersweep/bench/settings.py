@@ -41,6 +41,7 @@ class Settings:
         device: the kind of device.
         smoke: as little as possible of everything; the figures mean nothing.
         folder: for data and runs; everything in it is temporary.
+        fer2013: the archive or folder of FER2013, if there is one.
     """
 
     parts: tuple[str, ...]
@@ -52,6 +53,7 @@ class Settings:
     device: torch.device
     smoke: bool
     folder: Path
+    fer2013: Path | None = None
 
     @property
     def precision(self) -> str:
@@ -106,6 +108,7 @@ def check(
     device: str,
     smoke: bool,
     folder: Path,
+    fer2013: Path | None = None,
 ) -> Settings:
     """Put the defaults for what is not given (of a real or a smoke benchmark), and refuse what cannot be measured.
 
@@ -130,6 +133,10 @@ def check(
     ):
         if not good:
             raise UserError(f"--{option} {value} is out of range: {allowed}.")
+    if fer2013 is not None and parts and "data" not in parts:
+        raise UserError("--fer2013 has no effect without the part data: leave it out, or name that part too.")
+    if fer2013 is not None and not fer2013.exists():
+        raise UserError(f"--fer2013 {fer2013} does not exist: name the archive or folder of FER2013.")
     return Settings(
         parts=tuple(name for name in PARTS if name in parts or not parts),
         backbones=tuple(dict.fromkeys(backbones)),
@@ -140,6 +147,7 @@ def check(
         device=_device(device),
         smoke=smoke,
         folder=folder,
+        fer2013=fer2013,
     )
 
 

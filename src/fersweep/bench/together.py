@@ -37,7 +37,7 @@ def measure(settings: Settings) -> Part:
 
     def trained(jobs: int, images: int, overrides: Sequence[str]) -> float:
         cfgs = [settings.compose(*overrides, f"seed={next(seeds)}") for _ in range(RUNS)]
-        return RUNS * images / _seconds([Planned((), *prepare(cfg)) for cfg in cfgs], jobs, settings)
+        return RUNS * images / seconds_of_sweep([Planned((), *prepare(cfg)) for cfg in cfgs], jobs, settings)
 
     for case, overrides in settings.cases():
         own = (*overrides, "recipe.max_epochs=1", f"trainer.limit_batches={'null' if limit is None else limit}")
@@ -48,12 +48,12 @@ def measure(settings: Settings) -> Part:
     return part
 
 
-def _seconds(runs: Sequence[Planned], jobs: int, settings: Settings) -> float:
-    """Seconds that a sweep takes with so many jobs; its directories are removed."""
-    on_gpu = settings.device.type == "cuda"
-    threads = max(1, settings.threads // jobs)
+def seconds_of_sweep(runs: Sequence[Planned], jobs: int | None, settings: Settings) -> float:
+    """Seconds that a sweep takes with so many jobs, or as many as by default; its directories are removed."""
+    share = 1 / jobs if jobs is not None and settings.device.type == "cuda" else None
+    threads = max(1, settings.threads // (jobs or 1))
     freeze(runs)
-    sweep = LocalSweep(runs, jobs, 1 / jobs if on_gpu else None, None, threads, Board(Console(quiet=True)))
+    sweep = LocalSweep(runs, jobs, share, None, threads, Board(Console(quiet=True)))
     sweep.pool = DevicePool(visible_gpus()[:1])  # one device, also where there are more
     begun = time.perf_counter()
     outcomes = sweep.run()

@@ -194,4 +194,4 @@ def centred(figure: Figure, inches: float, text: str, size: float, **style: Any)
 def save_png(figure: Figure, path: Path) -> None:
     """Write the figure as PNG, atomically, without a date or a version in it: equal figures are equal bytes."""
     with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png", metadata={"Software": None}, pil_kwargs={"optimize": True})
+        figure.savefig(temporary, format="png", metadata={"Software": None})

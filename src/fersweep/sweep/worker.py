@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 import signal
@@ -59,7 +60,18 @@ def work(
     threading.Thread(target=_end_with_parent, daemon=True).start()
     if threads is not None:
         torch.set_num_threads(threads)
+    map_constants()
     sys.exit(_code(config, console=output is None))
+
+
+def map_constants() -> None:
+    """Have in this process's memory the constants that torch's ELU reads, which is many times slower without.
+
+    After a fork, a page of a library is mapped when it is first read. AVX-512 code reads constants for odd numbers
+    under a mask, which is empty for others: the page is never mapped, and every such read costs the processor hundreds
+    of cycles. So here are odd numbers, once.
+    """
+    torch.expm1(torch.tensor((math.inf, -0.0) * 64))
 
 
 def _code(config: Mapping[str, Any], console: bool) -> int:

@@ -126,7 +126,7 @@ class Fer2013:
 
 def _layout(tree: files.Tree) -> str | None:
     """Return an empty string for image folders, the name of the CSV file, or ``None`` where neither is there."""
-    matches = (_IMAGE.fullmatch(name) for name in tree.images())
+    matches = (_IMAGE.fullmatch(name) for name in tree.stamps if files.is_image(name))
     if any(match and canonical(match["label"]) in CLASSES for match in matches):
         return ""
     tables = [name for name in tree.stamps if name.lower().endswith(".csv")]
