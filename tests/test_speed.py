@@ -81,13 +81,13 @@ if sys.argv[1] == "kept":
     memory.keep_freed()
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    block = [torch.zeros(2**24, dtype=torch.uint8) for _ in range(8)]
+    block = [torch.zeros(2**25 + 2**20, dtype=torch.uint8) for _ in range(2)]  # more than glibc ever keeps by itself
     del block
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-print([faults() for _ in range(6)][-1])
+print(min(faults() for _ in range(20)))
 """
     faults = {}
     for kind in ("kept", "usual"):
         command = [sys.executable, "-c", program, kind]
         faults[kind] = int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-    assert faults["kept"] < 1000 < faults["usual"]
+    assert 4 * faults["kept"] < faults["usual"]
