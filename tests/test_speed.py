@@ -35,11 +35,12 @@ def test_optimisers_with_a_fused_kernel_use_it_and_step_as_without(optimizer: st
     torch.testing.assert_close(ours.weight, plain.weight, rtol=1e-5, atol=1e-6)
 
 
-def test_who_asks_for_another_kernel_gets_it() -> None:
-    cfg = compose_config(["recipe/optimizer=adamw", "+recipe.optimizer.foreach=true"])
+@pytest.mark.parametrize("kernel", ["foreach", "differentiable"])
+def test_who_asks_for_another_kernel_gets_it(kernel: str) -> None:
+    cfg = compose_config(["recipe/optimizer=adamw", f"+recipe.optimizer.{kernel}=true"])
     made = build.optimizer_factory(cfg)([nn.Parameter(torch.zeros(2))])
     assert not made.defaults["fused"]
-    assert made.defaults["foreach"]
+    assert made.defaults[kernel]
 
 
 def test_a_checkpoint_from_before_fused_kernels_goes_on() -> None:

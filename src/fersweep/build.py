@@ -257,6 +257,7 @@ def optimizer_factory(cfg: DictConfig) -> Callable[..., torch.optim.Optimizer]:
     """The optimiser's class with its settings bound, and its fused kernel where it has one; call it with parameters."""
     factory: partial[torch.optim.Optimizer] = make(cfg.recipe.optimizer)
     optimizer, settings = factory.func, factory.keywords
-    if isinstance(optimizer, type) and issubclass(optimizer, FUSED) and not {"fused", "foreach"} & set(settings):
+    chosen = {"fused", "foreach", "differentiable"} & set(settings)
+    if isinstance(optimizer, type) and issubclass(optimizer, FUSED) and not chosen:
         return partial(factory, fused=True)
     return factory

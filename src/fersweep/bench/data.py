@@ -18,6 +18,7 @@ from fersweep.bench.runs import wait_for_server
 from fersweep.bench.settings import Settings
 from fersweep.compose import compose_config
 from fersweep.config import Config, to_dict
+from fersweep.errors import UserError
 
 
 def measure(settings: Settings) -> Part:
@@ -46,14 +47,20 @@ def _seconds(config: Mapping[str, Any]) -> float:
     process = multiprocessing.get_context("forkserver").Process(target=_load, args=(config, there))
     process.start()
     there.close()  # so that the end of the process is noticed
-    taken: float = here.recv()
+    answer: float | str = here.recv()
     process.join()
-    return taken
+    if isinstance(answer, str):
+        raise UserError(answer)
+    return answer
 
 
 def _load(config: Mapping[str, Any], told: Connection) -> None:
     cfg = OmegaConf.merge(OmegaConf.structured(Config), dict(config))
     assert isinstance(cfg, DictConfig)
     begun = time.perf_counter()
-    build.samples(cfg)
-    told.send(time.perf_counter() - begun)
+    try:
+        build.samples(cfg)
+    except UserError as error:
+        told.send(str(error))
+    else:
+        told.send(time.perf_counter() - begun)
