@@ -12,7 +12,6 @@ import torch
 from torch import nn
 
 from fersweep.errors import UserError
-from fersweep.sweep.status import atomic_path
 
 FORMAT = 1
 """Version of what `stored` holds."""
@@ -77,8 +76,8 @@ def load(path: Path) -> dict[str, Any]:
     return checkpoint
 
 
-def load_weights(model: nn.Module, path: Path) -> None:
-    """Copy a checkpoint's network weights into ``model``, all of them or none.
+def load_weights(model: nn.Module, path: Path) -> dict[str, Any]:
+    """Copy a checkpoint's network weights into ``model``, all of them or none; return what the checkpoint holds.
 
     Raises:
         UserError: for a checkpoint of another architecture, naming the first parameter that does not fit.
@@ -98,17 +97,4 @@ def load_weights(model: nn.Module, path: Path) -> None:
                 "choose the same backbone, attention, fidelity, image size and classes, or other weights."
             )
     model.load_state_dict(weights)
-
-
-def slim(path: Path) -> dict[str, Any]:
-    """Drop optimiser state, loops and callbacks from a checkpoint in place: what is left is the tested network.
-
-    Returns:
-        What the file holds now.
-    """
-    whole = load(path)
-    kept = {key: whole[key] for key in SLIM if key in whole}
-    if len(kept) < len(whole):
-        with atomic_path(path) as temporary:
-            torch.save(kept, temporary)
-    return kept
+    return checkpoint

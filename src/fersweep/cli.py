@@ -13,6 +13,7 @@ from pathlib import Path
 from fersweep.bench import PARTS
 from fersweep.compose import options
 from fersweep.errors import UserError, did_you_mean
+from fersweep.verbs import demo, explain, export, faces, predict, push
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -82,6 +83,11 @@ def _parser() -> argparse.ArgumentParser:
     params.add_argument("--fidelity", choices=options("fidelity"), default="published", help="default: %(default)s")
     params.add_argument("--json", action="store_true", help="as a list of objects")
     params.set_defaults(verb=_params)
+    for verb in (faces, predict, explain, export, push, demo):
+        name = verb.__name__.rpartition(".")[2]
+        its = verbs.add_parser(name, help=verb.HELP, description=verb.__doc__)
+        verb.add(its)
+        its.set_defaults(verb=verb.run)
     _add_bench(verbs.add_parser("bench", help="measure speed and memory, each part beside what it is compared with"))
     _add_wandb(
         verbs.add_parser("wandb", help="send what was recorded offline to Weights & Biases; write a report there")

@@ -15,8 +15,9 @@ from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
+from fersweep.calibration import fit_temperature
 from fersweep.data.datamodule import Batch
-from fersweep.distributed import summed, world_size
+from fersweep.distributed import gather_to_all, summed, world_size
 from fersweep.errors import NotFiniteError
 from fersweep.optim import clip_gradients
 from fersweep.schedule import learning_rate_factor
@@ -61,6 +62,7 @@ class FERModule(pl.LightningModule):
             }
         )
         self.train_loss, self.val_loss = MeanMetric(nan_strategy="disable"), MeanMetric(nan_strategy="disable")
+        self.val_outputs: list[tuple[Tensor, Tensor]] = []
         self.test_outputs: list[tuple[Tensor, Tensor, Tensor]] = []
 
     def forward(self, images: Tensor) -> Tensor:
@@ -139,14 +141,19 @@ class FERModule(pl.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         logits = self(batch.images)
+        self.val_outputs.append((logits, batch.labels))
         self.val_loss.update(F.cross_entropy(logits, batch.labels, reduction="none"))
         if len(batch.labels):
             self.val_metrics.update(logits, batch.labels)
 
+    def on_validation_epoch_start(self) -> None:
+        self.val_outputs.clear()
+
     def on_validation_epoch_end(self) -> None:
         """Log the epoch: validation ends it, and whoever listens at the end of training then finds all its numbers.
 
-        Each number is of all processes' images and the same on all, as their largest is, to the last bit.
+        Each number is of all processes' images and the same on all, as their largest is, to the last bit. A checkpoint
+        of the epoch holds the temperature that calibrates its network, fitted on these images.
         """
         self._refuse_not_finite("training", self.train_loss.compute())
         self._refuse_not_finite("validation", self.val_loss.compute())
@@ -157,6 +164,9 @@ class FERModule(pl.LightningModule):
             self.log_dict({name: loss.compute(), **metrics.compute()}, sync_dist=True, reduce_fx="max")
             loss.reset()
             metrics.reset()
+        logits, labels = (gather_to_all(torch.cat(parts)).cpu() for parts in zip(*self.val_outputs, strict=True))
+        self.stored["temperature"] = fit_temperature(logits, labels)
+        self.val_outputs.clear()
 
     def on_test_epoch_start(self) -> None:
         self.test_outputs.clear()

@@ -18,7 +18,7 @@ from pytorch_lightning.plugins.environments import LightningEnvironment, TorchEl
 from pytorch_lightning.strategies import DDPStrategy
 from torch.nn.parallel import DistributedDataParallel
 
-from fersweep import build, checkpoint, memory, record, tracking
+from fersweep import build, calibration, checkpoint, memory, record, tracking
 from fersweep.callbacks import AtomicCheckpointIO, History, callbacks, precision
 from fersweep.config import choices_of
 from fersweep.data.datamodule import FERDataModule
@@ -214,16 +214,17 @@ def _attempt(
         trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
     trainer.fit(module, datamodule=data, ckpt_path=str(job.last) if job.last.is_file() else None, weights_only=True)
     best = job.directory / "checkpoints" / "best.ckpt"
-    if zero:
-        checkpoint.slim(best)
     job.ranks.meet()
-    checkpoint.load_weights(module.model, best)
+    chosen = checkpoint.load_weights(module.model, best)
     trainer.test(module, datamodule=data, verbose=False)
     outputs = record.gather(module.test_outputs)
     result, counts = _result(job.config, samples, data, outputs)
-    best_epoch = checkpoint.load(best)["epoch"] + 1
+    best_epoch, temperature = chosen["epoch"] + 1, chosen["fersweep"].get("temperature", 1.0)
     validation = next(row["val/accuracy"] for row in history.rows if row["epoch"] == best_epoch)
     result["metrics"] = record.jsonable({"val/accuracy": validation, **result["metrics"]})
+    indices, single, _ = outputs
+    labels = torch.from_numpy(samples.labels[indices.numpy()])
+    result["calibration"] = calibration.summary(single, labels, temperature)
     result |= {
         "best_epoch": best_epoch,
         "epochs": len(history.rows),

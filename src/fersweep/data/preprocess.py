@@ -50,7 +50,7 @@ class Preprocessed:
         samples = self.source.load()
         if self.equalize and samples.images.ndim == 4:
             raise UserError("dataset.preprocessing.equalize works on grey images: set dataset.channels=1.")
-        images = np.stack([self._changed(image) for image in samples.images])
+        images = np.stack([changed(image, self.min_max, self.equalize) for image in samples.images])
         kept = np.array([image.var() >= self.min_variance for image in images])
         may_go = np.ones(len(kept), bool) if samples.usage is None else samples.usage == TRAINING
         if may_go.any() and not kept[may_go].any():
@@ -62,8 +62,10 @@ class Preprocessed:
         subjects, usage = (None if each is None else each[kept] for each in (samples.subjects, samples.usage))
         return Samples(images[kept], samples.labels[kept], samples.ids[kept], samples.class_names, subjects, usage)
 
-    def _changed(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        if self.min_max:
-            low, high = int(image.min()), int(image.max())
-            image = np.round((image.astype(np.float64) - low) * 255 / max(high - low, 1)).astype(np.uint8)
-        return np.asarray(cv2.equalizeHist(image), dtype=np.uint8) if self.equalize else image
+
+def changed(image: npt.NDArray[np.uint8], min_max: bool, equalize: bool) -> npt.NDArray[np.uint8]:
+    """One image, uint8, stretched and equalised as asked; only a grey one can be equalised."""
+    if min_max:
+        low, high = int(image.min()), int(image.max())
+        image = np.round((image.astype(np.float64) - low) * 255 / max(high - low, 1)).astype(np.uint8)
+    return np.asarray(cv2.equalizeHist(image), dtype=np.uint8) if equalize else image

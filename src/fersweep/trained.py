@@ -1,0 +1,135 @@
+"""A trained network, ready to be asked: what predicting, explaining and exporting have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor, nn
+
+from fersweep import build, checkpoint
+from fersweep.config import Config
+from fersweep.data import images
+from fersweep.data.preprocess import changed
+from fersweep.errors import UserError
+from fersweep.faces import Pixels
+
+BATCH = 256
+"""Images that a network is given at once."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The network of a checkpoint.
+
+    Attributes:
+        path: the checkpoint.
+        network: in evaluation mode, float32; images ``(B, C, H, W)`` in [0, 1] to logits ``(B, K)``.
+        cfg: the resolved configuration it was trained with.
+        class_names: ``K`` names.
+        temperature: logits are divided by it before the softmax; 1 where the checkpoint has none.
+        device: where it computes.
+    """
+
+    path: Path
+    network: nn.Module
+    cfg: DictConfig
+    class_names: tuple[str, ...]
+    temperature: float
+    device: torch.device
+
+    @property
+    def image_size(self) -> int:
+        """Pixels a side."""
+        return int(self.cfg.dataset.image_size)
+
+    @property
+    def channels(self) -> int:
+        """1 for grey, 3 for RGB."""
+        return int(self.cfg.dataset.channels)
+
+    @property
+    def title(self) -> str:
+        """Network, attention and dataset in words."""
+        return f"{self.cfg.backbone.name} + {self.cfg.attention.name}, {self.cfg.dataset.name}"
+
+    def prepare(self, faces: Sequence[Pixels]) -> Tensor:
+        """Faces of any size, grey or RGB, as the network was trained on them: uint8 ``(B, C, H, W)``."""
+        steps = self.cfg.dataset.preprocessing
+        made = [
+            changed(
+                images.resize(images.to_channels(face, self.channels), self.image_size), steps.min_max, steps.equalize
+            )
+            for face in faces
+        ]
+        shape = (0, self.image_size, self.image_size) + ((3,) if self.channels == 3 else ())
+        batch = torch.from_numpy(np.stack(made) if made else np.empty(shape, np.uint8))
+        return batch.unsqueeze(1) if batch.ndim == 3 else batch.permute(0, 3, 1, 2).contiguous()
+
+    @torch.inference_mode()
+    def logits(self, batch: Tensor) -> Tensor:
+        """Logits ``(B, K)``, float32 on the CPU, of a uint8 batch ``(B, C, H, W)`` of any size."""
+        parts = [self.network(part.to(self.device).float().div(255)).float().cpu() for part in batch.split(BATCH)]
+        return torch.cat(parts) if len(batch) else torch.empty(0, len(self.class_names))
+
+    def probabilities(self, batch: Tensor) -> Tensor:
+        """Calibrated probabilities ``(B, K)`` of a uint8 batch ``(B, C, H, W)``."""
+        return (self.logits(batch) / self.temperature).softmax(dim=1)
+
+
+def load(path: Path, device: str = "auto") -> Trained:
+    """Rebuild the network of a checkpoint from the configuration stored in it.
+
+    Args:
+        path: a ``.ckpt`` file, or the directory of a run (its ``checkpoints/best.ckpt``).
+        device: ``cpu``, ``gpu``, or ``auto``: a GPU where there is one.
+
+    Raises:
+        UserError: there is no such checkpoint, it is damaged or of another version, or no such device.
+    """
+    place = _device(device)
+    file = checkpoint.find(path)
+    about = checkpoint.load(file)["fersweep"]
+    cfg = OmegaConf.merge(OmegaConf.structured(Config), about["config"])
+    assert isinstance(cfg, DictConfig)
+    names = tuple(about["class_names"])
+    with torch.random.fork_rng(devices=[]):  # whoever loads a network keeps its own random numbers
+        network = build.model(cfg, len(names))
+    checkpoint.load_weights(network, file)
+    network = network.eval().requires_grad_(False).to(place)
+    return Trained(file, network, cfg, names, float(about.get("temperature", 1.0)), place)
+
+
+def load_all(path: Path, device: str = "auto") -> list[Trained]:
+    """The network of a checkpoint or run; of a folder of runs, all that are there, sorted by name.
+
+    Raises:
+        UserError: as `load`; where there is none; where their classes differ.
+    """
+    path = path.expanduser()
+    runs = [] if (path / "checkpoints").is_dir() or not path.is_dir() else finished(path)
+    trained = [load(each, device) for each in runs or [path]]
+    for each in trained[1:]:
+        if each.class_names != trained[0].class_names:
+            raise UserError(
+                f"{each.path} knows the classes {', '.join(each.class_names)}, {trained[0].path} "
+                f"{', '.join(trained[0].class_names)}: an ensemble needs networks of the same classes."
+            )
+    return trained
+
+
+def finished(folder: Path) -> list[Path]:
+    """Directories of runs below ``folder`` that have a best checkpoint and a result, sorted by name."""
+    found = sorted(folder.glob("**/checkpoints/best.ckpt"))
+    return [file.parent.parent for file in found if (file.parent.parent / "result.json").is_file()]
+
+
+def _device(choice: str) -> torch.device:
+    there = torch.cuda.device_count() > 0
+    if choice == "gpu" and not there:
+        raise UserError("--device gpu is not possible: torch sees no CUDA device here.")
+    return torch.device("cuda" if there and choice != "cpu" else "cpu")
