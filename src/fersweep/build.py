@@ -226,10 +226,24 @@ def cache_dir(cfg: DictConfig) -> Path:
 
 
 def samples(cfg: DictConfig) -> Samples:
-    """The dataset, decoded and preprocessed once and memory-mapped after."""
+    """The dataset, decoded, cropped to faces and preprocessed once and memory-mapped after."""
     steps = {str(key): value for key, value in cfg.dataset.preprocessing.items()}
-    decoded = source(cfg)
+    decoded = source(cfg) if cfg.dataset.faces == "none" else _faces_of(source(cfg), cfg)
     return cache.load(Preprocessed(decoded, **steps) if any(steps.values()) else decoded, cache_dir(cfg))
+
+
+def _faces_of(whole: Any, cfg: DictConfig) -> cache.Source:
+    """The source of faces in the images of another."""
+    from fersweep.faces import dataset, detectors
+
+    crop = cfg.dataset.face_crop
+    detector = detectors.make(
+        cfg.dataset.faces,
+        weights=None if crop.weights is None else Path(crop.weights),
+        confidence=crop.confidence,
+        device=cfg.trainer.accelerator,
+    )
+    return dataset.FaceCropped(whole, detector, crop.margin, crop.align)
 
 
 def datamodule(cfg: DictConfig, data: Samples, parts: int = 1) -> FERDataModule:

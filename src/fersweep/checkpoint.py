@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import struct
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +21,12 @@ SLIM = ("fersweep", "state_dict", "epoch", "global_step", "pytorch-lightning_ver
 """What a best checkpoint holds: enough to test, predict and start another run from."""
 
 PREFIX = "model."
+
+DAMAGED = (
+    *(OSError, EOFError, RuntimeError, pickle.UnpicklingError, struct.error),
+    *(ValueError, LookupError, TypeError, AttributeError, AssertionError, OverflowError, MemoryError),
+)
+"""What torch's reader raises for bytes that are not, or no longer, a checkpoint."""
 
 
 def stored(
@@ -64,7 +71,7 @@ def load(path: Path) -> dict[str, Any]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of what a damaged or foreign file looks like
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+    except DAMAGED as error:
         raise UserError(f"{path} is not a readable checkpoint: it is damaged or was not written here.") from error
     about = checkpoint.get("fersweep") if isinstance(checkpoint, dict) else None
     if not isinstance(about, dict) or "state_dict" not in checkpoint:

@@ -153,8 +153,10 @@ def _data(parsed: argparse.Namespace) -> int:
     root = [] if parsed.root is None else [f"dataset.root={json.dumps(parsed.root, ensure_ascii=False)}"]
     cfg = compose_config([f"dataset={parsed.dataset}", "split=random", *root, *parsed.overrides])
     validate(cfg)
-    if any(cfg.dataset.preprocessing.values()):
-        raise UserError("fersweep data looks at the images as they are: leave dataset.preprocessing out.")
+    if any(cfg.dataset.preprocessing.values()) or cfg.dataset.faces != "none":
+        raise UserError(
+            "fersweep data looks at the images as they are: leave dataset.faces and dataset.preprocessing out."
+        )
 
     from fersweep import build
 

@@ -73,8 +73,24 @@ class Preprocessing:
 
 
 @dataclass
+class FaceCrop:
+    """How the face that ``dataset.faces`` finds is cut out, see `fersweep.faces.crop.cut`.
+
+    ``weights`` is the ONNX file of yolo5face; faces above ``confidence`` are found, null: the detector's own choice.
+    """
+
+    margin: float = 0.0
+    align: bool = False
+    weights: str | None = None
+    confidence: float | None = None
+
+
+@dataclass
 class Dataset:
-    """``source`` names the class that reads ``root``; ``batch_size`` is the study's for this dataset."""
+    """``source`` names the class that reads ``root``; ``batch_size`` is the study's for this dataset.
+
+    ``faces`` names the detector whose most confident face stands for each image, before ``preprocessing``.
+    """
 
     name: str = MISSING
     source: dict[str, Any] = MISSING
@@ -82,6 +98,8 @@ class Dataset:
     image_size: int = 48
     channels: int = 1
     download: bool = False
+    faces: str = "none"
+    face_crop: FaceCrop = field(default_factory=FaceCrop)
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
     batch_size: int = 64
 
@@ -196,6 +214,8 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "trainer.profiler": (None, "simple", "advanced"),
 }
 
+FACE_DETECTORS = ("none", "mtcnn", "yolo5face")
+"""What ``dataset.faces`` can be, with any dataset but the synthetic one; as `fersweep.faces.detectors.NAMES`."""
 
 SPLITS = {
     "synthetic": ("official", "published", "subjects", "random", "second_source"),
@@ -280,6 +300,11 @@ def _validate_numbers(cfg: DictConfig) -> None:
             0 <= dataset.preprocessing.min_variance <= 127.5**2,
             "0 (off) to 16256.25, the largest variance an image can have",
         ),
+        "dataset.face_crop.margin": (0 <= dataset.face_crop.margin <= 2, "0 to 2 times the box, on each side"),
+        "dataset.face_crop.confidence": (
+            dataset.face_crop.confidence is None or 0 <= dataset.face_crop.confidence < 1,
+            "null (the detector's own) or 0 to below 1",
+        ),
         "recipe.max_epochs": (recipe.max_epochs >= 1, "1 or more"),
         "recipe.batch_size": (recipe.batch_size >= 2, "2 or more"),
         "recipe.optimizer.lr": (isinstance(rate, int | float) and 0 < rate < float("inf"), "a positive number"),
@@ -325,6 +350,28 @@ def _validate_dataset(cfg: DictConfig) -> None:
         raise UserError("dataset.preprocessing.equalize works on grey images: set dataset.channels=1.")
     if dataset.download and dataset.root is not None:
         raise UserError("Give dataset.root or dataset.download=true, not both.")
+    _validate_faces(dataset)
+
+
+def _validate_faces(dataset: DictConfig) -> None:
+    faces, weights = dataset.faces, dataset.face_crop.weights
+    if faces not in FACE_DETECTORS:
+        hint = did_you_mean(faces, FACE_DETECTORS)
+        raise UserError(f"dataset.faces={faces} is not known{hint}; choices: {', '.join(FACE_DETECTORS)}.")
+    if faces != "none" and dataset.name == "synthetic":
+        raise UserError(f"dataset.faces={faces} has no effect with dataset=synthetic, whose images are faces.")
+    changed = [key for key, value in vars(FaceCrop()).items() if dataset.face_crop[key] != value]
+    if changed and faces == "none":
+        raise UserError(
+            f"dataset.face_crop.{changed[0]} has no effect with dataset.faces=none: "
+            "choose dataset.faces=mtcnn or yolo5face."
+        )
+    if weights is not None and faces != "yolo5face":
+        raise UserError(f"dataset.face_crop.weights has no effect with dataset.faces={faces}: they are yolo5face's.")
+    if weights is None and faces == "yolo5face":
+        raise UserError("dataset.faces=yolo5face needs dataset.face_crop.weights=FILE.onnx, which is not shipped.")
+    if weights is not None and not Path(weights).expanduser().is_file():
+        raise UserError(f"dataset.face_crop.weights={weights} is not there: name yolo5face's ONNX file.")
 
 
 def _validate_combinations(cfg: DictConfig) -> None:

@@ -100,7 +100,7 @@ def load(path: Path, device: str = "auto") -> Trained:
     with torch.random.fork_rng(devices=[]):  # whoever loads a network keeps its own random numbers
         network = build.model(cfg, len(names))
     checkpoint.load_weights(network, file)
-    network = network.eval().requires_grad_(False).to(place)
+    network = network.train(False).requires_grad_(False).to(place)
     return Trained(file, network, cfg, names, float(about.get("temperature", 1.0)), place)
 
 

@@ -167,7 +167,7 @@ def for_each(count: int, work: Callable[[int], None]) -> None:
         for index in range(start, min(start + _CHUNK, count)):
             work(index)
 
-    with _quiet(), ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+    with quiet(), ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         futures = [pool.submit(chunk, start) for start in range(0, count, _CHUNK)]
         try:
             for future in futures:
@@ -178,7 +178,7 @@ def for_each(count: int, work: Callable[[int], None]) -> None:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Hide Pillow's warnings on slightly odd but readable files (large photos, damaged EXIF data, palettes)."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"PIL\..*")

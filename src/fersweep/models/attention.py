@@ -45,8 +45,16 @@ class SqueezeExcitation(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Scale each channel of ``x`` (B, C, H, W) by one gate in (0, 1)."""
+        return x * self.channel_gate(x)
+
+    def channel_gate(self, x: Tensor) -> Tensor:
+        """Return the gates of the channels, (B, C, 1, 1) in (0, 1)."""
         gate = torch.sigmoid(self.mlp(spatial_mean(x)))
-        return x * gate[:, :, None, None]
+        return gate[:, :, None, None]
+
+    def gates(self, x: Tensor) -> dict[str, Tensor]:
+        """Return the gates for ``x`` by what they are of (:class:`fersweep.models.gates.Attention`)."""
+        return {"channels": self.channel_gate(x)}
 
 
 def check_kernel_size(size: int) -> None:
@@ -81,8 +89,16 @@ class EfficientChannelAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Scale each channel of ``x`` (B, C, H, W) by one gate in (0, 1)."""
+        return x * self.channel_gate(x)
+
+    def channel_gate(self, x: Tensor) -> Tensor:
+        """Return the gates of the channels, (B, C, 1, 1) in (0, 1)."""
         gate = torch.sigmoid(self.conv(spatial_mean(x)[:, None, :]))
-        return x * gate[:, 0, :, None, None]
+        return gate[:, 0, :, None, None]
+
+    def gates(self, x: Tensor) -> dict[str, Tensor]:
+        """Return the gates for ``x`` by what they are of (:class:`fersweep.models.gates.Attention`)."""
+        return {"channels": self.channel_gate(x)}
 
 
 class CBAM(nn.Module):
@@ -112,3 +128,8 @@ class CBAM(nn.Module):
         """Return the gates of the positions, (B, 1, H, W) in (0, 1)."""
         pooled = torch.cat([channel_mean(x), channel_max(x)], dim=1)
         return torch.sigmoid(self.conv(pooled))
+
+    def gates(self, x: Tensor) -> dict[str, Tensor]:
+        """Return the gates for ``x`` by what they are of (:class:`fersweep.models.gates.Attention`)."""
+        channels = self.channel_gate(x)
+        return {"channels": channels, "positions": self.spatial_gate(x * channels)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,17 @@ from fersweep.models.pooling import spatial_mean
 
 class Gate(nn.Module):
     """What scales a map or mixes maps; :func:`read_out` collects what it returns."""
+
+
+@runtime_checkable
+class Attention(Protocol):
+    """A module that scales the map it is given, and whose gates :func:`read_out` has to ask for."""
+
+    def gates(self, x: Tensor) -> dict[str, Tensor]:
+        """Return the gates with which ``x`` (B, C, H, W) would be scaled, by what they are of.
+
+        ``channels`` (B, C, 1, 1), ``positions`` (B, 1, H, W) and ``image`` (B, 1, 1, 1), those there are, in (0, 1).
+        """
 
 
 class ChannelGate(Gate):
@@ -59,20 +70,27 @@ class BranchMixture(Gate):
 
 @torch.no_grad()
 def read_out(network: nn.Module, images: Tensor) -> dict[str, Tensor]:
-    """Return what every :class:`Gate` of ``network`` answers to ``images`` (B, C, H, W), by the module's name.
+    """Return what every :class:`Gate` and :class:`Attention` of ``network`` answers to ``images`` (B, C, H, W).
 
-    Shapes: (B, C, 1, 1) of channels, (B, 1, H, W) of positions, (B, C, H, W) of both, (B, branches, C) of mixtures.
-    The network is called once, in the mode it is in.
+    By the module's name; where an attention is asked, by that and what the gates are of: ``attention.channels``.
+    Shapes: (B, C, 1, 1) of channels, (B, 1, H, W) of positions, (B, C, H, W) of both, (B, 1, 1, 1) of images,
+    (B, branches, C) of mixtures. The network is called once, in the mode it is in.
     """
     answers: dict[str, Tensor] = {}
 
     def hook(name: str) -> Callable[..., None]:
-        def keep(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
-            answers[name] = output.float()
+        def keep(module: nn.Module, inputs: Any, output: Tensor) -> None:
+            if isinstance(module, Gate):
+                answers[name] = output.float()
+            elif isinstance(module, Attention):
+                for kind, gate in module.gates(inputs[0]).items():
+                    answers[f"{name}.{kind}".lstrip(".")] = gate.float()
 
         return keep
 
-    hooks = [each.register_forward_hook(hook(name)) for name, each in network.named_modules() if isinstance(each, Gate)]
+    modules: dict[str, nn.Module] = dict(network.named_modules())
+    asked = [name for name, each in modules.items() if isinstance(each, Gate | Attention)]
+    hooks = [modules[name].register_forward_hook(hook(name)) for name in asked]
     try:
         network(images)
     finally:

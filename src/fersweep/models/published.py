@@ -68,9 +68,17 @@ class ScalarGate(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Scale ``x`` (B, C, H, W) by one gate in (0, 1) for each image."""
+        return x * self.image_gate(x)
+
+    def image_gate(self, x: Tensor) -> Tensor:
+        """Return the gate of each image, (B, 1, 1, 1) in (0, 1)."""
         centre = self.conv.weight[:, :, self.conv.kernel_size[0] // 2]
         gate = torch.sigmoid(nn.functional.linear(spatial_mean(x), centre))
-        return x * gate[:, :, None, None]
+        return gate[:, :, None, None]
+
+    def gates(self, x: Tensor) -> dict[str, Tensor]:
+        """Return the gates for ``x`` by what they are of (:class:`fersweep.models.gates.Attention`)."""
+        return {"image": self.image_gate(x)}
 
 
 class ParallelCBAM(CBAM):
@@ -79,6 +87,10 @@ class ParallelCBAM(CBAM):
     def forward(self, x: Tensor) -> Tensor:
         """Scale ``x`` (B, C, H, W) by a gate for each channel and a gate for each position."""
         return x * self.channel_gate(x) * self.spatial_gate(x)
+
+    def gates(self, x: Tensor) -> dict[str, Tensor]:
+        """Return the gates for ``x`` by what they are of (:class:`fersweep.models.gates.Attention`)."""
+        return {"channels": self.channel_gate(x), "positions": self.spatial_gate(x)}
 
 
 @torch.no_grad()

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from fersweep.report.explained import Explained
 from fersweep.sweep.collect import Run
 
 ABSENT = "–"
@@ -102,6 +103,7 @@ class Row:
         correct: per seed, whether each test image was recognised: bool ``(seeds, n)``, in the order of ``ids``.
         ids: the test images, sorted.
         validation: accuracy of the chosen checkpoint on validation, where a published figure is of that.
+        explained: the contact sheets of the first of its runs that has some.
     """
 
     key: str
@@ -128,6 +130,7 @@ class Row:
     correct: npt.NDArray[np.bool_] = field(repr=False)
     ids: npt.NDArray[np.str_] = field(repr=False)
     validation: Mean | None = None
+    explained: Explained | None = None
 
     @property
     def name(self) -> str:

@@ -15,7 +15,7 @@ import pandas as pd
 
 from fersweep.config import GROUPS
 from fersweep.errors import UserError
-from fersweep.report import second_source, study
+from fersweep.report import explained, second_source, study
 from fersweep.report.contents import ABSENT, Mean, Row, Verdict
 from fersweep.report.statistics import wilson
 from fersweep.sweep.collect import Run, config_of, result_of, settings_of
@@ -244,6 +244,7 @@ def _row(runs: Sequence[Finished], columns: Mapping[str, str]) -> Row:
     measured, images = (accuracy, n) if validation is None else (validation, int(first.result["val_n"]))
     judged = Verdict("none", "", False) if figures is None else study.verdict(figures, measured, images, protocol)
     labels = {column: _label(first.settings, key) for column, key in columns.items()}
+    sheets = _explained(used, notes)
     return Row(
         key=re.sub(r"[^a-z0-9_.]+", "-", "-".join(labels.values()).lower()).strip("-."),
         labels=labels,
@@ -269,7 +270,19 @@ def _row(runs: Sequence[Finished], columns: Mapping[str, str]) -> Row:
         correct=np.stack([correct for _, correct in whole]) if same else np.zeros((0, 0), bool),
         ids=whole[0][0] if same else np.array([], dtype=str),
         validation=validation,
+        explained=sheets,
     )
+
+
+def _explained(runs: Sequence[Finished], notes: list[str]) -> explained.Explained | None:
+    """The contact sheets of the first run that has some; what cannot be read becomes a note."""
+    for run in runs:
+        try:
+            if (found := explained.read(run.directory, run.settings[SEED])) is not None:
+                return found
+        except UserError as error:
+            notes.append(str(error))
+    return None
 
 
 def _images(runs: Sequence[Finished]) -> list[int]:

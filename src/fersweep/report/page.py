@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from fersweep.report import plots, svg, tables
+from fersweep.report import explained, plots, svg, tables
 from fersweep.report.compare import oriented
 from fersweep.report.contents import Comparison, Report, Row
 
@@ -88,6 +88,7 @@ def _environment() -> Environment:
         "notes_of": notes_of,
         "marked": marked,
         "printed": tables.printed,
+        "as_webp": explained.as_webp,
     }
     return environment
 

@@ -41,6 +41,11 @@ LATER = {
     "dataset.preprocessing.min_max": False,
     "dataset.preprocessing.equalize": False,
     "dataset.preprocessing.min_variance": 0,
+    "dataset.faces": "none",
+    "dataset.face_crop.margin": 0,
+    "dataset.face_crop.align": False,
+    "dataset.face_crop.weights": None,
+    "dataset.face_crop.confidence": None,
     "recipe.convolution_l2": 0,
 }
 """Settings that were added after runs had been made, and what those did: there, they are no part of the identity."""
@@ -56,10 +61,14 @@ def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     for name in (*left_out(dotted(config)), *unset):
         parent, _, last = name.rpartition(".")
         _at(kept, parent).pop(last, None)
-    if not kept["dataset"].get("preprocessing", True):
-        del kept["dataset"]["preprocessing"]
+    for group in ("preprocessing", "face_crop"):
+        if not kept["dataset"].get(group, True):
+            del kept["dataset"][group]
     if kept["weights"] is not None:
         kept["weights"] = _content(Path(kept["weights"]))
+    crop = kept["dataset"].get("face_crop", {})
+    if "weights" in crop:
+        crop["weights"] = _content(Path(crop["weights"]))
     whole: dict[str, Any] = integral(kept)
     return whole
 

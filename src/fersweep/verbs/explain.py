@@ -1,16 +1,81 @@
-"""Show where a network looks."""
+"""Show where a network looks.
+
+For each face in pictures: Grad-CAM, the gates of attention, arrays of both, and how much better than random maps
+Grad-CAM is. Without pictures: contact sheets of a run's own test images, which `fersweep report` shows. Exit code 1 if
+a picture cannot be read.
+"""
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-HELP = "Show where a network looks"
+from fersweep.errors import UserError
+
+if TYPE_CHECKING:
+    from fersweep.trained import Trained
+
+HELP = "show where a network looks: Grad-CAM and attention, and what the pictures are worth"
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Say what the verb takes."""
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", type=Path, help="a .ckpt file or the directory of a run")
+    parser.add_argument(
+        "images",
+        metavar="IMAGE",
+        type=Path,
+        nargs="*",
+        help="pictures, or folders of them; none: test images of the run's dataset, into RUN/explanations",
+    )
+    parser.add_argument("-o", metavar="OUT", type=Path, dest="out", help="the folder to write")
+    parser.add_argument(
+        "--detector",
+        choices=("auto", "none", "mtcnn", "yolo5face"),
+        default="auto",
+        help="finds faces; auto: none (the picture is the face) for small pictures, mtcnn for others",
+    )
+    parser.add_argument("--weights", metavar="FILE", type=Path, help="those of yolo5face, an ONNX file")
+    parser.add_argument("--device", choices=("auto", "cpu", "gpu"), default="auto", help="default: %(default)s")
 
 
 def run(parsed: argparse.Namespace) -> int:
-    """Do it; returns the exit code."""
-    raise NotImplementedError
+    """Explain; returns 1 where a picture cannot be read."""
+    if not parsed.images and (parsed.detector != "auto" or parsed.weights):
+        raise UserError("--detector and --weights have no effect without pictures: name some, or leave them out.")
+    if parsed.images and parsed.out is None:
+        raise UserError("Say where the pictures go, with -o OUT.")
+    if not parsed.images and parsed.out is None and not parsed.checkpoint.expanduser().is_dir():
+        raise UserError("Name pictures to explain, or the directory of a run, or say where its sheets go, with -o OUT.")
+
+    from fersweep import trained
+
+    network = trained.load(parsed.checkpoint, parsed.device)
+    return _pictures(parsed, network) if parsed.images else _test(parsed, network)
+
+
+def _pictures(parsed: argparse.Namespace, network: Trained) -> int:
+    from fersweep.explain.files import NO_FACE, TABLE, Faces, explain_files
+
+    out = parsed.out.expanduser()
+    faces = Faces(network, parsed.detector, parsed.weights, parsed.device)
+    rows = explain_files(network, parsed.images, out, faces)
+    for row in rows:
+        if "reason" in row:
+            print(f"{row['file']}: {row['reason']}")
+    explained = sum("folder" in row for row in rows)
+    print(f"{explained} face{'s'[: explained != 1]} explained\n{out / TABLE}")
+    return 1 if any(row.get("reason", NO_FACE) != NO_FACE for row in rows) else 0
+
+
+def _test(parsed: argparse.Namespace, network: Trained) -> int:
+    from fersweep.explain.testset import explain_test
+    from fersweep.report.explained import FOLDER, gains
+
+    out = (parsed.out or parsed.checkpoint / FOLDER).expanduser()
+    summary = explain_test(network, out)
+    print(gains(summary))
+    for name in summary["sheets"].values():
+        print(out / name)
+    return 0

@@ -1,16 +1,50 @@
-"""Write a network for use elsewhere."""
+"""Write a trained network as ONNX, a torch.export program, safetensors or a model card, checked against PyTorch."""
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
-HELP = "Write a network for use elsewhere"
+HELP = "write a trained network for use elsewhere: ONNX, torch.export, safetensors, a model card"
+
+USE = {
+    ".onnx": 'probabilities, logits = onnxruntime.InferenceSession("{path}").run(None, {{"images": images}})',
+    ".pt2": 'probabilities, logits = torch.export.load("{path}").module()(images)',
+    ".safetensors": 'network = fersweep.export.weights.load("{path}").network',
+}
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Say what the verb takes."""
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", type=Path, help="a .ckpt file, or the directory of a run")
+    parser.add_argument(
+        "-o",
+        metavar="FILE|DIR",
+        type=Path,
+        action="append",
+        dest="outputs",
+        help="where to, more than once if wanted: FILE.onnx, .pt2, .safetensors, .md (the card), or a folder for all "
+        "four; default: model.onnx",
+    )
 
 
 def run(parsed: argparse.Namespace) -> int:
     """Do it; returns the exit code."""
-    raise NotImplementedError
+    from fersweep.export import files
+    from fersweep.trained import load
+
+    trained = load(parsed.checkpoint, "cpu")
+    used = []
+    for path in files.places(parsed.outputs or [Path("model.onnx")]):
+        written = files.write(trained, path)
+        print(f"{path}  {written.megabytes:,.1f} MB", end="")
+        if written.difference is not None:
+            largest, _, images = written.difference
+            print(f"  at most {largest:.1e} from PyTorch's probabilities, in {images} images", end="")
+            used.append(f"  {USE[path.suffix].format(path=path)}")
+        print(flush=True)
+    if used:
+        shape = f"(batch, {trained.channels}, {trained.image_size}, {trained.image_size})"
+        print(f"images: uint8 {shape}, 0 to 255, faces cut as the dataset's; classes: {', '.join(trained.class_names)}")
+        print("\n".join(used))
+    return 0

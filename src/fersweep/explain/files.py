@@ -1,0 +1,159 @@
+"""`fersweep explain` of pictures: for every face a folder of pictures and arrays, and one table of all."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fersweep.data.images import UnreadableImageError
+from fersweep.errors import UserError
+from fersweep.explain import Explanation, explain, pictures
+from fersweep.faces import Detector, Pixels, crop, detectors
+from fersweep.faces.pictures import find, read
+from fersweep.sweep.status import atomic_path
+from fersweep.trained import Trained
+
+TABLE = "explanations.csv"
+SCORES = ("deletion", "insertion", "deletion_random", "insertion_random")
+COLUMNS = ("file", "face", "folder", "predicted", "probability", *SCORES, "reason")
+
+NO_FACE = "no face found"
+"""The reason of a picture that can be read and has none."""
+
+AUTO = "auto"
+"""The detector ``none`` for pictures whose longer side is at most twice the network's, ``mtcnn`` for others."""
+
+
+class Faces:
+    """Finds the faces of pictures with a detector, which is made when first needed.
+
+    Args:
+        trained: the network they are for.
+        name: of the detector, or `AUTO`.
+        weights: as `fersweep.faces.detectors.make` takes them.
+        device: likewise.
+
+    Raises:
+        UserError: as `make`.
+    """
+
+    def __init__(self, trained: Trained, name: str, weights: Path | None, device: str) -> None:
+        self._most, self._device = 2 * trained.image_size, device
+        self._made: dict[str, Detector] = {}
+        self._fixed = None if name == AUTO and weights is None else detectors.make(name, weights=weights, device=device)
+
+    def of(self, picture: Pixels) -> list[Pixels]:
+        """Cut out every face of a picture, the most confident first."""
+        detector = self._fixed or self._suited(picture)
+        (found,) = detector.detect([picture])
+        return [crop.cut(picture, face) for face in crop.choose(found, "all")]
+
+    def _suited(self, picture: Pixels) -> Detector:
+        name = "none" if max(picture.shape[:2]) <= self._most else "mtcnn"
+        if name not in self._made:
+            self._made[name] = detectors.make(name, device=self._device)
+        return self._made[name]
+
+
+def explain_files(trained: Trained, inputs: Sequence[Path], out: Path, faces: Faces) -> list[dict[str, Any]]:
+    """Explain every face of pictures.
+
+    Writes ``NAME/gradcam.png``, ``NAME/attention.png`` (where the network has attention) and ``NAME/arrays.npz`` for
+    each face, and `TABLE`.
+
+    Args:
+        trained: the network.
+        inputs: pictures, or folders of them.
+        out: the folder to write, made where it is missing.
+        faces: finds them.
+
+    Returns:
+        The rows of the table, `COLUMNS`: one a face, or one with the ``reason`` why a picture has none.
+
+    Raises:
+        UserError: there is no picture, or ``out`` cannot be written.
+    """
+    files = [file for path in inputs for file in find(path.expanduser())]
+    if not files:
+        raise UserError(f"There is no picture in {', '.join(map(str, inputs))}: give image files or folders of them.")
+    rows: list[dict[str, Any]] = []
+    names = Names(TABLE)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for file in files:
+            rows += _picture(trained, file, out, faces, names)
+        write_table(out / TABLE, COLUMNS, rows)
+    except OSError as error:
+        raise UserError(f"{out} cannot be written ({error.strerror}): choose another place with -o OUT.") from error
+    return rows
+
+
+def _picture(trained: Trained, file: Path, out: Path, faces: Faces, names: Names) -> list[dict[str, Any]]:
+    """Explain one picture; return its rows."""
+    try:
+        cut = faces.of(read(file))
+    except UnreadableImageError as error:
+        return [{"file": file, "reason": str(error)}]
+    if not cut:
+        return [{"file": file, "reason": NO_FACE}]
+    batch = trained.prepare(cut)
+    rows = []
+    for number, (image, each) in enumerate(zip(batch, explain(trained, batch), strict=True), start=1):
+        name = names.unique(file.stem if len(cut) == 1 else f"{_safe(file.stem)}-face{number}")
+        write_one(out / name, pictures.channels_last(image.numpy()), each)
+        rows.append({"file": file, "face": number, "folder": name, **row_of(each)})
+    return rows
+
+
+def write_one(folder: Path, pixels: Pixels, explanation: Explanation) -> None:
+    """Write the pictures and arrays of one explanation into ``folder``, made where it is missing."""
+    folder.mkdir(exist_ok=True)
+    pictures.gradcam(folder / "gradcam.png", pixels, explanation)
+    if explanation.gates:
+        pictures.attention(folder / "attention.png", pixels, explanation)
+    with atomic_path(folder / "arrays.npz") as temporary:
+        np.savez_compressed(temporary, allow_pickle=False, image=pixels, **explanation.arrays())
+
+
+def row_of(explanation: Explanation) -> dict[str, Any]:
+    """What a table says of an explanation: the class, its probability and the scores."""
+    scores = {name: round(value, 4) for name, value in asdict(explanation.scores).items()}
+    return {"predicted": explanation.label, "probability": round(explanation.probability, 4), **scores}
+
+
+def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write rows as CSV, atomically; what a row lacks is left empty."""
+    with (
+        atomic_path(path) as temporary,
+        temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
+    ):
+        table = csv.DictWriter(file, columns)
+        table.writeheader()
+        table.writerows(rows)
+
+
+class Names:
+    """Names for files and folders, safe on every system and each given once, whatever the case of its letters."""
+
+    def __init__(self, *taken: str) -> None:
+        self._taken = {each.casefold() for each in taken}
+
+    def unique(self, text: str, suffix: str = "") -> str:
+        """Return ``text`` as a name with ``suffix``, numbered where that is taken."""
+        stem = _safe(text)
+        name, number = stem + suffix, 1
+        while name.casefold() in self._taken:
+            number += 1
+            name = f"{stem}-{number}{suffix}"
+        self._taken.add(name.casefold())
+        return name
+
+
+def _safe(text: str) -> str:
+    return re.sub(r"[^\w.-]+", "_", text).strip("._")[:50].rstrip(".") or "face"

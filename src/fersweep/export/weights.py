@@ -1,0 +1,63 @@
+"""safetensors: the weights, and in the metadata all that is needed to build the network around them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save
+
+from fersweep import build
+from fersweep.config import Config
+from fersweep.errors import UserError
+from fersweep.export import about, graph
+from fersweep.export.graph import Difference, Graph
+from fersweep.sweep.status import atomic_path
+from fersweep.trained import Trained
+
+
+def write(trained: Trained, path: Path) -> Difference:
+    """Write ``path``, once a network built from it alone gives the same logits, bit for bit.
+
+    Raises:
+        UserError: it differs; ``path`` is as it was.
+        OSError: ``path`` cannot be written.
+    """
+    own = trained.network.state_dict()
+    tensors = {key: value.clone(memory_format=torch.contiguous_format) for key, value in own.items()}
+    config = json.dumps(about.shareable(trained), ensure_ascii=False)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(save(tensors, {"format": "pt", **about.metadata(trained), "config": config}))
+        with torch.inference_mode():
+            found = graph.check(Graph(load(temporary)), trained, path)
+        if found.logits:
+            raise UserError(f"{path} was not written: its logits differ from the network's by {found.logits:.1e}.")
+        return found
+
+
+def load(path: Path) -> Trained:
+    """The network of a file that `write` made, on the CPU.
+
+    Raises:
+        UserError: it is missing or damaged, or `write` of this version did not make it.
+    """
+    path = path.expanduser()
+    try:
+        with safe_open(path, "pt") as file:
+            known = file.metadata() or {}
+        tensors = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path} is not a readable safetensors file ({error}).") from error
+    if known.get("fersweep_format") != str(about.FORMAT):
+        raise UserError(f"{path} was not written by this version of fersweep: export the checkpoint again.")
+    cfg = OmegaConf.merge(OmegaConf.structured(Config), json.loads(known["config"]))
+    assert isinstance(cfg, DictConfig)
+    names = tuple(json.loads(known["labels"]))
+    with torch.random.fork_rng(devices=[]):
+        network = build.model(cfg, len(names))
+    network.load_state_dict(tensors)
+    network = network.eval().requires_grad_(False)
+    return Trained(path, network, cfg, names, float(known["temperature"]), torch.device("cpu"))

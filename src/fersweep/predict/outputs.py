@@ -1,0 +1,191 @@
+"""What is left of a prediction: a table as JSON lines and CSV, annotated pictures and videos, a few lines to read."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from fersweep.errors import UserError
+from fersweep.faces import Face, Pixels
+from fersweep.predict.inputs import Frame
+from fersweep.sweep.status import atomic_path
+
+COLUMNS = ("file", "frame", "seconds", "face", "left", "top", "right", "bottom", "confidence", "label", "error")
+"""Of the CSV table, before one probability column for each class; ``face`` is who it is, in a video."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One frame and what was found in it.
+
+    Attributes:
+        frame: as it was read.
+        faces: ``n`` of them.
+        numbers: who they are: a count within a picture, the same number for one person in a video.
+        probabilities: float32 ``(n, K)``.
+    """
+
+    frame: Frame
+    faces: Sequence[Face]
+    numbers: Sequence[int]
+    probabilities: npt.NDArray[np.float32]
+
+
+class Table:
+    """Writes what is seen to ``.jsonl`` and ``.csv`` files as it comes; they appear when the block ends.
+
+    One JSON object or row for each face. A frame without a face, or one that could not be read, has one too: its
+    ``error`` says so.
+
+    Raises:
+        UserError: where a file cannot be written.
+    """
+
+    def __init__(self, files: Sequence[Path], class_names: Sequence[str]) -> None:
+        self.files, self.class_names = files, class_names
+        self._stack = ExitStack()
+        self._lines: list[IO[str]] = []
+        self._rows: list[Any] = []
+
+    def __enter__(self) -> Table:
+        with ExitStack() as stack:
+            for file in self.files:
+                try:
+                    make_folder(file.parent)
+                    temporary = stack.enter_context(atomic_path(file))
+                    opened = temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="")
+                except OSError as error:
+                    raise UserError(f"{file} cannot be written ({error.strerror}): choose another place.") from error
+                stack.callback(opened.close)
+                if file.suffix == ".csv":
+                    self._rows.append(csv.writer(opened))
+                    self._rows[-1].writerow([*COLUMNS, *self.class_names])
+                else:
+                    self._lines.append(opened)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, KeyboardInterrupt):  # what was seen until then is whole
+            self._stack.close()
+        else:
+            self._stack.__exit__(kind, error, trace)
+
+    def write(self, seen: Seen) -> None:
+        """Add one frame."""
+        frame = seen.frame
+        about = {"file": frame.file, "frame": frame.number, "seconds": frame.seconds}
+        if not len(seen.faces):
+            self._add({**about, "error": frame.error or "no face"}, [])
+        for face, number, probabilities in zip(seen.faces, seen.numbers, seen.probabilities, strict=True):
+            left, top, right, bottom = (round(float(each), 2) for each in face.box)
+            chances = [round(float(each), 6) for each in probabilities]
+            self._add(
+                {
+                    **about,
+                    "face": number,
+                    **{"left": left, "top": top, "right": right, "bottom": bottom},
+                    "confidence": round(float(face.confidence), 4),
+                    "label": self.class_names[int(probabilities.argmax())],
+                },
+                chances,
+            )
+
+    def _add(self, row: dict[str, Any], chances: list[float]) -> None:
+        for writer in self._rows:
+            writer.writerow([*("" if row.get(name) is None else row[name] for name in COLUMNS), *chances])
+        if self._lines:
+            box = [row.pop(side) for side in ("left", "top", "right", "bottom")] if chances else None
+            told = {key: value for key, value in row.items() if value is not None}
+            if box:
+                told |= {"box": box, "probabilities": dict(zip(self.class_names, chances, strict=True))}
+            for file in self._lines:
+                file.write(json.dumps(told) + "\n")
+
+
+class Film:
+    """Writes an annotated video frame by frame; it appears when the block ends.
+
+    Raises:
+        UserError: where OpenCV cannot write it.
+    """
+
+    def __init__(self, file: Path, rate: float) -> None:
+        self.file, self.rate = file, rate
+        self._stack = ExitStack()
+        self._temporary = file
+        self._writer: Any = None
+        self._size = (0, 0)
+
+    def __enter__(self) -> Film:
+        make_folder(self.file.parent)
+        return self
+
+    def write(self, image: Pixels) -> None:
+        """Add a frame, RGB; all have the size of the first, made even as the codec wants it."""
+        if self._writer is None:
+            self._temporary = self._stack.enter_context(atomic_path(self.file))
+            height, width = image.shape[:2]
+            self._size = (max(2, width - width % 2), max(2, height - height % 2))
+            code = cv2.VideoWriter.fourcc(*"mp4v")
+            self._writer = cv2.VideoWriter(str(self._temporary), cv2.CAP_FFMPEG, code, self.rate, self._size)
+            if not self._writer.isOpened():
+                raise UserError(f"{self.file} cannot be written: OpenCV has no MPEG-4 codec here, or the disk is full.")
+        if (image.shape[1], image.shape[0]) != self._size:
+            image = np.asarray(cv2.resize(image, self._size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+        self._writer.write(np.ascontiguousarray(image[..., ::-1]))
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._writer is not None:
+            self._writer.release()
+        if isinstance(error, KeyboardInterrupt):
+            self._stack.close()
+        else:
+            self._stack.__exit__(kind, error, trace)
+
+
+def write_picture(path: Path, image: Pixels) -> None:
+    """Write a PNG, whole or not at all.
+
+    Raises:
+        UserError: where it cannot be written.
+    """
+    make_folder(path.parent)
+    try:
+        with atomic_path(path) as temporary:
+            Image.fromarray(image).save(temporary, compress_level=1)
+    except OSError as error:
+        raise UserError(f"{path} cannot be written ({error.strerror or error}): choose another place.") from error
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it.
+
+    Raises:
+        UserError: where that is not possible.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder} cannot be written ({error.strerror}): choose another place.") from error
+
+
+def readable(name: str) -> str:
+    """A file's name for a terminal: no line breaks, no bytes that are no text."""
+    text = name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)

@@ -1,0 +1,239 @@
+"""``fersweep predict``: everything that is named, once through, in batches; tables, drawings and a summary."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table as Shown
+
+from fersweep.data.images import quiet
+from fersweep.errors import UserError
+from fersweep.predict import draw
+from fersweep.predict.inputs import Frame, Pictures, Video, chunks, resolve
+from fersweep.predict.outputs import Film, Seen, Table, make_folder, readable, write_picture
+from fersweep.predict.predictor import Predictor
+from fersweep.predict.smooth import Smoother
+
+SHOWN = 20
+"""Faces that are listed on the terminal; the files have all."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What was asked for; see ``fersweep predict --help``."""
+
+    checkpoint: Path
+    inputs: tuple[str, ...]
+    out: Path | None
+    detector: str
+    weights: Path | None
+    choose: str
+    device: str
+    smooth: float
+    every: int
+    frames: int | None
+
+    @property
+    def folder(self) -> Path | None:
+        """Where drawings go; ``None`` where only a table is asked for, or nothing."""
+        return None if self.out is None or self.tables != _in(self.out) else self.out
+
+    @property
+    def tables(self) -> tuple[Path, ...]:
+        """The tables to write."""
+        if self.out is None:
+            return ()
+        return (self.out,) if self.out.suffix in (".csv", ".jsonl") and not self.out.is_dir() else _in(self.out)
+
+
+def _in(folder: Path) -> tuple[Path, ...]:
+    return folder / "predictions.jsonl", folder / "predictions.csv"
+
+
+@dataclass
+class _Count:
+    """What there was."""
+
+    frames: int = 0
+    faces: int = 0
+    empty: int = 0
+    labels: Counter[str] = field(default_factory=Counter)
+    unread: list[Frame] = field(default_factory=list)
+    shown: list[Seen] = field(default_factory=list)
+
+
+def run(job: Job) -> int:
+    """Predict and print what came out; returns 0, or 1 where something could not be read.
+
+    Raises:
+        UserError: for what makes it impossible; Ctrl-C keeps what was written so far.
+    """
+    _check(job)
+    sources = resolve(job.inputs, job.every, job.frames)
+    if job.folder is not None:
+        _refuse_inside(job)
+        make_folder(job.folder)
+    for source in sources:
+        if isinstance(source, Video):
+            source.open().release()
+    predictor = Predictor(
+        job.checkpoint, detector=job.detector, weights=job.weights, choose=job.choose, device=job.device
+    )
+    count, stopped = _Count(), False
+    try:
+        with quiet(), Table(job.tables, predictor.class_names) as table:
+            for source in sources:
+                _one(job, source, predictor, table, count)
+    except KeyboardInterrupt:
+        stopped = True
+    _summarise(job, predictor, count)
+    if stopped and not any(isinstance(each, Video) and isinstance(each.source, int) for each in sources):
+        raise KeyboardInterrupt
+    return 1 if count.unread else 0
+
+
+def _check(job: Job) -> None:
+    for option, good, allowed in (
+        (f"--smooth {job.smooth}", 0 <= job.smooth < float("inf"), "0 (off) or more seconds"),
+        (f"--every {job.every}", job.every >= 1, "1 or more"),
+        (f"--frames {job.frames}", job.frames is None or job.frames >= 1, "1 or more"),
+    ):
+        if not good:
+            raise UserError(f"{option} is out of range: {allowed}.")
+
+
+def _refuse_inside(job: Job) -> None:
+    """A folder that is read must not be written into: another call would read the drawings."""
+    assert job.folder is not None
+    out = job.folder.resolve()
+    for name in job.inputs:
+        path = Path(name).expanduser()
+        if path.is_dir() and out.is_relative_to(path.resolve()):
+            raise UserError(f"-o {job.folder} lies in {name}, which is read: choose a place outside.")
+
+
+def _one(job: Job, source: Pictures | Video, predictor: Predictor, table: Table, count: _Count) -> None:
+    """Look at all pictures, or at one video."""
+    console = Console(stderr=True)
+    live = isinstance(source, Video) and isinstance(source.source, int)
+    smoother = Smoother(job.smooth) if isinstance(source, Video) else None
+    with ExitStack() as stack:
+        film = None
+        if isinstance(source, Video) and job.folder is not None:
+            film = stack.enter_context(Film(_film(job.folder, source), source.rate()))
+        bar = stack.enter_context(Progress(console=console, transient=True, disable=not console.is_terminal))
+        title = source.name if isinstance(source, Video) else "pictures"
+        task = bar.add_task(readable(title), total=len(source.files) if isinstance(source, Pictures) else None)
+        place = 0
+        for chunk in chunks(source.frames(), live):
+            for seen in _look(chunk, predictor, smoother):
+                table.write(seen)
+                _note(seen, predictor, count)
+                if live:
+                    bar.console.print(readable(_words(seen, predictor)), highlight=False, markup=False)
+                if seen.frame.image is not None and job.folder is not None:
+                    drawn = _draw(seen, predictor)
+                    if film is not None:
+                        film.write(drawn)
+                    elif isinstance(source, Pictures):
+                        write_picture(job.folder / "annotated" / f"{source.names[place]}.png", drawn)
+                place += 1
+            bar.advance(task, len(chunk))
+
+
+def _film(folder: Path, source: Video) -> Path:
+    stem = source.source.name if isinstance(source.source, Path) else f"camera_{source.source}"
+    return folder / "annotated" / f"{stem}.mp4"
+
+
+def _look(chunk: list[Frame], predictor: Predictor, smoother: Smoother | None) -> Iterator[Seen]:
+    images = [frame.image for frame in chunk if frame.image is not None]
+    found = predictor.find(images)
+    answers = iter(zip(found, predictor.classify(images, found), strict=True))
+    for frame in chunk:
+        if frame.image is None:
+            yield Seen(frame, (), (), np.empty((0, len(predictor.class_names)), np.float32))
+            continue
+        faces, probabilities = next(answers)
+        numbers = list(range(len(faces)))
+        if smoother is not None:
+            boxes = np.array([face.box for face in faces], np.float64).reshape(-1, 4)
+            numbers, probabilities = smoother(boxes, probabilities, frame.seconds or 0.0)
+        yield Seen(frame, faces, numbers, probabilities)
+
+
+def _draw(seen: Seen, predictor: Predictor) -> np.ndarray:
+    assert seen.frame.image is not None
+    labels = [predictor.class_names[int(row.argmax())] for row in seen.probabilities]
+    return draw.annotate(
+        seen.frame.image, labels, seen.probabilities, np.array([face.box for face in seen.faces]).reshape(-1, 4)
+    )
+
+
+def _note(seen: Seen, predictor: Predictor, count: _Count) -> None:
+    if seen.frame.image is None:
+        count.unread.append(seen.frame)
+        return
+    count.frames += 1
+    count.faces += len(seen.faces)
+    count.empty += not seen.faces
+    count.labels.update(predictor.class_names[int(row.argmax())] for row in seen.probabilities)
+    if len(count.shown) < SHOWN:
+        count.shown.append(seen)
+
+
+def _words(seen: Seen, predictor: Predictor) -> str:
+    """One line of a camera's frame."""
+    said = [f"{predictor.class_names[int(row.argmax())]} {row.max():.0%}" for row in seen.probabilities]
+    return f"{seen.frame.seconds or 0:7.1f} s  {', '.join(said) or 'no face'}"
+
+
+def _summarise(job: Job, predictor: Predictor, count: _Count) -> None:
+    """Print a table of the first faces and what there was in all."""
+    console = Console()
+    rows = Shown(box=None, pad_edge=False, header_style="dim")
+    for name in ("file", "frame", "face", "expression", "probability", "next", "box"):
+        rows.add_column(name, justify="right" if name in ("frame", "face", "probability") else "left", overflow="fold")
+    listed = 0
+    for seen in count.shown:
+        frame = "" if seen.frame.number is None else str(seen.frame.number)
+        if not seen.faces:
+            rows.add_row(readable(seen.frame.file), frame, "", "no face")
+        for face, number, row in zip(seen.faces, seen.numbers, seen.probabilities, strict=True):
+            if listed == SHOWN:
+                break
+            first, second = np.argsort(-row, kind="stable")[:2]
+            names = predictor.class_names
+            box = " ".join(f"{each:.0f}" for each in face.box)
+            rows.add_row(
+                *(readable(seen.frame.file), frame, str(number), names[first]),
+                *(f"{row[first]:.1%}", f"{names[second]} {row[second]:.1%}", box),
+            )
+            listed += 1
+    if rows.row_count:
+        console.print(rows)
+    common = ", ".join(f"{label} {times}" for label, times in count.labels.most_common())
+    console.print(
+        f"{predictor.title}: {_many(count.faces, 'face')} in {_many(count.frames, 'picture')}, {count.empty} without"
+        + (f"; {common}" if common else ""),
+        highlight=False,
+        soft_wrap=True,
+    )
+    for unread in count.unread[:5]:
+        line = f"unreadable: {readable(unread.file)}: {unread.error}"
+        console.print(line, highlight=False, soft_wrap=True, markup=False)
+    if len(count.unread) > 5:
+        console.print(f"… and {len(count.unread) - 5} more unreadable", highlight=False)
+    with suppress(IndexError):
+        console.print(str(job.tables[0]), highlight=False, soft_wrap=True)
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count} {what}{'s'[: count != 1]}"

@@ -1,0 +1,165 @@
+"""The page of `fersweep demo`, as a browser shows it, and what it lets out of this machine: nothing."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from conftest import SHALLOW, SMALL, plain, quickly_composed
+from fakes import encoded, write
+from playwright.sync_api import Page, expect, sync_playwright
+
+from fersweep import build, checkpoint
+from fersweep.cli import main
+from fersweep.data import images
+from fersweep.data.samples import CLASSES
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+ARGUMENTS = (
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
+    *("--disable-component-update", "--disable-sync"),
+)
+CAVEAT = "FER labels are posed or crowd-judged expressions, not feelings."
+
+
+@pytest.fixture(scope="module")
+def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of a real network that has learnt nothing."""
+    cfg = quickly_composed(*SMALL, *SHALLOW)
+    weights = build.model(cfg, len(CLASSES)).state_dict()
+    about = {**checkpoint.stored(plain(cfg), CLASSES, "none", "32-true", 1), "temperature": 1.7}
+    path = tmp_path_factory.mktemp("demo") / "untrained.ckpt"
+    torch.save(
+        {"state_dict": {f"model.{key}": each for key, each in weights.items()}, "epoch": 0, "fersweep": about}, path
+    )
+    return path
+
+
+@pytest.fixture(scope="module")
+def served(untrained: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """The process of ``fersweep demo`` and the address it prints."""
+    if CHROMIUM is None:
+        pytest.skip("no chromium, chromium-browser or google-chrome on the PATH")
+    command = [sys.executable, "-m", "fersweep.cli", "demo", str(untrained), "--device", "cpu"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        found = re.search(r"http://127\.0\.0\.1:\d+", process.stdout.readline())
+        if found is None:
+            process.kill()
+            pytest.fail(process.communicate()[1])
+        yield process, found[0]
+        process.kill()
+
+
+def upload(page: Page, path: Path) -> None:
+    if (clear := page.get_by_role("button", name="Clear")).count():
+        clear.first.click()
+    page.locator("input[type=file]").first.set_input_files(path)
+
+
+def test_it_listens_on_loopback_only(served: tuple[subprocess.Popen[str], str]) -> None:
+    _, address = served
+    port = int(address.rpartition(":")[2])
+    listening = [
+        line.split()[1:4] for file in ("tcp", "tcp6") for line in Path(f"/proc/net/{file}").read_text().splitlines()
+    ]
+    assert [place for place, _, state in listening if state == "0A" and place.endswith(f":{port:04X}")] == [
+        f"0100007F:{port:04X}"
+    ]
+
+
+@pytest.mark.timeout(180)
+def test_the_page(served: tuple[subprocess.Popen[str], str], tmp_path: Path) -> None:
+    from skimage.data import astronaut
+
+    process, address = served
+    face = astronaut()
+    one = write(tmp_path / "one.png", encoded(face))
+    two = write(tmp_path / "two.png", encoded(np.hstack([face, face[:, ::-1]])))
+    none = write(tmp_path / "none.png", encoded(np.full((200, 300, 3), 128, np.uint8)))
+    broken = write(tmp_path / "broken.png", encoded(face)[:3000])
+    asked: list[str] = []
+    errors: list[str] = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        page = browser.new_page(viewport={"width": 1200, "height": 1100})
+        page.set_default_timeout(40_000)
+        expect.set_options(timeout=40_000)
+        page.on("request", lambda request: asked.append(request.url))
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto(address)
+        says, bars, heat = page.locator("#says"), page.locator("#bars"), page.locator("#heat img")
+        expect(page.get_by_role("heading", name="resnet50 + se, synthetic")).to_be_visible()
+        expect(page.get_by_text(CAVEAT)).to_be_visible()
+        expect(page.get_by_text("Test accuracy unknown")).to_be_visible()
+
+        upload(page, broken)
+        expect(says).to_contain_text("This picture cannot be read")
+        upload(page, none)
+        expect(says).to_contain_text("No face was found")
+        assert heat.count() == 0
+        upload(page, one)
+        expect(says).to_contain_text("One face was found.")
+        expect(heat).to_be_visible()
+        listed = bars.inner_text()
+        assert all(name in listed for name in CLASSES)
+        assert 98 <= sum(int(each) for each in re.findall(r"(\d+)%", listed)) <= 102
+        drawn = page.request.get(page.locator("#faces img").get_attribute("src") or "").body()
+        pixels = images.decode(drawn).astype(int)
+        changed = np.argwhere(np.abs(pixels - face).max(axis=2) > 100)
+        assert pixels.shape == face.shape
+        assert 40 < changed[:, 0].min() < changed[:, 0].max() < 220  # a box and words, around the head
+        assert 140 < changed[:, 1].min() < changed[:, 1].max() < 320
+
+        upload(page, two)
+        expect(says).to_contain_text("2 faces, numbered from left to right.")
+        before = heat.get_attribute("src")
+        page.get_by_role("radio", checked=False).check()
+        expect(heat).not_to_have_attribute("src", before or "")
+        browser.close()
+
+    assert {url.split("/")[2] for url in asked if not url.startswith(("data:", "blob:"))} == {address.split("/")[2]}
+    assert not errors
+    process.send_signal(signal.SIGINT)
+    printed, complained = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in printed + complained
+
+
+def test_a_mistake_is_one_sentence(
+    untrained: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert main(["demo", str(untrained), "--port", str(port)]) == 2
+        assert f"Port {port} is not to be had on 127.0.0.1" in capsys.readouterr().err
+    assert main(["demo", str(untrained), "--port", "70000"]) == 2
+    assert "ports are 1 to 65535" in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "gradio", None)
+    assert main(["demo", str(untrained)]) == 2
+    assert capsys.readouterr().err == "error: fersweep demo needs gradio: uv sync --extra demo\n"
+
+
+def test_the_score_is_of_the_run_beside_the_checkpoint(finished: Path) -> None:
+    from fersweep.demo import score
+
+    of_run = SimpleNamespace(path=finished / "checkpoints" / "best.ckpt")
+    result = json.loads((finished / "result.json").read_text())
+    low, high = result["accuracy_interval"]
+    accuracy = result["metrics"]["test/accuracy"]
+    said = f"Test accuracy {accuracy:.1%} (95 % interval {low:.1%} to {high:.1%}, n = 14), seed 1."
+    assert score(SimpleNamespace(trained=[of_run])) == said
+    last = SimpleNamespace(path=finished / "checkpoints" / "last.ckpt")
+    assert "unknown" in score(SimpleNamespace(trained=[last]))
+    assert "mean of 2 networks" in score(SimpleNamespace(trained=[of_run, last]))

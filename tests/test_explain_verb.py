@@ -1,0 +1,155 @@
+"""`fersweep explain`: what it writes for pictures and for runs, what it refuses, and what a report shows of it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from conftest import plain, quickly_composed, use_tiny_network
+from fakes import encoded, picture, write
+from PIL import Image
+
+from fersweep import build, checkpoint, cli
+from fersweep.data.samples import CLASSES
+from fersweep.explain.files import Names
+from fersweep.explain.testset import _chosen
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The checkpoint of an untrained network with attention."""
+    cfg = quickly_composed("backbone=drf_msam", "dataset.image_size=32")
+    torch.manual_seed(0)
+    weights = {f"model.{key}": value for key, value in build.model(cfg, 7).state_dict().items()}
+    about = {**checkpoint.stored(plain(cfg), CLASSES, "digest", "32-true", 1), "temperature": 1.7}
+    path = tmp_path_factory.mktemp("saved") / "best.ckpt"
+    torch.save({"state_dict": weights, "epoch": 0, "fersweep": about}, path)
+    return path
+
+
+@pytest.fixture
+def run(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A finished run of the tiny network, to write into."""
+    use_tiny_network(monkeypatch)
+    return Path(shutil.copytree(finished, tmp_path / "outputs" / "runs" / finished.name))
+
+
+def test_every_face_gets_pictures_arrays_and_a_row(saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    write(tmp_path / "a" / "face.png", encoded(picture(1)))
+    write(tmp_path / "b" / "face.png", encoded(picture(2, channels=3)))
+    write(tmp_path / "b" / "two\nlines $x$.png", encoded(picture(3)))
+    write(tmp_path / "b" / "broken.png", b"no image")
+    out = tmp_path / "out" / "deep"
+    code = cli.main(["explain", str(saved), str(tmp_path / "a" / "face.png"), str(tmp_path / "b"), "-o", str(out)])
+    assert code == 1
+    table = pd.read_csv(out / "explanations.csv")
+    assert list(table)[:5] == ["file", "face", "folder", "predicted", "probability"]
+    done = table[table["reason"].isna()]
+    assert done["folder"].tolist() == ["face", "face-2", "two_lines_x"]
+    assert table.loc[table["reason"].notna(), "file"].tolist() == [str(tmp_path / "b" / "broken.png")]
+    assert done[["deletion", "insertion", "deletion_random", "insertion_random"]].notna().all().all()
+    assert "broken.png: not an image" in capsys.readouterr().out
+    for folder, label, probability in zip(done["folder"], done["predicted"], done["probability"], strict=True):
+        assert {each.name for each in (out / folder).iterdir()} == {"gradcam.png", "attention.png", "arrays.npz"}
+        with np.load(out / folder / "arrays.npz") as arrays:
+            assert arrays["image"].shape == arrays["map/gradcam"].shape == (32, 32)
+            assert arrays["gate/stages.0.drf.mixture"].shape == (3, 32)
+            assert CLASSES[arrays["probabilities"].argmax()] == label
+            assert arrays["probabilities"].max() == pytest.approx(probability, abs=1e-4)
+        with Image.open(out / folder / "gradcam.png") as image:
+            assert len(np.unique(np.asarray(image.convert("RGB")).reshape(-1, 3), axis=0)) > 100  # it shows something
+    assert sorted(each.name for each in out.iterdir()) == ["explanations.csv", *sorted(done["folder"])]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["{ckpt}", "{face}"], "Say where the pictures go, with -o OUT."),
+        (["{ckpt}"], "Name pictures to explain, or the directory of a run"),
+        (["{ckpt}", "--detector", "none", "-o", "{tmp}/o"], "have no effect without pictures"),
+        (["{ckpt}", "{tmp}/empty", "-o", "{tmp}/o"], "There is no picture in"),
+        (["{ckpt}", "{face}", "-o", "{face}/x"], "cannot be written"),
+        (["{ckpt}", "{face}", "-o", "{tmp}/o", "--weights", "w.onnx"], "no face detector 'auto'"),
+        (["{tmp}/none.ckpt", "{face}", "-o", "{tmp}/o"], "There is no checkpoint"),
+    ],
+)
+def test_what_cannot_be_is_one_sentence(
+    saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture, arguments: list[str], message: str
+) -> None:
+    face = write(tmp_path / "face.png", encoded(picture(1)))
+    (tmp_path / "empty").mkdir()
+    given = [each.format(ckpt=saved, face=face, tmp=tmp_path) for each in arguments]
+    assert cli.main(["explain", *given]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "o").exists()
+
+
+def test_names_are_safe_and_differ() -> None:
+    names = Names("explanations.csv")
+    given = ["a", "A", "../x/y", "", ".", "explanations.csv", "ä b", "long" * 60, "\udcff"]
+    made = [names.unique(each) for each in given]
+    assert made == ["a", "A-2", "x_y", "face", "face-2", "explanations.csv-2", "ä_b", ("long" * 60)[:50], "face-3"]
+
+
+def test_the_surest_answers_are_chosen() -> None:
+    labels = np.array([0, 0, 0, 1, 0])
+    probabilities = np.array([[0.6, 0.4], [0.9, 0.1], [0.2, 0.8], [0.3, 0.7], [0.9, 0.1]], np.float32)
+    assert _chosen(probabilities, labels, 0) == ([1, 4, 0], [2])
+    assert _chosen(probabilities, labels, 1) == ([3], [])
+
+
+def test_a_run_gets_sheets_of_its_test_images_and_its_report_shows_them(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    assert cli.main(["explain", str(run)]) == 0
+    folder = run / "explanations"
+    summary = json.loads((folder / "scores.json").read_text())
+    table = pd.read_csv(folder / "explanations.csv")
+    tested = pd.read_parquet(run / "predictions.parquet").set_index("id")
+    assert summary["n"] == len(table) == len(tested) == 14
+    assert set(table["id"]) == set(tested.index)
+    assert table.set_index("id")["class"].to_dict() == tested["label"].to_dict()
+    assert set(summary["sheets"]) == set(tested["label"])
+    gain = (table["deletion_random"] - table["deletion"]).mean()
+    assert summary["deletion_gain"] == pytest.approx(gain, abs=2e-4)
+    low, high = summary["deletion_gain_interval"]
+    assert low <= summary["deletion_gain"] <= high
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].startswith("Grad-CAM over 14 images: deletion ")
+    before = {each.name: each.read_bytes() for each in folder.iterdir()}
+    assert cli.main(["explain", str(run)]) == 0
+    assert {each.name: each.read_bytes() for each in folder.iterdir()} == before
+
+    assert cli.main(["report", str(tmp_path / "outputs" / "runs"), "-o", str(tmp_path / "report")]) == 0
+    page = (tmp_path / "report" / "index.html").read_text()
+    assert page.count("data:image/webp;base64,") == len(summary["sheets"])
+    assert "Where the network of seed 1 looks" in page
+    assert "Grad-CAM over 14 images: deletion" in page
+    (folder / "happy.png").write_bytes((folder / "happy.png").read_bytes()[:200])
+    assert cli.main(["report", str(tmp_path / "outputs" / "runs"), "-o", str(tmp_path / "report")]) == 0
+    page = (tmp_path / "report" / "index.html").read_text()
+    assert "data:image/webp" not in page
+    assert "explanations cannot be read: run fersweep explain" in page
+
+
+def test_other_data_than_those_trained_on_are_refused(
+    run: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fersweep.record.data_digest", lambda _samples: "another")
+    assert cli.main(["explain", str(run)]) == 2
+    assert "dataset=synthetic holds other images than" in capsys.readouterr().err
+    assert not (run / "explanations").exists()
+
+
+def test_a_report_needs_no_torch() -> None:
+    code = "import sys, fersweep.report.gather, fersweep.report.page; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,257 @@
+"""``fersweep export``: files that answer as PyTorch does, say what they are, and appear whole or not at all."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from conftest import REPOSITORY, plain, quickly_composed, use_tiny_network
+from safetensors import safe_open
+from torch import nn
+
+from fersweep import build, checkpoint, cli
+from fersweep.data.preprocess import changed
+from fersweep.data.samples import CLASSES
+from fersweep.errors import UserError
+from fersweep.export import files, graph, weights
+from fersweep.models.attention import CBAM, EfficientChannelAttention, SqueezeExcitation
+from fersweep.models.convolution import Conv2d
+from fersweep.models.published import ParallelCBAM, RowBatchNorm, ScalarGate
+from fersweep.trained import Trained, load
+
+SETTINGS = (
+    "dataset.image_size=32",
+    "recipe.test_crops=10",
+    "dataset.root=/home/jane_doe/faces",
+    "cache=/home/jane_doe",
+)
+
+
+def write_checkpoint(path: Path, *overrides: str, **about: Any) -> Path:
+    """A checkpoint as a run leaves it, of a network with random weights."""
+    cfg = quickly_composed(*overrides)
+    torch.manual_seed(0)
+    network = build.model(cfg, len(CLASSES))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    stored = checkpoint.stored(plain(cfg), CLASSES, "digest", "32-true", 1) | {"temperature": 1.7, **about}
+    state = {f"model.{key}": value for key, value in network.state_dict().items()}
+    torch.save({"state_dict": state, "epoch": 0, "fersweep": stored}, path)
+    return path
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The directory of a run that knows its checkpoint alone."""
+    use_tiny_network(monkeypatch)
+    directory = tmp_path / "run"
+    write_checkpoint(directory / "checkpoints" / "best.ckpt", *SETTINGS)
+    return directory
+
+
+class Parts(nn.Module):
+    """Every part of this project's networks that is more than one layer of torch."""
+
+    def __init__(self, cfg: Any, num_classes: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            Conv2d(cfg.dataset.channels, 16, 3, padding=1),
+            RowBatchNorm(cfg.dataset.image_size, 1e-3),
+            CBAM(16),
+            ParallelCBAM(16),
+            SqueezeExcitation(16),
+            EfficientChannelAttention(16),
+            ScalarGate(16),
+            nn.MaxPool2d(2, ceil_mode=True),
+            nn.AdaptiveAvgPool2d(5),
+            nn.Flatten(),
+            nn.Linear(400, num_classes),
+        )
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Map (B, C, H, W) to logits."""
+        logits: torch.Tensor = 50 * self.layers(images)
+        return logits
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Trained]:
+    """An ONNX file of `Parts` behind all preprocessing, and what it was made from."""
+    folder = tmp_path_factory.mktemp("exported")
+    steps = ("dataset.preprocessing.min_max=true", "dataset.preprocessing.equalize=true")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(build, "model", Parts)
+        trained = load(write_checkpoint(folder / "a.ckpt", "dataset.image_size=33", *steps), "cpu")
+    difference = files.write(trained, folder / "model.onnx").difference
+    assert difference is not None
+    assert difference < (1e-5, 1e-5, 22)
+    return folder / "model.onnx", trained
+
+
+def test_onnx_answers_as_pytorch(exported: tuple[Path, Trained]) -> None:
+    path, trained = exported
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    draw = np.random.default_rng(0)
+    for count in (1, 2, 20):
+        faces = draw.integers(40, 200, (count, 33, 33), np.uint8)
+        (onnx_says,) = session.run(["probabilities"], {"images": faces[:, None]})
+        torch_says = trained.probabilities(trained.prepare(list(faces))).numpy()
+        assert np.abs(onnx_says - torch_says).max() < 1e-5
+        assert onnx_says.sum(axis=1) == pytest.approx(1, abs=1e-6)
+        assert torch_says.max() > 0.25  # they are not all alike
+
+
+def test_onnx_says_what_it_is(exported: tuple[Path, Trained]) -> None:
+    model = onnx.load(exported[0])
+    onnx.checker.check_model(model, full_check=True)
+    known = {each.key: each.value for each in model.metadata_props}
+    assert json.loads(known["labels"]) == list(CLASSES)
+    assert (known["image_size"], known["channels"], known["temperature"]) == ("33", "1", "1.7")
+    assert known["title"] == "resnet50 + cbam, synthetic"
+    assert len(known["run"]) == 10
+    shape = model.graph.input[0].type.tensor_type
+    assert shape.elem_type == onnx.TensorProto.UINT8
+    assert [each.dim_param or each.dim_value for each in shape.shape.dim] == ["batch", 1, 33, 33]
+    assert [each.name for each in model.graph.output] == ["probabilities", "logits"]
+    kinds = [node.op_type for node in model.graph.node]
+    assert kinds.count("Conv") == 4  # Conv2d, the gates of positions, ECA along the channels
+
+
+def test_a_folder_gets_every_form(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "new" / "folder"
+    assert cli.main(["export", str(run), "-o", str(folder)]) == 0
+    assert sorted(each.name for each in folder.iterdir()) == sorted(files.FOLDER)
+    printed = capsys.readouterr().out
+    assert "uint8 (batch, 1, 32, 32)" in printed
+    assert printed.count("from PyTorch's probabilities, in 21 images") == 3
+    for path in folder.iterdir():
+        data = path.read_bytes()
+        assert b"jane_doe" not in data
+        assert str(REPOSITORY).encode() not in data
+
+    trained, images = load(run, "cpu"), torch.randint(0, 256, (5, 1, 32, 32), dtype=torch.uint8)
+    extra = {"metadata.json": ""}
+    program = torch.export.load(folder / "model.pt2", extra_files=extra).module()
+    with torch.inference_mode():
+        assert torch.allclose(program(images)[0], trained.probabilities(images), atol=1e-6)
+    assert json.loads(json.loads(extra["metadata.json"])["labels"]) == list(CLASSES)
+
+    again = weights.load(folder / "model.safetensors")
+    assert torch.equal(again.logits(images), trained.logits(images))
+    assert (again.class_names, again.temperature) == (CLASSES, 1.7)
+    with safe_open(folder / "model.safetensors", "pt") as file:
+        config = json.loads(file.metadata()["config"])
+    assert config["backbone"]["name"] == "resnet50"
+    assert config["logger"] == {"name": "csv"}
+
+
+def test_several_files_of_one_checkpoint(run: Path, tmp_path: Path) -> None:
+    asked_for = [tmp_path / "a" / "card.md", tmp_path / "b.safetensors"]
+    assert cli.main(["export", str(run), "-o", str(asked_for[0]), "-o", str(asked_for[1])]) == 0
+    assert all(each.is_file() for each in asked_for)
+    assert {each.name for each in tmp_path.iterdir()} == {"run", "a", "b.safetensors"}
+
+
+def test_preprocessing_in_the_graph_is_that_of_the_data() -> None:
+    draw = np.random.default_rng(0)
+    for _ in range(200):
+        low, high = np.sort(draw.integers(0, 256, 2))
+        image = draw.integers(low, high + 1, (24, 31)).astype(np.uint8)
+        batch = torch.from_numpy(image)[None, None].float()
+        assert (graph.stretched(batch)[0, 0].numpy() == changed(image, True, False)).all()
+        assert (graph.equalized(batch)[0, 0].numpy() == changed(image, False, True)).all()
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "model.safetensors"])
+def test_a_file_that_differs_is_not_left(
+    run: Path, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = tmp_path / name
+    before.write_text("what was there")
+    monkeypatch.setattr(Trained, "logits", lambda self, batch: 1.001 * self.network(batch.float() / 255) + 0.001)
+    assert cli.main(["export", str(run), "-o", str(before)]) == 2
+    assert "differs from PyTorch by" in capsys.readouterr().err
+    assert before.read_text() == "what was there"
+    assert {each.name for each in tmp_path.iterdir()} == {"run", name}
+
+
+def test_what_cannot_be_exported_is_one_sentence(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    later = write_checkpoint(tmp_path / "later.ckpt", *SETTINGS, format=2)
+    blocked = tmp_path / "file"
+    blocked.write_text("not a folder")
+    (tmp_path / "README.md").write_text("# My own project")
+    for arguments, sentence in (
+        ((later, "-o", tmp_path / "m.onnx"), "has format 2, this version reads 1: use the version it is of."),
+        ((tmp_path / "none", "-o", tmp_path / "m.onnx"), "There is no checkpoint"),
+        ((run, "-o", blocked / "model.onnx"), f"{blocked} cannot be written to (File exists): choose another place."),
+        ((run, "-o", tmp_path / "model.onx"), "has no form that is known (did you mean .onnx?)"),
+        ((run, "-o", tmp_path / "README.md"), "is there and is not a model card of fersweep"),
+    ):
+        assert cli.main(["export", *map(str, arguments)]) == 2
+        captured = capsys.readouterr()
+        assert sentence in captured.err
+        assert captured.err.count("\n") == 1
+        assert captured.out == ""
+    assert {each.name for each in tmp_path.iterdir()} == {"run", "later.ckpt", "file", "README.md"}
+    assert (tmp_path / "README.md").read_text() == "# My own project"
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    for name in ("m.safetensors", "m.pt2"):
+        assert cli.main(["export", str(run), "-o", str(tmp_path / name)]) == 2
+        assert f"{name} could not be written (No space left on device)" in capsys.readouterr().err
+    assert {each.name for each in tmp_path.iterdir()} == {"run", "later.ckpt", "file", "README.md"}
+
+
+def test_what_onnx_does_not_know_is_one_sentence(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unknown(*_: Any, **__: Any) -> None:
+        raise torch.onnx.OnnxExporterError("step 3/3 ...\nmany lines")
+
+    monkeypatch.setattr(torch.onnx, "export", unknown)
+    assert cli.main(["export", str(run), "-o", str(tmp_path / "model.onnx")]) == 2
+    error = capsys.readouterr().err
+    assert "perhaps its activation (torch.nn.ELU); export it as .pt2." in error
+    assert error.count("\n") == 1
+    assert {each.name for each in tmp_path.iterdir()} == {"run"}
+
+
+def test_foreign_safetensors_are_refused(tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    save_file({"a": torch.zeros(1)}, tmp_path / "foreign.safetensors")
+    (tmp_path / "broken.safetensors").write_bytes(b"\1\2\3")
+    for name, sentence in (
+        ("foreign", "was not written by this version of fersweep"),
+        ("broken", "is not a readable safetensors file"),
+        ("none", "is not a readable safetensors file"),
+    ):
+        with pytest.raises(UserError, match=sentence):
+            weights.load(tmp_path / f"{name}.safetensors")
+
+
+def test_colour_and_weights_that_are_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    use_tiny_network(monkeypatch)
+    gone = f"weights={tmp_path / 'gone' / 'best.ckpt'}"
+    path = write_checkpoint(tmp_path / "a.ckpt", "dataset.channels=3", "dataset.preprocessing.min_max=true", *SETTINGS)
+    stored = torch.load(path, weights_only=True)
+    stored["fersweep"]["config"]["weights"] = gone.partition("=")[2]
+    torch.save(stored, path)
+    trained = load(path, "cpu")
+    found = files.write(trained, tmp_path / "m.pt2").difference
+    assert found is not None
+    assert found.probabilities < 1e-6
+    with safe_open(files.write(trained, tmp_path / "m.safetensors").path, "pt") as file:
+        known = file.metadata()
+    assert (known["run"], known["channels"]) == ("unknown", "3")
+    assert json.loads(known["config"])["weights"] == "best.ckpt"

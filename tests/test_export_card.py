@@ -1,0 +1,275 @@
+"""The model card, and ``fersweep push`` against a Hub of this machine."""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub
+import pytest
+import torch
+import yaml
+from conftest import plain, quickly_composed, use_tiny_network
+from huggingface_hub.utils import close_session
+
+from fersweep import build, checkpoint, cli
+from fersweep.data.samples import CLASSES
+from fersweep.export import card, files
+from fersweep.report.statistics import wilson
+from fersweep.sweep.status import write_json
+from fersweep.trained import Trained, load
+
+TOKEN = "hf_" + "s3cret" * 5
+RESULT: dict[str, Any] = {
+    "run": "0123456789",
+    "seed": 1,
+    "metrics": {
+        "val/accuracy": 0.7,
+        "test/accuracy": 0.68,
+        "test/accuracy_single_view": 0.66,
+        "test/macro_f1": 0.61,
+        "test/n": 200,
+    },
+    "majority_baseline": 0.25,
+    "shared_subjects": None,
+    "train_n": 1600,
+    "val_n": 200,
+    "data_digest": "feedbeef",
+    "best_epoch": 8,
+    "epochs": 9,
+    "calibration": {"temperature": 1.7, "test_ece": 0.08, "test_ece_scaled": 0.03},
+    "per_class": {name: {"precision": None, "recall": 0.5, "n": 1234} for name in CLASSES},
+}
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The directory of a run tested with ten crops, with its result."""
+    use_tiny_network(monkeypatch)
+    cfg = quickly_composed("dataset=fer2013", "split=official", "dataset.image_size=32", "recipe.test_crops=10")
+    directory = tmp_path / "run"
+    stored = checkpoint.stored(plain(cfg), CLASSES, "digest", "32-true", 1) | {"temperature": 1.7}
+    state = {f"model.{key}": value for key, value in build.model(cfg, len(CLASSES)).state_dict().items()}
+    (directory / "checkpoints").mkdir(parents=True)
+    for name in ("best", "last"):
+        torch.save({"state_dict": state, "epoch": 0, "fersweep": stored}, directory / "checkpoints" / f"{name}.ckpt")
+    choices = {group: node["name"] for group, node in plain(cfg).items() if isinstance(node, dict)}
+    write_json(directory / "result.json", RESULT | {"choices": choices})
+    return directory
+
+
+def rendered(path: Path) -> str:
+    return card.render(load(path, "cpu"))
+
+
+def test_the_card_has_numbers_with_intervals_and_limits(run: Path) -> None:
+    text = rendered(run)
+    low, high = wilson(132, 200)
+    assert (
+        f"| one view of each image | 66.0 % | {low:.1%} to {high:.1%} |".replace("%", " %").replace("  %", " %") in text
+    )
+    assert "| mean of 10 crops of each image | 68.0 % |" in text
+    assert "n = 200" in text
+    assert "most frequent class scores 25.0 %" in text
+    assert "| happy | – | 50.0 % | 1,234 |" in text
+    assert "0.080 without, 0.030 with it" in text
+    assert "divided by 1.7 before the softmax" in text
+    assert "Run `0123456789` of fersweep" in text
+    assert "They are not what the person\nfeels.**" in text
+    assert "Article 5(1)(f)" in text
+    assert "| images: training, validation, test | 1,600, 200, 200 |" in text
+    assert "not known: the dataset does not say who is shown" in text
+    front = yaml.safe_load(text.split("---")[1])
+    assert (front["license"], front["license_name"]) == ("other", "terms-of-fer2013")
+    assert front["pipeline_tag"] == "image-classification"
+    (results,) = front["model-index"][0]["results"]
+    assert {each["name"]: each["value"] for each in results["metrics"]} == {
+        "Test accuracy, mean of 10 crops of each image": 0.68,
+        "Test accuracy, one view of each image": 0.66,
+    }
+    huggingface_hub.ModelCard(text)  # the Hub's own reading of it
+
+
+def test_people_seen_in_training_are_warned_of(run: Path) -> None:
+    result = json.loads((run / "result.json").read_text())
+    write_json(run / "result.json", result | {"shared_subjects": 9})
+    assert "**9 of the people in the test part were in the training part too" in rendered(run)
+
+
+def test_the_card_of_an_older_run_says_what_it_knows(run: Path) -> None:
+    result = json.loads((run / "result.json").read_text())
+    del result["calibration"], result["per_class"]
+    write_json(run / "result.json", result)
+    text = rendered(run)
+    assert "68.0 %" in text
+    assert "calibration error" not in text
+    assert "| Class |" not in text
+
+
+def test_weights_that_were_not_tested_have_no_numbers(run: Path) -> None:
+    for path in (run / "checkpoints" / "last.ckpt", run / "checkpoints"):
+        if path.is_dir():
+            (run / "result.json").unlink()
+        text = rendered(path.parent if path.is_dir() else path)
+        assert "No test result of these weights is known." in text
+        assert "model-index" not in text
+        assert "68" not in text.split("## Data")[1]
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [({"seed": 2}, "is of another run than"), ({"metrics": {}}, "is not the result of a run")],
+)
+def test_a_result_that_does_not_fit_is_refused(
+    run: Path, change: dict[str, Any], sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_json(run / "result.json", json.loads((run / "result.json").read_text()) | change)
+    assert cli.main(["export", str(run), "-o", str(tmp_path / "card.md")]) == 2
+    assert sentence in capsys.readouterr().err
+    assert {each.name for each in tmp_path.iterdir()} == {"run"}
+
+
+def test_a_card_replaces_a_card(run: Path, tmp_path: Path) -> None:
+    path = tmp_path / "README.md"
+    path.write_text("---\nlibrary_name: fersweep\n---\nold")
+    assert cli.main(["export", str(run), "-o", str(path)]) == 0
+    assert "68.0 %" in path.read_text()
+
+
+class Hub(ThreadingHTTPServer):
+    """As much of the Hub as a push needs; keeps what it was asked and given."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Answer)
+        self.made: dict[str, Any] = {}
+        self.files: dict[str, bytes] = {}
+        self.refuses = 0
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+
+class Answer(BaseHTTPRequestHandler):
+    """One request to the `Hub`."""
+
+    server: Hub
+
+    def do_GET(self) -> None:
+        if self.path == "/api/whoami-v2":
+            self.reply({"name": "jane", "type": "user", "orgs": []})
+        else:
+            self.reply({"id": "jane/faces"}, 200 if self.server.made else 404)
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.headers["Authorization"] != f"Bearer {TOKEN}":
+            self.reply({"error": "Invalid credentials"}, 401)
+        elif self.path == "/api/repos/create":
+            if self.server.refuses:
+                self.reply({"error": "You may not"}, self.server.refuses)
+            else:
+                self.server.made = json.loads(body)
+                self.reply({"url": f"{self.server.address}/jane/{self.server.made['name']}"})
+        elif self.path.endswith("/preupload/main"):
+            asked = json.loads(body)["files"]
+            self.reply({"files": [{**each, "uploadMode": "regular", "shouldIgnore": False} for each in asked]})
+        elif self.path.endswith("/commit/main"):
+            for line in map(json.loads, body.splitlines()):
+                if line["key"] == "file":
+                    self.server.files[line["value"]["path"]] = base64.b64decode(line["value"]["content"])
+            self.reply({"commitUrl": f"{self.server.address}/jane/faces/commit/1", "commitOid": "1"})
+        else:
+            self.reply({})
+
+    def reply(self, answer: dict[str, Any], code: int = 200) -> None:
+        data = json.dumps(answer).encode()
+        self.send_response(code)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """A Hub that knows the token; every export but the weights' is quick."""
+    with Hub() as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", server.address)
+        monkeypatch.setenv("HF_TOKEN", TOKEN)
+        monkeypatch.setenv("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+        for suffix in (".onnx", ".pt2"):
+            monkeypatch.setitem(files.FORMS, suffix, quick)
+        yield server
+        server.shutdown()
+        close_session()
+
+
+def quick(trained: Trained, path: Path) -> None:
+    """In place of an export that takes seconds."""
+    path.write_text(f"{trained.title} as {path.suffix}")
+
+
+def test_a_push_makes_a_repository_of_the_four_files(run: Path, hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["push", str(run), "faces", "--private"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out.strip() == f"{hub.address}/jane/faces"
+    assert TOKEN not in captured.out + captured.err
+    assert hub.made["name"] == "faces"
+    assert "private" in (hub.made.get("visibility"), "private" if hub.made.get("private") else None)
+    assert sorted(hub.files) == sorted(files.FOLDER)
+    assert hub.files["README.md"].decode() == rendered(run)
+    assert hub.files["model.onnx"] == b"resnet50 + cbam, fer2013 as .onnx"
+    assert not any(TOKEN.encode() in data for data in hub.files.values())
+
+
+def refused(capsys: pytest.CaptureFixture[str], run: Path, name: str = "jane/faces") -> str:
+    assert cli.main(["push", str(run), name]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert TOKEN not in captured.err
+    assert captured.err.count("\n") == 1
+    return captured.err
+
+
+def test_what_the_hub_refuses_is_one_sentence(
+    run: Path, hub: Hub, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.refuses = 403
+    assert "The login may not write there" in refused(capsys, run)
+    hub.refuses = 400
+    assert "The Hugging Face Hub refused (" in refused(capsys, run)
+    monkeypatch.setenv("HF_TOKEN", "hf_another")
+    assert "does not accept the login" in refused(capsys, run)
+    assert not hub.files
+
+
+@pytest.mark.usefixtures("hub")
+def test_a_push_offline_or_without_login_is_one_sentence(
+    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: Any) -> None:
+        raise AssertionError("exported before it was known whether it can be pushed")
+
+    for suffix in files.FORMS:
+        monkeypatch.setitem(files.FORMS, suffix, never)
+    assert "'a/b/c' cannot be the name of a repository" in refused(capsys, run, "a/b/c")
+    assert "There is no checkpoint" in refused(capsys, run.parent / "none")
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
+    assert "The Hugging Face Hub cannot be reached (" in refused(capsys, run)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    assert "is switched off here: unset HF_HUB_OFFLINE" in refused(capsys, run)
+    monkeypatch.delenv("HF_TOKEN")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_TOKEN_PATH", "/nowhere/token")
+    assert "You are not logged in to the Hugging Face Hub" in refused(capsys, run)
