@@ -153,7 +153,7 @@ def test_a_map_of_the_wrong_places_is_worse_than_random() -> None:
 
 
 def test_deletion_is_the_area_under_the_probability() -> None:
-    """The whole series by hand: a picture without its first k twelfths of places, k from 0 to 12."""
+    """The whole series by hand: a picture without its first k tenths of places, k from 0 to 10."""
     trained, image = cornered()
     coarse = torch.arange(SIZE * SIZE, dtype=torch.float32).flip(0).view(SIZE, SIZE)
     mean = int(image.float().mean().round())

@@ -242,10 +242,10 @@ def test_foreign_safetensors_are_refused(tmp_path: Path) -> None:
 
 def test_colour_and_weights_that_are_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     use_tiny_network(monkeypatch)
-    gone = f"weights={tmp_path / 'gone' / 'best.ckpt'}"
     path = write_checkpoint(tmp_path / "a.ckpt", "dataset.channels=3", "dataset.preprocessing.min_max=true", *SETTINGS)
     stored = torch.load(path, weights_only=True)
-    stored["fersweep"]["config"]["weights"] = gone.partition("=")[2]
+    config = stored["fersweep"]["config"]
+    config["weights"] = config["dataset"]["face_crop"]["weights"] = str(tmp_path / "gone" / "best.ckpt")
     torch.save(stored, path)
     trained = load(path, "cpu")
     found = files.write(trained, tmp_path / "m.pt2").difference
@@ -255,3 +255,4 @@ def test_colour_and_weights_that_are_gone(tmp_path: Path, monkeypatch: pytest.Mo
         known = file.metadata()
     assert (known["run"], known["channels"]) == ("unknown", "3")
     assert json.loads(known["config"])["weights"] == "best.ckpt"
+    assert str(tmp_path) not in "".join(known.values())

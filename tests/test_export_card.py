@@ -74,6 +74,7 @@ def test_the_card_has_numbers_with_intervals_and_limits(run: Path) -> None:
         f"| one view of each image | 66.0 % | {low:.1%} to {high:.1%} |".replace("%", " %").replace("  %", " %") in text
     )
     assert "| mean of 10 crops of each image | 68.0 % |" in text
+    assert "| faces | as the dataset has them |" in text
     assert "n = 200" in text
     assert "most frequent class scores 25.0 %" in text
     assert "| happy | – | 50.0 % | 1,234 |" in text

@@ -154,7 +154,8 @@ def test_every_setting_is_either_identity_or_named_as_none() -> None:
             node = node[key]
     assert set(settings) - set(kept) == {"outputs", "sweep", "cache", "force", "logger"}
     assert set(kept["trainer"]) == {"precision", "limit_batches", "overfit_batches"}
-    assert set(settings["dataset"]) - set(kept["dataset"]) == {"root", "download", "batch_size", "preprocessing"}
+    left_out = {"root", "download", "batch_size", "preprocessing", "faces", "face_crop"}
+    assert set(settings["dataset"]) - set(kept["dataset"]) == left_out
     assert set(settings["backbone"]) - set(kept["backbone"]) == {"lr", "epochs"}
     assert set(settings["recipe"]) - set(kept["recipe"]) == {"convolution_l2"}
     assert set(settings["fidelity"]) - set(kept["fidelity"]) == {"aer_cnn", "msff_cnn", "drf_msam"}

@@ -15,6 +15,7 @@ from fersweep import build, checkpoint
 from fersweep.config import Config
 from fersweep.data import images
 from fersweep.data.preprocess import changed
+from fersweep.device import choose_device
 from fersweep.errors import UserError
 from fersweep.faces import Pixels
 
@@ -91,7 +92,7 @@ def load(path: Path, device: str = "auto") -> Trained:
     Raises:
         UserError: there is no such checkpoint, it is damaged or of another version, or no such device.
     """
-    place = _device(device)
+    place = choose_device(device)
     file = checkpoint.find(path)
     about = checkpoint.load(file)["fersweep"]
     cfg = OmegaConf.merge(OmegaConf.structured(Config), about["config"])
@@ -126,10 +127,3 @@ def finished(folder: Path) -> list[Path]:
     """Directories of runs below ``folder`` that have a best checkpoint and a result, sorted by name."""
     found = sorted(folder.glob("**/checkpoints/best.ckpt"))
     return [file.parent.parent for file in found if (file.parent.parent / "result.json").is_file()]
-
-
-def _device(choice: str) -> torch.device:
-    there = torch.cuda.device_count() > 0
-    if choice == "gpu" and not there:
-        raise UserError("--device gpu is not possible: torch sees no CUDA device here.")
-    return torch.device("cuda" if there and choice != "cpu" else "cpu")

@@ -102,7 +102,7 @@ def _to_uint8(image: Image.Image) -> Pixels:
         return np.round(wide / 257).astype(np.uint8)
     if image.mode == "F":
         raise UnreadableImageError("floating-point pixels, not of 8 or 16 bits")
-    image = ImageOps.exif_transpose(image)
+    ImageOps.exif_transpose(image, in_place=True)
     if image.mode in ("1", "L"):
         return np.asarray(image.convert("L"))
     if image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
@@ -110,7 +110,7 @@ def _to_uint8(image: Image.Image) -> Pixels:
         white = Image.new("RGBA", rgba.size, "white")
         grey = image.mode in ("LA", "La")
         return np.asarray(Image.alpha_composite(white, rgba).convert("L" if grey else "RGB"))
-    return np.asarray(image.convert("RGB"))
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 def to_channels(image: Pixels, channels: int) -> Pixels:

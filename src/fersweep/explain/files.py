@@ -40,13 +40,15 @@ class Faces:
         device: likewise.
 
     Raises:
-        UserError: as `make`.
+        UserError: as `make`; for weights with `AUTO`.
     """
 
     def __init__(self, trained: Trained, name: str, weights: Path | None, device: str) -> None:
+        if name == AUTO and weights is not None:
+            raise UserError(f"The weights {weights} have no effect with the detector {AUTO}: they are for yolo5face.")
         self._most, self._device = 2 * trained.image_size, device
         self._made: dict[str, Detector] = {}
-        self._fixed = None if name == AUTO and weights is None else detectors.make(name, weights=weights, device=device)
+        self._fixed = None if name == AUTO else detectors.make(name, weights=weights, device=device)
 
     def of(self, picture: Pixels) -> list[Pixels]:
         """Cut out every face of a picture, the most confident first."""

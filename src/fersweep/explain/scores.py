@@ -17,7 +17,7 @@ from torchvision.transforms.functional import gaussian_blur
 
 from fersweep.trained import Trained
 
-STEPS = 12
+STEPS = 10
 """In how many steps a picture disappears."""
 
 BLUR = 1 / 8

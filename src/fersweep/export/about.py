@@ -42,12 +42,13 @@ def shareable(trained: Trained) -> dict[str, Any]:
     config["dataset"]["root"] = config["cache"] = None
     config["outputs"] = "outputs"
     config["logger"] = {"name": config["logger"]["name"]}
-    config["weights"] = config["weights"] and Path(config["weights"]).name
+    for node in (config, config["dataset"]["face_crop"]):
+        node["weights"] = node["weights"] and Path(node["weights"]).name
     return config
 
 
 def run(trained: Trained) -> str:
-    """The hash of the run; ``unknown`` where it went on from weights that are no longer there."""
+    """The hash of the run; ``unknown`` where weights that it began with, or a detector's, are no longer there."""
     if known := result(trained):
         return str(known["run"])
     try:

@@ -75,7 +75,7 @@ def traced(trained: Trained) -> torch.export.ExportedProgram:
     """`Graph` as a program of ``torch.export``, for any batch; it names no file of this machine."""
     example = torch.zeros(2, trained.channels, trained.image_size, trained.image_size, dtype=torch.uint8)
     program = torch.export.export(
-        Graph(trained).eval(), (example,), dynamic_shapes=({0: torch.export.Dim("batch")},), strict=False
+        Graph(trained).train(False), (example,), dynamic_shapes=({0: torch.export.Dim("batch")},), strict=False
     )
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)

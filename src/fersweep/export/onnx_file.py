@@ -40,7 +40,7 @@ def write(trained: Trained, path: Path) -> Difference:
 def _program(trained: Trained) -> torch.onnx.ONNXProgram:
     example = torch.zeros(2, trained.channels, trained.image_size, trained.image_size, dtype=torch.uint8)
     program = torch.onnx.export(
-        graph.Graph(trained).eval(),
+        graph.Graph(trained).train(False),
         (example,),
         dynamo=True,
         input_names=[INPUT],

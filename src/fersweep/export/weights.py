@@ -59,5 +59,5 @@ def load(path: Path) -> Trained:
     with torch.random.fork_rng(devices=[]):
         network = build.model(cfg, len(names))
     network.load_state_dict(tensors)
-    network = network.eval().requires_grad_(False)
+    network = network.train(False).requires_grad_(False)
     return Trained(path, network, cfg, names, float(known["temperature"]), torch.device("cpu"))

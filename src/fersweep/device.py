@@ -1,4 +1,4 @@
-"""Where a detector computes."""
+"""Where a detector or a trained network computes."""
 
 from __future__ import annotations
 
