@@ -12,8 +12,9 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 from fersweep.build import check, make
+from fersweep.checks import CHOICES, validate
 from fersweep.compose import check_command_line, compose_config, config_dir, options
-from fersweep.config import CHOICES, GROUPS, choices_of, register, validate
+from fersweep.config import GROUPS, choices_of, register
 from fersweep.errors import UserError
 
 FILES = sorted(path.relative_to(config_dir()).as_posix() for path in config_dir().rglob("*") if path.is_file())

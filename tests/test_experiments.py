@@ -14,8 +14,9 @@ from conftest import FACES, SHALLOW, train_process
 from omegaconf import OmegaConf
 
 from fersweep import build
+from fersweep.checks import validate
 from fersweep.compose import check_command_line, compose_config, config_dir, swept_by_experiment
-from fersweep.config import to_dict, validate
+from fersweep.config import to_dict
 from fersweep.errors import UserError
 from fersweep.report.second_source import figures as second_source
 from fersweep.report.study import study

@@ -14,8 +14,8 @@ from conftest import plain, quickly_composed
 from skimage.data import astronaut
 
 from fersweep import build
+from fersweep.checks import validate
 from fersweep.cli import main
-from fersweep.config import validate
 from fersweep.data import cache, images
 from fersweep.data.sources.ckplus import CkPlus
 from fersweep.data.sources.jaffe import Jaffe

@@ -13,7 +13,7 @@ from conftest import quickly_composed
 from onnx import TensorProto, helper, numpy_helper
 from skimage.data import astronaut
 
-from fersweep.config import FACE_DETECTORS
+from fersweep.checks import FACE_DETECTORS
 from fersweep.errors import UserError
 from fersweep.faces import Face, mtcnn
 from fersweep.faces.detectors import NAMES, make

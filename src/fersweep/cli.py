@@ -142,8 +142,8 @@ def _add_wandb(wandb: argparse.ArgumentParser) -> None:
 def _data(parsed: argparse.Namespace) -> int:
     from rich.console import Console
 
+    from fersweep.checks import validate
     from fersweep.compose import compose_config
-    from fersweep.config import validate
     from fersweep.data import audit
 
     if parsed.dataset not in options("dataset"):

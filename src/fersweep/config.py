@@ -1,4 +1,4 @@
-"""The configuration's schema, and every check across groups that needs no data.
+"""The configuration's schema.
 
 `Config` gives the types; the files under ``conf/`` give the values (`fersweep.compose`). Nothing here imports torch.
 """
@@ -8,14 +8,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-
-from fersweep.errors import UserError, did_you_mean
 
 
 @dataclass
@@ -202,72 +198,22 @@ FAMILIES = ("vgg", "resnet", "resnetv2", "aer_cnn", "msff_cnn", "drf_msam")
 WITHOUT_ATTENTION = ("aer_cnn", "msff_cnn", "drf_msam")
 """Families that have no place for the attention of the group: theirs, where they have any, is their own."""
 
-CHOICES: dict[str, tuple[Any, ...]] = {
-    "recipe.schedule": ("constant", "cosine"),
-    "recipe.class_weights": ("none", "balanced"),
-    "recipe.test_crops": (1, 10),
-    "dataset.channels": (1, 3),
-    "trainer.accelerator": ("auto", "cpu", "gpu"),
-    "trainer.strategy": ("single", "ddp"),
-    "trainer.precision": ("auto", "bf16", "32"),
-    "trainer.memory_format": ("channels_last", "contiguous"),
-    "trainer.profiler": (None, "simple", "advanced"),
-}
-
-FACE_DETECTORS = ("none", "mtcnn", "yolo5face")
-"""What ``dataset.faces`` can be, with any dataset but the synthetic one; as `fersweep.faces.detectors.NAMES`."""
-
-SPLITS = {
-    "synthetic": ("official", "published", "subjects", "random", "second_source"),
-    "fer2013": ("official", "published", "random", "second_source"),
-    "ckplus": ("published", "subjects", "random"),
-    "jaffe": ("published", "subjects", "random"),
-    "folder": ("official", "published", "random", "second_source"),
-}
-"""The splits a dataset has the fields for; what only its files can tell is checked when they are read."""
-
 
 def register() -> None:
     """Make the schema known to Hydra under the name ``schema``; calling it again changes nothing."""
     ConfigStore.instance().store(name="schema", node=Config)
 
 
-def validate(cfg: DictConfig) -> None:
-    """Refuse what cannot work or would have no effect, before anything starts.
-
-    Raises:
-        UserError: one sentence naming the setting, its value and what to do.
-    """
-    _validate_schedule(cfg)
-    try:
-        missing = OmegaConf.missing_keys(cfg)
-        to_dict(cfg)
-    except OmegaConfBaseException as error:
-        raise UserError(one_line(error)) from error
-    if missing:
-        raise UserError(f"Settings without a value: {', '.join(sorted(missing))}.")
-    for key, choices in CHOICES.items():
-        value = OmegaConf.select(cfg, key)
-        if value not in choices:
-            hint = did_you_mean(str(value), [str(choice) for choice in choices])
-            named = ", ".join("null" if choice is None else str(choice) for choice in choices)
-            raise UserError(f"{key}={value} is not known{hint}; choices: {named}.")
-    _validate_numbers(cfg)
-    _validate_dataset(cfg)
-    _validate_combinations(cfg)
+def to_dict(cfg: DictConfig) -> dict[str, Any]:
+    """The resolved configuration as plain dicts, lists and scalars, in the schema's order."""
+    plain = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(plain, dict)
+    return {str(key): plain[key] for key in Config.__dataclass_fields__}
 
 
-def _validate_schedule(cfg: DictConfig) -> None:
-    """Refuse a recipe that takes rate and epochs from a network which has none."""
-    recipe: Any = OmegaConf.to_container(cfg.recipe, resolve=False)
-    optimizer = recipe["optimizer"]  # a string where it is missing
-    asked = {"epochs": recipe["max_epochs"], "lr": optimizer.get("lr") if isinstance(optimizer, Mapping) else None}
-    for key, value in asked.items():
-        if value == f"${{backbone.{key}}}" and cfg.backbone[key] is None:
-            raise UserError(
-                f"recipe={cfg.recipe.name} has no schedule for backbone={cfg.backbone.name}: "
-                "choose aer_cnn, msff_cnn or drf_msam, or set recipe.max_epochs and recipe.optimizer.lr."
-            )
+def choices_of(config: Mapping[str, Any]) -> dict[str, str]:
+    """``{group: option}`` of a resolved configuration."""
+    return {group: str(config[group]["name"]) for group in GROUPS}
 
 
 KINDS = {"Integer": "whole number", "Float": "number", "Boolean": "true or false"}
@@ -285,136 +231,3 @@ def one_line(error: Exception) -> str:
         lambda found: f"{found['text']}: {found['value']!r} is no {KINDS.get(found['kind'], found['kind'])}.",
         sentence,
     )
-
-
-def _validate_numbers(cfg: DictConfig) -> None:
-    recipe, trainer, dataset = cfg.recipe, cfg.trainer, cfg.dataset
-    rate = recipe.optimizer.get("lr")
-    folder = Path(cfg.sweep)
-    inside = bool(folder.parts) and not folder.is_absolute() and ".." not in folder.parts
-    rules = {
-        "sweep": (inside, "the name of a folder under outputs"),
-        "seed": (0 <= cfg.seed < 2**32, "0 to 4294967295"),
-        "dataset.image_size": (32 <= cfg.dataset.image_size <= 512, "32 to 512 pixels"),
-        "dataset.preprocessing.min_variance": (
-            0 <= dataset.preprocessing.min_variance <= 127.5**2,
-            "0 (off) to 16256.25, the largest variance an image can have",
-        ),
-        "dataset.face_crop.margin": (0 <= dataset.face_crop.margin <= 2, "0 to 2 times the box, on each side"),
-        "dataset.face_crop.confidence": (
-            dataset.face_crop.confidence is None or 0 <= dataset.face_crop.confidence < 1,
-            "null (the detector's own) or 0 to below 1",
-        ),
-        "recipe.max_epochs": (recipe.max_epochs >= 1, "1 or more"),
-        "recipe.batch_size": (recipe.batch_size >= 2, "2 or more"),
-        "recipe.optimizer.lr": (isinstance(rate, int | float) and 0 < rate < float("inf"), "a positive number"),
-        "recipe.warmup_epochs": (0 <= recipe.warmup_epochs <= recipe.max_epochs, "0 to recipe.max_epochs"),
-        "recipe.label_smoothing": (0 <= recipe.label_smoothing < 1, "0 to below 1"),
-        "recipe.mixup": (recipe.mixup >= 0, "0 (off) or a positive alpha"),
-        "recipe.ema_decay": (recipe.ema_decay is None or 0 < recipe.ema_decay < 1, "null (off) or between 0 and 1"),
-        "recipe.convolution_l2": (0 <= recipe.convolution_l2 < float("inf"), "0 (off) or positive"),
-        "recipe.gradient_clip": (recipe.gradient_clip is None or recipe.gradient_clip > 0, "null (off) or positive"),
-        "recipe.early_stopping_patience": (
-            recipe.early_stopping_patience is None or recipe.early_stopping_patience >= 1,
-            "null (off) or 1 or more epochs",
-        ),
-        "trainer.devices": (trainer.devices >= 1, "1 or more"),
-        "trainer.num_nodes": (trainer.num_nodes >= 1, "1 or more"),
-        "trainer.workers": (
-            trainer.workers == "auto" or (isinstance(trainer.workers, int) and trainer.workers >= 0),
-            "auto or a number of processes",
-        ),
-        "trainer.limit_batches": (trainer.limit_batches is None or trainer.limit_batches >= 1, "null or 1 or more"),
-        "trainer.overfit_batches": (trainer.overfit_batches >= 0, "0 (off) or more"),
-    }
-    for key, (good, allowed) in rules.items():
-        if not good:
-            raise UserError(f"{key}={OmegaConf.select(cfg, key)} is out of range: {allowed}.")
-
-
-def _validate_dataset(cfg: DictConfig) -> None:
-    dataset = cfg.dataset
-    if dataset.name == "synthetic" and dataset.root is not None:
-        raise UserError("dataset=synthetic is drawn, not read: leave dataset.root out, or name another dataset.")
-    if dataset.name != "synthetic" and dataset.root is None and not dataset.download:
-        extra = " or dataset.download=true" if dataset.name == "fer2013" else ""
-        raise UserError(f"dataset={dataset.name} needs dataset.root=PATH (its archive or folder){extra}.")
-    if cfg.split.name not in SPLITS[dataset.name]:
-        raise UserError(
-            f"split={cfg.split.name} is not possible with dataset={dataset.name}: "
-            f"choose split={', '.join(SPLITS[dataset.name])}."
-        )
-    if dataset.download and dataset.name != "fer2013":
-        raise UserError(f"dataset.download=true works for fer2013 only, not for dataset={dataset.name}.")
-    if dataset.preprocessing.equalize and dataset.channels == 3:
-        raise UserError("dataset.preprocessing.equalize works on grey images: set dataset.channels=1.")
-    if dataset.download and dataset.root is not None:
-        raise UserError("Give dataset.root or dataset.download=true, not both.")
-    _validate_faces(dataset)
-
-
-def _validate_faces(dataset: DictConfig) -> None:
-    faces, weights = dataset.faces, dataset.face_crop.weights
-    if faces not in FACE_DETECTORS:
-        hint = did_you_mean(faces, FACE_DETECTORS)
-        raise UserError(f"dataset.faces={faces} is not known{hint}; choices: {', '.join(FACE_DETECTORS)}.")
-    if faces != "none" and dataset.name == "synthetic":
-        raise UserError(f"dataset.faces={faces} has no effect with dataset=synthetic, whose images are faces.")
-    changed = [key for key, value in vars(FaceCrop()).items() if dataset.face_crop[key] != value]
-    if changed and faces == "none":
-        raise UserError(
-            f"dataset.face_crop.{changed[0]} has no effect with dataset.faces=none: "
-            "choose dataset.faces=mtcnn or yolo5face."
-        )
-    if weights is not None and faces != "yolo5face":
-        raise UserError(f"dataset.face_crop.weights has no effect with dataset.faces={faces}: they are yolo5face's.")
-    if weights is None and faces == "yolo5face":
-        raise UserError("dataset.faces=yolo5face needs dataset.face_crop.weights=FILE.onnx, which is not shipped.")
-    if weights is not None and not Path(weights).expanduser().is_file():
-        raise UserError(f"dataset.face_crop.weights={weights} is not there: name yolo5face's ONNX file.")
-
-
-def _validate_combinations(cfg: DictConfig) -> None:
-    backbone, recipe, trainer = cfg.backbone, cfg.recipe, cfg.trainer
-    places = (None, "before_addition", "before_classifier")
-    if cfg.attention.name == "none" and backbone.attention_position not in places:
-        raise UserError(
-            f"backbone.attention_position={backbone.attention_position} has no effect with attention=none: "
-            "choose an attention, or leave the position out."
-        )
-    processes = trainer.devices * trainer.num_nodes
-    if processes > 1 and trainer.strategy != "ddp":
-        raise UserError(
-            f"trainer={trainer.name} uses one device, not {processes}: choose trainer=ddp (GPUs) or trainer=ddp_cpu."
-        )
-    if processes > recipe.batch_size:
-        raise UserError(
-            f"recipe.batch_size={recipe.batch_size} counts all devices together and is smaller than their number "
-            f"({processes}): raise it, or lower trainer.devices."
-        )
-    if processes > 1 and trainer.accelerator == "auto":
-        raise UserError("trainer.strategy=ddp needs to know the device: choose trainer=ddp (GPUs) or trainer=ddp_cpu.")
-    if recipe.augment_validation and cfg.augmentation.name == "none":
-        raise UserError("recipe.augment_validation=true has no effect with augmentation=none: set one of them.")
-    if cfg.attention.get("kernel_size") and (cfg.attention.get("gamma", 2), cfg.attention.get("beta", 1)) != (2, 1):
-        raise UserError("attention.gamma and attention.beta have no effect where attention.kernel_size is given.")
-    if trainer.auto_microbatch and processes > 1:
-        raise UserError("trainer.auto_microbatch works on one device: leave it out with trainer=ddp.")
-    if trainer.overfit_batches and cfg.augmentation.name != "none":
-        raise UserError("trainer.overfit_batches needs augmentation=none: moving images cannot be learned by heart.")
-    if trainer.overfit_batches and trainer.limit_batches:
-        raise UserError("Give trainer.overfit_batches or trainer.limit_batches, not both.")
-    if recipe.mixup > 0 and recipe.class_weights != "none":
-        raise UserError("recipe.mixup and recipe.class_weights cannot be combined: set one of them off.")
-
-
-def to_dict(cfg: DictConfig) -> dict[str, Any]:
-    """The resolved configuration as plain dicts, lists and scalars, in the schema's order."""
-    plain = OmegaConf.to_container(cfg, resolve=True)
-    assert isinstance(plain, dict)
-    return {str(key): plain[key] for key in Config.__dataclass_fields__}
-
-
-def choices_of(config: Mapping[str, Any]) -> dict[str, str]:
-    """``{group: option}`` of a resolved configuration."""
-    return {group: str(config[group]["name"]) for group in GROUPS}

@@ -18,7 +18,8 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from fersweep import build, checkpoint, logs, ranks, record, training
-from fersweep.config import Config, choices_of, to_dict, validate
+from fersweep.checks import validate
+from fersweep.config import Config, choices_of, to_dict
 from fersweep.data.samples import CLASSES
 from fersweep.errors import LockLostError, NotFiniteError, UserError
 from fersweep.report.summary import print_done, print_summary
