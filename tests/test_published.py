@@ -98,7 +98,7 @@ def test_a_training_step_is_the_reference_codes(row: str) -> None:
             assert norms == pytest.approx(expected["gradients"], rel=1e-3, abs=1e-6)
             assert moving == pytest.approx(expected["statistics"], rel=1e-5)
         optimizer.step()
-    assert losses == pytest.approx(expected["losses"], abs=2e-3)
+    assert losses == pytest.approx(expected["losses"], rel=2e-3)  # processors round differently, and steps add it up
     assert losses[0] == pytest.approx(expected["losses"][0], abs=1e-5)
     assert max(losses) - min(losses) > 0.3  # the steps were large enough to tell optimisers apart
 

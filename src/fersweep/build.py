@@ -9,7 +9,7 @@ import pydoc
 from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import platformdirs
 import torch
@@ -21,10 +21,12 @@ from torch import nn
 from fersweep.compose import compose_config, config_dir
 from fersweep.config import FAMILIES, WITHOUT_ATTENTION
 from fersweep.data import cache
-from fersweep.data.datamodule import FERDataModule
 from fersweep.data.preprocess import Preprocessed
 from fersweep.data.samples import Samples
 from fersweep.errors import UserError
+
+if TYPE_CHECKING:
+    from fersweep.data.datamodule import FERDataModule
 
 ALLOWED_TARGETS = (
     "fersweep.models",
@@ -248,6 +250,8 @@ def _faces_of(whole: Any, cfg: DictConfig) -> cache.Source:
 
 def datamodule(cfg: DictConfig, data: Samples, parts: int = 1) -> FERDataModule:
     """Split ``data`` and make its loaders, of batches in ``parts`` that are computed one after the other."""
+    from fersweep.data.datamodule import FERDataModule  # and with it Lightning, which only training needs
+
     workers = cfg.trainer.workers
     transform = _called(cfg.augmentation.transform, image_size=cfg.dataset.image_size)
     return FERDataModule(

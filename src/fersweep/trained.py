@@ -55,8 +55,9 @@ class Trained:
 
     @property
     def title(self) -> str:
-        """Network, attention and dataset in words."""
-        return f"{self.cfg.backbone.name} + {self.cfg.attention.name}, {self.cfg.dataset.name}"
+        """Network, attention where it has one, and dataset in words."""
+        attention = "" if self.cfg.attention.name == "none" else f" + {self.cfg.attention.name}"
+        return f"{self.cfg.backbone.name}{attention}, {self.cfg.dataset.name}"
 
     def prepare(self, faces: Sequence[Pixels]) -> Tensor:
         """Faces of any size, grey or RGB, as the network was trained on them: uint8 ``(B, C, H, W)``."""
