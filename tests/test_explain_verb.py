@@ -76,7 +76,7 @@ def test_every_face_gets_pictures_arrays_and_a_row(saved: Path, tmp_path: Path, 
         (["{ckpt}", "--detector", "none", "-o", "{tmp}/o"], "have no effect without pictures"),
         (["{ckpt}", "{tmp}/empty", "-o", "{tmp}/o"], "There is no picture in"),
         (["{ckpt}", "{face}", "-o", "{face}/x"], "cannot be written"),
-        (["{ckpt}", "{face}", "-o", "{tmp}/o", "--weights", "w.onnx"], "have no effect with the detector auto"),
+        (["{ckpt}", "{face}", "-o", "{tmp}/o", "--weights", "w.onnx"], "Cannot read the weights w.onnx"),
         (["{tmp}/none.ckpt", "{face}", "-o", "{tmp}/o"], "There is no checkpoint"),
     ],
 )

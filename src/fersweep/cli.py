@@ -12,7 +12,7 @@ from pathlib import Path
 
 from fersweep.bench import PARTS
 from fersweep.compose import options
-from fersweep.errors import UserError, did_you_mean
+from fersweep.errors import UserError, did_you_mean, printable
 from fersweep.verbs import demo, explain, export, faces, predict, push
 
 
@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code: int = parsed.verb(parsed)
         sys.stdout.flush()
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(str(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130

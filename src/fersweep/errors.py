@@ -25,3 +25,8 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str:
     """Return `` (did you mean X?)`` for the closest of ``choices``, or an empty string."""
     close = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.6)
     return f" (did you mean {close[0]}?)" if close else ""
+
+
+def printable(text: str) -> str:
+    """A sentence or a file's name for a terminal: what cannot be printed, such as a line end, is escaped."""
+    return text if text.isprintable() else repr(text)[1:-1]

@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from fersweep.data.images import UnreadableImageError
+from fersweep.data.images import UnreadableImageError, quiet
 from fersweep.errors import UserError
 from fersweep.explain import Explanation, explain, pictures
-from fersweep.faces import Detector, Pixels, crop, detectors
+from fersweep.faces import Pixels
 from fersweep.faces.pictures import find, read
+from fersweep.predict import Predictor
 from fersweep.sweep.status import atomic_path
-from fersweep.trained import Trained
 
 TABLE = "explanations.csv"
 SCORES = ("deletion", "insertion", "deletion_random", "insertion_random")
@@ -26,54 +26,17 @@ COLUMNS = ("file", "face", "folder", "predicted", "probability", *SCORES, "reaso
 NO_FACE = "no face found"
 """The reason of a picture that can be read and has none."""
 
-AUTO = "auto"
-"""The detector ``none`` for pictures whose longer side is at most twice the network's, ``mtcnn`` for others."""
 
-
-class Faces:
-    """Finds the faces of pictures with a detector, which is made when first needed.
-
-    Args:
-        trained: the network they are for.
-        name: of the detector, or `AUTO`.
-        weights: as `fersweep.faces.detectors.make` takes them.
-        device: likewise.
-
-    Raises:
-        UserError: as `make`; for weights with `AUTO`.
-    """
-
-    def __init__(self, trained: Trained, name: str, weights: Path | None, device: str) -> None:
-        if name == AUTO and weights is not None:
-            raise UserError(f"The weights {weights} have no effect with the detector {AUTO}: they are for yolo5face.")
-        self._most, self._device = 2 * trained.image_size, device
-        self._made: dict[str, Detector] = {}
-        self._fixed = None if name == AUTO else detectors.make(name, weights=weights, device=device)
-
-    def of(self, picture: Pixels) -> list[Pixels]:
-        """Cut out every face of a picture, the most confident first."""
-        detector = self._fixed or self._suited(picture)
-        (found,) = detector.detect([picture])
-        return [crop.cut(picture, face) for face in crop.choose(found, "all")]
-
-    def _suited(self, picture: Pixels) -> Detector:
-        name = "none" if max(picture.shape[:2]) <= self._most else "mtcnn"
-        if name not in self._made:
-            self._made[name] = detectors.make(name, device=self._device)
-        return self._made[name]
-
-
-def explain_files(trained: Trained, inputs: Sequence[Path], out: Path, faces: Faces) -> list[dict[str, Any]]:
+def explain_files(predictor: Predictor, inputs: Sequence[Path], out: Path) -> list[dict[str, Any]]:
     """Explain every face of pictures.
 
     Writes ``NAME/gradcam.png``, ``NAME/attention.png`` (where the network has attention) and ``NAME/arrays.npz`` for
     each face, and `TABLE`.
 
     Args:
-        trained: the network.
+        predictor: a single network, and how faces are found and cut for it.
         inputs: pictures, or folders of them.
         out: the folder to write, made where it is missing.
-        faces: finds them.
 
     Returns:
         The rows of the table, `COLUMNS`: one a face, or one with the ``reason`` why a picture has none.
@@ -89,21 +52,24 @@ def explain_files(trained: Trained, inputs: Sequence[Path], out: Path, faces: Fa
     try:
         out.mkdir(parents=True, exist_ok=True)
         for file in files:
-            rows += _picture(trained, file, out, faces, names)
+            rows += _picture(predictor, file, out, names)
         write_table(out / TABLE, COLUMNS, rows)
     except OSError as error:
         raise UserError(f"{out} cannot be written ({error.strerror}): choose another place with -o OUT.") from error
     return rows
 
 
-def _picture(trained: Trained, file: Path, out: Path, faces: Faces, names: Names) -> list[dict[str, Any]]:
+def _picture(predictor: Predictor, file: Path, out: Path, names: Names) -> list[dict[str, Any]]:
     """Explain one picture; return its rows."""
     try:
-        cut = faces.of(read(file))
+        with quiet():
+            picture = read(file)
     except UnreadableImageError as error:
         return [{"file": file, "reason": str(error)}]
+    cut = predictor.cut(picture, predictor.find([picture])[0])
     if not cut:
         return [{"file": file, "reason": NO_FACE}]
+    [trained] = predictor.trained
     batch = trained.prepare(cut)
     rows = []
     for number, (image, each) in enumerate(zip(batch, explain(trained, batch), strict=True), start=1):

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from fersweep.errors import UserError
+from fersweep.errors import UserError, printable
 from fersweep.faces import LANDMARKS, Face
 from fersweep.sweep.status import atomic_path
 
@@ -106,11 +106,6 @@ def summary(rows: Mapping[str, list[Row]]) -> str:
     listed = [f"  {printable(row.file)}: {row.skipped}" for row in unreadable[:5]]
     more = [f"  and {len(unreadable) - 5:,} more"] if len(unreadable) > 5 else []
     return "\n".join([", ".join(counts), *listed, *more])
-
-
-def printable(name: str) -> str:
-    """A file's name for a terminal: what cannot be printed, such as a line end, is escaped."""
-    return name if name.isprintable() else repr(name)[1:-1]
 
 
 def _count(number: int, what: str) -> str:

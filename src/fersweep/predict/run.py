@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,10 +14,11 @@ from rich.progress import Progress
 from rich.table import Table as Shown
 
 from fersweep.data.images import quiet
-from fersweep.errors import UserError
+from fersweep.errors import UserError, printable
+from fersweep.faces import Pixels
 from fersweep.predict import draw
 from fersweep.predict.inputs import Frame, Pictures, Video, chunks, resolve
-from fersweep.predict.outputs import Film, Seen, Table, make_folder, readable, write_picture
+from fersweep.predict.outputs import Film, Seen, Table, make_folder, write_picture
 from fersweep.predict.predictor import Predictor
 from fersweep.predict.smooth import Smoother
 
@@ -121,36 +122,54 @@ def _refuse_inside(job: Job) -> None:
 
 def _one(job: Job, source: Pictures | Video, predictor: Predictor, table: Table, count: _Count) -> None:
     """Look at all pictures, or at one video."""
-    console = Console(stderr=True)
+    console = Console(stderr=True, markup=False, highlight=False)
     live = isinstance(source, Video) and isinstance(source.source, int)
-    smoother = Smoother(job.smooth) if isinstance(source, Video) else None
     with ExitStack() as stack:
-        film = None
-        if isinstance(source, Video) and job.folder is not None:
-            film = stack.enter_context(Film(_film(job.folder, source), source.rate()))
-        bar = stack.enter_context(Progress(console=console, transient=True, disable=not console.is_terminal))
-        title = source.name if isinstance(source, Video) else "pictures"
-        task = bar.add_task(readable(title), total=len(source.files) if isinstance(source, Pictures) else None)
-        place = 0
+        smoother = draw_into = None
+        if isinstance(source, Video):
+            smoother = Smoother(job.smooth)
+        if job.folder is not None:
+            draw_into = _film(job.folder, source, stack) if isinstance(source, Video) else _album(job.folder, source)
+        bar = stack.enter_context(Progress(console=console, transient=True, disable=live or not console.is_terminal))
+        title, total = (source.name, None) if isinstance(source, Video) else ("pictures", len(source.files))
+        task = bar.add_task(printable(title), total=total)
         for chunk in chunks(source.frames(), live):
             for seen in _look(chunk, predictor, smoother):
                 table.write(seen)
                 _note(seen, predictor, count)
                 if live:
-                    bar.console.print(readable(_words(seen, predictor)), highlight=False, markup=False)
-                if seen.frame.image is not None and job.folder is not None:
-                    drawn = _draw(seen, predictor)
-                    if film is not None:
-                        film.write(drawn)
-                    elif isinstance(source, Pictures):
-                        write_picture(job.folder / "annotated" / f"{source.names[place]}.png", drawn)
-                place += 1
+                    console.print(_words(seen, predictor))
+                if draw_into is not None:
+                    draw_into(seen, predictor)
             bar.advance(task, len(chunk))
 
 
-def _film(folder: Path, source: Video) -> Path:
+Draw = Callable[[Seen, Predictor], None]
+"""Draws what is seen into a file."""
+
+
+def _film(folder: Path, source: Video, stack: ExitStack) -> Draw:
+    """Draw into a video, which appears when ``stack`` ends."""
     stem = source.source.name if isinstance(source.source, Path) else f"camera_{source.source}"
-    return folder / "annotated" / f"{stem}.mp4"
+    film = stack.enter_context(Film(folder / "annotated" / f"{stem}.mp4", source.rate()))
+
+    def add(seen: Seen, predictor: Predictor) -> None:
+        if seen.frame.image is not None:
+            film.write(_drawn(seen, seen.frame.image, predictor))
+
+    return add
+
+
+def _album(folder: Path, source: Pictures) -> Draw:
+    """Draw into a picture for each of the source's, in the same tree."""
+    names = iter(source.names)
+
+    def add(seen: Seen, predictor: Predictor) -> None:
+        place = folder / "annotated" / f"{next(names)}.png"
+        if seen.frame.image is not None:
+            write_picture(place, _drawn(seen, seen.frame.image, predictor))
+
+    return add
 
 
 def _look(chunk: list[Frame], predictor: Predictor, smoother: Smoother | None) -> Iterator[Seen]:
@@ -169,12 +188,10 @@ def _look(chunk: list[Frame], predictor: Predictor, smoother: Smoother | None) -
         yield Seen(frame, faces, numbers, probabilities)
 
 
-def _draw(seen: Seen, predictor: Predictor) -> np.ndarray:
-    assert seen.frame.image is not None
+def _drawn(seen: Seen, image: Pixels, predictor: Predictor) -> Pixels:
     labels = [predictor.class_names[int(row.argmax())] for row in seen.probabilities]
-    return draw.annotate(
-        seen.frame.image, labels, seen.probabilities, np.array([face.box for face in seen.faces]).reshape(-1, 4)
-    )
+    boxes = np.array([face.box for face in seen.faces], np.float64).reshape(-1, 4)
+    return draw.annotate(image, labels, seen.probabilities, boxes)
 
 
 def _note(seen: Seen, predictor: Predictor, count: _Count) -> None:
@@ -196,43 +213,42 @@ def _words(seen: Seen, predictor: Predictor) -> str:
 
 
 def _summarise(job: Job, predictor: Predictor, count: _Count) -> None:
-    """Print a table of the first faces and what there was in all."""
-    console = Console()
+    """Print the first faces, what there was in all, what could not be read, and where the table is."""
+    console = Console(markup=False, highlight=False, soft_wrap=True)
+    if count.shown:
+        console.print(_listed(count.shown, predictor.class_names), soft_wrap=False)
+    common = "".join(f"; {label} {times}" for label, times in count.labels.most_common())
+    console.print(
+        f"{predictor.title}: {_many(count.faces, 'face')} in {_many(count.frames, 'picture')}, "
+        f"{count.empty} without{common}"
+    )
+    for unread in count.unread[:5]:
+        console.print(f"unreadable: {printable(unread.file)}: {unread.error}")
+    if len(count.unread) > 5:
+        console.print(f"… and {len(count.unread) - 5} more unreadable")
+    if job.tables:
+        console.print(printable(str(job.tables[0])))
+
+
+def _listed(shown: list[Seen], names: tuple[str, ...]) -> Shown:
+    """The first faces: the most probable class and the next, and where they are."""
     rows = Shown(box=None, pad_edge=False, header_style="dim")
     for name in ("file", "frame", "face", "expression", "probability", "next", "box"):
         rows.add_column(name, justify="right" if name in ("frame", "face", "probability") else "left", overflow="fold")
-    listed = 0
-    for seen in count.shown:
-        frame = "" if seen.frame.number is None else str(seen.frame.number)
+    for seen in shown:
+        file, frame = printable(seen.frame.file), "" if seen.frame.number is None else str(seen.frame.number)
         if not seen.faces:
-            rows.add_row(readable(seen.frame.file), frame, "", "no face")
+            rows.add_row(file, frame, "", "no face")
         for face, number, row in zip(seen.faces, seen.numbers, seen.probabilities, strict=True):
-            if listed == SHOWN:
-                break
             first, second = np.argsort(-row, kind="stable")[:2]
-            names = predictor.class_names
             box = " ".join(f"{each:.0f}" for each in face.box)
             rows.add_row(
-                *(readable(seen.frame.file), frame, str(number), names[first]),
+                *(file, frame, str(number), names[first]),
                 *(f"{row[first]:.1%}", f"{names[second]} {row[second]:.1%}", box),
             )
-            listed += 1
-    if rows.row_count:
-        console.print(rows)
-    common = ", ".join(f"{label} {times}" for label, times in count.labels.most_common())
-    console.print(
-        f"{predictor.title}: {_many(count.faces, 'face')} in {_many(count.frames, 'picture')}, {count.empty} without"
-        + (f"; {common}" if common else ""),
-        highlight=False,
-        soft_wrap=True,
-    )
-    for unread in count.unread[:5]:
-        line = f"unreadable: {readable(unread.file)}: {unread.error}"
-        console.print(line, highlight=False, soft_wrap=True, markup=False)
-    if len(count.unread) > 5:
-        console.print(f"… and {len(count.unread) - 5} more unreadable", highlight=False)
-    with suppress(IndexError):
-        console.print(str(job.tables[0]), highlight=False, soft_wrap=True)
+            if rows.row_count >= SHOWN:
+                return rows
+    return rows
 
 
 def _many(count: int, what: str) -> str:

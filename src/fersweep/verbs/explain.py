@@ -9,12 +9,8 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from fersweep.errors import UserError
-
-if TYPE_CHECKING:
-    from fersweep.trained import Trained
+from fersweep.errors import UserError, printable
 
 HELP = "show where a network looks: Grad-CAM and attention, and what the pictures are worth"
 
@@ -32,9 +28,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", metavar="OUT", type=Path, dest="out", help="the folder to write")
     parser.add_argument(
         "--detector",
-        choices=("auto", "none", "mtcnn", "yolo5face"),
         default="auto",
-        help="finds faces; auto: none (the picture is the face) for small pictures, mtcnn for others",
+        help="mtcnn, yolo5face, none (each picture is a face); default: that of the training data",
     )
     parser.add_argument("--weights", metavar="FILE", type=Path, help="those of yolo5face, an ONNX file")
     parser.add_argument("--device", choices=("auto", "cpu", "gpu"), default="auto", help="default: %(default)s")
@@ -49,33 +44,34 @@ def run(parsed: argparse.Namespace) -> int:
     if not parsed.images and parsed.out is None and not parsed.checkpoint.expanduser().is_dir():
         raise UserError("Name pictures to explain, or the directory of a run, or say where its sheets go, with -o OUT.")
 
-    from fersweep import trained
-
-    network = trained.load(parsed.checkpoint, parsed.device)
-    return _pictures(parsed, network) if parsed.images else _test(parsed, network)
+    return _pictures(parsed) if parsed.images else _test(parsed)
 
 
-def _pictures(parsed: argparse.Namespace, network: Trained) -> int:
-    from fersweep.explain.files import NO_FACE, TABLE, Faces, explain_files
+def _pictures(parsed: argparse.Namespace) -> int:
+    from fersweep.explain.files import NO_FACE, TABLE, explain_files
+    from fersweep.predict import Predictor
 
+    predictor = Predictor(parsed.checkpoint, detector=parsed.detector, weights=parsed.weights, device=parsed.device)
+    if len(predictor.trained) > 1:
+        raise UserError(f"{parsed.checkpoint} holds {len(predictor.trained)} runs: name one of them.")
     out = parsed.out.expanduser()
-    faces = Faces(network, parsed.detector, parsed.weights, parsed.device)
-    rows = explain_files(network, parsed.images, out, faces)
+    rows = explain_files(predictor, parsed.images, out)
     for row in rows:
         if "reason" in row:
-            print(f"{row['file']}: {row['reason']}")
+            print(printable(f"{row['file']}: {row['reason']}"))
     explained = sum("folder" in row for row in rows)
-    print(f"{explained} face{'s'[: explained != 1]} explained\n{out / TABLE}")
+    print(f"{explained} face{'s'[: explained != 1]} explained\n{printable(str(out / TABLE))}")
     return 1 if any(row.get("reason", NO_FACE) != NO_FACE for row in rows) else 0
 
 
-def _test(parsed: argparse.Namespace, network: Trained) -> int:
+def _test(parsed: argparse.Namespace) -> int:
+    from fersweep import trained
     from fersweep.explain.testset import explain_test
     from fersweep.report.explained import FOLDER, gains
 
     out = (parsed.out or parsed.checkpoint / FOLDER).expanduser()
-    summary = explain_test(network, out)
+    summary = explain_test(trained.load(parsed.checkpoint, parsed.device), out)
     print(gains(summary))
     for name in summary["sheets"].values():
-        print(out / name)
+        print(printable(str(out / name)))
     return 0

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from fersweep.errors import UserError
+from fersweep.errors import UserError, printable
 
 HELP = "find faces in pictures and cut them out"
 
@@ -72,7 +72,7 @@ def run(parsed: argparse.Namespace) -> int:
             source, folder, detector, cropping, jobs, lambda done, of: progress.update(bar, completed=done, total=of)
         )
     print(table.summary(rows))
-    print(table.printable(str(folder / table.FILE_NAME)))
+    print(printable(str(folder / table.FILE_NAME)))
     return 1 if any(row.unreadable for its in rows.values() for row in its) else 0
 
 
