@@ -18,8 +18,9 @@ from PIL import Image
 
 from fersweep import build, checkpoint, cli
 from fersweep.data.samples import CLASSES
-from fersweep.explain.files import Names
+from fersweep.explain.files import safe
 from fersweep.explain.testset import _chosen
+from fersweep.paths import Names
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +97,7 @@ def test_what_cannot_be_is_one_sentence(
 def test_names_are_safe_and_differ() -> None:
     names = Names("explanations.csv")
     given = ["a", "A", "../x/y", "", ".", "explanations.csv", "ä b", "long" * 60, "\udcff"]
-    made = [names.unique(each) for each in given]
+    made = [names.unique(safe(each)) for each in given]
     assert made == ["a", "A-2", "x_y", "face", "face-2", "explanations.csv-2", "ä_b", ("long" * 60)[:50], "face-3"]
 
 

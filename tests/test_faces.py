@@ -362,3 +362,25 @@ def test_sixty_megapixels_are_read_and_more_than_a_hundred_are_not(tmp_path: Pat
         else:
             with pytest.raises(UnreadableImageError, match=r"megapixels, and 100 are the most that is read"):
                 pictures.read(path)
+
+
+def test_a_folder_that_is_closed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "open" / "a.png", encoded(picture(0)))
+    (tmp_path / "closed").mkdir()
+    real = os.scandir
+
+    def scandir(path: str | Path) -> object:
+        if Path(path).name == "closed":
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert pictures.find(tmp_path) == [tmp_path / "closed", tmp_path / "open" / "a.png"]
+    with pytest.raises(UnreadableImageError, match="cannot be looked into"):
+        pictures.read(tmp_path / "closed")
+
+
+def test_a_box_far_beyond_the_image_is_cut_off() -> None:
+    image = picture(0, (20, 30))
+    assert cut(image, Face((-1e12, 5, 1e12, 10), 1.0)).shape == (5, 90)
+    assert cut(image, Face((1e9, 1e9, 2e9, 2e9), 1.0), align=True).shape == (1, 1)

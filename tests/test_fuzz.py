@@ -12,7 +12,7 @@ import fakes
 import numpy as np
 import onnx
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from fersweep.cli import main
 
@@ -49,7 +49,10 @@ def pictures() -> list[tuple[str, bytes]]:
         kind = {"jpg": "JPEG"}.get(name[2:], name[2:].upper())
         Image.fromarray(fakes.picture(number, (40, 50), 3)).save(file, kind)
         made.append((Path(name).suffix, file.getvalue()))
-    return made
+    turned, exif = io.BytesIO(), Image.Exif()
+    exif.update({ExifTags.Base.Orientation: 6, ExifTags.Base.Make: "a camera", ExifTags.Base.XResolution: 72.0})
+    Image.fromarray(fakes.picture(9, (40, 50))).save(turned, "JPEG", exif=exif)
+    return [*made, (".jpg", turned.getvalue())]
 
 
 def videos(folder: Path) -> list[tuple[str, bytes]]:

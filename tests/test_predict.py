@@ -167,6 +167,20 @@ def test_unknown_options_and_empty_folders_are_refused(finished: Path, tmp_path:
         Predictor(tmp_path)
 
 
+def test_a_checkpoint_of_another_version_is_one_sentence(finished: Path, tmp_path: Path) -> None:
+    for key, value, named in (("spin", 3, "spin"), ("image_size", "large", "Value 'large'")):
+        other = checkpoint.load(finished)
+        other["fersweep"]["config"]["dataset"][key] = value
+        torch.save(other, tmp_path / "other.ckpt")
+        with pytest.raises(UserError, match=rf"written by another version .*{named}"):
+            Predictor(tmp_path / "other.ckpt")
+    other = checkpoint.load(finished)
+    del other["fersweep"]["class_names"]
+    torch.save(other, tmp_path / "other.ckpt")
+    with pytest.raises(UserError, match="was not written by fersweep"):
+        Predictor(tmp_path / "other.ckpt")
+
+
 def test_loading_a_network_leaves_random_numbers_alone(finished: Path) -> None:
     torch.manual_seed(5)
     expected = torch.rand(1)
@@ -197,6 +211,8 @@ def test_faces_keep_their_numbers_and_newcomers_get_others() -> None:
     assert smooth(np.empty((0, 4)), np.empty((0, 2), np.float32), 0.5)[0] == []
     assert smooth(two[1:], chances[1:], 0.9)[0] == [1]
     assert smooth(two, chances, 2.5)[0] == [2, 3]  # away for longer than `FORGET`
+    seldom = Smoother(0, interval=2.0)
+    assert [seldom(two, chances, seconds)[0] for seconds in (0.0, 2.0, 6.0)] == [[0, 1], [0, 1], [2, 3]]
 
 
 # inputs
@@ -221,8 +237,8 @@ def test_files_folders_and_patterns_are_found_once(tmp_path: Path) -> None:
         (["*.png"], r"No picture or video matches \*.png"),
         (["camera", "x"], "'camera x' is no camera"),
         (["."], "holds no picture"),
-        (["a\0b"], "is no file name|There is no"),
-        (["x" * 5000], "cannot be read|There is no"),
+        (["a\0b"], "cannot be looked at"),
+        (["x" * 5000], "cannot be looked at"),
     ],
 )
 def test_a_name_that_is_nothing_is_refused(
@@ -273,6 +289,15 @@ def test_a_folder_becomes_tables_and_drawings_and_unreadable_files_cost_themselv
     )
     drawn = sorted(path.name for path in (tmp_path / "out" / "annotated").rglob("*.png"))
     assert drawn == ["a.png.png", "line\nbreak.png.png", "\udcff\udce4.png.png"]
+
+
+def test_equal_names_from_different_places_do_not_meet(verb: Verb, tmp_path: Path) -> None:
+    for place in ("a", "b"):
+        picture(tmp_path / place / "x.jpg.png", 1)
+        video(tmp_path / place / "v.mp4", frames=2)
+    assert verb("a", "b", "a/v.mp4", "b/v.mp4", "-o", "out") == 0
+    drawn = sorted(path.name for path in (tmp_path / "out" / "annotated").iterdir())
+    assert drawn == ["v.mp4-2.mp4", "v.mp4.mp4", "x.jpg.png-2.png", "x.jpg.png.png"]
 
 
 def test_a_table_alone_can_be_asked_for(verb: Verb, tmp_path: Path) -> None:
@@ -330,7 +355,7 @@ def test_a_video_that_ends_early_keeps_what_there_was(verb: Verb, tmp_path: Path
     assert verb("v.avi", "-o", "t.csv") == 1
     table = rows(tmp_path / "t.csv")
     assert 3 < len(table) < 20
-    assert "of 20 frames" in table[-1]["error"]
+    assert "of some 20 frames" in table[-1]["error"]
 
 
 class Camera:
@@ -376,7 +401,10 @@ def test_ctrl_c_before_a_camera_is_an_end_and_keeps_the_table(
                 raise KeyboardInterrupt
             return super().retrieve()
 
-    monkeypatch.setattr(cv2, "VideoCapture", Interrupted)
+    real = cv2.VideoCapture
+    monkeypatch.setattr(
+        cv2, "VideoCapture", lambda source, *how: Interrupted(source) if source == 3 else real(source, *how)
+    )
     assert verb("camera", 3, "-o", "out") == 0
     assert len(rows(tmp_path / "out" / "predictions.csv")) == 4
     assert (tmp_path / "out" / "annotated" / "camera_3.mp4").stat().st_size > 0
@@ -406,7 +434,7 @@ def test_a_failure_leaves_no_half_table(finished: Path, tmp_path: Path, monkeypa
         raise RuntimeError("out of memory")
 
     monkeypatch.setattr(predictor.Predictor, "classify", fail)
-    job = Job(finished, (str(tmp_path / "a.png"),), tmp_path / "t.csv", "none", None, "all", "auto", 0, 1, None)
+    job = Job(finished, (str(tmp_path / "a.png"),), tmp_path / "t.csv", "none", None, "all", "auto", None, 1, None)
     with pytest.raises(RuntimeError, match="out of memory"):
         run(job)
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
@@ -419,6 +447,10 @@ def test_a_failure_leaves_no_half_table(finished: Path, tmp_path: Path, monkeypa
         (["in", "--every", "2"], "are of videos and cameras"),
         (["v.mp4", "--every", "0"], "--every 0 is out of range"),
         (["v.mp4", "--frames", "0"], "--frames 0 is out of range"),
+        (["in", "--smooth", "1"], "are of videos and cameras"),
+        (["in", "-o", "x" * 300], "cannot be looked at"),
+        (["in", "--weights", "~nobody-of-that-name/w.onnx"], "cannot be looked at"),
+        (["in", "-o", "loop/out"], "cannot be looked at"),
         (["v.mp4", "--smooth", "-1"], "--smooth -1.0 is out of range"),
         (["in", "-o", "v.mp4"], "v.mp4 cannot be written"),
         (["in", "-o", "v.mp4/t.csv"], "cannot be written"),
@@ -429,6 +461,7 @@ def test_what_cannot_be_is_one_sentence(
 ) -> None:
     picture(tmp_path / "in" / "a.png")
     video(tmp_path / "v.mp4", frames=2)
+    (tmp_path / "loop").symlink_to("loop")
     before = sorted(tmp_path.rglob("*"))
     assert verb(*arguments) == 2
     told = capsys.readouterr().err

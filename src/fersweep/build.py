@@ -243,7 +243,7 @@ def _faces_of(whole: Any, cfg: DictConfig) -> cache.Source:
         cfg.dataset.faces,
         weights=None if crop.weights is None else Path(crop.weights),
         confidence=crop.confidence,
-        device=cfg.trainer.accelerator,
+        device="cpu" if cfg.trainer.accelerator == "cpu" else "auto",
     )
     return dataset.FaceCropped(whole, detector, crop.margin, crop.align)
 

@@ -74,7 +74,7 @@ def load(path: Path) -> dict[str, Any]:
     except DAMAGED as error:
         raise UserError(f"{path} is not a readable checkpoint: it is damaged or was not written here.") from error
     about = checkpoint.get("fersweep") if isinstance(checkpoint, dict) else None
-    if not isinstance(about, dict) or "state_dict" not in checkpoint:
+    if not isinstance(about, dict) or "state_dict" not in checkpoint or not {"config", "class_names"} <= set(about):
         raise UserError(f"{path} was not written by fersweep: it does not name its configuration.")
     if about.get("format") != FORMAT:
         raise UserError(

@@ -13,6 +13,7 @@ from pathlib import Path
 from fersweep.bench import PARTS
 from fersweep.compose import options
 from fersweep.errors import UserError, did_you_mean, printable
+from fersweep.paths import given
 from fersweep.verbs import demo, explain, export, faces, predict, push
 
 
@@ -26,6 +27,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"{wrong[0]!r} is neither an option nor KEY=VALUE")
     parsed.overrides = rest
     try:
+        for name, value in vars(parsed).items():
+            if isinstance(value, Path):
+                setattr(parsed, name, given(value))
+            elif isinstance(value, list) and all(isinstance(each, Path) for each in value):
+                setattr(parsed, name, [given(each) for each in value])
         code: int = parsed.verb(parsed)
         sys.stdout.flush()
     except UserError as error:

@@ -25,8 +25,7 @@ from fersweep.errors import UserError
 from fersweep.explain import GRADCAM, explain
 from fersweep.explain.pictures import overlay
 from fersweep.faces import Face, Pixels, pictures
-from fersweep.predict import Predictor
-from fersweep.predict.draw import annotate
+from fersweep.predict import Predictor, draw
 from fersweep.sweep import collect
 
 HOST = "127.0.0.1"
@@ -71,12 +70,6 @@ def look(predictor: Predictor, file: Path) -> Seen | None:
     return Seen(image, faces, predictor.classify([image], [faces])[0]) if faces else None
 
 
-def drawing(predictor: Predictor, seen: Seen) -> Pixels:
-    """Return the picture with boxes and labels: uint8 ``(H, W, 3)`` RGB."""
-    labels = [predictor.class_names[row.argmax()] for row in seen.probabilities]
-    return annotate(seen.image, labels, seen.probabilities, np.array([face.box for face in seen.faces]))
-
-
 def looked_at(predictor: Predictor, seen: Seen, number: int) -> Pixels:
     """Return one face under the (first) network's Grad-CAM for the class that is named: uint8 ``(H, W, 3)`` RGB."""
     network, target = predictor.trained[0], int(seen.probabilities[number].argmax())
@@ -115,7 +108,13 @@ def build(predictor: Predictor) -> gr.Blocks:
         count, chosen = len(seen.faces), seen.largest
         says = f"{count} faces, numbered from left to right." if count > 1 else "One face was found."
         radio = gr.Radio([(f"Face {n + 1}", n) for n in range(count)], value=chosen, visible=count > 1)
-        return says, drawing(predictor, seen), radio, *choose(seen, chosen), seen
+        return (
+            says,
+            draw.faces(seen.image, seen.faces, seen.probabilities, predictor.class_names),
+            radio,
+            *choose(seen, chosen),
+            seen,
+        )
 
     def choose(seen: Seen, number: int) -> tuple[dict[str, float], Pixels]:
         bars = dict(zip(predictor.class_names, seen.probabilities[number].tolist(), strict=True))

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor, nn
 
 from fersweep import build, checkpoint
-from fersweep.config import Config
+from fersweep.config import Config, one_line
 from fersweep.data import images
 from fersweep.data.preprocess import changed
 from fersweep.device import choose_device
 from fersweep.errors import UserError
 from fersweep.faces import Pixels
 
-BATCH = 256
-"""Images that a network is given at once."""
+BATCH, BATCH_PIXELS = 256, 600_000
+"""Most images, and most pixels of all of them, that a network is given at once."""
 
 
 @dataclass(frozen=True)
@@ -69,18 +72,28 @@ class Trained:
             for face in faces
         ]
         shape = (0, self.image_size, self.image_size) + ((3,) if self.channels == 3 else ())
-        batch = torch.from_numpy(np.stack(made) if made else np.empty(shape, np.uint8))
-        return batch.unsqueeze(1) if batch.ndim == 3 else batch.permute(0, 3, 1, 2).contiguous()
+        return as_batch(np.stack(made) if made else np.empty(shape, np.uint8))
 
     @torch.inference_mode()
     def logits(self, batch: Tensor) -> Tensor:
         """Logits ``(B, K)``, float32 on the CPU, of a uint8 batch ``(B, C, H, W)`` of any size."""
-        parts = [self.network(part.to(self.device).float().div(255)).float().cpu() for part in batch.split(BATCH)]
+        parts = [self.network(part.to(self.device).float().div(255)).float().cpu() for part in in_parts(batch)]
         return torch.cat(parts) if len(batch) else torch.empty(0, len(self.class_names))
 
     def probabilities(self, batch: Tensor) -> Tensor:
         """Calibrated probabilities ``(B, K)`` of a uint8 batch ``(B, C, H, W)``."""
         return (self.logits(batch) / self.temperature).softmax(dim=1)
+
+
+def in_parts(batch: Tensor, most: int = BATCH) -> tuple[Tensor, ...]:
+    """Cut a batch ``(B, C, H, W)`` into parts of ``most`` images and `BATCH_PIXELS` pixels, but at least one image."""
+    return batch.split(max(1, min(most, BATCH_PIXELS // (batch.shape[-1] * batch.shape[-2]))))
+
+
+def as_batch(images: npt.NDArray[np.uint8]) -> Tensor:
+    """``(N, H, W)`` or ``(N, H, W, 3)`` to a uint8 tensor ``(N, C, H, W)``."""
+    batch = torch.from_numpy(np.ascontiguousarray(images))
+    return batch[:, None] if batch.ndim == 3 else batch.permute(0, 3, 1, 2).contiguous()
 
 
 def load(path: Path, device: str = "auto") -> Trained:
@@ -96,14 +109,29 @@ def load(path: Path, device: str = "auto") -> Trained:
     place = choose_device(device)
     file = checkpoint.find(path)
     about = checkpoint.load(file)["fersweep"]
-    cfg = OmegaConf.merge(OmegaConf.structured(Config), about["config"])
-    assert isinstance(cfg, DictConfig)
     names = tuple(about["class_names"])
-    with torch.random.fork_rng(devices=[]):  # whoever loads a network keeps its own random numbers
-        network = build.model(cfg, len(names))
+    cfg, network = rebuilt(about["config"], len(names), file)
     checkpoint.load_weights(network, file)
-    network = network.train(False).requires_grad_(False).to(place)
-    return Trained(file, network, cfg, names, float(about.get("temperature", 1.0)), place)
+    return Trained(file, network.to(place), cfg, names, float(about.get("temperature", 1.0)), place)
+
+
+def rebuilt(config: Mapping[str, Any], classes: int, path: Path) -> tuple[DictConfig, nn.Module]:
+    """The configuration stored in ``path`` and a network built from it, in evaluation mode, its weights still random.
+
+    Raises:
+        UserError: the configuration has settings that this version does not have.
+    """
+    try:
+        cfg = OmegaConf.merge(OmegaConf.structured(Config), dict(config))
+        assert isinstance(cfg, DictConfig)
+        with torch.random.fork_rng(devices=[]):  # whoever loads a network keeps its own random numbers
+            network = build.model(cfg, classes)
+    except (OmegaConfBaseException, KeyError, UserError) as error:
+        raise UserError(
+            f"{path} was written by another version of fersweep, whose settings differ ({one_line(error)}): "
+            "use that version."
+        ) from error
+    return cfg, network.train(False).requires_grad_(False)
 
 
 def load_all(path: Path, device: str = "auto") -> list[Trained]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import struct
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from fersweep.data.files import Tree
 from fersweep.data.samples import Samples
@@ -23,6 +24,18 @@ Pixels = npt.NDArray[np.uint8]
 
 _CHUNK = 128
 """Images a thread decodes at a time."""
+
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What undoes each value of EXIF's orientation."""
 
 
 class UnreadableImageError(ValueError):
@@ -94,7 +107,7 @@ def reader(tree: Tree, names: Sequence[str]) -> Callable[[int], Pixels]:
 
 def _to_uint8(image: Image.Image) -> Pixels:
     if image.mode == "L":
-        return np.asarray(ImageOps.exif_transpose(image))
+        return np.asarray(_upright(image))
     if image.mode.startswith("I"):
         wide = np.asarray(image, dtype=np.int64)
         if wide.min() < 0 or wide.max() > 65535:
@@ -102,7 +115,7 @@ def _to_uint8(image: Image.Image) -> Pixels:
         return np.round(wide / 257).astype(np.uint8)
     if image.mode == "F":
         raise UnreadableImageError("floating-point pixels, not of 8 or 16 bits")
-    ImageOps.exif_transpose(image, in_place=True)
+    image = _upright(image)
     if image.mode in ("1", "L"):
         return np.asarray(image.convert("L"))
     if image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
@@ -111,6 +124,16 @@ def _to_uint8(image: Image.Image) -> Pixels:
         grey = image.mode in ("LA", "La")
         return np.asarray(Image.alpha_composite(white, rgba).convert("L" if grey else "RGB"))
     return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """The image turned as the orientation in its EXIF data says; damaged EXIF data say nothing."""
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation)
+    except (OSError, ValueError, SyntaxError, LookupError, TypeError, AttributeError, struct.error):
+        return image
+    turn = _TURNS.get(orientation) if isinstance(orientation, int) else None
+    return image if turn is None else image.transpose(turn)
 
 
 def to_channels(image: Pixels, channels: int) -> Pixels:

@@ -13,7 +13,7 @@ from torch import Tensor
 from fersweep.explain.gradcam import gradcam, last_layer
 from fersweep.explain.scores import Scores, enlarged, score
 from fersweep.models.gates import read_out
-from fersweep.trained import Trained
+from fersweep.trained import Trained, in_parts
 
 Array = npt.NDArray[np.float32]
 
@@ -70,7 +70,7 @@ def explain(trained: Trained, batch: Tensor, target: int | None = None) -> list[
         return []
     layer = last_layer(trained.network, batch[:1].to(trained.device).float().div(255))
     explained = []
-    for part in batch.split(AT_ONCE):
+    for part in in_parts(batch, AT_ONCE):
         images = part.to(trained.device).float().div(255)
         probabilities = trained.probabilities(part)
         targets = probabilities.argmax(dim=1) if target is None else torch.full((len(part),), target)

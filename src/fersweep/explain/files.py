@@ -16,15 +16,14 @@ from fersweep.errors import UserError
 from fersweep.explain import Explanation, explain, pictures
 from fersweep.faces import Pixels
 from fersweep.faces.pictures import find, read
+from fersweep.faces.table import NO_FACE
+from fersweep.paths import Names, refuse_inside
 from fersweep.predict import Predictor
 from fersweep.sweep.status import atomic_path
 
 TABLE = "explanations.csv"
 SCORES = ("deletion", "insertion", "deletion_random", "insertion_random")
 COLUMNS = ("file", "face", "folder", "predicted", "probability", *SCORES, "reason")
-
-NO_FACE = "no face found"
-"""The reason of a picture that can be read and has none."""
 
 
 def explain_files(predictor: Predictor, inputs: Sequence[Path], out: Path) -> list[dict[str, Any]]:
@@ -44,16 +43,19 @@ def explain_files(predictor: Predictor, inputs: Sequence[Path], out: Path) -> li
     Raises:
         UserError: there is no picture, or ``out`` cannot be written.
     """
-    files = [file for path in inputs for file in find(path.expanduser())]
+    files = [file for path in inputs for file in find(path)]
     if not files:
         raise UserError(f"There is no picture in {', '.join(map(str, inputs))}: give image files or folders of them.")
+    refuse_inside(out, inputs)
     rows: list[dict[str, Any]] = []
     names = Names(TABLE)
     try:
         out.mkdir(parents=True, exist_ok=True)
-        for file in files:
-            rows += _picture(predictor, file, out, names)
-        write_table(out / TABLE, COLUMNS, rows)
+        try:
+            for file in files:
+                rows += _picture(predictor, file, out, names)
+        finally:  # what was explained until Ctrl-C, too
+            write_table(out / TABLE, COLUMNS, rows)
     except OSError as error:
         raise UserError(f"{out} cannot be written ({error.strerror}): choose another place with -o OUT.") from error
     return rows
@@ -73,7 +75,7 @@ def _picture(predictor: Predictor, file: Path, out: Path, names: Names) -> list[
     batch = trained.prepare(cut)
     rows = []
     for number, (image, each) in enumerate(zip(batch, explain(trained, batch), strict=True), start=1):
-        name = names.unique(file.stem if len(cut) == 1 else f"{_safe(file.stem)}-face{number}")
+        name = names.unique(safe(file.stem) + (f"-face{number}" if len(cut) > 1 else ""))
         write_one(out / name, pictures.channels_last(image.numpy()), each)
         rows.append({"file": file, "face": number, "folder": name, **row_of(each)})
     return rows
@@ -83,6 +85,7 @@ def write_one(folder: Path, pixels: Pixels, explanation: Explanation) -> None:
     """Write the pictures and arrays of one explanation into ``folder``, made where it is missing."""
     folder.mkdir(exist_ok=True)
     pictures.gradcam(folder / "gradcam.png", pixels, explanation)
+    (folder / "attention.png").unlink(missing_ok=True)  # of another network
     if explanation.gates:
         pictures.attention(folder / "attention.png", pixels, explanation)
     with atomic_path(folder / "arrays.npz") as temporary:
@@ -106,22 +109,6 @@ def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, 
         table.writerows(rows)
 
 
-class Names:
-    """Names for files and folders, safe on every system and each given once, whatever the case of its letters."""
-
-    def __init__(self, *taken: str) -> None:
-        self._taken = {each.casefold() for each in taken}
-
-    def unique(self, text: str, suffix: str = "") -> str:
-        """Return ``text`` as a name with ``suffix``, numbered where that is taken."""
-        stem = _safe(text)
-        name, number = stem + suffix, 1
-        while name.casefold() in self._taken:
-            number += 1
-            name = f"{stem}-{number}{suffix}"
-        self._taken.add(name.casefold())
-        return name
-
-
-def _safe(text: str) -> str:
+def safe(text: str) -> str:
+    """A name without what some systems do not allow in names of files."""
     return re.sub(r"[^\w.-]+", "_", text).strip("._")[:50].rstrip(".") or "face"

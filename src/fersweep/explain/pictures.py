@@ -14,11 +14,9 @@ from typing import Any
 import matplotlib
 import numpy as np
 import numpy.typing as npt
-import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from torch import Tensor
 
 from fersweep.explain import GRADCAM, Array, Explanation
 from fersweep.faces import Pixels
@@ -191,9 +189,3 @@ def _line(name: str) -> str:
 def channels_last(image: npt.NDArray[np.uint8]) -> Pixels:
     """``(1, H, W)`` to ``(H, W)``, ``(3, H, W)`` to ``(H, W, 3)``."""
     return image[0] if len(image) == 1 else np.moveaxis(image, 0, -1)
-
-
-def as_batch(images: npt.NDArray[np.uint8]) -> Tensor:
-    """``(N, H, W)`` or ``(N, H, W, 3)`` to a uint8 tensor ``(N, C, H, W)``."""
-    batch = torch.from_numpy(np.ascontiguousarray(images))
-    return batch[:, None] if batch.ndim == 3 else batch.permute(0, 3, 1, 2).contiguous()

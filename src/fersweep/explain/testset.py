@@ -12,10 +12,11 @@ import numpy.typing as npt
 from fersweep import build, checkpoint, record
 from fersweep.errors import UserError
 from fersweep.explain import Explanation, explain, pictures
-from fersweep.explain.files import SCORES, TABLE, Names, row_of, write_table
+from fersweep.explain.files import SCORES, TABLE, row_of, safe, write_table
+from fersweep.paths import Names
 from fersweep.report.explained import FILE
 from fersweep.sweep.status import write_json
-from fersweep.trained import Trained
+from fersweep.trained import Trained, as_batch
 
 MOST = 8
 """Images of a class that were recognised, and as many that were not."""
@@ -44,7 +45,7 @@ def explain_test(trained: Trained, out: Path) -> dict[str, Any]:
     _check_data(trained, samples.class_names, record.data_digest(samples))
     test = build.datamodule(trained.cfg, samples).split.test
     labels = samples.labels[test]
-    batch = pictures.as_batch(samples.images[test])
+    batch = as_batch(samples.images[test])
     probabilities = trained.probabilities(batch).numpy()
     sheets: dict[str, str] = {}
     rows, scores, names = [], [], Names(TABLE, FILE)
@@ -60,7 +61,7 @@ def explain_test(trained: Trained, out: Path) -> dict[str, Any]:
                 pictures.Shown(pictures.channels_last(batch[each].numpy()), explanation)
                 for each, explanation in zip(chosen, explained, strict=True)
             ]
-            sheets[name] = names.unique(name, ".png")
+            sheets[name] = names.unique(safe(name), ".png")
             pictures.sheet(out / sheets[name], name, shown[: len(right)], shown[len(right) :])
             ids = samples.ids[test[chosen]]
             rows += [{"id": where, "class": name, **row_of(each)} for where, each in zip(ids, explained, strict=True)]

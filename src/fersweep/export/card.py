@@ -36,11 +36,16 @@ def write(trained: Trained, path: Path) -> None:
         UserError: ``path`` is there and is not a card of this program, or the run's result cannot be read.
         OSError: ``path`` cannot be written.
     """
-    if path.exists() and f"library_name: {LIBRARY}" not in path.read_text(encoding="utf-8", errors="replace"):
-        raise UserError(f"{path} is there and is not a model card of fersweep: name another file or folder.")
+    refuse_foreign(path)
     text = render(trained)
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def refuse_foreign(path: Path) -> None:
+    """Raise UserError where ``path`` is a file of somebody else."""
+    if path.exists() and f"library_name: {LIBRARY}" not in path.read_text(encoding="utf-8", errors="replace"):
+        raise UserError(f"{path} is there and is not a model card of fersweep: name another file or folder.")
 
 
 def render(trained: Trained) -> str:

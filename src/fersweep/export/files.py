@@ -52,7 +52,7 @@ def places(outputs: Sequence[Path]) -> list[Path]:
         UserError: for another suffix, or where nothing can be written.
     """
     asked: list[Path] = []
-    for output in (each.expanduser() for each in outputs):
+    for output in outputs:
         if output.is_dir() or not output.suffix:
             asked += [output / name for name in FOLDER]
         elif output.suffix in FORMS:
@@ -68,6 +68,9 @@ def places(outputs: Sequence[Path]) -> list[Path]:
             tempfile.TemporaryFile(dir=folder).close()
         except OSError as error:
             raise UserError(f"{folder} cannot be written to ({error.strerror}): choose another place.") from error
+    for path in asked:
+        if path.suffix == ".md":
+            card.refuse_foreign(path)  # before anything is written
     return list(dict.fromkeys(asked))
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from fersweep.errors import UserError
-from fersweep.trained import Trained
+from fersweep.trained import Trained, as_batch
 
 INPUT = "images"
 OUTPUTS = ("probabilities", "logits")
@@ -105,8 +105,7 @@ def check(answer: Answer, trained: Trained, path: Path) -> Difference:
     probabilities, logits = [], []
     for faces in (_faces(trained, count) for count in BATCHES):
         ours = trained.logits(trained.prepare(list(faces)))
-        batch = torch.from_numpy(faces)
-        theirs = answer(batch[:, None] if trained.channels == 1 else batch.permute(0, 3, 1, 2).contiguous())
+        theirs = answer(as_batch(faces))
         probabilities.append((theirs[0] - (ours / trained.temperature).softmax(dim=1)).abs().max())
         logits.append((theirs[1] - ours).abs().max() / ours.abs().max().clamp_min(1))
     found = Difference(float(torch.stack(probabilities).max()), float(torch.stack(logits).max()), sum(BATCHES))

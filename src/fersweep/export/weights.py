@@ -6,17 +6,14 @@ import json
 from pathlib import Path
 
 import torch
-from omegaconf import DictConfig, OmegaConf
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 
-from fersweep import build
-from fersweep.config import Config
 from fersweep.errors import UserError
 from fersweep.export import about, graph
 from fersweep.export.graph import Difference, Graph
 from fersweep.sweep.status import atomic_path
-from fersweep.trained import Trained
+from fersweep.trained import Trained, rebuilt
 
 
 def write(trained: Trained, path: Path) -> Difference:
@@ -53,11 +50,7 @@ def load(path: Path) -> Trained:
         raise UserError(f"{path} is not a readable safetensors file ({error}).") from error
     if known.get("fersweep_format") != str(about.FORMAT):
         raise UserError(f"{path} was not written by this version of fersweep: export the checkpoint again.")
-    cfg = OmegaConf.merge(OmegaConf.structured(Config), json.loads(known["config"]))
-    assert isinstance(cfg, DictConfig)
     names = tuple(json.loads(known["labels"]))
-    with torch.random.fork_rng(devices=[]):
-        network = build.model(cfg, len(names))
+    cfg, network = rebuilt(json.loads(known["config"]), len(names), path)
     network.load_state_dict(tensors)
-    network = network.train(False).requires_grad_(False)
     return Trained(path, network, cfg, names, float(known["temperature"]), torch.device("cpu"))

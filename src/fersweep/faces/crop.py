@@ -34,8 +34,8 @@ def cut(image: Pixels, face: Face, margin: float = 0.0, align: bool = False) -> 
     """
     left, top, right, bottom = face.box
     wide, high = margin * max(right - left, 0.0), margin * max(bottom - top, 0.0)
-    x, width = _side(left - wide, right + wide)
-    y, height = _side(top - high, bottom + high)
+    x, width = _side(left - wide, right + wide, image.shape[1])
+    y, height = _side(top - high, bottom + high, image.shape[0])
     tilt = _tilt(face) if align else 0.0
     if tilt == 0.0:
         return _window(image, x, y, width, height)
@@ -48,10 +48,10 @@ def cut(image: Pixels, face: Face, margin: float = 0.0, align: bool = False) -> 
     return np.asarray(turned, dtype=np.uint8)
 
 
-def _side(low: float, high: float) -> tuple[int, int]:
-    """The first pixel and the number of pixels, at least one, between two edges."""
-    first = round(low)
-    return first, max(round(high) - first, 1)
+def _side(low: float, high: float, size: int) -> tuple[int, int]:
+    """The first pixel and the number of pixels, at least one, between two edges; at most ``size`` beyond the image."""
+    first, end = (round(min(max(each, -size), 2 * size)) for each in (low, high))
+    return first, max(end - first, 1)
 
 
 def _window(image: Pixels, x: int, y: int, width: int, height: int) -> Pixels:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import time
-import warnings
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,10 +16,11 @@ from typing import Any
 import cv2
 
 from fersweep.data.files import is_image
-from fersweep.data.images import UnreadableImageError, resize
+from fersweep.data.images import UnreadableImageError, quiet, resize
 from fersweep.errors import UserError
 from fersweep.faces import Detector, Face, Pixels, pictures, table
 from fersweep.faces.crop import choose, cut
+from fersweep.paths import refuse_inside
 from fersweep.sweep.status import atomic_path, write_json
 
 SETTINGS = "faces.json"
@@ -87,7 +87,7 @@ def extract(
     done, saved = len(found) - len(todo), time.monotonic()
     advance(done, len(found))
     try:
-        with _quiet(), _threads(jobs) as pool:
+        with quiet(), _threads(jobs) as pool:
             for batch in _batches(pool, todo, jobs):
                 rows |= work.on(pool, batch)
                 done += len(batch)
@@ -145,8 +145,7 @@ def _settings(source: Path, detector: Detector, cropping: Cropping) -> dict[str,
 
 def _prepare(source: Path, folder: Path, settings: Mapping[str, Any]) -> None:
     """Make the folder, with the settings in it, or see that it has these."""
-    if source.is_dir() and folder.resolve().is_relative_to(source.resolve()):
-        raise UserError(f"{folder} lies in {source}, where faces would be pictures next time: choose another folder.")
+    refuse_inside(folder, [source])
     try:
         folder.mkdir(parents=True, exist_ok=True)
         before = _before(folder)
@@ -243,11 +242,3 @@ def _threads(jobs: int) -> Iterator[ThreadPoolExecutor]:
         yield pool
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Hide Pillow's warnings on slightly odd but readable files."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module=r"PIL\..*")
-        yield

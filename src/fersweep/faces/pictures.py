@@ -28,9 +28,10 @@ def read(path: Path) -> Pixels:
     Raises:
         UnreadableImageError: it is missing, a folder, empty, not an image, truncated, or has more than 100 megapixels.
     """
-    if path.exists() and not path.is_file():
-        raise images.UnreadableImageError("a folder" if path.is_dir() else "not a regular file")
     try:
+        if path.exists() and not path.is_file():
+            kind = "a folder that cannot be looked into" if path.is_dir() else "not a regular file"
+            raise images.UnreadableImageError(kind)
         data = path.read_bytes()
     except OSError as error:
         raise images.UnreadableImageError(error.strerror or str(error)) from error
@@ -48,13 +49,18 @@ def read(path: Path) -> Pixels:
 def find(path: Path) -> list[Path]:
     """Return the image files below a folder, sorted, or just ``path`` where it is a file.
 
-    Hidden files and folders are left out. Links to folders are followed, but no folder is looked into twice.
+    Hidden files and folders are left out. Links to folders are followed, but no folder is looked into twice. One that
+    cannot be looked into is in the list itself: :func:`read` says so.
     """
     if not path.is_dir():
         return [path]
     seen: set[str] = set()
-    found = []
-    for folder, below, names in os.walk(path, followlinks=True):
+    found: list[Path] = []
+
+    def closed(error: OSError) -> None:
+        found.append(Path(error.filename))
+
+    for folder, below, names in os.walk(path, onerror=closed, followlinks=True):
         real = os.path.realpath(folder)
         if real in seen:
             below.clear()

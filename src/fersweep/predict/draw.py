@@ -12,7 +12,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from fersweep.data.images import to_channels
-from fersweep.faces import Pixels
+from fersweep.faces import Face, Pixels
 
 LINE, INK = (255, 200, 0), (0, 0, 0)
 
@@ -21,6 +21,14 @@ LINE, INK = (255, 200, 0), (0, 0, 0)
 def _font(size: int) -> ImageFont.FreeTypeFont:
     """The letters that matplotlib brings: they have accents and other alphabets."""
     return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"), size)
+
+
+def faces(
+    image: Pixels, found: Sequence[Face], probabilities: npt.NDArray[np.floating], class_names: Sequence[str]
+) -> Pixels:
+    """`annotate` for faces ``n`` and their probabilities ``(n, K)``."""
+    labels = [class_names[int(row.argmax())] for row in probabilities]
+    return annotate(image, labels, probabilities, np.array([face.box for face in found], np.float64).reshape(-1, 4))
 
 
 def annotate(

@@ -18,11 +18,15 @@ from fersweep.data.files import is_image
 from fersweep.data.images import UnreadableImageError
 from fersweep.errors import UserError
 from fersweep.faces import Pixels, pictures
+from fersweep.paths import given
 
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # or it prints lines of its own; read when first needed
 
 VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".gif")
 """Suffixes of files that are read as videos; what a file holds is found when it is opened."""
+
+LIVE = 10.0
+"""Frames a second of a camera's annotated video, whatever the number that could be looked at."""
 
 PIXELS, FRAMES = 32_000_000, 32
 """Most pixels and frames that are held and looked at together."""
@@ -56,9 +60,10 @@ class Pictures:
 
     def frames(self) -> Iterator[Frame]:
         """Read the files in a few threads, a little ahead."""
-        with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
-            for start in range(0, len(self.files), 8):
-                yield from pool.map(_read, self.files[start : start + 8])
+        threads = min(4, os.cpu_count() or 1)  # and as many pictures, which may be large, in memory
+        with ThreadPoolExecutor(threads) as pool:
+            for start in range(0, len(self.files), threads):
+                yield from pool.map(_read, self.files[start : start + threads])
 
 
 @dataclass(frozen=True)
@@ -103,7 +108,9 @@ class Video:
         return capture
 
     def rate(self) -> float:
-        """Frames a second that are looked at; 25 where a file does not say."""
+        """Frames a second that are looked at, 25 where a file does not say; `LIVE` of a camera."""
+        if isinstance(self.source, int):
+            return LIVE
         capture = self.open()
         try:
             rate = float(capture.get(cv2.CAP_PROP_FPS))
@@ -115,7 +122,7 @@ class Video:
         """Yield the frames in order; a last one without an image where the file ends before its time."""
         capture = self.open()
         live, begun, number, shown = isinstance(self.source, int), time.monotonic(), -1, 0
-        expected = 0 if live else int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        expected, rate = (int(capture.get(each)) for each in (cv2.CAP_PROP_FRAME_COUNT, cv2.CAP_PROP_FPS))
         try:
             while self.most is None or shown < self.most:
                 if not capture.grab():
@@ -133,10 +140,12 @@ class Video:
                 return
         finally:
             capture.release()
-        if number < 0:
+        if not shown:
             yield Frame(self.name, None, error="no frame can be decoded")
-        elif number + 1 < expected - 1:  # the count in a file may be one too many
-            yield Frame(self.name, None, number + 1, error=f"ends after {number + 1} of {expected} frames")
+        elif live:
+            yield Frame(self.name, None, number + 1, error="the camera gives no more frames")
+        elif expected - (number + 1) > max(1, min(rate, expected / 4)):  # sound may last longer, and be what is counted
+            yield Frame(self.name, None, number + 1, error=f"ends after {number + 1} of some {expected} frames")
 
 
 def resolve(inputs: Sequence[str], every: int, most: int | None) -> list[Pictures | Video]:
@@ -163,8 +172,6 @@ def resolve(inputs: Sequence[str], every: int, most: int | None) -> list[Picture
             else:
                 found.append((path, path.name))
     found = list(dict(found).items())
-    if (every, most) != (1, None) and not videos:
-        raise UserError("--every and --frames are of videos and cameras: leave them out.")
     return [*([Pictures(*zip(*found, strict=True))] if found else []), *videos]
 
 
@@ -173,7 +180,7 @@ def chunks(frames: Iterator[Frame], live: bool) -> Iterator[list[Frame]]:
     chunk: list[Frame] = []
     for frame in frames:
         chunk.append(frame)
-        pixels = sum(each.image.size for each in chunk if each.image is not None)
+        pixels = sum(each.image.shape[0] * each.image.shape[1] for each in chunk if each.image is not None)
         if live or len(chunk) == FRAMES or pixels > PIXELS:
             yield chunk
             chunk = []
@@ -182,20 +189,19 @@ def chunks(frames: Iterator[Frame], live: bool) -> Iterator[list[Frame]]:
 
 
 def _paths(name: str) -> list[Path]:
-    path = Path(name).expanduser()
-    try:
-        if path.exists():
-            return [path]
-    except OSError as error:
-        raise UserError(f"{name} cannot be read: {error.strerror}.") from error
-    except ValueError as error:
-        raise UserError(f"{name!r} is no file name: {error}.") from error
+    path = given(Path(name))
+    if path.exists():
+        return [path]
     matches = sorted(glob.glob(str(path), recursive=True)) if glob.has_magic(name) else []  # noqa: PTH207 (of any root)
-    chosen = [each for each in map(Path, matches) if each.is_dir() or is_image(each.name) or each.suffix in VIDEOS]
+    chosen = [each for each in map(Path, matches) if _fits(each)]
     if not chosen:
         what = "No picture or video matches" if glob.has_magic(name) else "There is no"
         raise UserError(f"{what} {name}: name a picture, a folder, a video, or camera N.")
     return chosen
+
+
+def _fits(path: Path) -> bool:
+    return path.is_dir() or is_image(path.name) or path.suffix.lower() in VIDEOS
 
 
 def _read(path: Path) -> Frame:

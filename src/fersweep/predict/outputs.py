@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +18,7 @@ from PIL import Image
 
 from fersweep.errors import UserError
 from fersweep.faces import Face, Pixels
+from fersweep.faces.table import NO_FACE
 from fersweep.predict.inputs import Frame
 from fersweep.sweep.status import atomic_path
 
@@ -46,7 +47,7 @@ class Table:
     """Writes what is seen to ``.jsonl`` and ``.csv`` files as it comes; they appear when the block ends.
 
     One JSON object or row for each face. A frame without a face, or one that could not be read, has one too: its
-    ``error`` says so.
+    ``error`` says so. Where the block ends with an error, what was seen before is kept.
 
     Raises:
         UserError: where a file cannot be written.
@@ -57,16 +58,15 @@ class Table:
         self._stack = ExitStack()
         self._lines: list[IO[str]] = []
         self._rows: list[Any] = []
+        self._seen = 0
 
     def __enter__(self) -> Table:
         with ExitStack() as stack:
             for file in self.files:
-                try:
-                    make_folder(file.parent)
+                with _writing(file):
+                    file.parent.mkdir(parents=True, exist_ok=True)
                     temporary = stack.enter_context(atomic_path(file))
                     opened = temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="")
-                except OSError as error:
-                    raise UserError(f"{file} cannot be written ({error.strerror}): choose another place.") from error
                 stack.callback(opened.close)
                 if file.suffix == ".csv":
                     self._rows.append(csv.writer(opened))
@@ -79,30 +79,30 @@ class Table:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if isinstance(error, KeyboardInterrupt):  # what was seen until then is whole
-            self._stack.close()
-        else:
-            self._stack.__exit__(kind, error, trace)
+        with _writing(*self.files):
+            if self._seen:
+                self._stack.close()
+            else:
+                self._stack.__exit__(kind, error, trace)
 
     def write(self, seen: Seen) -> None:
         """Add one frame."""
         frame = seen.frame
         about = {"file": frame.file, "frame": frame.number, "seconds": frame.seconds}
-        if not len(seen.faces):
-            self._add({**about, "error": frame.error or "no face"}, [])
-        for face, number, probabilities in zip(seen.faces, seen.numbers, seen.probabilities, strict=True):
-            left, top, right, bottom = (round(float(each), 2) for each in face.box)
-            chances = [round(float(each), 6) for each in probabilities]
-            self._add(
-                {
+        with _writing(*self.files):
+            if not len(seen.faces):
+                self._add({**about, "error": frame.error or NO_FACE}, [])
+            for face, number, probabilities in zip(seen.faces, seen.numbers, seen.probabilities, strict=True):
+                left, top, right, bottom = (round(float(each), 2) for each in face.box)
+                row = {
                     **about,
                     "face": number,
                     **{"left": left, "top": top, "right": right, "bottom": bottom},
                     "confidence": round(float(face.confidence), 4),
                     "label": self.class_names[int(probabilities.argmax())],
-                },
-                chances,
-            )
+                }
+                self._add(row, [round(float(each), 6) for each in probabilities])
+        self._seen += 1
 
     def _add(self, row: dict[str, Any], chances: list[float]) -> None:
         for writer in self._rows:
@@ -117,7 +117,11 @@ class Table:
 
 
 class Film:
-    """Writes an annotated video frame by frame; it appears when the block ends.
+    """Writes an annotated video frame by frame; it appears when the block ends, also where that is with an error.
+
+    Args:
+        file: ``.mp4``.
+        rate: frames a second.
 
     Raises:
         UserError: where OpenCV cannot write it.
@@ -125,6 +129,7 @@ class Film:
 
     def __init__(self, file: Path, rate: float) -> None:
         self.file, self.rate = file, rate
+        self.frames = 0
         self._stack = ExitStack()
         self._temporary = file
         self._writer: Any = None
@@ -147,16 +152,38 @@ class Film:
         if (image.shape[1], image.shape[0]) != self._size:
             image = np.asarray(cv2.resize(image, self._size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
         self._writer.write(np.ascontiguousarray(image[..., ::-1]))
+        self.frames += 1
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._writer is not None:
             self._writer.release()
-        if isinstance(error, KeyboardInterrupt):
-            self._stack.close()
-        else:
-            self._stack.__exit__(kind, error, trace)
+        with _writing(self.file):
+            if not self.frames:
+                self._stack.__exit__(kind, error, trace)
+            elif self._whole():
+                self._stack.close()
+            else:
+                self._stack.__exit__(UserError, UserError("cut off"), None)
+                raise UserError(f"{self.file} could not be written whole: is the disk full?")
+
+    def _whole(self) -> bool:
+        """Whether the file has all frames; OpenCV does not say where it could not write."""
+        capture = cv2.VideoCapture(str(self._temporary), cv2.CAP_FFMPEG)
+        there = capture.get(cv2.CAP_PROP_FRAME_COUNT)
+        capture.release()
+        return bool(there >= self.frames)
+
+
+@contextmanager
+def _writing(*files: Path) -> Iterator[None]:
+    """Say in one sentence that files cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        where = ", ".join(map(str, files))
+        raise UserError(f"{where} cannot be written ({error.strerror or error}): choose another place.") from error
 
 
 def write_picture(path: Path, image: Pixels) -> None:
@@ -165,12 +192,10 @@ def write_picture(path: Path, image: Pixels) -> None:
     Raises:
         UserError: where it cannot be written.
     """
-    make_folder(path.parent)
-    try:
+    with _writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(path) as temporary:
             Image.fromarray(image).save(temporary, compress_level=1)
-    except OSError as error:
-        raise UserError(f"{path} cannot be written ({error.strerror or error}): choose another place.") from error
 
 
 def make_folder(folder: Path) -> None:
@@ -179,7 +204,5 @@ def make_folder(folder: Path) -> None:
     Raises:
         UserError: where that is not possible.
     """
-    try:
+    with _writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{folder} cannot be written ({error.strerror}): choose another place.") from error

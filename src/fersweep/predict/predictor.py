@@ -138,12 +138,13 @@ def cut_as(network: trained.Trained, image: Pixels, faces: Sequence[Face]) -> li
     Where its dataset came cropped, boxes are made square: on FER2013's own images, the median side of MTCNN's squared
     boxes is 49 of 48 pixels, in their middle. A face that is the whole picture stays so.
     """
-    dataset = network.cfg.dataset
-    if dataset.faces != "none":
-        margin, align = float(dataset.face_crop.margin), bool(dataset.face_crop.align)
-        return [crop.cut(image, face, margin, align) for face in faces]
-    whole = _whole(image)[0].box
-    return [image if face.box == whole else crop.cut(image, squared(face)) for face in faces]
+    dataset, whole = network.cfg.dataset, _whole(image)[0].box
+    margin, align = float(dataset.face_crop.margin), bool(dataset.face_crop.align)
+    square = dataset.faces == "none"
+    return [
+        image if face.box == whole else crop.cut(image, squared(face) if square else face, margin, align)
+        for face in faces
+    ]
 
 
 def squared(face: Face) -> Face:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +15,15 @@ from rich.table import Table as Shown
 
 from fersweep.data.images import quiet
 from fersweep.errors import UserError, printable
-from fersweep.faces import Pixels
+from fersweep.paths import Names, refuse_inside
 from fersweep.predict import draw
 from fersweep.predict.inputs import Frame, Pictures, Video, chunks, resolve
 from fersweep.predict.outputs import Film, Seen, Table, make_folder, write_picture
 from fersweep.predict.predictor import Predictor
 from fersweep.predict.smooth import Smoother
+
+SMOOTH = 0.5
+"""Seconds over which probabilities in a video are averaged, unless something else is asked for."""
 
 SHOWN = 20
 """Faces that are listed on the terminal; the files have all."""
@@ -37,7 +40,7 @@ class Job:
     weights: Path | None
     choose: str
     device: str
-    smooth: float
+    smooth: float | None
     every: int
     frames: int | None
 
@@ -78,20 +81,23 @@ def run(job: Job) -> int:
     """
     _check(job)
     sources = resolve(job.inputs, job.every, job.frames)
+    if (job.every, job.frames, job.smooth) != (1, None, None) and not any(isinstance(each, Video) for each in sources):
+        raise UserError("--every, --frames and --smooth are of videos and cameras: leave them out.")
     if job.folder is not None:
-        _refuse_inside(job)
-        make_folder(job.folder)
+        refuse_inside(job.folder, [Path(name).expanduser() for name in job.inputs])
     for source in sources:
         if isinstance(source, Video):
             source.open().release()
     predictor = Predictor(
         job.checkpoint, detector=job.detector, weights=job.weights, choose=job.choose, device=job.device
     )
-    count, stopped = _Count(), False
+    if job.folder is not None:
+        make_folder(job.folder)
+    count, names, stopped = _Count(), Names(), False
     try:
         with quiet(), Table(job.tables, predictor.class_names) as table:
             for source in sources:
-                _one(job, source, predictor, table, count)
+                _one(job, source, predictor, table, count, names)
     except KeyboardInterrupt:
         stopped = True
     _summarise(job, predictor, count)
@@ -102,7 +108,7 @@ def run(job: Job) -> int:
 
 def _check(job: Job) -> None:
     for option, good, allowed in (
-        (f"--smooth {job.smooth}", 0 <= job.smooth < float("inf"), "0 (off) or more seconds"),
+        (f"--smooth {job.smooth}", job.smooth is None or 0 <= job.smooth < float("inf"), "0 (off) or more seconds"),
         (f"--every {job.every}", job.every >= 1, "1 or more"),
         (f"--frames {job.frames}", job.frames is None or job.frames >= 1, "1 or more"),
     ):
@@ -110,26 +116,19 @@ def _check(job: Job) -> None:
             raise UserError(f"{option} is out of range: {allowed}.")
 
 
-def _refuse_inside(job: Job) -> None:
-    """A folder that is read must not be written into: another call would read the drawings."""
-    assert job.folder is not None
-    out = job.folder.resolve()
-    for name in job.inputs:
-        path = Path(name).expanduser()
-        if path.is_dir() and out.is_relative_to(path.resolve()):
-            raise UserError(f"-o {job.folder} lies in {name}, which is read: choose a place outside.")
-
-
-def _one(job: Job, source: Pictures | Video, predictor: Predictor, table: Table, count: _Count) -> None:
+def _one(job: Job, source: Pictures | Video, predictor: Predictor, table: Table, count: _Count, names: Names) -> None:
     """Look at all pictures, or at one video."""
     console = Console(stderr=True, markup=False, highlight=False)
     live = isinstance(source, Video) and isinstance(source.source, int)
     with ExitStack() as stack:
         smoother = draw_into = None
         if isinstance(source, Video):
-            smoother = Smoother(job.smooth)
+            smoother = Smoother(SMOOTH if job.smooth is None else job.smooth, 1 / source.rate())
         if job.folder is not None:
-            draw_into = _film(job.folder, source, stack) if isinstance(source, Video) else _album(job.folder, source)
+            folder = job.folder / "annotated"
+            draw_into = (
+                _film(folder, source, names, stack) if isinstance(source, Video) else _album(folder, source, names)
+            )
         bar = stack.enter_context(Progress(console=console, transient=True, disable=live or not console.is_terminal))
         title, total = (source.name, None) if isinstance(source, Video) else ("pictures", len(source.files))
         task = bar.add_task(printable(title), total=total)
@@ -148,26 +147,31 @@ Draw = Callable[[Seen, Predictor], None]
 """Draws what is seen into a file."""
 
 
-def _film(folder: Path, source: Video, stack: ExitStack) -> Draw:
-    """Draw into a video, which appears when ``stack`` ends."""
+def _film(folder: Path, source: Video, names: Names, stack: ExitStack) -> Draw:
+    """Draw into a video, which appears when ``stack`` ends; a camera's runs as fast as time did."""
+    live = isinstance(source.source, int)
     stem = source.source.name if isinstance(source.source, Path) else f"camera_{source.source}"
-    film = stack.enter_context(Film(folder / "annotated" / f"{stem}.mp4", source.rate()))
+    film = stack.enter_context(Film(folder / names.unique(stem, ".mp4"), source.rate()))
 
     def add(seen: Seen, predictor: Predictor) -> None:
-        if seen.frame.image is not None:
-            film.write(_drawn(seen, seen.frame.image, predictor))
+        if seen.frame.image is None:
+            return
+        drawn = draw.faces(seen.frame.image, seen.faces, seen.probabilities, predictor.class_names)
+        due = round((seen.frame.seconds or 0.0) * film.rate) + 1 if live else film.frames + 1
+        while film.frames < due:
+            film.write(drawn)
 
     return add
 
 
-def _album(folder: Path, source: Pictures) -> Draw:
+def _album(folder: Path, source: Pictures, names: Names) -> Draw:
     """Draw into a picture for each of the source's, in the same tree."""
-    names = iter(source.names)
+    places = (folder / names.unique(name, ".png") for name in source.names)
 
     def add(seen: Seen, predictor: Predictor) -> None:
-        place = folder / "annotated" / f"{next(names)}.png"
+        place = next(places)
         if seen.frame.image is not None:
-            write_picture(place, _drawn(seen, seen.frame.image, predictor))
+            write_picture(place, draw.faces(seen.frame.image, seen.faces, seen.probabilities, predictor.class_names))
 
     return add
 
@@ -188,12 +192,6 @@ def _look(chunk: list[Frame], predictor: Predictor, smoother: Smoother | None) -
         yield Seen(frame, faces, numbers, probabilities)
 
 
-def _drawn(seen: Seen, image: Pixels, predictor: Predictor) -> Pixels:
-    labels = [predictor.class_names[int(row.argmax())] for row in seen.probabilities]
-    boxes = np.array([face.box for face in seen.faces], np.float64).reshape(-1, 4)
-    return draw.annotate(image, labels, seen.probabilities, boxes)
-
-
 def _note(seen: Seen, predictor: Predictor, count: _Count) -> None:
     if seen.frame.image is None:
         count.unread.append(seen.frame)
@@ -203,7 +201,7 @@ def _note(seen: Seen, predictor: Predictor, count: _Count) -> None:
     count.empty += not seen.faces
     count.labels.update(predictor.class_names[int(row.argmax())] for row in seen.probabilities)
     if len(count.shown) < SHOWN:
-        count.shown.append(seen)
+        count.shown.append(replace(seen, frame=replace(seen.frame, image=None)))
 
 
 def _words(seen: Seen, predictor: Predictor) -> str:

@@ -15,7 +15,7 @@ SAME = 0.3
 """Two boxes of frames that follow each other are of one face where their intersection over union is at least this."""
 
 FORGET = 1.0
-"""Seconds after which a face that is not seen is another one when it comes back."""
+"""Seconds after which a face that is not seen is another one when it comes back; or one and a half frames."""
 
 
 @dataclass
@@ -30,11 +30,12 @@ class Smoother:
     """Follows faces through a video by overlap, and averages the probabilities of each over time.
 
     The average is exponential: what was seen ``t`` seconds ago counts ``exp(-t / constant)``. With 0, nothing is
-    averaged and faces are only followed.
+    averaged and faces are only followed. Frames come every ``interval`` seconds or so.
     """
 
-    def __init__(self, constant: float) -> None:
+    def __init__(self, constant: float, interval: float = 0.0) -> None:
         self.constant = constant
+        self.forget = max(FORGET, 1.5 * interval)
         self._tracks: list[_Track] = []
         self._made = 0
 
@@ -42,7 +43,7 @@ class Smoother:
         self, boxes: npt.NDArray[np.float64], probabilities: npt.NDArray[np.float32], seconds: float
     ) -> tuple[list[int], npt.NDArray[np.float32]]:
         """Take one frame's boxes ``(n, 4)`` and probabilities ``(n, K)``; return who they are, and the averages."""
-        self._tracks = [track for track in self._tracks if seconds - track.seconds <= FORGET]
+        self._tracks = [track for track in self._tracks if seconds - track.seconds <= self.forget]
         known = self._matches(boxes)
         numbers, averages = [], probabilities.copy()
         for row, box in enumerate(boxes):

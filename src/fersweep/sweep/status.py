@@ -21,7 +21,8 @@ STATES: tuple[State, ...] = get_args(State)
 
 
 def _beside(path: Path) -> Path:
-    return path.with_name(f".{path.stem}-{secrets.token_hex(4)}{path.suffix}")
+    suffix = path.suffix if len(path.suffix) <= 16 else ""  # no longer than the longest name that a file can have
+    return path.with_name(f".{secrets.token_hex(4)}{suffix}")
 
 
 @contextmanager

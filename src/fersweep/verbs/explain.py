@@ -41,26 +41,26 @@ def run(parsed: argparse.Namespace) -> int:
         raise UserError("--detector and --weights have no effect without pictures: name some, or leave them out.")
     if parsed.images and parsed.out is None:
         raise UserError("Say where the pictures go, with -o OUT.")
-    if not parsed.images and parsed.out is None and not parsed.checkpoint.expanduser().is_dir():
+    if not parsed.images and parsed.out is None and not parsed.checkpoint.is_dir():
         raise UserError("Name pictures to explain, or the directory of a run, or say where its sheets go, with -o OUT.")
 
     return _pictures(parsed) if parsed.images else _test(parsed)
 
 
 def _pictures(parsed: argparse.Namespace) -> int:
-    from fersweep.explain.files import NO_FACE, TABLE, explain_files
+    from fersweep.explain.files import TABLE, explain_files
+    from fersweep.faces.table import NO_FACE
     from fersweep.predict import Predictor
 
     predictor = Predictor(parsed.checkpoint, detector=parsed.detector, weights=parsed.weights, device=parsed.device)
     if len(predictor.trained) > 1:
         raise UserError(f"{parsed.checkpoint} holds {len(predictor.trained)} runs: name one of them.")
-    out = parsed.out.expanduser()
-    rows = explain_files(predictor, parsed.images, out)
+    rows = explain_files(predictor, parsed.images, parsed.out)
     for row in rows:
         if "reason" in row:
             print(printable(f"{row['file']}: {row['reason']}"))
     explained = sum("folder" in row for row in rows)
-    print(f"{explained} face{'s'[: explained != 1]} explained\n{printable(str(out / TABLE))}")
+    print(f"{explained} face{'s'[: explained != 1]} explained\n{printable(str(parsed.out / TABLE))}")
     return 1 if any(row.get("reason", NO_FACE) != NO_FACE for row in rows) else 0
 
 
@@ -69,7 +69,7 @@ def _test(parsed: argparse.Namespace) -> int:
     from fersweep.explain.testset import explain_test
     from fersweep.report.explained import FOLDER, gains
 
-    out = (parsed.out or parsed.checkpoint / FOLDER).expanduser()
+    out = parsed.out or parsed.checkpoint / FOLDER
     summary = explain_test(trained.load(parsed.checkpoint, parsed.device), out)
     print(gains(summary))
     for name in summary["sheets"].values():

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from fersweep.errors import printable
+
 HELP = "write a trained network for use elsewhere: ONNX, torch.export, safetensors, a model card"
 
 USE = {
@@ -37,11 +39,11 @@ def run(parsed: argparse.Namespace) -> int:
     used = []
     for path in files.places(parsed.outputs or [Path("model.onnx")]):
         written = files.write(trained, path)
-        print(f"{path}  {written.megabytes:,.1f} MB", end="")
+        print(f"{printable(str(path))}  {written.megabytes:,.1f} MB", end="")
         if written.difference is not None:
             largest, _, images = written.difference
             print(f"  at most {largest:.1e} from PyTorch's probabilities, in {images} images", end="")
-            used.append(f"  {USE[path.suffix].format(path=path)}")
+            used.append(f"  {USE[path.suffix.lower()].format(path=printable(str(path)))}")
         print(flush=True)
     if used:
         shape = f"(batch, {trained.channels}, {trained.image_size}, {trained.image_size})"

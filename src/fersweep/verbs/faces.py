@@ -59,7 +59,7 @@ def run(parsed: argparse.Namespace) -> int:
     from fersweep.faces import detectors, extract, table
 
     _fill(parsed)
-    source, folder = parsed.source.expanduser(), parsed.folder.expanduser()
+    source, folder = parsed.source, parsed.folder
     detector = detectors.make(
         parsed.detector, weights=parsed.weights, confidence=parsed.confidence, device=parsed.device
     )

@@ -34,8 +34,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--smooth",
         metavar="SECONDS",
         type=float,
-        default=0.5,
-        help="average over so long in videos; default: %(default)s",
+        help="average over so long in videos; default: 0.5",
     )
     parser.add_argument("--every", metavar="N", type=int, default=1, help="look at every N-th frame of a video")
     parser.add_argument("--frames", metavar="N", type=int, help="stop after N frames of a video or camera")
