@@ -32,9 +32,7 @@ from fersweep.bench.startup import TRAIN, first_steps
 from fersweep.sweep.lock import is_held
 
 TINY = (
-    "attention=se",
-    "backbone.model.depths=[1,1,1,1]",
-    "recipe.optimizer._target_=torch.optim.SGD",
+    "backbone=aer_cnn",
     "trainer=cpu",
     "trainer.precision=32",
     "dataset.image_size=32",

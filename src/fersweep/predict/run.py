@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table as Shown
 
 from fersweep.data.images import quiet
 from fersweep.errors import UserError, printable
+from fersweep.faces.table import NO_FACE
 from fersweep.paths import Names, refuse_inside
 from fersweep.predict import draw
 from fersweep.predict.inputs import Frame, Pictures, Video, chunks, resolve
@@ -26,7 +28,7 @@ SMOOTH = 0.5
 """Seconds over which probabilities in a video are averaged, unless something else is asked for."""
 
 SHOWN = 20
-"""Faces that are listed on the terminal; the files have all."""
+"""Lines on the terminal: faces of pictures, people in videos; the files have all."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,24 @@ def _in(folder: Path) -> tuple[Path, ...]:
 
 
 @dataclass
+class _Line:
+    """A face of a picture, or a person in a video: what there is to say of it on the terminal.
+
+    Attributes:
+        file: where it is; ``first`` and ``last``: the frames of a video in which it is.
+        face: its number; ``None``: there is none.
+        total: the sum of its probabilities ``(K,)`` over ``looks``.
+    """
+
+    file: str
+    first: int | None
+    last: int | None
+    face: int | None
+    total: npt.NDArray[np.float64]
+    looks: int = 1
+
+
+@dataclass
 class _Count:
     """What there was."""
 
@@ -70,7 +90,7 @@ class _Count:
     empty: int = 0
     labels: Counter[str] = field(default_factory=Counter)
     unread: list[Frame] = field(default_factory=list)
-    shown: list[Seen] = field(default_factory=list)
+    lines: dict[tuple[str, int | None], _Line] = field(default_factory=dict)
 
 
 def run(job: Job) -> int:
@@ -200,21 +220,33 @@ def _note(seen: Seen, predictor: Predictor, count: _Count) -> None:
     count.faces += len(seen.faces)
     count.empty += not seen.faces
     count.labels.update(predictor.class_names[int(row.argmax())] for row in seen.probabilities)
-    if len(count.shown) < SHOWN:
-        count.shown.append(replace(seen, frame=replace(seen.frame, image=None)))
+    if not seen.faces and seen.frame.number is None:
+        _line(seen, None, np.zeros(len(predictor.class_names)), count)
+    for number, row in zip(seen.numbers, seen.probabilities, strict=True):
+        _line(seen, number, row.astype(np.float64), count)
+
+
+def _line(seen: Seen, face: int | None, probabilities: npt.NDArray[np.float64], count: _Count) -> None:
+    """Add to the lines for the terminal; beyond `SHOWN` of them there are no new ones."""
+    frame = seen.frame
+    known = count.lines.get((frame.file, face))
+    if known is not None:
+        known.total, known.looks, known.last = known.total + probabilities, known.looks + 1, frame.number
+    elif len(count.lines) < SHOWN:
+        count.lines[frame.file, face] = _Line(frame.file, frame.number, frame.number, face, probabilities)
 
 
 def _words(seen: Seen, predictor: Predictor) -> str:
     """One line of a camera's frame."""
     said = [f"{predictor.class_names[int(row.argmax())]} {row.max():.0%}" for row in seen.probabilities]
-    return f"{seen.frame.seconds or 0:7.1f} s  {', '.join(said) or 'no face'}"
+    return f"{seen.frame.seconds or 0:7.1f} s  {', '.join(said) or NO_FACE}"
 
 
 def _summarise(job: Job, predictor: Predictor, count: _Count) -> None:
     """Print the first faces, what there was in all, what could not be read, and where the table is."""
     console = Console(markup=False, highlight=False, soft_wrap=True)
-    if count.shown:
-        console.print(_listed(count.shown, predictor.class_names), soft_wrap=False)
+    if count.lines:
+        console.print(_listed([*count.lines.values()], predictor.class_names), soft_wrap=False)
     common = "".join(f"; {label} {times}" for label, times in count.labels.most_common())
     console.print(
         f"{predictor.title}: {_many(count.faces, 'face')} in {_many(count.frames, 'picture')}, "
@@ -228,24 +260,20 @@ def _summarise(job: Job, predictor: Predictor, count: _Count) -> None:
         console.print(printable(str(job.tables[0])))
 
 
-def _listed(shown: list[Seen], names: tuple[str, ...]) -> Shown:
-    """The first faces: the most probable class and the next, and where they are."""
+def _listed(lines: list[_Line], names: tuple[str, ...]) -> Shown:
+    """The most probable class and the next of each; of people in a video by their mean over its frames."""
     rows = Shown(box=None, pad_edge=False, header_style="dim")
-    for name in ("file", "frame", "face", "expression", "probability", "next", "box"):
-        rows.add_column(name, justify="right" if name in ("frame", "face", "probability") else "left", overflow="fold")
-    for seen in shown:
-        file, frame = printable(seen.frame.file), "" if seen.frame.number is None else str(seen.frame.number)
-        if not seen.faces:
-            rows.add_row(file, frame, "", "no face")
-        for face, number, row in zip(seen.faces, seen.numbers, seen.probabilities, strict=True):
-            first, second = np.argsort(-row, kind="stable")[:2]
-            box = " ".join(f"{each:.0f}" for each in face.box)
-            rows.add_row(
-                *(file, frame, str(number), names[first]),
-                *(f"{row[first]:.1%}", f"{names[second]} {row[second]:.1%}", box),
-            )
-            if rows.row_count >= SHOWN:
-                return rows
+    for name in ("file", "frames", "face", "expression", "probability", "next"):
+        rows.add_column(name, justify="right" if name in ("frames", "face", "probability") else "left", overflow="fold")
+    for line in lines:
+        frames = "" if line.first is None else f"{line.first}–{line.last}"
+        if line.face is None:
+            rows.add_row(printable(line.file), frames, "", NO_FACE)
+            continue
+        mean = line.total / line.looks
+        first, second = np.argsort(-mean, kind="stable")[:2]
+        said = (names[first], f"{mean[first]:.1%}", f"{names[second]} {mean[second]:.1%}")
+        rows.add_row(printable(line.file), frames, str(line.face), *said)
     return rows
 
 
