@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,17 @@ def read(directory: Path, seed: int) -> Explained | None:
         raise UserError(
             f"{folder} cannot be read: run fersweep explain {directory} again, or delete the folder."
         ) from error
+
+
+def first(runs: Iterable[tuple[Path, int]], notes: list[str]) -> Explained | None:
+    """The contact sheets of the first run, a directory and its seed, that has some; what is damaged becomes a note."""
+    for directory, seed in runs:
+        try:
+            if (found := read(directory, seed)) is not None:
+                return found
+        except UserError as error:
+            notes.append(str(error))
+    return None
 
 
 def gains(summary: Mapping[str, Any]) -> str:

@@ -244,7 +244,7 @@ def _row(runs: Sequence[Finished], columns: Mapping[str, str]) -> Row:
     measured, images = (accuracy, n) if validation is None else (validation, int(first.result["val_n"]))
     judged = Verdict("none", "", False) if figures is None else study.verdict(figures, measured, images, protocol)
     labels = {column: _label(first.settings, key) for column, key in columns.items()}
-    sheets = _explained(used, notes)
+    sheets = explained.first(((run.directory, run.settings[SEED]) for run in used), notes)
     return Row(
         key=re.sub(r"[^a-z0-9_.]+", "-", "-".join(labels.values()).lower()).strip("-."),
         labels=labels,
@@ -272,17 +272,6 @@ def _row(runs: Sequence[Finished], columns: Mapping[str, str]) -> Row:
         validation=validation,
         explained=sheets,
     )
-
-
-def _explained(runs: Sequence[Finished], notes: list[str]) -> explained.Explained | None:
-    """The contact sheets of the first run that has some; what cannot be read becomes a note."""
-    for run in runs:
-        try:
-            if (found := explained.read(run.directory, run.settings[SEED])) is not None:
-                return found
-        except UserError as error:
-            notes.append(str(error))
-    return None
 
 
 def _images(runs: Sequence[Finished]) -> list[int]:
