@@ -224,9 +224,9 @@ def kills(folder: Path, moments: int, length: int, seed: int) -> None:
     check(not left, f"no half-written file is left {left or ''}")
 
 
-def twice(folder: Path) -> None:
+def twice(folder: Path, runs: int) -> None:
     """Two terminals, one sweep."""
-    sweep = Sweep(folder, "seed=1,2,3,4,5,6", "recipe.max_epochs=2")
+    sweep = Sweep(folder, f"seed={','.join(str(seed) for seed in range(1, runs + 1))}", "recipe.max_epochs=2")
     begun = time.monotonic()
     both = [sweep.start(), sweep.start()]
     outputs = [process.communicate(timeout=1800)[0] for process in both]
@@ -235,7 +235,7 @@ def twice(folder: Path) -> None:
         codes == [0, 0], f"both end well, after {time.monotonic() - begun:.1f} s" if codes == [0, 0] else str(outputs)
     )
     attempts = [status["attempts"] for status in sweep.states().values()]
-    check(attempts == [1] * 6, f"every run was trained exactly once: attempts {attempts}")
+    check(attempts == [1] * runs, f"every run was trained exactly once: attempts {attempts}")
     shares = [output.count(" start ") for output in outputs]
     print(f"  started by the one {shares[0]}, by the other {shares[1]} (those it found taken, it waited for)")
 
@@ -264,7 +264,7 @@ def main() -> None:
         scenes = {
             "failures": lambda: failures(folder / "failures", 4 if asked.smoke else 12, n_jobs=2),
             "kills": lambda: kills(folder / "kills", *((2, 4) if asked.smoke else (10, 12)), asked.seed),
-            "twice": lambda: twice(folder / "twice"),
+            "twice": lambda: twice(folder / "twice", 3 if asked.smoke else 6),
             "start": lambda: start(folder, 1 if asked.smoke else 5, None if asked.smoke else 1.5),
         }
         for scene in asked.names or scenes:
