@@ -163,3 +163,13 @@ def samples(
         subjects=None if subjects is None else np.array(subjects),
         usage=None if usage is None else np.array(usage),
     )
+
+
+def video(path: Path, frames: int = 12, size: tuple[int, int] = (64, 48), rate: float = 10.0) -> Path:
+    """Write a video whose frames have one brightness each, which grows."""
+    writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"mp4v"), rate, size)
+    assert writer.isOpened()
+    for number in range(frames):
+        writer.write(np.full((size[1], size[0], 3), 20 * number, np.uint8))
+    writer.release()
+    return path
