@@ -121,10 +121,16 @@ def test_broken_videos_are_named(verb: Verb, tmp_path: Path, capfd: pytest.Captu
     assert verb("empty.mp4", "-o", "out") == 2
     fakes.write(tmp_path / "text.mp4", b"no video at all" * 100)
     assert verb("text.mp4", "-o", "out") == 2
+    (tmp_path / "whole").mkdir()
+    odd = fakes.video(tmp_path / "whole" / "v.mp4", frames=2).rename(tmp_path / os.fsdecode(b"\xff.mp4"))
+    assert verb(odd, "-o", "out") == 2
+    fakes.video(tmp_path / "v.mp4", frames=2)
+    assert verb("v.mp4", "-o", os.fsdecode(b"\xff")) == 2
     told = capfd.readouterr().err
+    assert told.count("is no Unicode, which videos need") == 2
     assert "empty.mp4 is empty (0 bytes)" in told
     assert "text.mp4 cannot be read as a video" in told
-    assert len(told.splitlines()) == 2  # and nothing of ffmpeg's
+    assert len(told.splitlines()) == 4  # and nothing of ffmpeg's
     assert not (tmp_path / "out" / "predictions.csv").exists()
 
 

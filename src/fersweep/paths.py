@@ -28,6 +28,20 @@ def given(path: Path) -> Path:
     return expanded
 
 
+def unicode(path: Path) -> str:
+    """A path as text for OpenCV's videos, which crash where it has bytes that are no text.
+
+    Raises:
+        UserError: it has such bytes.
+    """
+    text = str(path)
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise UserError(f"{path} is no Unicode, which videos need: rename it.") from error
+    return text
+
+
 def refuse_inside(folder: Path, inputs: Iterable[Path]) -> None:
     """Refuse to write into a folder that is read: another call would read what was written."""
     for path in inputs:

@@ -18,7 +18,7 @@ from fersweep.data.files import is_image
 from fersweep.data.images import UnreadableImageError
 from fersweep.errors import UserError
 from fersweep.faces import Pixels, pictures
-from fersweep.paths import given
+from fersweep.paths import given, unicode
 
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # or it prints lines of its own; read when first needed
 
@@ -95,7 +95,7 @@ class Video:
         if isinstance(self.source, Path):
             if self.source.stat().st_size == 0:
                 raise UserError(f"{self.source} is empty (0 bytes): not a video.")
-            capture = cv2.VideoCapture(str(self.source), cv2.CAP_FFMPEG)
+            capture = cv2.VideoCapture(unicode(self.source), cv2.CAP_FFMPEG)
             if not capture.isOpened():
                 raise UserError(
                     f"{self.source} cannot be read as a video: it is none, it is damaged, or its codec is missing "

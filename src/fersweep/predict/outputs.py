@@ -19,6 +19,7 @@ from PIL import Image
 from fersweep.errors import UserError
 from fersweep.faces import Face, Pixels
 from fersweep.faces.table import NO_FACE
+from fersweep.paths import unicode
 from fersweep.predict.inputs import Frame
 from fersweep.sweep.status import atomic_path
 
@@ -136,6 +137,7 @@ class Film:
         self._size = (0, 0)
 
     def __enter__(self) -> Film:
+        unicode(self.file)
         make_folder(self.file.parent)
         return self
 
