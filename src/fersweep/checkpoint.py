@@ -90,6 +90,12 @@ def load_weights(model: nn.Module, path: Path) -> dict[str, Any]:
         UserError: for a checkpoint of another architecture, naming the first parameter that does not fit.
     """
     checkpoint = load(path)
+    put(model, checkpoint, find(path))
+    return checkpoint
+
+
+def put(model: nn.Module, checkpoint: Mapping[str, Any], path: Path) -> None:
+    """As `load_weights`, of a checkpoint that was read from ``path`` before."""
     state = checkpoint["state_dict"]
     weights = {key.removeprefix(PREFIX): value for key, value in state.items() if key.startswith(PREFIX)}
     own = model.state_dict()
@@ -100,8 +106,7 @@ def load_weights(model: nn.Module, path: Path) -> dict[str, Any]:
             there = tuple(weights[key].shape) if key in weights else "absent"
             here = tuple(own[key].shape) if key in own else "absent"
             raise UserError(
-                f"{find(path)} holds another architecture ({network}): {key} is {there} there and {here} here; "
+                f"{path} holds another architecture ({network}): {key} is {there} there and {here} here; "
                 "choose the same backbone, attention, fidelity, image size and classes, or other weights."
             )
     model.load_state_dict(weights)
-    return checkpoint

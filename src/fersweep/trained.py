@@ -108,10 +108,11 @@ def load(path: Path, device: str = "auto") -> Trained:
     """
     place = choose_device(device)
     file = checkpoint.find(path)
-    about = checkpoint.load(file)["fersweep"]
+    content = checkpoint.load(file)
+    about = content["fersweep"]
     names = tuple(about["class_names"])
     cfg, network = rebuilt(about["config"], len(names), file)
-    checkpoint.load_weights(network, file)
+    checkpoint.put(network, content, file)
     return Trained(file, network.to(place), cfg, names, float(about.get("temperature", 1.0)), place)
 
 

@@ -216,10 +216,11 @@ def _attempt(
     best = job.directory / "checkpoints" / "best.ckpt"
     job.ranks.meet()
     chosen = checkpoint.load_weights(module.model, best)
+    best_epoch, temperature = chosen["epoch"] + 1, chosen["fersweep"].get("temperature", 1.0)
+    del chosen  # a second copy of the weights
     trainer.test(module, datamodule=data, verbose=False)
     outputs = record.gather(module.test_outputs)
     result, counts = _result(job.config, samples, data, outputs)
-    best_epoch, temperature = chosen["epoch"] + 1, chosen["fersweep"].get("temperature", 1.0)
     validation = next(row["val/accuracy"] for row in history.rows if row["epoch"] == best_epoch)
     result["metrics"] = record.jsonable({"val/accuracy": validation, **result["metrics"]})
     indices, single, _ = outputs
