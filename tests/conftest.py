@@ -38,8 +38,11 @@ SMALL = (
 FACES = "dataset.source.size=140"
 """112 images to train on, 14 for validation and 14 for testing: seven batches an epoch."""
 
-SHALLOW = ("backbone.model.depths=[1,1,1,1]", "recipe.optimizer._target_=torch.optim.SGD")
-"""A real network, where a test cannot bring its own, whose checkpoints are still quick to write."""
+NARROW = ("backbone=aer_cnn", "backbone.model.widths=[8,8,8]", *SMALL[1:])
+"""As `SMALL`, for tests of whole processes, which cannot have a tiny network: a real one that is quick to train."""
+
+SHALLOW = "backbone.model.depths=[1,1,1,1]"
+"""The least of a ResNet."""
 
 
 class TinyNetwork(nn.Module):

@@ -48,6 +48,7 @@ from fersweep.bench.runs import wait_for_server
 from fersweep.bench.settings import Settings
 from fersweep.models import attention, build_model, convolution
 from fersweep.record import parameters
+from fersweep.sweep.local import LocalSweep
 from fersweep.sweep.plan import Outcome
 
 CPU = torch.device("cpu")
@@ -352,27 +353,25 @@ def test_peers_that_are_not_there_are_left_out(smoke: Settings, monkeypatch: pyt
 
 
 @pytest.fixture
-def started(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int | None, int]]:
+def started(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int | None, int | None]]:
     """Sweeps that are not run: how many runs each has, jobs at a time, threads."""
-    started: list[tuple[int, int | None, int]] = []
+    started: list[tuple[int, int | None, int | None]] = []
 
-    class Sweep:
-        def __init__(self, runs: Any, n_jobs: Any, gpus_per_run: Any, timeout: Any, threads: int, board: Any) -> None:
-            assert (gpus_per_run, timeout) == (None, None)
-            assert all(each.directory.is_dir() for each in runs)
-            started.append((len({each.directory for each in runs}), n_jobs, threads))
-            self.runs = runs
-
+    class Sweep(LocalSweep):
         def run(self) -> list[Outcome]:
+            assert (self.gpus_per_run, self.timeout) == (None, None)
+            assert all(each.directory.is_dir() for each in self.runs)
+            started.append((len({each.directory for each in self.runs}), self.n_jobs, self.threads))
             return [Outcome(each, {}) for each in self.runs]
 
     monkeypatch.setattr(together, "LocalSweep", Sweep)
+    monkeypatch.setattr("fersweep.sweep.local.cores", lambda: 2)
     for part in (together, sweep):
         monkeypatch.setattr(part, "wait_for_server", lambda: None)
     return started
 
 
-def test_runs_at_once_share_the_threads(smoke: Settings, started: list[tuple[int, int | None, int]]) -> None:
+def test_runs_at_once_share_the_threads(smoke: Settings, started: list[tuple[int, int | None, int | None]]) -> None:
     four = replace(smoke, threads=4)
     named = by_name(together.measure(four).figures)
     assert started == [(2, 1, 4), (2, 2, 2)] * 2
@@ -382,14 +381,14 @@ def test_runs_at_once_share_the_threads(smoke: Settings, started: list[tuple[int
 
 @pytest.mark.usefixtures("tiny_network")
 def test_small_runs_are_compared_with_as_much_arithmetic(
-    smoke: Settings, started: list[tuple[int, int | None, int]], monkeypatch: pytest.MonkeyPatch
+    smoke: Settings, started: list[tuple[int, int | None, int | None]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes: list[tuple[str, int]] = []
     step, validate = BareLoop.step, BareLoop.validate
     monkeypatch.setattr(BareLoop, "step", lambda self, n: sizes.append(("step", n)) or step(self, n))
     monkeypatch.setattr(BareLoop, "validate", lambda self, n: sizes.append(("validate", n)) or validate(self, n))
     named = by_name(sweep.measure(replace(smoke, threads=4, batches=(64,))).figures)
-    assert started == [(2, None, 4)] * 2
+    assert started == [(2, None, 2)] * 2  # of two at a time
     once = [("step", 64), ("step", 64), ("step", 30), ("validate", 21), ("validate", 21)]
     assert sizes == once * (1 + 2 * 2)
     assert named[sweep.BARE].to == sweep.SWEEP

@@ -36,7 +36,7 @@ CAVEAT = "FER labels are posed or crowd-judged expressions, not feelings."
 @pytest.fixture(scope="module")
 def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint of a real network that has learnt nothing."""
-    cfg = quickly_composed(*SMALL, *SHALLOW)
+    cfg = quickly_composed(*SMALL, SHALLOW)
     weights = build.model(cfg, len(CLASSES)).state_dict()
     about = {**checkpoint.stored(plain(cfg), CLASSES, "none", "32-true", 1), "temperature": 1.7}
     path = tmp_path_factory.mktemp("demo") / "untrained.ckpt"

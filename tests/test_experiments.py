@@ -194,7 +194,7 @@ def test_every_optimiser_can_be_chosen(name: str) -> None:
 
 def test_a_part_of_a_table_runs_and_is_reported(tmp_path: Path) -> None:
     """What a person types, but on faces that are drawn, in a network of four blocks, for an epoch."""
-    small = ("recipe.max_epochs=1", "dataset=synthetic", FACES, "dataset.image_size=32", SHALLOW[0], "trainer=cpu")
+    small = ("recipe.max_epochs=1", "dataset=synthetic", FACES, "dataset.image_size=32", SHALLOW, "trainer=cpu")
     part = ("backbone=resnet50", "attention=none,se", "seed=1")
     ended = train_process(tmp_path, "-m", "experiment=table_attention", *part, *small, "recipe.batch_size=16")
     assert ended.returncode == 0, ended.stderr

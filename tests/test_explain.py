@@ -65,10 +65,10 @@ def test_gates_of_attention_are_those_it_scales_with(module: type, kinds: dict[s
     [
         (("backbone=vgg16", "attention=se", "backbone.model.depths=[1,1,1,1,1]"), "features.13", 2),
         (("backbone=vgg16", "attention=eca", "fidelity=published", "backbone.model.depths=[1,1,1,1,1]"), None, 2),
-        (("backbone=resnet50", "attention=cbam", SHALLOW[0]), "stages.2", 2),
-        (("backbone=resnet50", "attention=eca", "fidelity=published", SHALLOW[0]), None, 2),
-        (("backbone=resnetv2_50", "attention=cbam", "fidelity=published", SHALLOW[0]), None, 2),
-        (("backbone=resnetv2_50", "attention=none", SHALLOW[0]), None, 2),
+        (("backbone=resnet50", "attention=cbam", SHALLOW), "stages.2", 2),
+        (("backbone=resnet50", "attention=eca", "fidelity=published", SHALLOW), None, 2),
+        (("backbone=resnetv2_50", "attention=cbam", "fidelity=published", SHALLOW), None, 2),
+        (("backbone=resnetv2_50", "attention=none", SHALLOW), None, 2),
         (("backbone=aer_cnn",), "fuse", 4),
         (("backbone=aer_cnn", "fidelity=published"), "features", 8),
         (("backbone=msff_cnn",), "classifier.0", 3),
@@ -90,7 +90,7 @@ def test_every_backbone_has_a_last_map_to_explain(overrides: tuple[str, ...], la
 
 
 def test_at_48_pixels_a_resnet_is_explained_after_all_its_stages() -> None:
-    network = built("backbone=resnet50", "attention=cbam", SHALLOW[0], size=48).network
+    network = built("backbone=resnet50", "attention=cbam", SHALLOW, size=48).network
     assert last_layer(network, scaled(noise(1, 48))) is network.stages
 
 

@@ -110,7 +110,6 @@ def test_every_run_gets_processes_of_its_own_with_its_own_frozen_configuration(
         assert yaml.safe_load((run.directory / "config.yaml").read_text()) == run.config
         assert run.status_at_start.state == "pending"
         assert run.status_at_start.choices == choices_of(run.config)
-    assert started.most == 1
 
 
 def test_a_dataset_that_is_not_there_is_said_before_anything_starts(
@@ -151,7 +150,7 @@ def test_a_failed_run_does_not_end_the_sweep_and_is_listed_with_its_log(
     started: Started, run_train: Train, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     started.errors = {1: "ArithmeticError: the sky fell", 3: "its process was killed by signal 9"}
-    assert run_train("-m", "seed=1,2,3,4", "sweep=some") == 1
+    assert run_train("-m", "seed=1,2,3,4", "sweep=some", "hydra.launcher.n_jobs=1") == 1
     assert len(started.runs) == 4
     captured = capsys.readouterr()
     lines = captured.out.splitlines()
@@ -222,7 +221,7 @@ def test_so_many_runs_at_a_time_share_the_cores(
     assert run_train("-m", "seed=6,7", "hydra.launcher.n_jobs=2", "hydra.launcher.threads=5") == 0
     assert {run.threads for run in started.runs[5:]} == {5}
     assert run_train("-m", "seed=8,9", "trainer=ddp_cpu", "trainer.devices=4") == 0
-    assert {run.threads for run in started.runs[7:]} == {2}
+    assert {run.threads for run in started.runs[7:]} == {1}
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     assert run_train("-m", "seed=10,11", "hydra.launcher.n_jobs=2") == 0
     assert {run.threads for run in started.runs[9:]} == {3}
@@ -236,7 +235,8 @@ def test_so_many_runs_at_a_time_share_the_cores(
         (("hydra.launcher.gpus_per_run=2",), 1, [["3", "5"]] * 4),
         (("hydra.launcher.n_jobs=1",), 1, [["3"]] * 4),
         (("trainer=ddp",), 1, [["3", "5"]] * 4),
-        (("trainer=cpu",), 1, [None] * 4),
+        (("trainer=cpu",), 2, [None] * 4),
+        (("trainer=cpu,auto",), 2, [None, ["3"]] * 4),
     ],
 )
 def test_gpus_are_shared_out(
@@ -252,6 +252,18 @@ def test_gpus_are_shared_out(
     assert run_train("-m", "seed=1,2,3,4", *settings) == 0
     assert [run.gpus for run in started.runs] == shares
     assert started.most == most
+
+
+@pytest.mark.parametrize(("cores", "devices", "most"), [(1, 1, 1), (2, 1, 2), (64, 1, 2), (3, 2, 1), (4, 2, 2)])
+def test_two_at_a_time_on_a_cpu_where_each_of_their_processes_has_a_core(
+    started: Started, run_train: Train, monkeypatch: pytest.MonkeyPatch, cores: int, devices: int, most: int
+) -> None:
+    monkeypatch.setattr(processes.os, "sched_getaffinity", lambda _: set(range(cores)), raising=False)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    several = ("trainer=cpu",) if devices == 1 else ("trainer=ddp_cpu", f"trainer.devices={devices}")
+    assert run_train("-m", "seed=1,2,3", *several) == 0
+    assert started.most == most
+    assert {run.threads for run in started.runs} == {max(1, cores // (most * devices))}
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import FACES, SHALLOW, SMALL, TRAIN, plain
+from conftest import FACES, NARROW, TRAIN, plain
 from rich.console import Console
 
 from fersweep.compose import compose_config
@@ -44,7 +44,7 @@ def planned(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Cal
     monkeypatch.chdir(tmp_path)
 
     def compose(*overrides: str) -> Planned:
-        settings = (*SMALL, *SHALLOW, FACES, f"cache={cache}", "recipe.max_epochs=2")
+        settings = (*NARROW, FACES, f"cache={cache}", "recipe.max_epochs=8")
         config = plain(compose_config([*settings, *overrides]))
         return Planned(overrides, config, run_dir(config).absolute())
 
@@ -79,15 +79,23 @@ def alive(pid: int) -> bool:
         return False
 
 
+def finished_an_epoch(directory: Path) -> bool:
+    return (directory / "history.csv").exists()
+
+
+def begun(directory: Path) -> bool:
+    return Status.read(directory).state == "running"
+
+
 @pytest.fixture
-def disturbed() -> Iterator[Callable[[Path, Callable[[int], Any]], None]]:
-    """``disturbed(directory, act)``: ``act(pid)`` once that run has finished an epoch."""
+def disturbed() -> Iterator[Callable[..., None]]:
+    """``disturbed(directory, act)``: ``act(pid)`` once that run has finished an epoch, or as soon as it ``has``."""
     threads: list[threading.Thread] = []
     acted: list[Path] = []
 
-    def disturb(directory: Path, act: Callable[[int], Any]) -> None:
+    def disturb(directory: Path, act: Callable[[int], Any], has: Callable[[Path], bool] = finished_an_epoch) -> None:
         def watch() -> None:
-            act(wait_for(lambda: (directory / "history.csv").exists() and owner(directory)))
+            act(wait_for(lambda: has(directory) and owner(directory)))
             acted.append(directory)
 
         threads.append(threading.Thread(target=watch))
@@ -106,12 +114,12 @@ def no_more_memory(pid: int) -> None:
 def test_each_way_to_fail_costs_one_run_alone_and_the_next_sweep_runs_those_only(
     planned: Callable[..., Planned], disturbed: Callable[..., None]
 ) -> None:
-    runs = [planned(f"seed={seed}", "recipe.max_epochs=4") for seed in range(1, 6)]
+    runs = [planned(f"seed={seed}") for seed in range(1, 6)]
     raises, killed, starved = (runs[place].directory for place in (0, 2, 4))
     raises.mkdir(parents=True)
     (raises / "checkpoints").write_text("no folder")
     disturbed(killed, lambda pid: os.kill(pid, signal.SIGKILL))
-    disturbed(starved, no_more_memory)
+    disturbed(starved, no_more_memory, begun)  # later it has all the memory it needs
     outcomes = sweep(runs)
     assert [outcome.result is not None for outcome in outcomes] == [False, True, False, True, False]
     errors = [str(outcome.error) for outcome in outcomes]
@@ -150,7 +158,7 @@ def test_a_run_that_hangs_is_ended_after_its_time(
 def test_an_interrupted_sweep_ends_its_runs_and_leaves_them_resumable(
     planned: Callable[..., Planned], disturbed: Callable[..., None]
 ) -> None:
-    runs = [planned(f"seed={seed}", "recipe.max_epochs=3") for seed in (1, 2, 3)]
+    runs = [planned(f"seed={seed}") for seed in (1, 2, 3)]
     pids: list[int] = []
 
     def interrupt(pid: int) -> None:
@@ -168,8 +176,8 @@ def test_an_interrupted_sweep_ends_its_runs_and_leaves_them_resumable(
 
 def test_runs_end_with_whoever_started_them(planned: Callable[..., Planned], tmp_path: Path, cache: Path) -> None:
     """The launcher is killed and can do nothing any more; its run ends, frees its lock, and goes on another time."""
-    run = planned("seed=1", "recipe.max_epochs=12")
-    settings = [*SMALL, *SHALLOW, FACES, f"cache={cache}", "recipe.max_epochs=12"]
+    run = planned("seed=1")
+    settings = [*NARROW, FACES, f"cache={cache}", "recipe.max_epochs=8"]
     with subprocess.Popen(
         [sys.executable, str(TRAIN), "-m", *settings, "seed=1"],
         cwd=tmp_path,
@@ -182,13 +190,13 @@ def test_runs_end_with_whoever_started_them(planned: Callable[..., Planned], tmp
         launcher.kill()
     wait_for(lambda: not is_held(run.directory) and not alive(pid or 0), 30)
     assert Status.read(run.directory).state == "pending"
-    assert sweep([planned("seed=1", "recipe.max_epochs=12")], timeout=None)[0].error is None
+    assert sweep([planned("seed=1")], timeout=None)[0].error is None
 
 
 def test_what_another_process_trains_is_waited_for_and_taken_over_when_that_dies(
     planned: Callable[..., Planned],
 ) -> None:
-    lives, dies, free = (planned(f"seed={seed}", "recipe.max_epochs=4") for seed in (1, 2, 3))
+    lives, dies, free = (planned(f"seed={seed}") for seed in (1, 2, 3))
     others = [RunProcesses(run.config, run.directory, threads=1) for run in (lives, dies)]
     wait_for(lambda: all(Status.read(run.directory).state == "running" for run in (lives, dies)))
     os.kill(others[1].processes[0].pid, signal.SIGSTOP)

@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import yaml
-from conftest import FACES, SHALLOW, SMALL, TRAIN, plain, quickly_composed
+from conftest import FACES, NARROW, TRAIN, plain, quickly_composed
 from outcomes import assert_same_outcome, history, read_json
 from test_slurm_settings import defaults
 
@@ -35,7 +35,7 @@ MISSING = [name for name in ("munged", "slurmctld", "slurmd", "sbatch") if shuti
 
 needs_slurm = pytest.mark.skipif(bool(MISSING), reason=f"no {', '.join(MISSING)}: apt-get install slurm-wlm munge")
 
-SETTINGS = (*SMALL, *SHALLOW, FACES, "hydra/launcher=slurm")
+SETTINGS = (*NARROW, FACES, "hydra/launcher=slurm")
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +107,7 @@ class Sweep:
 def swept(cluster: None, tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Sweep:  # noqa: ARG001
     """Fold 0 is told of its time limit when it trains, fold 99 does not exist, 1 is left alone, 2 is cancelled."""
     cwd = tmp_path_factory.mktemp("sweep")
-    arguments = ("split=subjects", "split.fold=0,99,1,2", "recipe.max_epochs=4", f"cache={cache}")
+    arguments = ("split=subjects", "split.fold=0,99,1,2", "recipe.max_epochs=8", f"cache={cache}")
     with started(cwd, *arguments) as process:
         found = until(lambda: len(folders(cwd)) == 4 and folders(cwd))
         runs = {yaml.safe_load((run / "config.yaml").read_text())["split"]["fold"]: run for run in found}
@@ -157,7 +157,7 @@ def test_a_job_whose_time_is_over_goes_back_into_the_queue_and_ends_as_if_nothin
     assert lines[-3:] == ["waits again", "running", "done"]
     log = (swept.runs[0] / "train.log").read_text()
     assert log.count("interrupted; the same command goes on") == 1
-    assert log.count("INFO fersweep: epoch 1/4") == 1
+    assert log.count("INFO fersweep: epoch 1/8") == 1
     config = yaml.safe_load((swept.runs[0] / "config.yaml").read_text())
     run_frozen(config | {"outputs": str(tmp_path)})
     (whole,) = (file.parent for file in tmp_path.rglob("result.json"))
@@ -191,13 +191,13 @@ def test_the_same_command_submits_only_what_is_not_done(swept: Sweep) -> None:
 def test_two_nodes_train_one_run_and_leave_it_together(tmp_path: Path, cache: Path) -> None:
     place = ("trainer=ddp_cpu", "trainer.precision=32", "trainer.devices=1", "trainer.num_nodes=2")
     setup = "hydra.launcher.setup=['export MASTER_ADDR=127.0.0.1']"  # the names of these nodes do not resolve
-    with started(tmp_path, *place, setup, "recipe.max_epochs=3", f"cache={cache}") as process:
+    with started(tmp_path, *place, setup, "recipe.max_epochs=8", f"cache={cache}") as process:
         (run,) = until(lambda: folders(tmp_path))
         until((run / "history.csv").exists)
         subprocess.run(["scancel", "--signal=USR2", job_of(run)], check=True)
         assert process.wait(timeout=200) == 0, (tmp_path / "err").read_text()
     assert states(run) == ("done", 2)
-    assert history(run)["epoch"].tolist() == [1, 2, 3]
+    assert history(run)["epoch"].tolist() == list(range(1, 9))
     assert read_json(run / "result.json")["environment"]["processes"] == 2
     predictions = pd.read_parquet(run / "predictions.parquet")
     assert len(predictions) == len(set(predictions["id"])) == read_json(run / "result.json")["metrics"]["test/n"]
@@ -228,7 +228,7 @@ def test_without_waiting_the_command_returns_and_a_later_one_finds_the_job(tmp_p
 @pytest.mark.usefixtures("cluster")
 def test_interrupted_while_it_waits_it_leaves_the_jobs_in_the_queue(tmp_path: Path, cache: Path) -> None:
     """And a job that may not go back into the queue is a failed run when its time is over."""
-    settings = ("hydra.launcher.max_requeues=0", "recipe.max_epochs=50", "sweep=some", f"cache={cache}")
+    settings = ("hydra.launcher.max_requeues=0", "recipe.max_epochs=200", "sweep=some", f"cache={cache}")
     with started(tmp_path, *settings) as process:
         until(lambda: "in the queue" in (tmp_path / "out").read_text())
         process.send_signal(signal.SIGINT)
@@ -284,7 +284,7 @@ def test_what_the_cluster_cannot_do_ends_in_one_sentence(
 def test_what_was_submitted_is_cancelled_when_the_rest_is_refused(tmp_path: Path) -> None:
     runs = []
     for seed, accelerator, devices in ((1, "cpu", 1), (2, "gpu", 4)):  # the nodes have two each
-        config = plain(quickly_composed(*SMALL, FACES, f"seed={seed}", "sweep=both"))
+        config = plain(quickly_composed(*NARROW, FACES, f"seed={seed}", "sweep=both"))
         config["trainer"] |= {"accelerator": accelerator, "devices": devices}
         runs.append(Planned((), config, tmp_path / f"run{seed}"))
     sweep = SlurmSweep(runs, defaults(), tmp_path)

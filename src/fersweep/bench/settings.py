@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from fersweep.bench import PARTS
 from fersweep.bench.measure import Case
 from fersweep.compose import compose_config, options
 from fersweep.errors import UserError, did_you_mean
-from fersweep.sweep.processes import share_of_cores
+from fersweep.sweep.processes import cores, share_of_cores
 
 BACKBONES, BATCHES, IMAGE_SIZE, REPEATS = ("resnet50", "vgg19", "aer_cnn"), (64,), 48, 5
 SMOKE_BACKBONES, SMOKE_BATCHES, SMOKE_IMAGE_SIZE, SMOKE_REPEATS = ("aer_cnn",), (8,), 32, 1
@@ -171,11 +170,6 @@ def machine(settings: Settings) -> dict[str, Any]:
         "precision": settings.precision,
         "threads": settings.threads,
     }
-
-
-def cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def loaders(device: torch.device) -> int:

@@ -51,9 +51,9 @@ def measure(settings: Settings) -> Part:
 def seconds_of_sweep(runs: Sequence[Planned], jobs: int | None, settings: Settings) -> float:
     """Seconds that a sweep takes with so many jobs, or as many as by default; its directories are removed."""
     share = 1 / jobs if jobs is not None and settings.device.type == "cuda" else None
-    threads = max(1, settings.threads // (jobs or 1))
     freeze(runs)
-    sweep = LocalSweep(runs, jobs, share, None, threads, Board(Console(quiet=True)))
+    sweep = LocalSweep(runs, jobs, share, None, None, Board(Console(quiet=True)))
+    sweep.threads = max(1, settings.threads // min(sweep.slots, len(runs)))
     sweep.pool = DevicePool(visible_gpus()[:1])  # one device, also where there are more
     begun = time.perf_counter()
     outcomes = sweep.run()

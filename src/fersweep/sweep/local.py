@@ -18,7 +18,7 @@ from fersweep.sweep.board import Board
 from fersweep.sweep.devices import DevicePool, gpus_needed, visible_gpus
 from fersweep.sweep.lock import is_held
 from fersweep.sweep.plan import Outcome, Planned, already_done, conclude, finished, freeze, refuse
-from fersweep.sweep.processes import RunProcesses, share_of_cores
+from fersweep.sweep.processes import RunProcesses, cores, share_of_cores
 from fersweep.sweep.status import Status
 
 LOOK_AGAIN = 2.0
@@ -42,7 +42,7 @@ class LocalSweep:
 
     Args:
         runs: in order.
-        n_jobs: how many at a time; ``None``: as many as the GPUs have room for, or one on a CPU.
+        n_jobs: how many at a time; ``None``: as many as the GPUs have room for, or two on a CPU.
         gpus_per_run: GPUs of each run, or a share of one; ``None``: ``trainer.devices``.
         timeout: minutes after which a run is ended; ``None``: never.
         threads: of each process; ``None``: its share of the cores.
@@ -68,13 +68,21 @@ class LocalSweep:
         gpus = visible_gpus()
         self.pool = DevicePool(gpus)
         self.needs = [gpus_needed(run.config, self.gpus_per_run, len(gpus)) for run in self.runs]
-        room = [int(len(gpus) / need + 1e-9) if need else 1 for need in self.needs]
-        self.slots = self.n_jobs or max(room, default=1)
+        self.slots = self.n_jobs or max(map(self._room, self.runs, self.needs), default=1)
         if self.gpus_per_run is not None and not any(self.needs):
             raise UserError(
                 f"hydra.launcher.gpus_per_run={self.gpus_per_run:g} has no effect: no run of this sweep uses a GPU."
             )
         self.looked, self.skipped = 0.0, 0
+
+    def _room(self, run: Planned, need: float) -> int:
+        """How many like this run the machine has room for; two, where GPUs are not what limits them and cores are two.
+
+        While one run starts, or draws its figures, the other computes; more would take more memory.
+        """
+        if need:
+            return int(len(self.pool.used) / need + 1e-9)
+        return 2 if not any(self.needs) and cores() >= 2 * run.config["trainer"]["devices"] else 1
 
     def run(self) -> list[Outcome]:
         """Start and watch all that is not done; returns the outcomes in order.
