@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from fersweep.models.convolution import Conv2d, Products, _Convolution, products
+from fersweep.models.convolution import RULES, Conv2d, Products, _Convolution
 
 WAYS = [Products(*each) for each in product((False, True), repeat=2)]
 
@@ -19,10 +19,10 @@ def distance(found: Tensor, exact: Tensor) -> float:
     return float((found.detach().double() - exact.detach()).norm() / exact.detach().norm())
 
 
-def passed(conv: nn.Conv2d, x: Tensor, gradient: Tensor) -> list[Tensor]:
+def passed(conv: nn.Conv2d, x: Tensor, gradient: Tensor, bf16: bool = True) -> list[Tensor]:
     """Result and all gradients."""
     x = x.clone().requires_grad_()
-    with torch.autocast("cpu", torch.bfloat16, enabled=x.dtype == torch.float32):
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
         y = conv(x)
     y.backward(gradient.to(y.dtype))
     grads = [each.grad for each in (x, *conv.parameters())]
@@ -32,11 +32,12 @@ def passed(conv: nn.Conv2d, x: Tensor, gradient: Tensor) -> list[Tensor]:
 @pytest.mark.parametrize("ways", WAYS, ids=str)
 @pytest.mark.parametrize(("kernel_size", "stride"), [(1, 1), (1, 2), (3, 1), (3, 2)])
 @pytest.mark.parametrize("sides", [(2, 2), (5, 4), (6, 7)])
+@pytest.mark.parametrize("bf16", [True, False])
 def test_results_and_gradients_are_as_exact_as_torchs(
-    ways: Products, kernel_size: int, stride: int, sides: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+    ways: Products, kernel_size: int, stride: int, sides: tuple[int, int], bf16: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     torch.manual_seed(0)
-    monkeypatch.setattr("fersweep.models.convolution.products", lambda *_: ways)
+    monkeypatch.setitem(RULES, torch.bfloat16 if bf16 else torch.float32, lambda *_: ways)
     ours = Conv2d(48, 32, kernel_size, stride, kernel_size // 2).to(memory_format=torch.channels_last)
     theirs = nn.Conv2d(48, 32, kernel_size, stride, kernel_size // 2).to(memory_format=torch.channels_last)
     theirs.load_state_dict(ours.state_dict())
@@ -45,16 +46,16 @@ def test_results_and_gradients_are_as_exact_as_torchs(
     x = torch.randn(3, 48, *sides).to(memory_format=torch.channels_last)
     gradient = torch.randn_like(theirs(x))
     results = zip(
-        passed(ours, x, gradient),
-        passed(theirs, x, gradient),
-        passed(exact, x.double(), gradient.double()),
+        passed(ours, x, gradient, bf16),
+        passed(theirs, x, gradient, bf16),
+        passed(exact, x.double(), gradient.double(), bf16=False),
         strict=True,
     )
     for own, other, truth in results:
         assert own.dtype == other.dtype
         assert own.shape == other.shape
         assert own.is_contiguous(memory_format=torch.channels_last) or own.ndim == 1
-        assert distance(own, truth) < 1.1 * distance(other, truth) + 1e-3
+        assert distance(own, truth) < 1.1 * distance(other, truth) + (1e-3 if bf16 else 1e-6)
 
 
 @pytest.mark.parametrize("stride", [1, 2])
@@ -65,7 +66,7 @@ def test_a_map_of_one_pixel(stride: int) -> None:
     exact.load_state_dict(conv.state_dict())
     x, gradient = torch.randn(3, 256, 1, 1), torch.randn(3, 8, 1, 1)
     found = passed(conv.to(memory_format=torch.channels_last), x.to(memory_format=torch.channels_last), gradient)
-    for own, truth in zip(found, passed(exact.double(), x.double(), gradient.double()), strict=True):
+    for own, truth in zip(found, passed(exact.double(), x.double(), gradient.double(), bf16=False), strict=True):
         assert distance(own, truth) < 0.01
 
 
@@ -88,23 +89,24 @@ def way_of(conv: nn.Conv2d, x: Tensor, bf16: bool = True) -> str:
         return type(conv(x).grad_fn).__name__
 
 
-def test_only_bf16_in_channels_last_on_small_maps_is_a_product() -> None:
+def test_only_small_maps_in_channels_last_are_products() -> None:
     conv = Conv2d(256, 64, 3, 1, 1).to(memory_format=torch.channels_last)
     small, large = (torch.randn(2, 256, side, side).to(memory_format=torch.channels_last) for side in (2, 12))
-    assert "_Convolution" in way_of(conv, small)
-    assert way_of(conv, large) == "ConvolutionBackward0"
-    assert way_of(conv, small.contiguous()) == "ConvolutionBackward0"
-    assert way_of(conv, small, bf16=False) == "ConvolutionBackward0"
+    for bf16 in (True, False):
+        assert "_Convolution" in way_of(conv, small, bf16)
+        assert way_of(conv, large, bf16) == "ConvolutionBackward0"
+        assert way_of(conv, small.contiguous(), bf16) == "ConvolutionBackward0"
     assert "_Convolution" in way_of(conv.bfloat16(), small.bfloat16(), bf16=False)
+    assert way_of(conv.double(), small.double(), bf16=False) == "ConvolutionBackward0"
     dilated = Conv2d(256, 64, 3, 1, 2, dilation=2).to(memory_format=torch.channels_last)
     assert way_of(dilated, small) == "ConvolutionBackward0"
 
 
-def test_float32_is_torchs_own_to_the_last_bit() -> None:
+def test_what_is_not_in_channels_last_is_torchs_own_to_the_last_bit() -> None:
     torch.manual_seed(0)
-    ours, theirs = Conv2d(256, 64, 3, 1, 1), nn.Conv2d(256, 64, 3, 1, 1)
+    ours, theirs = Conv2d(256, 64, 1), nn.Conv2d(256, 64, 1)
     theirs.load_state_dict(ours.state_dict())
-    x = torch.randn(2, 256, 2, 2).to(memory_format=torch.channels_last)
+    x = torch.randn(2, 256, 2, 2)
     assert torch.equal(ours(x), theirs(x))
 
 
@@ -114,6 +116,26 @@ def test_what_is_exported_has_torchs_convolution() -> None:
     assert "_Convolution" in way_of(conv, x, bf16=False)
     called = [str(node.target) for node in torch.export.export(conv, (x,)).graph.nodes if node.op == "call_function"]
     assert called == ["aten.conv2d.default"]
+
+
+@pytest.mark.parametrize(
+    ("kernel_size", "stride", "in_channels", "pixels", "images", "weights"),
+    [
+        (1, 1, 2048, 9, True, True),
+        (1, 1, 2048, 16, False, True),
+        (1, 2, 256, 144, False, False),
+        (3, 1, 512, 4, False, True),
+        (3, 1, 128, 9, False, True),
+        (3, 1, 128, 16, False, False),
+        (3, 2, 256, 36, False, True),
+        (3, 1, 512, 49, False, False),
+        (3, 1, 64, 4, False, False),
+    ],
+)
+def test_which_shapes_are_products_in_float32(
+    kernel_size: int, stride: int, in_channels: int, pixels: int, images: bool, weights: bool
+) -> None:
+    assert RULES[torch.float32](kernel_size, stride, in_channels, pixels) == Products(images, weights)
 
 
 @pytest.mark.parametrize(
@@ -131,10 +153,10 @@ def test_what_is_exported_has_torchs_convolution() -> None:
         (3, 1, 64, 4, False, False),
     ],
 )
-def test_which_shapes_are_products(
+def test_which_shapes_are_products_in_bf16(
     kernel_size: int, stride: int, in_channels: int, pixels: int, images: bool, weights: bool
 ) -> None:
-    assert products(kernel_size, stride, in_channels, pixels) == Products(images, weights)
+    assert RULES[torch.bfloat16](kernel_size, stride, in_channels, pixels) == Products(images, weights)
 
 
 def _convolved(x: Tensor, weight: Tensor, bias: Tensor, stride: int, padding: int, ways: Products) -> Tensor:

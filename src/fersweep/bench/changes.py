@@ -52,7 +52,7 @@ def _inside(context: Callable[[], AbstractContextManager[object]], work: Callabl
 
 
 def _torchs_convolutions() -> AbstractContextManager[object]:
-    return patch.object(convolution, "products", lambda *_: convolution.NONE)
+    return patch.dict(convolution.RULES, clear=True)
 
 
 def _torchs_pooling() -> AbstractContextManager[object]:

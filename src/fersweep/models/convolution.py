@@ -1,4 +1,4 @@
-"""The backbones' convolution: torch's, and matrix products where those are faster on a CPU in bf16."""
+"""The backbones' convolution: torch's, and matrix products where those are faster on a CPU."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ class Conv2d(nn.Conv2d):
 
     On small maps of many channels, oneDNN, which computes torch's convolutions on a CPU, takes several times as long as
     the arithmetic, most of all for the gradient of the weights and for strided 1×1 kernels (docs/performance.md has the
-    figures). There, in bf16 and channels last, the pixels under the kernel are gathered into rows and multiplied by the
-    weights. In float32, on a GPU, for other shapes, and in what is compiled or exported, torch's own code runs.
+    figures). There, in channels last, the pixels under the kernel are gathered into rows and multiplied by the weights.
+    On a GPU, for other shapes, and in what is compiled or exported, torch's own code runs.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -23,22 +23,24 @@ class Conv2d(nn.Conv2d):
         products = self._products(x)
         if not any(products):
             return super().forward(x)
-        bias = None if self.bias is None else self.bias.bfloat16()
+        dtype = _dtype(x)
+        bias = None if self.bias is None else self.bias.to(dtype)
         y: Tensor = _Convolution.apply(
-            x.bfloat16(), self.weight.bfloat16(), bias, self.stride[0], self.padding[0], products
+            x.to(dtype), self.weight.to(dtype), bias, self.stride[0], self.padding[0], products
         )
         return y
 
     def _products(self, x: Tensor) -> Products:
         """What of this convolution of ``x`` is to be a matrix product."""
         plain = self.groups == 1 and self.dilation == (1, 1) and self.kernel_size in ((1, 1), (3, 3))
-        if not plain or x.device.type != "cpu" or not _in_bf16(x) or torch.compiler.is_compiling():
+        if not plain or x.device.type != "cpu" or torch.compiler.is_compiling():
             return NONE
-        if not x.is_contiguous(memory_format=torch.channels_last):
+        rule = RULES.get(_dtype(x))
+        if rule is None or not x.is_contiguous(memory_format=torch.channels_last):
             return NONE
         stride, size = self.stride[0], self.kernel_size[0]
         rows, columns = (-(-side // stride) for side in x.shape[2:])
-        return products(size, stride, self.in_channels, rows * columns)
+        return rule(size, stride, self.in_channels, rows * columns)
 
 
 class Products(NamedTuple):
@@ -51,7 +53,7 @@ class Products(NamedTuple):
 NONE = Products(images=False, weights=False)
 
 
-def products(kernel_size: int, stride: int, in_channels: int, pixels: int) -> Products:
+def in_bf16(kernel_size: int, stride: int, in_channels: int, pixels: int) -> Products:
     """What is faster as a matrix product, for a map of so many ``pixels`` that comes out: measured, not derived."""
     if kernel_size == 1:
         return Products(images=pixels <= 36 or stride > 1, weights=pixels <= 36)
@@ -62,10 +64,19 @@ def products(kernel_size: int, stride: int, in_channels: int, pixels: int) -> Pr
     )
 
 
-def _in_bf16(x: Tensor) -> bool:
-    if torch.is_autocast_enabled("cpu"):
-        return torch.get_autocast_dtype("cpu") == torch.bfloat16
-    return x.dtype == torch.bfloat16
+def in_float32(kernel_size: int, stride: int, in_channels: int, pixels: int) -> Products:  # noqa: ARG001
+    """As `in_bf16`; with AVX2."""
+    if kernel_size == 1:
+        return Products(images=pixels <= 9, weights=pixels <= 36)
+    return Products(images=False, weights=(pixels <= 9 and in_channels >= 128) or (pixels <= 36 and in_channels >= 256))
+
+
+RULES = {torch.bfloat16: in_bf16, torch.float32: in_float32}
+
+
+def _dtype(x: Tensor) -> torch.dtype:
+    """What a convolution of ``x`` is computed in."""
+    return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
 
 
 class _Convolution(torch.autograd.Function):
@@ -99,8 +110,7 @@ class _Convolution(torch.autograd.Function):
         if of_images and by_product.images:
             grad_x = _gradient_of_images(rows, weight, x.shape, ctx.stride, ctx.padding)
         if of_weights and by_product.weights:
-            under = _under_kernel(x, weight.shape[2], ctx.stride, ctx.padding).flatten(0, 2)
-            grad_weight = _as_kernels(rows.flatten(0, 2).t() @ under, weight)
+            grad_weight = _gradient_of_weights(rows, x, weight.shape[2], ctx.stride, ctx.padding)
         grad_bias = rows.sum(dim=(0, 1, 2)) if ctx.with_bias and ctx.needs_input_grad[2] else None
         return grad_x, grad_weight, grad_bias, None, None, None
 
@@ -115,19 +125,19 @@ def _as_matrix(weight: Tensor) -> Tensor:
     return weight.permute(0, 2, 3, 1).flatten(1)
 
 
-def _as_kernels(matrix: Tensor, like: Tensor) -> Tensor:
-    """(K, S·S·C) to (K, C, S, S)."""
-    out_channels, in_channels, size, _ = like.shape
-    return matrix.view(out_channels, size, size, in_channels).permute(0, 3, 1, 2)
-
-
 def _under_kernel(x: Tensor, size: int, stride: int, padding: int) -> Tensor:
     """(B, C, H, W) to (B, H', W', S·S·C): for every pixel that comes out, what lies under the kernel."""
+    under = _under_taps(x, size, stride, padding)
+    return torch.cat(under, dim=-1) if size > 1 else under[0]
+
+
+def _under_taps(x: Tensor, size: int, stride: int, padding: int) -> list[Tensor]:
+    """As `_under_kernel`, but apart: (B, H', W', C) for each of the kernel's S·S weights."""
     rows = x.permute(0, 2, 3, 1)
     if size == 1:
-        return rows[:, ::stride, ::stride]
+        return [rows[:, ::stride, ::stride]]
     padded = F.pad(rows, (0, 0, padding, padding, padding, padding))
-    return torch.cat([padded[:, down, across] for down, across in _taps(x.shape, size, stride, padding)], dim=-1)
+    return [padded[:, down, across] for down, across in _taps(x.shape, size, stride, padding)]
 
 
 def _taps(shape: torch.Size, size: int, stride: int, padding: int) -> list[tuple[slice, slice]]:
@@ -137,6 +147,19 @@ def _taps(shape: torch.Size, size: int, stride: int, padding: int) -> list[tuple
         for side in shape[2:]
     )
     return [(row, column) for row in down for column in across]
+
+
+def _gradient_of_weights(rows: Tensor, x: Tensor, size: int, stride: int, padding: int) -> Tensor:
+    """From the gradient (B, H', W', K) to that of the weights (K, C, S, S).
+
+    In bf16 one product of all is fastest; else one for each tap, for which less has to be copied.
+    """
+    gradient = rows.flatten(0, 2).t()
+    if size == 1 or x.dtype == torch.bfloat16:
+        taps = gradient @ _under_kernel(x, size, stride, padding).flatten(0, 2)
+    else:
+        taps = torch.stack([gradient @ each.flatten(0, 2) for each in _under_taps(x, size, stride, padding)], dim=1)
+    return taps.view(len(gradient), size, size, x.shape[1]).permute(0, 3, 1, 2)
 
 
 def _gradient_of_images(rows: Tensor, weight: Tensor, shape: torch.Size, stride: int, padding: int) -> Tensor:
