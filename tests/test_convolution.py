@@ -124,6 +124,7 @@ def test_what_is_exported_has_torchs_convolution() -> None:
         (1, 1, 2048, 9, True, True),
         (1, 1, 2048, 16, False, True),
         (1, 2, 256, 144, False, False),
+        (1, 1, 64, 4, False, False),
         (3, 1, 512, 4, False, True),
         (3, 1, 128, 9, False, True),
         (3, 1, 128, 16, False, False),

@@ -66,9 +66,11 @@ def in_bf16(kernel_size: int, stride: int, in_channels: int, pixels: int) -> Pro
 
 def in_float32(kernel_size: int, stride: int, in_channels: int, pixels: int) -> Products:  # noqa: ARG001
     """As `in_bf16`; with AVX2."""
+    if in_channels < 128:
+        return NONE
     if kernel_size == 1:
         return Products(images=pixels <= 9, weights=pixels <= 36)
-    return Products(images=False, weights=(pixels <= 9 and in_channels >= 128) or (pixels <= 36 and in_channels >= 256))
+    return Products(images=False, weights=pixels <= (36 if in_channels >= 256 else 9))
 
 
 RULES = {torch.bfloat16: in_bf16, torch.float32: in_float32}
