@@ -366,6 +366,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int | None, int 
 
     monkeypatch.setattr(together, "LocalSweep", Sweep)
     monkeypatch.setattr("fersweep.sweep.local.cores", lambda: 2)
+    monkeypatch.setattr("fersweep.memory.there", lambda: 2**40)
     for part in (together, sweep):
         monkeypatch.setattr(part, "wait_for_server", lambda: None)
     return started

@@ -249,15 +249,21 @@ def test_gpus_are_shared_out(
 ) -> None:
     monkeypatch.setattr(local, "visible_gpus", lambda: ["3", "5"])
     monkeypatch.setattr(training.torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(local, "cores", lambda: 2)
+    monkeypatch.setattr(local.memory, "there", lambda: 2**40)
     assert run_train("-m", "seed=1,2,3,4", *settings) == 0
     assert [run.gpus for run in started.runs] == shares
     assert started.most == most
 
 
-@pytest.mark.parametrize(("cores", "devices", "most"), [(1, 1, 1), (2, 1, 2), (64, 1, 2), (3, 2, 1), (4, 2, 2)])
-def test_two_at_a_time_on_a_cpu_where_each_of_their_processes_has_a_core(
-    started: Started, run_train: Train, monkeypatch: pytest.MonkeyPatch, cores: int, devices: int, most: int
+@pytest.mark.parametrize(
+    ("cores", "devices", "gib", "most"),
+    [(1, 1, 64, 1), (2, 1, 64, 2), (64, 1, 64, 2), (64, 1, 8, 1), (3, 2, 64, 1), (4, 2, 64, 2)],
+)
+def test_two_at_a_time_on_a_cpu_where_each_of_their_processes_has_a_core_and_memory(
+    started: Started, run_train: Train, monkeypatch: pytest.MonkeyPatch, cores: int, devices: int, gib: int, most: int
 ) -> None:
+    monkeypatch.setattr(local.memory, "there", lambda: gib * 2**30)
     monkeypatch.setattr(processes.os, "sched_getaffinity", lambda _: set(range(cores)), raising=False)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     several = ("trainer=cpu",) if devices == 1 else ("trainer=ddp_cpu", f"trainer.devices={devices}")

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
-from fersweep import build
+from fersweep import build, memory
 from fersweep.compose import compose_config
 from fersweep.optim import clip_gradients
 
@@ -70,6 +72,19 @@ def test_clipping_is_torchs(size: float) -> None:
         assert other.grad is not None
         assert torch.equal(own.grad, other.grad) or size != size
         assert own.grad.isnan().all() == (size != size)
+
+
+@pytest.mark.parametrize(
+    ("limit", "expected"), [("max\n", None), ("1073741824\n", 2**30), (f"{2**62}\n", None), (None, None)]
+)
+def test_memory_is_the_machines_or_the_containers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str | None, expected: int | None
+) -> None:
+    if limit is not None:
+        (tmp_path / "limit").write_text(limit)
+    monkeypatch.setattr(memory, "CONTAINER", tmp_path / "limit")
+    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    assert memory.there() == (expected or machine)
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of glibc alone")

@@ -1,11 +1,24 @@
-"""How the C library hands memory back to the system while a network is trained on a CPU."""
+"""How much memory there is, and how the C library hands it back to the system while a network is trained on a CPU."""
 
 from __future__ import annotations
 
 import ctypes
+import os
+from pathlib import Path
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4
 """Numbers of glibc's ``malloc.h``."""
+
+
+CONTAINER = Path("/sys/fs/cgroup/memory.max")
+"""Where Linux says how many bytes a container may have; ``max`` stands for all."""
+
+
+def there() -> int:
+    """How many bytes the processes of this machine, or container, can have together."""
+    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    limit = CONTAINER.read_text(encoding="ascii").strip() if CONTAINER.is_file() else "max"
+    return min(machine, int(limit)) if limit.isdigit() else machine
 
 
 def keep_freed() -> None:

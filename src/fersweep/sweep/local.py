@@ -13,6 +13,7 @@ from multiprocessing import connection
 from hydra.core.utils import JobReturn
 from rich.console import Console
 
+from fersweep import memory
 from fersweep.errors import UserError
 from fersweep.sweep.board import Board
 from fersweep.sweep.devices import DevicePool, gpus_needed, visible_gpus
@@ -20,6 +21,9 @@ from fersweep.sweep.lock import is_held
 from fersweep.sweep.plan import Outcome, Planned, already_done, conclude, finished, freeze, refuse
 from fersweep.sweep.processes import RunProcesses, cores, share_of_cores
 from fersweep.sweep.status import Status
+
+ENOUGH_FOR_TWO = 12 * 2**30
+"""Bytes of memory with which two runs at a time fit on a CPU: one of ResNet-152 takes 5 GiB at batch 64."""
 
 LOOK_AGAIN = 2.0
 """Seconds between two looks at runs that other processes train."""
@@ -76,13 +80,14 @@ class LocalSweep:
         self.looked, self.skipped = 0.0, 0
 
     def _room(self, run: Planned, need: float) -> int:
-        """How many like this run the machine has room for; two, where GPUs are not what limits them and cores are two.
+        """How many like this run the machine has room for: on its GPUs, or two where none has one.
 
-        While one run starts, or draws its figures, the other computes; more would take more memory.
+        On a CPU, one computes while the other starts or draws its figures; more would take more memory.
         """
         if need:
             return int(len(self.pool.used) / need + 1e-9)
-        return 2 if not any(self.needs) and cores() >= 2 * run.config["trainer"]["devices"] else 1
+        enough = cores() >= 2 * run.config["trainer"]["devices"] and memory.there() >= ENOUGH_FOR_TWO
+        return 2 if enough and not any(self.needs) else 1
 
     def run(self) -> list[Outcome]:
         """Start and watch all that is not done; returns the outcomes in order.
