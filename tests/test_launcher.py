@@ -273,6 +273,19 @@ def test_two_at_a_time_on_a_cpu_where_each_of_their_processes_has_a_core_and_mem
 
 
 @pytest.mark.parametrize(
+    ("threads", "variable", "most"), [("null", "2", 2), ("null", "3", 1), ("2", "", 2), ("3", "", 1)]
+)
+def test_two_at_a_time_only_where_the_threads_that_were_asked_for_have_cores(
+    started: Started, run_train: Train, monkeypatch: pytest.MonkeyPatch, threads: str, variable: str, most: int
+) -> None:
+    monkeypatch.setattr(local.memory, "there", lambda: 2**40)
+    monkeypatch.setattr(processes.os, "sched_getaffinity", lambda _: set(range(4)), raising=False)
+    monkeypatch.setenv("OMP_NUM_THREADS", variable)
+    assert run_train("-m", "seed=1,2", "trainer=cpu", f"hydra.launcher.threads={threads}") == 0
+    assert started.most == most
+
+
+@pytest.mark.parametrize(
     ("settings", "sentence"),
     [
         ("hydra.launcher.gpus_per_run=3", "A run takes 3 GPUs and this machine has 2"),

@@ -154,7 +154,7 @@ def _taps(shape: torch.Size, size: int, stride: int, padding: int) -> list[tuple
 def _gradient_of_weights(rows: Tensor, x: Tensor, size: int, stride: int, padding: int) -> Tensor:
     """From the gradient (B, H', W', K) to that of the weights (K, C, S, S).
 
-    In bf16 one product of all is fastest; else one for each tap, for which less has to be copied.
+    One product of all in bf16, for which that was measured; else one for each tap, for which less has to be copied.
     """
     gradient = rows.flatten(0, 2).t()
     if size == 1 or x.dtype == torch.bfloat16:
