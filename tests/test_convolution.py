@@ -119,45 +119,34 @@ def test_what_is_exported_has_torchs_convolution() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kernel_size", "stride", "in_channels", "pixels", "images", "weights"),
+    ("dtype", "kernel_size", "stride", "in_channels", "pixels", "images", "weights"),
     [
-        (1, 1, 2048, 9, True, True),
-        (1, 1, 2048, 16, False, True),
-        (1, 2, 256, 144, False, False),
-        (1, 1, 64, 4, False, False),
-        (3, 1, 512, 4, False, True),
-        (3, 1, 128, 9, False, True),
-        (3, 1, 128, 16, False, False),
-        (3, 2, 256, 36, False, True),
-        (3, 1, 512, 49, False, False),
-        (3, 1, 64, 4, False, False),
+        (torch.float32, 1, 1, 2048, 9, True, True),
+        (torch.float32, 1, 1, 2048, 16, False, True),
+        (torch.float32, 1, 2, 256, 144, False, False),
+        (torch.float32, 1, 1, 64, 4, False, False),
+        (torch.float32, 3, 1, 512, 4, False, True),
+        (torch.float32, 3, 1, 128, 9, False, True),
+        (torch.float32, 3, 1, 128, 16, False, False),
+        (torch.float32, 3, 2, 256, 36, False, True),
+        (torch.float32, 3, 1, 512, 49, False, False),
+        (torch.float32, 3, 1, 64, 4, False, False),
+        (torch.bfloat16, 1, 1, 2048, 4, True, True),
+        (torch.bfloat16, 1, 1, 64, 144, False, False),
+        (torch.bfloat16, 1, 2, 256, 144, True, False),
+        (torch.bfloat16, 3, 1, 512, 4, True, True),
+        (torch.bfloat16, 3, 1, 256, 9, False, True),
+        (torch.bfloat16, 3, 1, 512, 9, True, True),
+        (torch.bfloat16, 3, 1, 512, 36, False, False),
+        (torch.bfloat16, 3, 2, 128, 36, False, True),
+        (torch.bfloat16, 3, 2, 256, 9, True, True),
+        (torch.bfloat16, 3, 1, 64, 4, False, False),
     ],
 )
-def test_which_shapes_are_products_in_float32(
-    kernel_size: int, stride: int, in_channels: int, pixels: int, images: bool, weights: bool
+def test_which_shapes_are_products(
+    dtype: torch.dtype, kernel_size: int, stride: int, in_channels: int, pixels: int, images: bool, weights: bool
 ) -> None:
-    assert RULES[torch.float32](kernel_size, stride, in_channels, pixels) == Products(images, weights)
-
-
-@pytest.mark.parametrize(
-    ("kernel_size", "stride", "in_channels", "pixels", "images", "weights"),
-    [
-        (1, 1, 2048, 4, True, True),
-        (1, 1, 64, 144, False, False),
-        (1, 2, 256, 144, True, False),
-        (3, 1, 512, 4, True, True),
-        (3, 1, 256, 9, False, True),
-        (3, 1, 512, 9, True, True),
-        (3, 1, 512, 36, False, False),
-        (3, 2, 128, 36, False, True),
-        (3, 2, 256, 9, True, True),
-        (3, 1, 64, 4, False, False),
-    ],
-)
-def test_which_shapes_are_products_in_bf16(
-    kernel_size: int, stride: int, in_channels: int, pixels: int, images: bool, weights: bool
-) -> None:
-    assert RULES[torch.bfloat16](kernel_size, stride, in_channels, pixels) == Products(images, weights)
+    assert RULES[dtype](kernel_size, stride, in_channels, pixels) == Products(images, weights)
 
 
 def _convolved(x: Tensor, weight: Tensor, bias: Tensor, stride: int, padding: int, ways: Products) -> Tensor:
