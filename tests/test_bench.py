@@ -515,8 +515,8 @@ def test_the_ceiling_is_a_product_and_every_step_lies_below_it(smoke: Settings) 
 def test_without_its_changes_a_step_is_torchs_and_the_weights_it_makes_are_the_same(
     smoke: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    used: dict[str, int] = dict.fromkeys(("products", "spatial_mean", "spatial_max", "channel_mean", "channel_max"), 0)
-    for module, name in ((convolution, "products"), *((attention, name) for name in used if name != "products")):
+    used: dict[str, int] = dict.fromkeys(("_times", "spatial_mean", "spatial_max", "channel_mean", "channel_max"), 0)
+    for module, name in ((convolution, "_times"), *((attention, name) for name in used if name != "_times")):
         real = getattr(module, name)
 
         def counted(*values: Any, real: Callable[..., Any] = real, name: str = name) -> Any:
