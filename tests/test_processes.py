@@ -24,6 +24,7 @@ import torch
 from conftest import FACES, NARROW, TRAIN, plain
 from rich.console import Console
 
+from fersweep.bench.runs import wait_for_server
 from fersweep.compose import compose_config
 from fersweep.run import run_frozen
 from fersweep.sweep import worker
@@ -147,9 +148,10 @@ def test_a_run_that_hangs_is_ended_after_its_time(
     """Stopped, it does not even heed SIGTERM."""
     monkeypatch.setattr("fersweep.sweep.processes.GRACE", 1.0)
     run, other = planned("seed=1"), planned("seed=2")
+    wait_for_server()  # its imports take longer than the runs
     disturbed(run.directory, lambda pid: os.kill(pid, signal.SIGSTOP))
-    outcomes = sweep([run, other], timeout=0.2)
-    assert outcomes[0].error == "not done after hydra.launcher.timeout=0.2 minutes, and ended"
+    outcomes = sweep([run, other], timeout=0.3)
+    assert outcomes[0].error == "not done after hydra.launcher.timeout=0.3 minutes, and ended"
     assert outcomes[1].result is not None
     assert Status.read(run.directory).state == "failed"
     assert sweep([run, other])[0].result is not None
