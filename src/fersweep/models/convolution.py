@@ -82,7 +82,7 @@ def _dtype(x: Tensor) -> torch.dtype:
 
 
 class _Convolution(torch.autograd.Function):
-    """A "same"-padded convolution of ``x`` (B, C, H, W) by ``weight`` (K, C, S, S), all bf16, ``x`` channels last."""
+    """A "same"-padded convolution of ``x`` (B, C, H, W), channels last, by ``weight`` (K, C, S, S) of its precision."""
 
     @staticmethod
     def forward(
