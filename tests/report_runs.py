@@ -15,7 +15,7 @@ from fersweep.data.samples import CLASSES
 from fersweep.sweep.identity import run_dir, run_hash
 from fersweep.sweep.status import mark_done, mark_failed, mark_pending, mark_running, write_config, write_json
 
-STUDY = ("dataset=fer2013", "dataset.root=x", "split=published", "recipe=published", "fidelity=published")
+STUDY = ("dataset=fer2013", "dataset.root=x", "split=study", "recipe=study", "fidelity=code")
 
 
 def configured(outputs: Path, overrides: Sequence[str], seed: int) -> tuple[dict[str, Any], Path]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fersweep.report.contents import Comparison, Mean, Published, Report, Row, Verdict
+from fersweep.report.contents import Comparison, Mean, Report, Reported, Row, Verdict
 from fersweep.report.statistics import wilson
 from fersweep.sweep.collect import Run
 
@@ -21,18 +21,18 @@ NASTY = (
     'RuntimeError in "stage 4":\n<script>document.title = "hacked"</script>\n  CUDA out of memory & more\n' + "x" * 150
 )
 
-# dataset, backbone, attention, fidelity, seeds, accuracy, params, published params and accuracy, verdict
+# dataset, backbone, attention, fidelity, seeds, accuracy, params, reported params and accuracy, verdict
 SPECIFICATIONS = [
-    ("ckplus", "resnet50", "none", "published", 3, 0.882, 23_490_739, (23.49, 87.91), "within"),
-    ("ckplus", "resnet50", "cbam", "published", 3, 0.915, 26_023_315, (26.02, 91.21), "cannot be right"),
+    ("ckplus", "resnet50", "none", "code", 3, 0.882, 23_490_739, (23.49, 87.91), "within"),
+    ("ckplus", "resnet50", "cbam", "code", 3, 0.915, 26_023_315, (26.02, 91.21), "cannot be right"),
     ("ckplus", "resnet50", "cbam", "paper", 1, 0.923, 26_040_112, None, "none"),
-    ("fer2013", "resnet50", "none", "published", 3, 0.579, 23_490_739, (23.49, 58.61), "below"),
+    ("fer2013", "resnet50", "none", "code", 3, 0.579, 23_490_739, (23.49, 58.61), "below"),
     ("fer2013", "resnet50", "none", "paper", 3, 0.591, 23_520_839, (23.49, 58.61), "within"),
-    ("fer2013", "resnet50", "se", "published", 3, 0.584, 26_021_731, (26.02, 58.84), "within"),
-    ("fer2013", "resnet50", "cbam", "published", 3, 0.598, 26_023_315, (26.02, 59.90), "within"),
+    ("fer2013", "resnet50", "se", "code", 3, 0.584, 26_021_731, (26.02, 58.84), "within"),
+    ("fer2013", "resnet50", "cbam", "code", 3, 0.598, 26_023_315, (26.02, 59.90), "within"),
     ("fer2013", "resnet50", "cbam", "paper", 3, 0.627, 26_040_112, (26.02, 59.90), "above"),
-    ("fer2013", "vgg19", "none", "published", 1, 0.612, 45_225_927, (42.87, 60.92), "within"),
-    ("fer2013", "vgg19", "cbam", "published", 1, 0.637, 45_259_338, (45.26, 64.07), "within"),
+    ("fer2013", "vgg19", "none", "code", 1, 0.612, 45_225_927, (42.87, 60.92), "within"),
+    ("fer2013", "vgg19", "cbam", "code", 1, 0.637, 45_259_338, (45.26, 64.07), "within"),
 ]
 SENTENCES = {
     "within": "60.9 % lies in our interval.",
@@ -87,7 +87,7 @@ def _row(
     return Row(
         key="-".join(labels.values()),
         labels=labels,
-        choices={**labels, "split": "published", "activation": "elu", "recipe": "published", "augmentation": "none"},
+        choices={**labels, "split": "study", "activation": "elu", "recipe": "study", "augmentation": "none"},
         seeds=tuple(range(1, seeds + 1)),
         accuracy=mean_of(accuracies),
         interval=wilson(round(float(accuracies.mean()) * n), n),
@@ -103,8 +103,8 @@ def _row(
         class_names=CLASSES,
         confusion=confusion,
         curves=curves,
-        published=published and study(params, *published, n=n),
-        verdict=Verdict(verdict, SENTENCES[verdict], comparable=fidelity == "published"),
+        reported=published and study(params, *published, n=n),
+        verdict=Verdict(verdict, SENTENCES[verdict], comparable=fidelity == "code"),
         notes=(SHARED_NOTE,) if number in (0, 1) else (),
         correct=correct,
         ids=np.array([f"image-{i:05d}" for i in range(n)]),
@@ -116,9 +116,9 @@ def mean_of(values: np.ndarray) -> Mean:
     return Mean(float(values.mean()), sd, len(values), tuple(float(value) for value in values))
 
 
-def study(params: int, params_m: float, accuracy_percent: float, n: int) -> Published:
+def study(params: int, params_m: float, accuracy_percent: float, n: int) -> Reported:
     note = MISPRINT if params_m == 42.87 else ""
-    return Published(params_m, params, params - 598, accuracy_percent, n, note)
+    return Reported(params_m, params, params - 598, accuracy_percent, n, note)
 
 
 def history(rng: np.random.Generator, epochs: int, target: float) -> pd.DataFrame:

@@ -28,7 +28,7 @@ def composed(file: str) -> tuple[DictConfig, frozenset[str]]:
     overrides = [f"{group}={option}"]
     if group == "dataset" and option != "synthetic":
         overrides += ["dataset.root=somewhere", "split=random"]
-    if file == "recipe/second_source":
+    if file == "recipe/notebook":
         overrides += ["backbone=aer_cnn"]
     if option.startswith(("table_", "ablation_", "best_")):
         overrides += ["dataset.root=somewhere"]
@@ -80,8 +80,8 @@ def test_the_groups_are_those_of_the_contract() -> None:
 
 
 @pytest.mark.parametrize(("dataset", "size"), [("fer2013", 64), ("ckplus", 16), ("jaffe", 4), ("folder", 64)])
-def test_the_published_recipe_takes_the_batch_size_of_the_dataset(dataset: str, size: int) -> None:
-    cfg = compose_config(["recipe=published", f"dataset={dataset}", "dataset.root=x"])
+def test_the_study_recipe_takes_the_batch_size_of_the_dataset(dataset: str, size: int) -> None:
+    cfg = compose_config(["recipe=study", f"dataset={dataset}", "dataset.root=x"])
     assert cfg.recipe.batch_size == size
     recipe = cfg.recipe
     assert (recipe.optimizer._target_, recipe.optimizer.lr, recipe.optimizer.eps) == (
@@ -145,7 +145,7 @@ def test_a_setting_with_choices_takes_these_and_names_them(key: str) -> None:
         ("dataset=ckplus split=random dataset.download=true", "works for fer2013 only, not for dataset=ckplus"),
         (
             "dataset=jaffe dataset.root=x",
-            "split=official is not possible with dataset=jaffe: choose split=published, subj",
+            "split=official is not possible with dataset=jaffe: choose split=study, subj",
         ),
         ("dataset=fer2013 dataset.root=x split=subjects", "split=subjects is not possible with dataset=fer2013"),
         (
@@ -158,8 +158,8 @@ def test_a_setting_with_choices_takes_these_and_names_them(key: str) -> None:
         ),
         ("trainer.overfit_batches=2", "trainer.overfit_batches needs augmentation=none"),
         (
-            "recipe=second_source",
-            "recipe=second_source has no schedule for backbone=resnet50: choose aer_cnn, msff_cnn",
+            "recipe=notebook",
+            "recipe=notebook has no schedule for backbone=resnet50: choose aer_cnn, msff_cnn",
         ),
         ("recipe.convolution_l2=-1", r"recipe.convolution_l2=-1.0 is out of range: 0 \(off\) or positive"),
         ("dataset.preprocessing.min_variance=20000", "min_variance=20000.0 is out of range: 0 .off. to 16256.25"),
@@ -168,8 +168,8 @@ def test_a_setting_with_choices_takes_these_and_names_them(key: str) -> None:
             "dataset.preprocessing.equalize works on grey images: set dataset.channels=1",
         ),
         (
-            "dataset=jaffe dataset.root=x split=second_source",
-            "split=second_source is not possible with dataset=jaffe: choose split=published, subjects, random",
+            "dataset=jaffe dataset.root=x split=notebook",
+            "split=notebook is not possible with dataset=jaffe: choose split=study, subjects, random",
         ),
         (
             "trainer.overfit_batches=2 augmentation=none trainer.limit_batches=2",

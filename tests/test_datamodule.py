@@ -267,10 +267,10 @@ def test_validation_is_augmented_where_asked_anew_every_epoch_and_test_never() -
     assert not torch.equal(images[0], other)
 
 
-def test_the_published_recipe_augments_validation() -> None:
-    published, quick = (
+def test_the_study_recipe_augments_validation() -> None:
+    study, quick = (
         build.datamodule(cfg, build.samples(cfg))
-        for cfg in (compose_config([f"recipe={name}", "dataset.source.size=70"]) for name in ("published", "quick"))
+        for cfg in (compose_config([f"recipe={name}", "dataset.source.size=70"]) for name in ("study", "quick"))
     )
-    assert published.val_transform is not None
+    assert study.val_transform is not None
     assert quick.val_transform is None

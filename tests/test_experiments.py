@@ -18,7 +18,7 @@ from fersweep.checks import validate
 from fersweep.compose import check_command_line, compose_config, config_dir, swept_by_experiment
 from fersweep.config import to_dict
 from fersweep.errors import UserError
-from fersweep.report.second_source import figures as second_source
+from fersweep.report.notebook import figures as notebook
 from fersweep.report.study import study
 from fersweep.run import prepare
 from fersweep.sweep.identity import run_hash
@@ -34,13 +34,13 @@ SWEEPS = {
     "ablation_vgg_position": 9,
     "ablation_batch_size": 12,
     "ablation_optimizer": 48,
-    "table_second_source": 9,
+    "table_notebook": 9,
     "ablation_drf_msam": 12,
 }
 """Experiment → its runs."""
 
 PROTOCOLS = {
-    "table_second_source": ("published", "second_source", "second_source"),
+    "table_notebook": ("code", "notebook", "notebook"),
     "ablation_drf_msam": ("paper", "modern", "official"),
 }
 """Fidelity, recipe and split of what is not of the study."""
@@ -76,17 +76,17 @@ def test_every_run_of_an_experiment_can_be_built(experiment: str) -> None:
             if experiment.startswith("ablation_"):  # other tests build the 32 networks of the tables
                 build.check(cfg, num_classes=7)
             protocol = (cfg.fidelity.name, cfg.recipe.name, cfg.split.name)
-            assert protocol == PROTOCOLS.get(experiment, ("published",) * 3)
+            assert protocol == PROTOCOLS.get(experiment, ("code", "study", "study"))
             assert cfg.sweep == experiment
 
 
 @pytest.mark.parametrize("experiment", SWEEPS)
-def test_heads_give_command_cost_and_published_figures(experiment: str) -> None:
+def test_heads_give_command_cost_and_reported_figures(experiment: str) -> None:
     text = head(experiment)
     assert f"uv run train.py -m experiment={experiment} " in text
     assert f"uv run fersweep report outputs/{experiment}" in text
     assert "# Cost: " in text
-    assert "# Published" in text
+    assert "# Reported" in text
 
 
 def test_the_tables_heads_have_the_studys_figures() -> None:
@@ -101,15 +101,15 @@ def test_the_tables_heads_have_the_studys_figures() -> None:
         assert [float(each) for each in line.split()[:3]] == [none["ckplus"], none["jaffe"], none["fer2013"]]
 
 
-def test_the_second_sources_head_has_its_figures() -> None:
+def test_the_notebooks_head_has_its_figures() -> None:
     """And no others that look like one, but for what its text says and no log has."""
-    text = head("table_second_source")
-    for backbone, variants in second_source()["rows"].items():
+    text = head("table_notebook")
+    for backbone, variants in notebook()["rows"].items():
         (line,) = re.findall(rf"^#   {backbone} +(.*)$", text, flags=re.MULTILINE)
         assert re.findall(r"\d+\.\d\d", line) == [f"{row['accuracy']:.2f}" for row in variants]
-    assert len(re.findall(r"^#   [a-z_]+ +\d", text, flags=re.MULTILINE)) == len(second_source()["rows"]) == 3
-    assert f"{second_source()['n']:,} validation images" in text
-    variant = second_source()["rows"]["msff_cnn"][-1]
+    assert len(re.findall(r"^#   [a-z_]+ +\d", text, flags=re.MULTILINE)) == len(notebook()["rows"]) == 3
+    assert f"{notebook()['n']:,} validation images" in text
+    variant = notebook()["rows"]["msff_cnn"][-1]
     assert f"fidelity.msff_cnn.dropout={variant['dropout']}" in text
     (penalty,) = re.findall(r"recipe\.convolution_l2=(\S+)", text)
     assert float(penalty) == variant["l2"]
@@ -161,17 +161,17 @@ def test_mistakes_get_one_sentence(arguments: str, message: str, capsys: pytest.
 
 def test_settings_without_effect_are_refused() -> None:
     for overrides, message in (
-        (["recipe=published", "augmentation=none"], "recipe.augment_validation=true has no effect"),
+        (["recipe=study", "augmentation=none"], "recipe.augment_validation=true has no effect"),
         (
             ["attention=eca", "attention.kernel_size=3", "attention.beta=2"],
             "attention.gamma and attention.beta have no",
         ),
         (["attention=eca", "attention.kernel_size=4"], "attention.kernel_size=4 must be odd"),
         (["attention=eca", "attention.kernel_size=100000001"], "attention.kernel_size=100000001 must be odd"),
-        (["fidelity=published", "fidelity.norm.epsilon=0"], "fidelity.norm.epsilon=0 must be positive"),
-        (["backbone=drf_msam", "fidelity=published", "backbone.model.parts=drf"], "backbone.model has no effect with"),
+        (["fidelity=code", "fidelity.norm.epsilon=0"], "fidelity.norm.epsilon=0 must be positive"),
+        (["backbone=drf_msam", "fidelity=code", "backbone.model.parts=drf"], "backbone.model has no effect with"),
         (
-            ["backbone=aer_cnn", "fidelity=published", "fidelity.msff_cnn.dropout=0.3"],
+            ["backbone=aer_cnn", "fidelity=code", "fidelity.msff_cnn.dropout=0.3"],
             "fidelity.msff_cnn has no effect",
         ),
         (["fidelity.dropout=0.3"], "fidelity.dropout has no effect with backbone=resnet50"),
@@ -186,7 +186,7 @@ def test_settings_without_effect_are_refused() -> None:
 @pytest.mark.parametrize("name", ["adam", "adamw", "keras_adam", "sgd", "rmsprop", "adagrad"])
 def test_every_optimiser_can_be_chosen(name: str) -> None:
     file = OmegaConf.load(config_dir() / "recipe" / "optimizer" / f"{name}.yaml")
-    for recipe in ("quick", "published"):
+    for recipe in ("quick", "study"):
         cfg = compose_config([f"recipe={recipe}", f"recipe/optimizer={name}"])
         assert cfg.recipe.optimizer._target_ == file._target_
         build.check(cfg, num_classes=7)
@@ -206,12 +206,12 @@ def test_a_part_of_a_table_runs_and_is_reported(tmp_path: Path) -> None:
     table = (tmp_path / "outputs" / "table_attention" / "report" / "table.md").read_text(encoding="utf-8")
     assert "| resnet50 | se |" in table
     result = next((tmp_path / "outputs").rglob("result.json"))
-    assert json.loads(result.read_text())["choices"]["recipe"] == "published"
+    assert json.loads(result.read_text())["choices"]["recipe"] == "study"
 
 
 def test_the_best_network_is_trained_on_either_split() -> None:
     """The head's two commands are the runs that results/ has, but for the epochs of the official split."""
-    cfg = compose_config(["experiment=best_drf_msam", "dataset.root=x", "split=published"])
+    cfg = compose_config(["experiment=best_drf_msam", "dataset.root=x", "split=study"])
     validate(cfg)
     build.check(cfg, num_classes=7)
     assert run_hash(to_dict(cfg)) == "ff1da0d5fe"

@@ -16,7 +16,7 @@ from fersweep.explain.gradcam import gradcam, last_layer
 from fersweep.explain.scores import STEPS, enlarged, score
 from fersweep.models.attention import CBAM, EfficientChannelAttention, SqueezeExcitation
 from fersweep.models.gates import read_out
-from fersweep.models.published import ParallelCBAM, ScalarGate
+from fersweep.models.study_code import ParallelCBAM, ScalarGate
 from fersweep.trained import Trained
 
 SIZE = 32
@@ -64,17 +64,17 @@ def test_gates_of_attention_are_those_it_scales_with(module: type, kinds: dict[s
     ("overrides", "layer", "side"),
     [
         (("backbone=vgg16", "attention=se", "backbone.model.depths=[1,1,1,1,1]"), "features.13", 2),
-        (("backbone=vgg16", "attention=eca", "fidelity=published", "backbone.model.depths=[1,1,1,1,1]"), None, 2),
+        (("backbone=vgg16", "attention=eca", "fidelity=code", "backbone.model.depths=[1,1,1,1,1]"), None, 2),
         (("backbone=resnet50", "attention=cbam", SHALLOW), "stages.2", 2),
-        (("backbone=resnet50", "attention=eca", "fidelity=published", SHALLOW), None, 2),
-        (("backbone=resnetv2_50", "attention=cbam", "fidelity=published", SHALLOW), None, 2),
+        (("backbone=resnet50", "attention=eca", "fidelity=code", SHALLOW), None, 2),
+        (("backbone=resnetv2_50", "attention=cbam", "fidelity=code", SHALLOW), None, 2),
         (("backbone=resnetv2_50", "attention=none", SHALLOW), None, 2),
         (("backbone=aer_cnn",), "fuse", 4),
-        (("backbone=aer_cnn", "fidelity=published"), "features", 8),
+        (("backbone=aer_cnn", "fidelity=code"), "features", 8),
         (("backbone=msff_cnn",), "classifier.0", 3),
-        (("backbone=msff_cnn", "fidelity=published"), "features", 16),
+        (("backbone=msff_cnn", "fidelity=code"), "features", 16),
         (("backbone=drf_msam",), "stages", 2),
-        (("backbone=drf_msam", "fidelity=published"), "features", 4),
+        (("backbone=drf_msam", "fidelity=code"), "features", 4),
     ],
 )
 def test_every_backbone_has_a_last_map_to_explain(overrides: tuple[str, ...], layer: str | None, side: int) -> None:
@@ -184,7 +184,7 @@ def test_an_explanation_holds_maps_at_the_images_size_and_gates_as_computed() ->
 
 
 def test_gates_of_each_channel_and_position_are_kept_and_drawn_as_their_mean() -> None:
-    trained = built("backbone=aer_cnn", "fidelity=published")
+    trained = built("backbone=aer_cnn", "fidelity=code")
     (one,) = explain(trained, noise(1))
     gate = one.gates["features.gated1.gate"]
     assert gate.shape == (32, 16, 16)

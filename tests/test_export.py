@@ -22,7 +22,7 @@ from fersweep.errors import UserError
 from fersweep.export import files, graph, weights
 from fersweep.models.attention import CBAM, EfficientChannelAttention, SqueezeExcitation
 from fersweep.models.convolution import Conv2d
-from fersweep.models.published import ParallelCBAM, RowBatchNorm, ScalarGate
+from fersweep.models.study_code import ParallelCBAM, RowBatchNorm, ScalarGate
 from fersweep.trained import Trained, load
 
 SETTINGS = (

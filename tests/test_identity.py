@@ -33,7 +33,7 @@ def test_the_hash_of_given_settings_never_changes() -> None:
     ("overrides", "known"),
     [
         ("", "ea9042ea54"),
-        ("backbone=vgg16 attention=se fidelity=published recipe=published", "8f9122932b"),
+        ("backbone=vgg16 attention=se fidelity=code recipe=study", "8f9122932b"),
         ("dataset=fer2013 dataset.root=x recipe=modern", "c57db00012"),
     ],
 )
@@ -138,7 +138,7 @@ def test_equal_numbers_are_the_same_run() -> None:
 
 
 def test_the_batch_size_of_a_dataset_counts_where_a_recipe_uses_it() -> None:
-    one, other = (config("recipe=published", f"dataset.batch_size={size}") for size in (8, 16))
+    one, other = (config("recipe=study", f"dataset.batch_size={size}") for size in (8, 16))
     assert run_hash(one) != run_hash(other)
 
 
@@ -180,8 +180,8 @@ def test_a_later_setting_is_part_of_the_identity_once_it_is_on(
 
 
 def test_a_network_that_is_not_built_is_none_of_the_identity() -> None:
-    """With fidelity=published these backbones' own settings describe nothing that is built."""
-    settings = config("backbone=drf_msam", "fidelity=published")
+    """With fidelity=code these backbones' own settings describe nothing that is built."""
+    settings = config("backbone=drf_msam", "fidelity=code")
     other = copy.deepcopy(settings)
     other["backbone"]["model"]["size"] = "base"
     assert run_hash(other) == run_hash(settings)
@@ -191,7 +191,7 @@ def test_a_network_that_is_not_built_is_none_of_the_identity() -> None:
 
 @pytest.mark.parametrize("family", LATER_FAMILIES)
 def test_how_a_later_family_is_built_counts_for_its_own_runs_alone(family: str) -> None:
-    settings = config(f"backbone={family}", "fidelity=published")
+    settings = config(f"backbone={family}", "fidelity=code")
     kept = identity(settings)["fidelity"]
     assert {each for each in LATER_FAMILIES if each in kept} == {family}
     assert kept[family] == settings["fidelity"][family]
@@ -204,7 +204,7 @@ def test_how_a_later_family_is_built_counts_for_its_own_runs_alone(family: str) 
 
 
 def test_a_variant_of_msff_cnn_is_another_run() -> None:
-    own = ("backbone=msff_cnn", "fidelity=published", "recipe=second_source")
+    own = ("backbone=msff_cnn", "fidelity=code", "recipe=notebook")
     overrides = ((), ("fidelity.msff_cnn.dropout=0.3",), ("recipe.convolution_l2=1e-3",), ("backbone.epochs=7",))
     assert len({run_hash(config(*own, *each)) for each in overrides}) == 4
 

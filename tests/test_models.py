@@ -95,7 +95,7 @@ def test_every_combination_learns(backbone: str, attention: str, fidelity: str) 
     So is building the deeper ResNets, which have only more blocks: one is built, and its activations are replaced.
     Batch norm of a single row, which 32 pixels end with, takes the scale of the norm before it away again: 40 pixels.
     """
-    size = 40 if fidelity == "published" else 32
+    size = 40 if fidelity == "code" else 32
     choices = [f"backbone={backbone}", f"attention={attention}", f"fidelity={fidelity}", f"dataset.image_size={size}"]
     plain = OmegaConf.to_container(compose_config(choices))
     network, places = nn.Module(), []

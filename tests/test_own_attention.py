@@ -1,4 +1,4 @@
-"""fidelity=paper of AER-CNN, MSFF-CNN and DRF + MSAM: that each does what the second source's text says it does."""
+"""fidelity=paper of AER-CNN, MSFF-CNN and DRF + MSAM: that each does what the notebook's text says it does."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fersweep.models.drf_msam import DRFMSAM, WIDTHS, DynamicReceptiveField, Mul
 from fersweep.models.gates import BranchMixture, ChannelGate, Gate, SpatialGate, read_out
 from fersweep.models.msff_cnn import MSFFCNN, Fusion
 from fersweep.models.norm import batch_norm
-from fersweep.models.second_source import DoubleSigmoidGate, PointGate
+from fersweep.models.notebook import DoubleSigmoidGate, PointGate
 
 
 def own(backbone: str, *overrides: str) -> nn.Module:
@@ -33,7 +33,7 @@ def seen(maps: Tensor, x: Tensor) -> tuple[int, int]:
     return int(rows.max() - rows.min()) + 1, int(columns.max() - columns.min()) + 1
 
 
-@pytest.mark.parametrize("fidelity", ["paper", "published"])
+@pytest.mark.parametrize("fidelity", ["paper", "code"])
 @pytest.mark.parametrize("size", [48, 97, 224])
 @pytest.mark.parametrize("backbone", OWN)
 def test_any_size_of_image_is_taken(backbone: str, size: int, fidelity: str) -> None:
@@ -192,8 +192,8 @@ def test_read_out_names_every_gate() -> None:
         ("drf_msam", "paper"): {BranchMixture: 4, SpatialGate: 4, ChannelGate: 4},
         ("aer_cnn", "paper"): {SpatialGate: 3},
         ("msff_cnn", "paper"): {},
-        ("drf_msam", "published"): {DoubleSigmoidGate: 2},
-        ("aer_cnn", "published"): {PointGate: 2},
+        ("drf_msam", "code"): {DoubleSigmoidGate: 2},
+        ("aer_cnn", "code"): {PointGate: 2},
     }
     for (backbone, fidelity), kinds in expected.items():
         network = own(backbone, f"fidelity={fidelity}").eval()
@@ -245,10 +245,10 @@ def test_sizes_are_named_in_the_class() -> None:
             "attention_position=null is not possible with backbone=",
         ),
         ("backbone=drf_msam recipe=modern backbone.lr=0.5", "backbone.lr has no effect with recipe=modern"),
-        ("backbone=aer_cnn fidelity=published fidelity.norm.epsilon=0.5", "fidelity.norm has no effect with backbone="),
-        ("backbone=msff_cnn fidelity=published fidelity.msff_cnn.norm.epsilon=0", "norm's epsilon=0 must be positive"),
-        ("backbone=msff_cnn fidelity=published fidelity.msff_cnn.norm.momentum=2", "momentum=2 must be above 0 and at"),
-        ("backbone=msff_cnn fidelity=published fidelity.msff_cnn.norm.momentum=abc", "MSFFCNN do not fit it"),
+        ("backbone=aer_cnn fidelity=code fidelity.norm.epsilon=0.5", "fidelity.norm has no effect with backbone="),
+        ("backbone=msff_cnn fidelity=code fidelity.msff_cnn.norm.epsilon=0", "norm's epsilon=0 must be positive"),
+        ("backbone=msff_cnn fidelity=code fidelity.msff_cnn.norm.momentum=2", "momentum=2 must be above 0 and at"),
+        ("backbone=msff_cnn fidelity=code fidelity.msff_cnn.norm.momentum=abc", "MSFFCNN do not fit it"),
         ("backbone=aer_cnn fidelity.aer_cnn.x=1", "There is no setting fidelity.aer_cnn.x; settings of .*: none"),
         (
             "experiment=best_drf_msam dataset.root=x augmentation=none",
@@ -263,7 +263,7 @@ def test_what_describes_no_network_is_one_sentence(overrides: str, message: str)
 
 
 def test_a_schedule_can_be_given_instead() -> None:
-    given = ["backbone=resnet50", "recipe=second_source", "recipe.max_epochs=5", "recipe.optimizer.lr=1e-3"]
+    given = ["backbone=resnet50", "recipe=notebook", "recipe.max_epochs=5", "recipe.optimizer.lr=1e-3"]
     validate(compose_config(given))
     with pytest.raises(UserError, match=r"has no schedule for backbone=resnet50.*or set recipe.max_epochs and"):
         validate(compose_config(given[:-1]))

@@ -19,7 +19,7 @@ from fersweep import cli
 from fersweep.errors import UserError
 from fersweep.report import gather, study, tables
 from fersweep.report.compare import compare
-from fersweep.report.contents import Mean, Published, Report
+from fersweep.report.contents import Mean, Report, Reported
 from fersweep.report.study import expected_range, verdict
 from fersweep.report.write import contents
 from fersweep.sweep.collect import collect, config_of, settings_of
@@ -102,19 +102,19 @@ def test_equal_rows_are_level(tmp_path: Path) -> None:
 
 def test_fidelities_stand_side_by_side_and_are_compared(tmp_path: Path) -> None:
     for seed in (1, 2, 3):
-        for fidelity, rate in (("published", 0.6), ("paper", 0.7)):
+        for fidelity, rate in (("code", 0.6), ("paper", 0.7)):
             for attention in ("none", "cbam"):
                 options = (*SHORT, f"attention={attention}", f"fidelity={fidelity}")
                 finished(tmp_path, options, seed, right(rate, seed + 10 * len(attention)))
     report = contents(tmp_path)
     assert report.columns == ("backbone", "attention", "fidelity")
     assert [tuple(row.labels.values())[1:] for row in report.rows] == [
-        ("none", "published"),
+        ("none", "code"),
         ("none", "paper"),
-        ("cbam", "published"),
+        ("cbam", "code"),
         ("cbam", "paper"),
     ]
-    assert {(pair.group, pair.first, pair.second) for pair in report.fidelity} == {("fidelity", "paper", "published")}
+    assert {(pair.group, pair.first, pair.second) for pair in report.fidelity} == {("fidelity", "paper", "code")}
     assert len(report.fidelity) == 2
     assert len(report.options) == 2  # none against cbam, in either fidelity
 
@@ -126,7 +126,7 @@ def test_rows_tested_on_other_images_are_not_compared(tmp_path: Path) -> None:
 
 
 def test_folds_are_pooled(tmp_path: Path) -> None:
-    jaffe = ("dataset=jaffe", "dataset.root=x", "split=subjects", "recipe=published", "attention=none")
+    jaffe = ("dataset=jaffe", "dataset.root=x", "split=subjects", "recipe=study", "attention=none")
     for fold, share in enumerate((0.2, 0.4, 0.9)):
         finished(tmp_path, (*jaffe, f"split.fold={fold}"), 1, right(share, fold, n=20 + fold), first=100 * fold)
     (row,) = contents(tmp_path).rows
@@ -154,7 +154,7 @@ def test_settings_that_tell_rows_apart_become_columns(tmp_path: Path) -> None:
     report = contents(tmp_path)
     assert report.columns == ("backbone", "attention", "reduction")
     assert [row.labels["reduction"] for row in report.rows] == ["4", "16"]
-    four, sixteen = (row.published for row in report.rows)
+    four, sixteen = (row.reported for row in report.rows)
     assert four is not None
     assert sixteen is not None
     assert (four.accuracy_percent, four.params_m, four.n) == (87.26, 33.56, 182)  # the ablation's
@@ -176,8 +176,8 @@ def test_runs_from_before_a_setting_was_there_are_of_the_same_row(tmp_path: Path
     OmegaConf.save(config, older / "config.yaml")
     (row,) = contents(tmp_path).rows
     assert row.seeds == (1, 2)
-    assert row.published is not None
-    assert row.published.accuracy_percent == 59.90
+    assert row.reported is not None
+    assert row.reported.accuracy_percent == 59.90
     assert row.verdict.comparable
 
 
@@ -217,8 +217,8 @@ def settings(*overrides: str, folder: Path) -> dict[str, object]:
         (CBAM, 59.90, ()),
         (("attention=cbam", "fidelity=paper", "trainer.precision=32"), 59.90, ()),
         (("attention=cbam", "recipe.max_epochs=3"), 59.90, ("recipe.max_epochs is 3, not 200",)),
-        (("attention=cbam", "recipe=quick"), 59.90, ("recipe is quick, not published",)),
-        (("attention=cbam", "split=official"), 59.90, ("split is official, not published",)),
+        (("attention=cbam", "recipe=quick"), 59.90, ("recipe is quick, not study",)),
+        (("attention=cbam", "split=official"), 59.90, ("split is official, not study",)),
         (("attention=cbam", "augmentation=none", "recipe.augment_validation=false"), 59.90, None),
         (("attention=cbam", "activation=relu"), None, None),
         (("attention=none", "activation=selu", "dataset=ckplus"), 88.21, ()),
@@ -234,7 +234,7 @@ def settings(*overrides: str, folder: Path) -> dict[str, object]:
 def test_a_run_is_held_against_the_row_it_is(
     tmp_path: Path, overrides: tuple[str, ...], accuracy: float | None, protocol: tuple[str, ...] | None
 ) -> None:
-    figures, sentences = study.published(settings(*STUDY, *overrides, folder=tmp_path))
+    figures, sentences = study.reported(settings(*STUDY, *overrides, folder=tmp_path))
     assert (None if figures is None else figures.accuracy_percent) == accuracy
     if protocol is not None:
         assert sentences == protocol
@@ -246,7 +246,7 @@ def test_every_printed_figure_that_cannot_be_right_is_found() -> None:
         for options in study.study()["rows"].values()
         for figures in options.values()
         for dataset, n in study.study()["test_n"].items()
-        if verdict(Published(1, 1, 1, figures[dataset], n), Mean(0.5, None, 1, (0.5,)), n, ()).kind == "cannot be right"
+        if verdict(Reported(1, 1, 1, figures[dataset], n), Mean(0.5, None, 1, (0.5,)), n, ()).kind == "cannot be right"
     }
     ckplus, jaffe = (88.62, 88.66, 88.91, 89.82), (15.66, 70.83)
     assert wrong == {("ckplus", each) for each in ckplus} | {("jaffe", each) for each in jaffe}
@@ -254,7 +254,7 @@ def test_every_printed_figure_that_cannot_be_right_is_found() -> None:
 
 def test_verdicts() -> None:
     def judged(percent: float, accuracy: Mean, protocol: tuple[str, ...] = ()) -> tuple[str, str, bool]:
-        given = verdict(Published(1, 1, 1, percent, 10_000), accuracy, 10_000, protocol)
+        given = verdict(Reported(1, 1, 1, percent, 10_000), accuracy, 10_000, protocol)
         return given.kind, given.sentence, given.comparable
 
     three = Mean(0.6, 0.01, 3, (0.59, 0.6, 0.61))
@@ -281,18 +281,18 @@ def test_verdicts() -> None:
 def test_tables_hold_the_same_in_three_languages(sweep: Path) -> None:
     report = contents(sweep)
     lines = tables.as_markdown(report).splitlines()
-    assert lines[0].startswith("| backbone | attention | published params | params | published % | accuracy % | seeds")
+    assert lines[0].startswith("| backbone | attention | reported params | params | reported % | accuracy % | seeds")
     assert lines[2] == (
         "| resnet50 | none | 23.49M | 23.49M | 58.61 | 60.00 ± 0.10 | 3 | 56.93 to 62.99 | 0.600 | 1000 | 25.00 "
         "| within (other protocol) |"
     )
-    assert any(line.startswith("- resnet50 · none: Published 58.61 %") for line in lines)
+    assert any(line.startswith("- resnet50 · none: Reported 58.61 %") for line in lines)
     assert lines[-2:] == ["- 29 of the study's 32 rows have no finished run on fer2013.", "- 1 run is not done."]
-    assert "dataset=fer2013, split=published" in lines[6]
+    assert "dataset=fer2013, split=study" in lines[6]
     assert "recipe.max_epochs=3, recipe.batch_size=64, dataset.image_size=48." in lines[6]
     (first, *_) = rows = list(csv.DictReader(io.StringIO(tables.as_csv(report))))
     assert [row["attention"] for row in rows] == ["none", "se", "cbam"]
-    assert (first["dataset"], first["split"], first["recipe"]) == ("fer2013", "published", "published")
+    assert (first["dataset"], first["split"], first["recipe"]) == ("fer2013", "study", "study")
     assert float(first["accuracy"]) == pytest.approx(0.6)
     assert (first["seeds"], first["n"], first["verdict"], first["comparable"]) == ("3", "1000", "within", "False")
     latex = tables.as_latex(report).splitlines()
@@ -428,19 +428,19 @@ def test_epochs_stand_in_the_order_of_seeds(tmp_path: Path) -> None:
 
 def test_single_differences_of_a_fidelity_are_rows_of_their_own(tmp_path: Path) -> None:
     for seed in (1, 2, 3):
-        for k, form in enumerate(("published", "published fidelity.resnet.stride_on=conv2", "paper")):
+        for k, form in enumerate(("code", "published fidelity.resnet.stride_on=conv2", "paper")):
             options = (*STUDY, *NONE, *f"fidelity={form}".split())
             finished(tmp_path, options, seed, right(0.5 + 0.1 * k, 10 * k + seed))
     report = contents(tmp_path)
     assert len({row.name for row in report.rows}) == 3
     assert report.columns == ("backbone", "attention", "fidelity", "stride_on")
     changed = next(
-        row for row in report.rows if row.labels["fidelity"] == "published" and row.labels["stride_on"] == "conv2"
+        row for row in report.rows if row.labels["fidelity"] == "code" and row.labels["stride_on"] == "conv2"
     )
-    assert changed.published is None  # neither the study's code nor the papers
+    assert changed.reported is None  # neither the study's code nor the papers
     assert {pair.group for pair in report.options} == {"stride_on"}
     ((pair,), (other,)) = report.options, report.fidelity
-    assert (pair.first, pair.second, pair.shared["fidelity"]) == ("conv2", "conv1", "published")
+    assert (pair.first, pair.second, pair.shared["fidelity"]) == ("conv2", "conv1", "code")
     assert (other.first, other.shared["stride_on"]) == ("paper", "conv2")
 
 
@@ -485,7 +485,7 @@ def test_runs_of_an_older_version_are_not_taken_for_the_studys_protocol(tmp_path
     del config.backbone["family"]
     OmegaConf.save(config, run / "config.yaml")
     (row,) = contents(tmp_path).rows
-    assert row.published is not None
+    assert row.reported is not None
     assert not row.verdict.comparable
     assert "recipe.augment_validation is None, not True" in row.verdict.sentence
 
@@ -493,8 +493,8 @@ def test_runs_of_an_older_version_are_not_taken_for_the_studys_protocol(tmp_path
 def test_best_of_three_is_said(tmp_path: Path) -> None:
     finished(tmp_path, (*STUDY, "dataset=ckplus", *NONE), 1, right(0.9, 1, n=182))
     (row,) = contents(tmp_path).rows
-    assert row.published is not None
-    assert "best of three runs on the test set" in row.published.note
+    assert row.reported is not None
+    assert "best of three runs on the test set" in row.reported.note
 
 
 def test_sentences_can_be_read(tmp_path: Path) -> None:
@@ -507,7 +507,7 @@ def test_sentences_can_be_read(tmp_path: Path) -> None:
     said = " ".join(pair.sentence for pair in contents(tmp_path).options)
     assert "no attention beats SE by 20.0 points" in said
     assert "reduction=4 beats reduction=8 by 10.0 points" in said
-    assert "resnet50, fidelity=published, split=published, recipe=published, 4: no attention beats SE" in said
+    assert "resnet50, fidelity=code, split=study, recipe=study, 4: no attention beats SE" in said
 
 
 def test_what_cannot_be_told_from_the_commonest_class_is_marked(tmp_path: Path) -> None:

@@ -154,7 +154,7 @@ def test_the_table_holds_the_rows(show: Open) -> None:
     rows = table_texts(show(viewport={"width": 1400, "height": 900}))
     assert len(rows) == 10
     for cells, row in zip(rows, REPORT.rows, strict=True):
-        study, sd = row.published, row.accuracy.sd
+        study, sd = row.reported, row.accuracy.sd
         names = re.sub(r"[\d,]+$", "", cells[0]) if row.labels["dataset"] == "ckplus" else cells[0]
         assert [names, *cells[1:4]] == list(row.labels.values())
         assert cells[4] == (f"{study.params_m:.2f}" if study else "–")
@@ -200,11 +200,11 @@ def test_comparisons_and_pairs_hold_their_numbers(show: Open) -> None:
     page = show(viewport={"width": 1600, "height": 900})
     first = table_texts(page, "#comparisons table")[0]
     pair = REPORT.options[0]
-    assert first[:6] == ["ckplus", "resnet50", "cbam − none", "published", "+3.48", "−6.79 to +13.75"]
+    assert first[:6] == ["ckplus", "resnet50", "cbam − none", "code", "+3.48", "−6.79 to +13.75"]
     assert first[6:10] == [f"{p:.3f}" for p in (pair.p, pair.p_holm, pair.mcnemar_p, pair.mcnemar_holm)]
     assert first[10:] == [*(f"{count:.1f}" for count in pair.discordant), "3", "182", "○ no"]
     groups = page.locator("#pairs thead .group").all_inner_texts()
-    assert groups == ["published", "paper"]
+    assert groups == ["code", "paper"]
     published, paper = REPORT.rows[6], REPORT.rows[7]
     cells = table_texts(page, "#pairs table")[2]
     assert cells[:4] == ["fer2013", "resnet50", "cbam", "59.90"]
@@ -315,7 +315,7 @@ def test_nothing_makes_the_page_scroll_sideways(show: Open, width: int) -> None:
 def test_on_a_phone_the_name_of_a_row_stays_while_numbers_scroll(show: Open) -> None:
     page = show(viewport={"width": 390, "height": 844})
     name = page.locator("#table tbody th").first
-    assert "resnet50 · none · published" in name.inner_text()
+    assert "resnet50 · none · code" in name.inner_text()
     before = name.bounding_box()
     page.locator("#results .scroll").evaluate("each => { each.scrollLeft = 300; }")
     assert page.locator("#results .scroll").evaluate("each => each.scrollLeft") == 300

@@ -65,13 +65,13 @@ def test_every_row_is_a_point_with_its_standard_deviation(cost: str) -> None:
 
 def test_what_the_study_prints_is_hollow_at_the_parameters_of_its_code() -> None:
     expected = {
-        (round(row.published.params_trainable / 1e6, 6), row.published.accuracy_percent)
+        (round(row.reported.params_trainable / 1e6, 6), row.reported.accuracy_percent)
         for row in REPORT.rows
-        if row.published
+        if row.reported
     }
     assert hollow_of(plots.accuracy_against(REPORT, "params")) == expected
     assert hollow_of(plots.accuracy_against(REPORT, "time")) == set()
-    nothing = with_rows(*(replace(row, published=None) for row in REPORT.rows))
+    nothing = with_rows(*(replace(row, reported=None) for row in REPORT.rows))
     assert "as the study prints" not in texts(svg._svg(plots.accuracy_against(nothing, "params")))
 
 
@@ -79,7 +79,7 @@ def test_a_panel_a_dataset_with_names_legend_and_baseline() -> None:
     figure = plots.accuracy_against(REPORT, "params")
     assert [axes.get_title("left") for axes in figure.axes] == ["ckplus", "fer2013"]
     words = texts(svg._svg(figure))
-    for word in ("none", "se", "cbam", "fidelity published", "fidelity paper", "as the study prints", "vgg19"):
+    for word in ("none", "se", "cbam", "fidelity code", "fidelity paper", "as the study prints", "vgg19"):
         assert word in words
     assert words.count("resnet50") == 4  # one name for what a line joins
     assert "majority class 24.7 %, below this axis ↓" in words
@@ -93,9 +93,9 @@ def test_the_baseline_is_a_line_where_it_is_near() -> None:
 
 
 def test_colour_is_attention_and_the_marker_the_family_where_all_have_one_fidelity() -> None:
-    rows = [row for row in REPORT.rows if row.labels["fidelity"] == "published"]
+    rows = [row for row in REPORT.rows if row.labels["fidelity"] == "code"]
     rows = [replace(row, labels={name: row.labels[name] for name in ("backbone", "attention")}) for row in rows]
-    rows.append(replace(rows[-1], labels={"backbone": "resnetv2_50", "attention": "new"}, published=None))
+    rows.append(replace(rows[-1], labels={"backbone": "resnetv2_50", "attention": "new"}, reported=None))
     report = replace(REPORT, rows=tuple(rows), columns=("backbone", "attention"), options=(), fidelity=())
     figure = plots.accuracy_against(report, "time")
     legend = {line.get_label(): line for line in figure.legends[0].get_lines()}
@@ -106,7 +106,7 @@ def test_colour_is_attention_and_the_marker_the_family_where_all_have_one_fideli
 
 
 def test_costs_of_more_than_a_decade_have_a_log_axis_with_plain_numbers() -> None:
-    small = replace(REPORT.rows[3], params_trainable=600_000, published=None)
+    small = replace(REPORT.rows[3], params_trainable=600_000, reported=None)
     figure = plots.accuracy_against(with_rows(small, REPORT.rows[8]), "params")
     assert figure.axes[0].get_xscale() == "log"
     assert {"1", "10", "50"} <= set(texts(svg._svg(figure)))
@@ -149,7 +149,7 @@ def test_a_forest_plot_shows_differences_their_intervals_and_what_is_established
     assert [line.get_markerfacecolor() != svg.PAPER for line in markers] == [each.established for each in turned]
     words = texts(svg._svg(figure))
     assert words.count("cbam − none") == 4
-    assert "fer2013 · resnet50 · published" in words
+    assert "fer2013 · resnet50 · code" in words
     assert "+3.48 [−6.79, +13.75]" in words
 
 
@@ -162,8 +162,8 @@ def test_options_are_subtracted_the_same_way_round() -> None:
     assert (once.difference, once.interval) == (0.01, (-0.002, 0.03))
     assert (once.discordant, once.seeds) == ((9.0, 5.0), (3, 1))
     assert again == replace(first, shared={"backbone": "other"})
-    swapped = replace(first, first="published", second="paper")
-    assert [(each.first, each.second) for each in oriented([swapped])] == [("paper", "published")]
+    swapped = replace(first, first="code", second="paper")
+    assert [(each.first, each.second) for each in oriented([swapped])] == [("paper", "code")]
 
 
 def many(count: int) -> list[Comparison]:
@@ -222,7 +222,7 @@ def test_a_confusion_matrix_has_percentages_counts_and_scores() -> None:
     assert f"{angry[0] / angry.sum():.0%}" in words
     assert f"{angry[0]:,}" in words
     assert "nan" not in markup.lower()
-    assert "fer2013 · resnet50 · none · published" in words
+    assert "fer2013 · resnet50 · none · code" in words
     assert "Percentages of the true class; 3 seeds, counts summed" in words
     assert f"Accuracy {100 * row.accuracy.mean:.2f} ± {100 * row.accuracy.sd:.2f} %, macro-F1 0.551, n = 7,178" in words
 
@@ -247,7 +247,7 @@ def test_all_figures_are_written_as_svg_and_png_of_the_same_bytes_each_time(tmp_
 
 
 def test_one_row_alone_has_its_two_figures() -> None:
-    report = with_rows(replace(REPORT.rows[2], published=None))
+    report = with_rows(replace(REPORT.rows[2], reported=None))
     assert list(plots.overview(report)) == ["accuracy_params", "accuracy_time"]
     assert plots.overview(with_rows()) == {}
 

@@ -42,9 +42,9 @@ def test_official_has_the_three_parts_of_fer2013() -> None:
     assert splits.shared_subjects(data, split) is None
 
 
-def test_published_on_fer2013_takes_the_first_thirty_percent_of_each_class() -> None:
+def test_study_on_fer2013_takes_the_first_thirty_percent_of_each_class() -> None:
     data = fer2013()
-    split = splits.published(data)
+    split = splits.study(data)
     assert lengths(split) == (20099, 8610, 7178)
     angry = np.flatnonzero((data.labels == 0) & (data.usage == TRAINING))
     assert split.val[: int(0.3 * 3995)].tolist() == angry[: int(0.3 * 3995)].tolist()
@@ -54,9 +54,9 @@ def test_published_on_fer2013_takes_the_first_thirty_percent_of_each_class() -> 
     ("counts", "tested", "total"),
     [(CKPLUS, [9, 12, 5, 14, 119, 6, 17], (504, 216, 182)), (JAFFE, [6, 6, 7, 7, 6, 7, 6], (120, 48, 45))],
 )
-def test_published_rounds_the_test_part_up(counts: tuple[int, ...], tested: list[int], total: tuple[int, ...]) -> None:
+def test_study_rounds_the_test_part_up(counts: tuple[int, ...], tested: list[int], total: tuple[int, ...]) -> None:
     data = samples(counts)
-    split = splits.published(data)
+    split = splits.study(data)
     assert per_class(data, split.test) == tested
     rest = [n - t for n, t in zip(counts, tested, strict=True)]
     assert per_class(data, split.val) == [int(0.3 * n) for n in rest]
@@ -64,23 +64,23 @@ def test_published_rounds_the_test_part_up(counts: tuple[int, ...], tested: list
     assert lengths(split)[2] == total[2]
 
 
-def test_published_draws_as_shuffle_split_does() -> None:
+def test_study_draws_as_shuffle_split_does() -> None:
     data = samples([10, 10], ("a", "b"))
     # ShuffleSplit(test_size=0.2, random_state=1337) on ten items tests permutation(10)[:2].
     drawn = sorted(np.random.RandomState(1337).permutation(10)[:2].tolist())
-    split = splits.published(data)
+    split = splits.study(data)
     assert split.test.tolist() == drawn + [10 + index for index in drawn]
     rest = [index for index in range(10) if index not in drawn]
     assert split.val.tolist() == rest[:2] + [10 + index for index in rest[:2]]
 
 
-def test_always_answering_neutral_scores_65_percent_on_published_ckplus() -> None:
+def test_always_answering_neutral_scores_65_percent_on_study_ckplus() -> None:
     data = samples(CKPLUS)
-    assert splits.majority_accuracy(data, splits.published(data)) == pytest.approx(119 / 182)
+    assert splits.majority_accuracy(data, splits.study(data)) == pytest.approx(119 / 182)
 
 
 @pytest.mark.parametrize(
-    "make", [splits.published, lambda data: splits.random(data, val_fraction=0.2, test_fraction=0.2, seed=3)]
+    "make", [splits.study, lambda data: splits.random(data, val_fraction=0.2, test_fraction=0.2, seed=3)]
 )
 def test_splits_follow_ids_not_their_order(make) -> None:  # type: ignore[no-untyped-def]
     data = samples([20, 30, 40], ("a", "b", "c"))
@@ -128,7 +128,7 @@ def test_subjects_test_everyone_once_and_share_nobody(count: int, folds: int) ->
 
 def test_shared_subjects_counts_the_people_in_several_parts() -> None:
     data = people(6)
-    split = splits.published(data)
+    split = splits.study(data)
     tested = set(data.subjects[split.test].tolist())
     seen = set(data.subjects[np.concatenate((split.train, split.val))].tolist())
     assert splits.shared_subjects(data, split) == len(tested & seen) > 0
@@ -138,20 +138,20 @@ def test_a_split_says_what_it_lacks_and_what_is_possible() -> None:
     with pytest.raises(
         UserError,
         match="split=official needs images marked Training, PublicTest and PrivateTest; this dataset has no parts "
-        "of its own: choose split=published or split=subjects or split=random",
+        "of its own: choose split=study or split=subjects or split=random",
     ):
         splits.official(people(5))
     older = samples([4] * 7, usage=([TRAINING] * 2 + ["Test"] * 2) * 7)
-    with pytest.raises(UserError, match="only Test, Training: choose split=published or split=random"):
+    with pytest.raises(UserError, match="only Test, Training: choose split=study or split=random"):
         splits.official(older)
-    assert len(splits.published(samples([20] * 7, usage=([TRAINING] * 10 + ["Test"] * 10) * 7)).test) == 70
+    assert len(splits.study(samples([20] * 7, usage=([TRAINING] * 10 + ["Test"] * 10) * 7)).test) == 70
     with pytest.raises(UserError, match=r"split=subjects needs to know who is shown.*choose split=official or"):
         splits.subjects(fer2013())
 
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_subjects_needs_three_people(count: int) -> None:
-    with pytest.raises(UserError, match=rf"at least three subjects.*only {count} \(P000.*choose split=published"):
+    with pytest.raises(UserError, match=rf"at least three subjects.*only {count} \(P000.*choose split=study"):
         splits.subjects(people(count))
 
 
@@ -164,7 +164,7 @@ def test_folds_must_fit_the_people(folds: int) -> None:
 def test_an_empty_class_is_refused_by_every_split() -> None:
     data = samples([20, 0, 20], ("angry", "disgust", "fear"))
     with pytest.raises(UserError, match="the class disgust has no image"):
-        splits.published(data)
+        splits.study(data)
     with pytest.raises(UserError, match="the class disgust has no image"):
         splits.random(data, val_fraction=0.2, test_fraction=0.2, seed=0)
 
@@ -178,7 +178,7 @@ def test_a_class_to_test_on_must_be_trained_on() -> None:
 
 def test_every_part_has_images() -> None:
     with pytest.raises(UserError, match="leaves the validation part empty: this dataset has only 6 images"):
-        splits.published(samples([3, 3], ("a", "b")))
+        splits.study(samples([3, 3], ("a", "b")))
 
 
 @pytest.mark.parametrize(("val", "test"), [(0.0, 0.2), (0.2, 1.0), (0.5, 0.5)])
@@ -200,7 +200,7 @@ def ids_of(data: Samples, split: splits.Split) -> list[list[str]]:
     return [sorted(data.ids[part].tolist()) for part in (split.train, split.val, split.test)]
 
 
-def test_second_source_on_fer2013_without_its_eleven_black_images() -> None:
+def test_notebook_on_fer2013_without_its_eleven_black_images() -> None:
     """As the source counted: 28,698 images of which it trained on 22,958; also through the file of the split."""
     data = fer2013()
     black = np.random.default_rng(0).choice(np.flatnonzero(data.usage == TRAINING), 11, replace=False)
@@ -209,66 +209,66 @@ def test_second_source_on_fer2013_without_its_eleven_black_images() -> None:
     fewer = replace(
         data, images=data.images[kept], labels=data.labels[kept], ids=data.ids[kept], usage=data.usage[kept]
     )
-    split = build.make(quickly_composed("split=second_source").split.function)(fewer)
+    split = build.make(quickly_composed("split=notebook").split.function)(fewer)
     assert lengths(split) == (22958, 5740, 7178)
     assert set(fewer.usage[np.concatenate((split.train, split.val))]) == {TRAINING}
     assert split.test.tolist() == np.flatnonzero(fewer.usage != TRAINING).tolist()
     assert np.array_equal(np.sort(np.concatenate((split.train, split.val, split.test))), np.arange(len(fewer)))
-    assert ids_of(fewer, split) == ids_of(fewer, splits.second_source(fewer))
-    assert lengths(splits.second_source(data)) == (22967, 5742, 7178)
+    assert ids_of(fewer, split) == ids_of(fewer, splits.notebook(fewer))
+    assert lengths(splits.notebook(data)) == (22967, 5742, 7178)
 
 
 @pytest.mark.parametrize(("training", "validates"), [(5, 1), (6, 2), (10, 2), (11, 3), (101, 21)])
-def test_second_source_rounds_the_validation_part_up(training: int, validates: int) -> None:
-    split = splits.second_source(parts(training, 4))
+def test_notebook_rounds_the_validation_part_up(training: int, validates: int) -> None:
+    split = splits.notebook(parts(training, 4))
     assert lengths(split) == (training - validates, validates, 4)
 
 
-def test_second_source_draws_as_train_test_split_does() -> None:
+def test_notebook_draws_as_train_test_split_does() -> None:
     """Of five train_test_split(test_size=0.33, random_state=42) draws 1 and 4, as its documentation shows."""
     data = parts(5, 2)
     names = np.sort(data.ids[data.usage == TRAINING])
-    found = ids_of(data, splits.second_source(data, val_fraction=0.33))
+    found = ids_of(data, splits.notebook(data, val_fraction=0.33))
     assert found[:2] == [names[[0, 2, 3]].tolist(), names[[1, 4]].tolist()]
 
     data = parts(203, 40)
     names = np.sort(data.ids[data.usage == TRAINING])
     drawn = np.random.RandomState(42).permutation(203)
     validates = math.ceil(0.2 * 203)
-    train, val, test = ids_of(data, splits.second_source(data))
+    train, val, test = ids_of(data, splits.notebook(data))
     assert val == sorted(names[drawn[:validates]].tolist())
     assert train == sorted(names[drawn[validates:]].tolist())
     assert test == sorted(set(data.ids.tolist()) - set(names.tolist()))
 
 
-def test_second_source_follows_the_ids_not_their_order_and_its_seed() -> None:
+def test_notebook_follows_the_ids_not_their_order_and_its_seed() -> None:
     data = parts(60, 10)
     assert data.usage is not None
     order = np.random.default_rng(5).permutation(70)
     other = replace(data, labels=data.labels[order], ids=data.ids[order], usage=data.usage[order])
-    assert ids_of(data, splits.second_source(data)) == ids_of(other, splits.second_source(other))
-    assert splits.second_source(data).val.tolist() != splits.second_source(other).val.tolist()
-    train, val, test = ids_of(data, splits.second_source(data, seed=43))
-    assert val != ids_of(data, splits.second_source(data))[1]
-    assert (len(train), len(val), test) == (48, 12, ids_of(data, splits.second_source(data))[2])
+    assert ids_of(data, splits.notebook(data)) == ids_of(other, splits.notebook(other))
+    assert splits.notebook(data).val.tolist() != splits.notebook(other).val.tolist()
+    train, val, test = ids_of(data, splits.notebook(data, seed=43))
+    assert val != ids_of(data, splits.notebook(data))[1]
+    assert (len(train), len(val), test) == (48, 12, ids_of(data, splits.notebook(data))[2])
 
 
-def test_second_source_needs_a_training_part_and_another() -> None:
-    needs = "split=second_source needs images marked Training, and others to test on; this dataset has "
+def test_notebook_needs_a_training_part_and_another() -> None:
+    needs = "split=notebook needs images marked Training, and others to test on; this dataset has "
     with pytest.raises(
-        UserError, match=rf"^{needs}no parts of its own: choose split=published or split=subjects or split=random$"
+        UserError, match=rf"^{needs}no parts of its own: choose split=study or split=subjects or split=random$"
     ):
-        splits.second_source(people(5))
+        splits.notebook(people(5))
     for usage, only in (([TRAINING], TRAINING), (["Test"], "Test"), ([PUBLIC, PRIVATE], f"{PRIVATE}, {PUBLIC}")):
         data = samples([4] * 7, usage=usage * (28 // len(usage)))
-        with pytest.raises(UserError, match=rf"^{needs}only {only}: choose split=published or split=random$"):
-            splits.second_source(data)
-        assert "second_source" not in splits.possible(data)
-    assert splits.possible(parts(10, 3)) == ["published", "random", "second_source"]
-    assert splits.possible(fer2013()) == ["official", "published", "random", "second_source"]
+        with pytest.raises(UserError, match=rf"^{needs}only {only}: choose split=study or split=random$"):
+            splits.notebook(data)
+        assert "notebook" not in splits.possible(data)
+    assert splits.possible(parts(10, 3)) == ["study", "random", "notebook"]
+    assert splits.possible(fer2013()) == ["official", "study", "random", "notebook"]
 
 
 @pytest.mark.parametrize("fraction", [0, 1, -0.1, 1.5])
-def test_second_source_takes_a_share_of_training(fraction: float) -> None:
+def test_notebook_takes_a_share_of_training(fraction: float) -> None:
     with pytest.raises(UserError, match=f"^split.val_fraction={fraction} is impossible: choose more than 0"):
-        splits.second_source(parts(10, 3), val_fraction=fraction)
+        splits.notebook(parts(10, 3), val_fraction=fraction)

@@ -207,7 +207,7 @@ def _refuse_idle_forms(cfg: DictConfig) -> None:
                 f"or set what is in fidelity.{family}."
             )
     for key in ("lr", "epochs"):
-        if cfg.recipe.name != "second_source" and cfg.backbone[key] != shape.get(key):
+        if cfg.recipe.name != "notebook" and cfg.backbone[key] != shape.get(key):
             raise UserError(f"backbone.{key} has no effect with recipe={cfg.recipe.name}: leave it as it is.")
 
 

@@ -28,11 +28,11 @@ FACE_DETECTORS = ("none", "mtcnn", "yolo5face")
 """What ``dataset.faces`` can be, with any dataset but the synthetic one; as `fersweep.faces.detectors.NAMES`."""
 
 SPLITS = {
-    "synthetic": ("official", "published", "subjects", "random", "second_source"),
-    "fer2013": ("official", "published", "random", "second_source"),
-    "ckplus": ("published", "subjects", "random"),
-    "jaffe": ("published", "subjects", "random"),
-    "folder": ("official", "published", "random", "second_source"),
+    "synthetic": ("official", "study", "subjects", "random", "notebook"),
+    "fer2013": ("official", "study", "random", "notebook"),
+    "ckplus": ("study", "subjects", "random"),
+    "jaffe": ("study", "subjects", "random"),
+    "folder": ("official", "study", "random", "notebook"),
 }
 """The splits a dataset has the fields for; what only its files can tell is checked when they are read."""
 

@@ -19,7 +19,7 @@ class Backbone:
     """A network without its exchangeable parts; ``model`` names the class and its shape, ``family`` its relatives.
 
     ``attention_position`` is null where a network has no place for one. ``lr`` and ``epochs`` are those the second
-    source trained it with, for ``recipe=second_source``.
+    source trained it with, for ``recipe=notebook``.
     """
 
     name: str = MISSING

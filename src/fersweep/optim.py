@@ -1,4 +1,4 @@
-"""An optimiser that differs from those of torch.optim in what a published figure depends on; gradient clipping."""
+"""An optimiser that differs from those of torch.optim in what a reported figure depends on; gradient clipping."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ def official(samples: Samples) -> Split:
     return _checked(samples, "official", *(np.flatnonzero(usage == part) for part in (TRAINING, PUBLIC, PRIVATE)))
 
 
-def published(samples: Samples, *, seed: int = 1337, test_fraction: float = 0.2, val_fraction: float = 0.3) -> Split:
+def study(samples: Samples, *, seed: int = 1337, test_fraction: float = 0.2, val_fraction: float = 0.3) -> Split:
     """The study's split.
 
     Test: every image not marked Training; where nothing is marked, per class ``ceil(test_fraction * n)`` images, the
@@ -67,7 +67,7 @@ def published(samples: Samples, *, seed: int = 1337, test_fraction: float = 0.2,
         rest = members[~np.isin(members, tested)]
         test.append(tested)
         val.append(rest[: int(val_fraction * len(rest))])
-    return _from_val_and_test(samples, "published", val, test)
+    return _from_val_and_test(samples, "study", val, test)
 
 
 def random(samples: Samples, *, val_fraction: float, test_fraction: float, seed: int) -> Split:
@@ -128,8 +128,8 @@ def subjects(samples: Samples, *, fold: int = 0, folds: int | None = None, seed:
     )
 
 
-def second_source(samples: Samples, *, seed: int = 42, val_fraction: float = 0.2) -> Split:
-    """The second source's split: of the images marked Training ``ceil(val_fraction * n)`` at random validate.
+def notebook(samples: Samples, *, seed: int = 42, val_fraction: float = 0.2) -> Split:
+    """The notebook's split: of the images marked Training ``ceil(val_fraction * n)`` at random validate.
 
     They are the first of scikit-learn's ``ShuffleSplit`` permutation of the sorted ids, without regard to class. What
     is not marked Training tests; the source never looked at it.
@@ -141,14 +141,12 @@ def second_source(samples: Samples, *, seed: int = 42, val_fraction: float = 0.2
     _check_fractions(val_fraction=val_fraction)
     if samples.usage is None or not 0 < int((samples.usage == TRAINING).sum()) < len(samples):
         has = "no parts of its own" if samples.usage is None else f"only {_listed(np.unique(samples.usage))}"
-        raise _unsuited(samples, "second_source", f"images marked {TRAINING}, and others to test on", has)
+        raise _unsuited(samples, "notebook", f"images marked {TRAINING}, and others to test on", has)
     order = np.argsort(samples.ids, kind="stable")
     training = order[samples.usage[order] == TRAINING]
     shuffled = training[np.random.RandomState(seed).permutation(len(training))]
     validates = math.ceil(val_fraction * len(training))
-    return _from_val_and_test(
-        samples, "second_source", [shuffled[:validates]], [np.flatnonzero(samples.usage != TRAINING)]
-    )
+    return _from_val_and_test(samples, "notebook", [shuffled[:validates]], [np.flatnonzero(samples.usage != TRAINING)])
 
 
 def shared_subjects(samples: Samples, split: Split) -> int | None:
@@ -173,7 +171,7 @@ def possible(samples: Samples) -> list[str]:
     marked = samples.usage is not None and {TRAINING, PUBLIC, PRIVATE} <= set(np.unique(samples.usage).tolist())
     people = samples.subjects is not None and len(np.unique(samples.subjects)) >= 3
     parts = samples.usage is not None and 0 < int((samples.usage == TRAINING).sum()) < len(samples)
-    return ["official"] * marked + ["published"] + ["subjects"] * people + ["random"] + ["second_source"] * parts
+    return ["official"] * marked + ["study"] + ["subjects"] * people + ["random"] + ["notebook"] * parts
 
 
 def _unsuited(samples: Samples, split: str, needs: str, has: str) -> UserError:

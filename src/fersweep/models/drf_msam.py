@@ -1,8 +1,8 @@
-"""DRF + MSAM as the second source's text describes it: a receptive field chosen from the input, attention at scales.
+"""DRF + MSAM as the notebook's text describes it: a receptive field chosen from the input, attention at scales.
 
 The text gives the two ideas and no layers. Here they are the parts of a residual network: every block is a dynamic
 receptive field, then multi-scale attention, added to the block's input. What its notebook built instead is
-`fersweep.models.second_source.DRFMSAM`.
+`fersweep.models.notebook.DRFMSAM`.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ MIN_SEEDS = 3
 
 LEVEL = 0.05
 
-BASELINES = ("none", "published")
+BASELINES = ("none", "code")
 """What other options are compared with."""
 
 NAMES = {"se": "SE", "eca": "ECA", "cbam": "CBAM", "relu": "ReLU", "elu": "ELU", "selu": "SELU", "gelu": "GELU"}

@@ -37,11 +37,11 @@ class Mean:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether a published accuracy holds up.
+    """Whether a reported accuracy holds up.
 
     Attributes:
-        kind: ``within``, ``above`` or ``below`` (our accuracy against the published one), ``cannot be right`` or
-            ``none`` (nothing was published for this row).
+        kind: ``within``, ``above`` or ``below`` (our accuracy against the reported one), ``cannot be right`` or
+            ``none`` (nothing was reported for this row).
         sentence: the arithmetic, or what our runs did otherwise; may be empty.
         comparable: whether the runs followed the study's protocol; where not, within, above and below say little.
     """
@@ -52,8 +52,8 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class Published:
-    """What the study prints for a row, or the second source logged.
+class Reported:
+    """What the study prints for a row, or the notebook logged.
 
     Attributes:
         params_m: its parameter count in millions, ``None`` where an ablation prints none.
@@ -97,12 +97,12 @@ class Row:
         confusion: counts ``(K, K)``, rows true, summed over seeds and folds.
         curves: ``history.csv`` of each run: columns ``epoch``, ``train/loss``, ``train/accuracy``, ``val/loss``,
             ``val/accuracy``, ``val/macro_f1``, ``lr``.
-        published: what the study prints, or ``None``.
+        reported: what the study prints, or ``None``.
         verdict: about that.
         notes: sentences a reader must know, such as that folds are missing.
         correct: per seed, whether each test image was recognised: bool ``(seeds, n)``, in the order of ``ids``.
         ids: the test images, sorted.
-        validation: accuracy of the chosen checkpoint on validation, where a published figure is of that.
+        validation: accuracy of the chosen checkpoint on validation, where a reported figure is of that.
         explained: the contact sheets of the first of its runs that has some.
     """
 
@@ -124,7 +124,7 @@ class Row:
     class_names: tuple[str, ...]
     confusion: npt.NDArray[np.int64]
     curves: tuple[pd.DataFrame, ...]
-    published: Published | None
+    reported: Reported | None
     verdict: Verdict
     notes: tuple[str, ...]
     correct: npt.NDArray[np.bool_] = field(repr=False)
@@ -134,7 +134,7 @@ class Row:
 
     @property
     def name(self) -> str:
-        """The labels in one line: ``resnet50 · cbam · published``."""
+        """The labels in one line: ``resnet50 · cbam · code``."""
         return " · ".join(self.labels.values())
 
 

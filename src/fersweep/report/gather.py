@@ -15,7 +15,7 @@ import pandas as pd
 
 from fersweep.config import GROUPS
 from fersweep.errors import UserError
-from fersweep.report import explained, second_source, study
+from fersweep.report import explained, notebook, study
 from fersweep.report.contents import ABSENT, Mean, Row, Verdict
 from fersweep.report.statistics import wilson
 from fersweep.sweep.collect import Run, config_of, result_of, settings_of
@@ -185,8 +185,8 @@ def _order(column: str, value: str) -> tuple[int, float, str]:
     """The study's order of options, then numbers by size, then words."""
     order = {
         "attention": ["none", "se", "eca", "cbam"],
-        "backbone": [*study.study()["rows"], *second_source.figures()["rows"]],
-        "fidelity": ["published", "paper"],
+        "backbone": [*study.study()["rows"], *notebook.figures()["rows"]],
+        "fidelity": ["code", "paper"],
     }.get(column, [])
     if value in order:
         return 0, order.index(value), value
@@ -235,9 +235,9 @@ def _row(runs: Sequence[Finished], columns: Mapping[str, str]) -> Row:
     interval = wilson(round(accuracy.mean * n), n)
     if interval[0] <= majority:
         notes.append("Not told apart from always answering the commonest class.")
-    figures, protocol = study.published(first.settings, columns.values())
+    figures, protocol = study.reported(first.settings, columns.values())
     if figures is None:
-        figures, protocol = second_source.published(first.settings)
+        figures, protocol = notebook.reported(first.settings)
     validation = None
     if figures is not None and figures.part == "validation":
         validation = _mean([float(folds[0].result["metrics"]["val/accuracy"]) for folds in seeds])
@@ -264,7 +264,7 @@ def _row(runs: Sequence[Finished], columns: Mapping[str, str]) -> Row:
         class_names=tuple(first.result["per_class"]),
         confusion=np.sum(confusions, axis=0),
         curves=tuple(run.history for run in used),
-        published=figures,
+        reported=figures,
         verdict=judged,
         notes=tuple(notes),
         correct=np.stack([correct for _, correct in whole]) if same else np.zeros((0, 0), bool),

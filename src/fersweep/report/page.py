@@ -23,7 +23,7 @@ CAPTIONS = {
     "line joins rows that differ in attention alone; hollow markers are what the study prints.",
     "accuracy_time": "Test accuracy against the time that one run took. Bars are ± one standard deviation over seeds.",
     "options": "Differences in test accuracy between rows that differ in one option.",
-    "fidelity": "Differences in test accuracy between the published code and the papers’ definitions.",
+    "fidelity": "Differences in test accuracy between the study’s code and the papers’ definitions.",
 }
 
 VERDICTS = {
@@ -151,7 +151,7 @@ def _notes(report: Report) -> dict[str, int]:
     texts = [
         text
         for row in report.rows
-        for text in (*notes_of(row), *([row.published.note] if row.published and row.published.note else []))
+        for text in (*notes_of(row), *([row.reported.note] if row.reported and row.reported.note else []))
     ]
     return {text: number for number, text in enumerate(dict.fromkeys(texts), start=1)}
 

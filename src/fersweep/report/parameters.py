@@ -67,7 +67,7 @@ def show(counts: Sequence[Count], fidelity: str, console: Console) -> None:
     explained = [each for each in counts if each.note]
     for each in counts:
         mark = "*" * (1 + explained.index(each)) if each in explained else ""
-        same = "" if each.equal or fidelity != "published" else " differs"
+        same = "" if each.equal or fidelity != "code" else " differs"
         numbers = (
             f"{each.trainable:,}",
             f"{each.total:,}",
@@ -76,7 +76,7 @@ def show(counts: Sequence[Count], fidelity: str, console: Console) -> None:
         )
         table.add_row(each.backbone, each.attention, *numbers)
     console.print(table)
-    if fidelity != "published":
+    if fidelity != "code":
         console.print(f"fidelity={fidelity} builds other networks than the study's code: other counts are expected.")
     for number, each in enumerate(explained, 1):
         console.print(f"{'*' * number} {each.backbone} + {each.attention}: {each.note}", highlight=False)

@@ -121,7 +121,7 @@ def _handles(report: Report, cost: str) -> list[Line2D]:
     handles = [Line2D([], [], color=colour, linewidth=4, label=name) for name, colour in colours.items()]
     for shape, marker in markers.items():
         handles.append(Line2D([], [], color=INK, marker=marker, linestyle="", label=f"{what}{shape}"))
-    if cost == "params" and any(row.published and row.published.params_trainable for row in report.rows):
+    if cost == "params" and any(row.reported and row.reported.params_trainable for row in report.rows):
         hollow: Any = {"markerfacecolor": PAPER, "markeredgecolor": INK}
         handles.append(Line2D([], [], marker="o", linestyle="", label="as the study prints", **hollow))
     return handles
@@ -146,9 +146,9 @@ def _panel(axes: Axes, rows: Sequence[Row], report: Report, cost: str) -> None:
         told = ("attention", "dataset", "split", "fidelity")
         name = " · ".join(value for column, value in row.labels.items() if column not in told)
         lines.setdefault((name, marker), []).append(point)
-        if cost == "params" and row.published and row.published.params_trainable:
-            x = row.published.params_trainable / factor
-            printed.setdefault((Point(x, row.published.accuracy_percent), colour), marker)
+        if cost == "params" and row.reported and row.reported.params_trainable:
+            x = row.reported.params_trainable / factor
+            printed.setdefault((Point(x, row.reported.accuracy_percent), colour), marker)
     for (point, colour), marker in printed.items():
         axes.plot(point.x, point.y, marker, markerfacecolor=PAPER, markeredgecolor=colour, markersize=6, zorder=1.8)
     for points in map(sorted, lines.values()):

@@ -1,4 +1,4 @@
-"""The published study's figures (``study.yaml``), and how a run's settings stand to its protocol."""
+"""The study's figures (``study.yaml``), and how a run's settings stand to its protocol."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from fersweep.report.contents import Mean, Published, Verdict
+from fersweep.report.contents import Mean, Reported, Verdict
 from fersweep.report.statistics import multiple_of
 from fersweep.sweep.collect import settings_of
 from fersweep.sweep.identity import integral
 
 FILE = Path(__file__).with_name("study.yaml")
 
-FIDELITIES = ("published", "paper")
+FIDELITIES = ("code", "paper")
 
 NETWORK = ("backbone", "attention", "activation", "fidelity", "dataset")
 """The parts of a configuration that make a run another row than one of the study's table where they differ."""
@@ -49,8 +49,8 @@ def _composed(dataset: str) -> dict[str, Any]:
     from fersweep.config import to_dict
 
     chosen = [f"dataset={dataset}", "dataset.root=anywhere", "activation=elu", "augmentation=flip_zoom"]
-    published = [f"{group}=published" for group in ("fidelity", "split", "recipe")]
-    return to_dict(compose_config([*chosen, *published]))
+    protocol = ["fidelity=code", "split=study", "recipe=study"]
+    return to_dict(compose_config([*chosen, *protocol]))
 
 
 def _protocol(dataset: str, backbone: str, attention: str, fidelity: str) -> dict[str, Any]:
@@ -65,7 +65,7 @@ def _protocol(dataset: str, backbone: str, attention: str, fidelity: str) -> dic
     return settings_of(_composed(dataset) | chosen)
 
 
-def published(settings: Mapping[str, Any], varied: Collection[str] = ()) -> tuple[Published | None, tuple[str, ...]]:
+def reported(settings: Mapping[str, Any], varied: Collection[str] = ()) -> tuple[Reported | None, tuple[str, ...]]:
     """What the study prints for a run, and where the run's protocol is another.
 
     Args:
@@ -111,7 +111,7 @@ def sentences(
     return [f"{key.removesuffix('.name')} is {settings.get(key)}, not {expected.get(key)}" for key in keys]
 
 
-def _table(dataset: str, backbone: str, attention: str) -> Published:
+def _table(dataset: str, backbone: str, attention: str) -> Reported:
     """A row of the study's main table."""
     content, note = study(), notes(backbone, attention)
     figures = content["rows"][backbone][attention]
@@ -121,14 +121,14 @@ def _table(dataset: str, backbone: str, attention: str) -> Published:
             f" That one scored {accuracy:.2f} %, which stands here in place of the printed {figures[dataset]:.2f} %."
         )
     note = f"{note} {content['selection'].get(dataset, '')}".strip()
-    return Published(
+    return Reported(
         figures["params_m"], figures["total"], figures["trainable"], accuracy, content["test_n"][dataset], note
     )
 
 
 def _ablation(
     settings: Mapping[str, Any], different: list[str], varied: Collection[str], row: tuple[str, str, str]
-) -> tuple[Published | None, str]:
+) -> tuple[Reported | None, str]:
     """The figures of an ablation, where a network differs from the table's in its setting alone, and what that begins
     with; else ``None`` and nothing.
     """
@@ -142,31 +142,31 @@ def _ablation(
         if here and (setting in different or setting in varied) and value in values:
             params = each.get("params_m", {}).get(value)
             note = f"From the study's ablation of {setting}."
-            return Published(params, None, None, values[value], content["test_n"][row[0]], note), begins
+            return Reported(params, None, None, values[value], content["test_n"][row[0]], note), begins
     return None, ""
 
 
-def expected_range(accuracy: Mean, n: int, published_n: int) -> tuple[float, float]:
+def expected_range(accuracy: Mean, n: int, reported_n: int) -> tuple[float, float]:
     """Where the accuracy of one more run is expected, with 95 %.
 
     mean ± √(1.96² · p(1 - p) · (1/n + 1/m) + t² s² (1 + 1/k)), with p the accuracy (Agresti and Coull's: two more hits
     and misses), s the standard deviation over k seeds, t the quantile of Student's distribution with k - 1 degrees of
-    freedom. 1/m, of the published test set, is left out where that has as many images as ours: it is then the same, and
+    freedom. 1/m, of the study's test set, is left out where that has as many images as ours: it is then the same, and
     the range rather too wide. With one seed the second part is unknown and left out.
     """
     from scipy.stats import t
 
     p, k = (accuracy.mean * n + 2) / (n + 4), accuracy.n
-    images = p * (1 - p) * (1 / n + (0 if published_n == n else 1 / published_n))
+    images = p * (1 - p) * (1 / n + (0 if reported_n == n else 1 / reported_n))
     seeds = 0.0 if accuracy.sd is None else (float(t.ppf(0.975, k - 1)) * accuracy.sd) ** 2 * (1 + 1 / k)
     half = (1.96**2 * images + seeds) ** 0.5
     return max(0.0, accuracy.mean - half), min(1.0, accuracy.mean + half)
 
 
-def verdict(figures: Published | None, accuracy: Mean, n: int, protocol: tuple[str, ...]) -> Verdict:
-    """Whether a published accuracy holds up against ours over ``n`` images of the same part, test or validation.
+def verdict(figures: Reported | None, accuracy: Mean, n: int, protocol: tuple[str, ...]) -> Verdict:
+    """Whether a reported accuracy holds up against ours over ``n`` images of the same part, test or validation.
 
-    ``within`` where the published figure lies in `expected_range`, ``above`` or ``below`` where ours is higher or lower
+    ``within`` where the reported figure lies in `expected_range`, ``above`` or ``below`` where ours is higher or lower
     than that, ``cannot be right`` where it is no multiple of 1 / n of its own test set.
     """
     if figures is None:
@@ -180,7 +180,7 @@ def verdict(figures: Published | None, accuracy: Mean, n: int, protocol: tuple[s
     seeds = "one seed, so without the spread of training" if accuracy.sd is None else f"{accuracy.n} seeds"
     on = "" if figures.part == "test" else f" on {figures.part}, ours {100 * accuracy.mean:.2f} %"
     sentence = (
-        f"Published {figures.accuracy_percent:.2f} %{on}; a single run here is expected in {100 * low:.2f} to "
+        f"Reported {figures.accuracy_percent:.2f} %{on}; a single run here is expected in {100 * low:.2f} to "
         f"{100 * high:.2f} % ({seeds})."
     )
     if protocol:

@@ -18,18 +18,18 @@ def header(report: Report) -> list[str]:
     """The names of the columns of `cells`."""
     known = _known(report)
     ours = ["accuracy %", "seeds", "95 % interval", "macro-F1", "n", "majority %"]
-    before, after = (["published params"], ["published %"]) if known else ([], [])
+    before, after = (["reported params"], ["reported %"]) if known else ([], [])
     return [*report.columns, *before, "params", *after, *ours, *(["verdict"] if known else [])]
 
 
 def _known(report: Report) -> bool:
     """Whether the study prints anything for some row; else its columns are left out."""
-    return any(row.published for row in report.rows)
+    return any(row.reported for row in report.rows)
 
 
 def cells(report: Report, row: Row) -> list[str]:
     """A row of the table as text; what is not known is an en dash."""
-    figures, known = row.published, _known(report)
+    figures, known = row.reported, _known(report)
     spread = "" if row.accuracy.sd is None else f" ± {100 * row.accuracy.sd:.2f}"
     verdict = "–" if row.verdict.kind == "none" else row.verdict.kind
     verdict += "" if row.verdict.comparable or verdict in ("–", "cannot be right") else " (other protocol)"
@@ -50,11 +50,11 @@ def cells(report: Report, row: Row) -> list[str]:
 
 
 def printed(row: Row) -> str:
-    """A row's published accuracy in percent, beside ours where it is of validation; an en dash where there is none."""
-    if row.published is None:
+    """A row's reported accuracy in percent, beside ours where it is of validation; an en dash where there is none."""
+    if row.reported is None:
         return "–"
     ours = "" if row.validation is None else f" (validation; ours {100 * row.validation.mean:.2f})"
-    return f"{row.published.accuracy_percent:.2f}{ours}"
+    return f"{row.reported.accuracy_percent:.2f}{ours}"
 
 
 def as_markdown(report: Report) -> str:
@@ -77,7 +77,7 @@ def remarks(report: Report) -> list[str]:
     ]
     by_note: dict[str, list[str]] = {}
     for row in report.rows:
-        for note in (*row.notes, *([row.published.note] if row.published and row.published.note else [])):
+        for note in (*row.notes, *([row.reported.note] if row.reported and row.reported.note else [])):
             by_note.setdefault(note, []).append(row.name)
         if row.verdict.kind != "none" and row.verdict.sentence:
             by_note.setdefault(row.verdict.sentence, []).append(row.name)
@@ -93,7 +93,7 @@ def as_csv(report: Report) -> str:
     """
     text = io.StringIO(newline="")
     writer = csv.writer(text)
-    figures = ("published_params_m", "published_params_total", "published_accuracy", "published_part")
+    figures = ("reported_params_m", "reported_params_total", "reported_accuracy", "reported_part")
     ours = ("params_total", "params_trainable", "accuracy", "accuracy_sd", "seeds", "interval_low", "interval_high")
     rest = (
         "validation",
@@ -110,7 +110,7 @@ def as_csv(report: Report) -> str:
     settings = [column for column in report.columns if column not in groups]
     writer.writerow([*groups, *settings, *figures, *ours, *rest])
     for row in report.rows:
-        known = row.published
+        known = row.reported
         about: tuple[object, ...] = (None,) * len(figures)
         if known:
             about = (known.params_m, known.params_total, known.accuracy_percent / 100, known.part)

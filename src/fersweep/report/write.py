@@ -47,7 +47,7 @@ def _missing(rows: Sequence[Row]) -> list[str]:
         here = {
             (row.choices["backbone"], row.choices["attention"])
             for row in rows
-            if row.choices["dataset"] == dataset and row.published and row.published.params_total is not None
+            if row.choices["dataset"] == dataset and row.reported and row.reported.params_total is not None
         }
         absent = [
             f"{backbone} + {attention}" for backbone, attention in study.rows() if (backbone, attention) not in here

@@ -1,4 +1,4 @@
-"""The second source's networks in a report: held against its validation accuracies, in its protocol or another."""
+"""The notebook's networks in a report: held against its validation accuracies, in its protocol or another."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import pytest
 from conftest import plain, quickly_composed
 from report_runs import STUDY, finished, right
 
-from fersweep.report import page, second_source, tables
-from fersweep.report.contents import Mean, Published, Row
-from fersweep.report.second_source import figures
+from fersweep.report import notebook, page, tables
+from fersweep.report.contents import Mean, Reported, Row
+from fersweep.report.notebook import figures
 from fersweep.report.study import expected_range, verdict
 from fersweep.report.write import contents
 from fersweep.sweep.collect import settings_of
@@ -20,11 +20,11 @@ from fersweep.sweep.identity import integral
 
 SOURCE = (
     "backbone=aer_cnn",
-    "fidelity=published",
+    "fidelity=code",
     "dataset=fer2013",
     "dataset.root=x",
-    "split=second_source",
-    "recipe=second_source",
+    "split=notebook",
+    "recipe=notebook",
     "dataset.preprocessing.min_max=true",
     "dataset.preprocessing.equalize=true",
     "dataset.preprocessing.min_variance=10",
@@ -41,9 +41,9 @@ VARIANTS = [
 N = 5740
 
 
-def found(*overrides: str) -> tuple[Published | None, tuple[str, ...]]:
-    """What `second_source.published` says of a run's settings."""
-    return second_source.published(integral(settings_of(plain(quickly_composed(*overrides)))))
+def found(*overrides: str) -> tuple[Reported | None, tuple[str, ...]]:
+    """What `notebook.reported` says of a run's settings."""
+    return notebook.reported(integral(settings_of(plain(quickly_composed(*overrides)))))
 
 
 def only_row(folder: Path) -> Row:
@@ -66,17 +66,17 @@ def test_the_sources_runs_are_held_against_their_figures(
 ) -> None:
     """What its text describes is another network, of which it logged nothing."""
     assert found(*SOURCE, f"backbone={backbone}", "fidelity=paper") == (None, ())
-    published, protocol = found(*SOURCE, f"backbone={backbone}", *overrides)
+    reported, protocol = found(*SOURCE, f"backbone={backbone}", *overrides)
     parameters = {"aer_cnn": 24_487, "msff_cnn": 33_369_735, "drf_msam": 97_223}[backbone]
-    assert published == Published(parameters / 1e6, None, None, accuracy, N, figures()["note"], "validation")
+    assert reported == Reported(parameters / 1e6, None, None, accuracy, N, figures()["note"], "validation")
     assert protocol == ()
 
 
 @pytest.mark.parametrize("backbone", ["aer_cnn", "msff_cnn", "drf_msam"])
 def test_the_experiment_is_the_sources_protocol(backbone: str) -> None:
-    published, protocol = found("experiment=table_second_source", "dataset.root=x", f"backbone={backbone}", "seed=3")
-    assert published is not None
-    assert published.accuracy_percent == figures()["rows"][backbone][0]["accuracy"]
+    reported, protocol = found("experiment=table_notebook", "dataset.root=x", f"backbone={backbone}", "seed=3")
+    assert reported is not None
+    assert reported.accuracy_percent == figures()["rows"][backbone][0]["accuracy"]
     assert protocol == ()
 
 
@@ -84,18 +84,18 @@ def test_the_experiment_is_the_sources_protocol(backbone: str) -> None:
     ("overrides", "protocol"),
     [
         (("trainer.precision=32", "seed=7", "dataset.root=elsewhere"), ()),
-        (("split=official",), ("split is official, not second_source",)),
+        (("split=official",), ("split is official, not notebook",)),
         (("recipe.max_epochs=3",), ("recipe.max_epochs is 3, not 25",)),
         (("backbone.lr=0.1",), ("recipe.optimizer.lr is 0.1, not 0.001",)),
-        (("recipe=modern", "augmentation=none"), ("recipe is modern, not second_source",)),
-        (("recipe=modern",), ("augmentation is standard, not none", "recipe is modern, not second_source")),
+        (("recipe=modern", "augmentation=none"), ("recipe is modern, not notebook",)),
+        (("recipe=modern",), ("augmentation is standard, not none", "recipe is modern, not notebook")),
         (("split.function.seed=1",), ("split.function.seed is 1, not 42",)),
     ],
 )
 def test_deviations_from_the_protocol_are_named(overrides: tuple[str, ...], protocol: tuple[str, ...]) -> None:
-    published, sentences = found(*SOURCE, *overrides)
-    assert published is not None
-    assert published.accuracy_percent == 45.70
+    reported, sentences = found(*SOURCE, *overrides)
+    assert reported is not None
+    assert reported.accuracy_percent == 45.70
     assert sentences == protocol
 
 
@@ -159,8 +159,8 @@ def test_the_verdict_is_on_validation_accuracy(
     for seed, share in enumerate(validated, 1):
         finished(tmp_path, SOURCE, seed, right(tested, seed), validation=(share, images))
     row = only_row(tmp_path)
-    assert row.published is not None
-    assert (row.published.accuracy_percent, row.published.part, row.published.n) == (45.70, "validation", N)
+    assert row.reported is not None
+    assert (row.reported.accuracy_percent, row.reported.part, row.reported.n) == (45.70, "validation", N)
     assert row.accuracy.mean == pytest.approx(tested)  # the table's own column is of test images
     assert row.n == 1000
     assert (row.verdict.kind, row.verdict.comparable) == (kind, True)
@@ -168,16 +168,16 @@ def test_the_verdict_is_on_validation_accuracy(
     sd = (sum((each - mean) ** 2 for each in validated) / 2) ** 0.5
     low, high = expected_range(Mean(mean, sd, 3, validated), images, N)
     assert row.verdict.sentence == (
-        f"Published 45.70 % on validation, ours {100 * mean:.2f} %; a single run here is expected in "
+        f"Reported 45.70 % on validation, ours {100 * mean:.2f} %; a single run here is expected in "
         f"{100 * low:.2f} to {100 * high:.2f} % (3 seeds)."
     )
 
 
 def test_the_same_figure_of_test_images_is_told_without_its_part() -> None:
     ours = Mean(0.457, None, 1, (0.457,))
-    figure = Published(1, 1, 1, 45.70, N)
+    figure = Reported(1, 1, 1, 45.70, N)
     test, validation = (verdict(replace(figure, part=part), ours, N, ()) for part in ("test", "validation"))
-    assert test.sentence.startswith("Published 45.70 %; a single run here")
+    assert test.sentence.startswith("Reported 45.70 %; a single run here")
     assert validation.sentence == test.sentence.replace("45.70 %;", "45.70 % on validation, ours 45.70 %;", 1)
     assert test.kind == validation.kind == "within"
 
@@ -191,11 +191,11 @@ def test_variants_of_msff_cnn_are_rows_of_their_own(tmp_path: Path) -> None:
     assert [row.labels["backbone"] for row in report.rows] == ["aer_cnn", *["msff_cnn"] * 3, "drf_msam"]
     told = {}
     for row in report.rows:
-        assert row.published is not None
+        assert row.reported is not None
         assert row.verdict.kind == "within"
         assert row.verdict.comparable
         if row.labels["backbone"] == "msff_cnn":
-            told[row.labels["dropout"], row.labels["convolution_l2"]] = row.published.accuracy_percent
+            told[row.labels["dropout"], row.labels["convolution_l2"]] = row.reported.accuracy_percent
     assert told == {("0", "0"): 49.98, ("0.3", "0"): 48.92, ("0.3", "0.001"): 44.79}
 
 
@@ -219,23 +219,23 @@ def test_tables_mark_validation_and_another_protocol(sweep: Path) -> None:
     modern = by(report.rows, recipe="modern")
     assert (modern.verdict.kind, modern.verdict.comparable) == ("above", False)
     assert modern.verdict.sentence.endswith(
-        "Not comparable: augmentation is standard, not none; recipe is modern, not second_source."
+        "Not comparable: augmentation is standard, not none; recipe is modern, not notebook."
     )
-    assert by(report.rows, activation="elu", backbone="aer_cnn").published is None
+    assert by(report.rows, activation="elu", backbone="aer_cnn").reported is None
     study = by(report.rows, backbone="resnet50")
-    assert study.published is not None
-    assert study.published.part == "test"
+    assert study.reported is not None
+    assert study.reported.part == "test"
     assert study.verdict.kind == "within"  # 58 % on test; on validation it has 90
 
     lines = tables.as_markdown(report).splitlines()
     names = [each.strip() for each in lines[0].strip("|").split("|")]
     rows = [dict(zip(names, (cell.strip() for cell in line.strip("|").split("|")), strict=True)) for line in lines[2:6]]
     shown = {(row["backbone"], row["activation"], row["recipe"]): row for row in rows}
-    assert {key: (row["published %"], row["accuracy %"], row["verdict"]) for key, row in shown.items()} == {
-        ("aer_cnn", "relu", "second_source"): ("45.70 (validation; ours 45.00)", "60.00", "within"),
+    assert {key: (row["reported %"], row["accuracy %"], row["verdict"]) for key, row in shown.items()} == {
+        ("aer_cnn", "relu", "notebook"): ("45.70 (validation; ours 45.00)", "60.00", "within"),
         ("aer_cnn", "relu", "modern"): ("45.70 (validation; ours 62.00)", "65.00", "above (other protocol)"),
-        ("aer_cnn", "elu", "second_source"): ("–", "61.00", "–"),
-        ("resnet50", "elu", "published"): ("58.61", "58.00", "within"),
+        ("aer_cnn", "elu", "notebook"): ("–", "61.00", "–"),
+        ("resnet50", "elu", "code"): ("58.61", "58.00", "within"),
     }
     (note,) = (line for line in lines if "0.59 of its text" in line)
     assert note.count("aer_cnn") == 2
@@ -248,16 +248,16 @@ def test_the_page_shows_them(sweep: Path) -> None:
     cells = re.findall(r'<td class="number" data-value="45\.7">45\.70 \(validation; ours', html)
     assert len(cells) == 2
     assert len(re.findall(r'<td class="number" data-value="58\.61">58\.61<', html)) == 1
-    assert "Published 45.70 % on validation, ours 45.00 %; a single run here" in html
+    assert "Reported 45.70 % on validation, ours 45.00 %; a single run here" in html
     assert html.count('<span class="caveat">≠ other protocol</span>') == 1
     assert html.count("The 0.59 of its text stands in none of its logs.") == 1  # a note for both rows
 
 
 def test_fidelities_are_compared_beside_the_validation_figure(tmp_path: Path) -> None:
-    for fidelity, share in (("published", 0.5), ("paper", 0.6)):
+    for fidelity, share in (("code", 0.5), ("paper", 0.6)):
         finished(tmp_path, (*SOURCE, f"fidelity={fidelity}"), 1, right(share, 1), validation=(0.45, N))
     report = contents(tmp_path)
     (pair,) = report.fidelity
-    assert {pair.first, pair.second} == {"published", "paper"}
+    assert {pair.first, pair.second} == {"code", "paper"}
     section = page.render(report).partition('id="pairs"')[2].partition("</section>")[0]
     assert len(re.findall(r'data-value="45\.7">45\.70 \(validation; ours 45\.00\)</td>', section)) == 1

@@ -1,6 +1,6 @@
-"""fidelity=published against the study's reference code: parameters, logits, gradients, statistics, optimiser steps.
+"""fidelity=code against the study's reference code: parameters, logits, gradients, statistics, optimiser steps.
 
-``golden/published.json`` holds what the reference code gave (its last commit, TensorFlow 2.15, float32) for the weights
+``golden/study.json`` holds what the reference code gave (its last commit, TensorFlow 2.15, float32) for the weights
 and images of `formula`, copied into its layout.
 """
 
@@ -24,20 +24,20 @@ from fersweep.distributed import sync_batch_norm
 from fersweep.errors import UserError
 from fersweep.models import build_model
 from fersweep.models.attention import CBAM
-from fersweep.models.published import ParallelCBAM, RowBatchNorm, ScalarGate, glorot_uniform, scalar_gate_kernel_size
 from fersweep.models.resnet import ResNet
 from fersweep.models.resnetv2 import ResNetV2
+from fersweep.models.study_code import ParallelCBAM, RowBatchNorm, ScalarGate, glorot_uniform, scalar_gate_kernel_size
 from fersweep.optim import KerasAdam
 from fersweep.report.parameters import count, show
 from fersweep.report.study import rows, study
 
-GOLDEN = json.loads((Path(__file__).parent / "golden" / "published.json").read_text())
+GOLDEN = json.loads((Path(__file__).parent / "golden" / "study.json").read_text())
 
 
 def network(row: str, *overrides: str) -> tuple[DictConfig, nn.Module]:
     """One of the 32 networks with the formula's weights, and its configuration."""
     choices = [f"{group}={name}" for group, name in zip(("backbone", "attention"), row.split(), strict=True)]
-    cfg = compose_config([*choices, "fidelity=published", "recipe=published", *overrides])
+    cfg = compose_config([*choices, "fidelity=code", "recipe=study", *overrides])
     with torch.device("meta"):
         built = model(cfg, 7)
     built = built.to_empty(device="cpu")
@@ -104,7 +104,7 @@ def test_a_training_step_is_the_reference_codes(row: str) -> None:
 
 
 def test_parameters_of_all_rows_are_the_reference_codes() -> None:
-    counts = count("published")
+    counts = count("code")
     assert [(each.backbone, each.attention) for each in counts] == rows()
     for each in counts:
         name = f"{each.backbone} {each.attention}"
@@ -118,15 +118,13 @@ def test_parameters_of_all_rows_are_the_reference_codes() -> None:
 def test_the_two_printed_errors_are_what_the_notes_say(capsys: pytest.CaptureFixture[str]) -> None:
     from rich.console import Console
 
-    cfg = compose_config(
-        ["backbone=vgg19", "attention=none", "fidelity=published", "backbone.model.depths=[2,2,4,3,4]"]
-    )
+    cfg = compose_config(["backbone=vgg19", "attention=none", "fidelity=code", "backbone.model.depths=[2,2,4,3,4]"])
     with torch.device("meta"):
         without = sum(parameter.numel() for parameter in model(cfg, 7).parameters())
     assert without == 42_866_119
-    counts = [each for each in count("published") if each.note]
+    counts = [each for each in count("code") if each.note]
     assert math.floor(counts[1].total / 1e4) / 100 == 26.01
-    show(counts, "published", Console(width=200))
+    show(counts, "code", Console(width=200))
     said = capsys.readouterr().out
     assert "42.87M*" in said
     assert "26.01M**" in said
@@ -135,13 +133,13 @@ def test_the_two_printed_errors_are_what_the_notes_say(capsys: pytest.CaptureFix
 
 
 def test_the_printed_parameters_of_the_ablations_are_built() -> None:
-    """Cut off or rounded after the second decimal, as printed; eca's are those of the published form."""
+    """Cut off or rounded after the second decimal, as printed; eca's are those of the code's form."""
     for name, ablation in study()["ablations"].items():
         for value, printed in ablation.get("params_m", {}).items():
             choices = [f"{key}={ablation[key]}" for key in ("backbone", "attention")]
             setting = f"{ablation['setting']}={'null' if value is None else value}"
             with torch.device("meta"):
-                built = model(compose_config([*choices, "fidelity=published", setting]), 7)
+                built = model(compose_config([*choices, "fidelity=code", setting]), 7)
             moving = sum(each.numel() for key, each in built.named_buffers() if "running" in key)
             total = (sum(each.numel() for each in built.parameters()) + moving) / 1e6
             assert 0 <= total - printed < 0.01 or abs(total - printed) <= 0.005, f"{name} {value}: {total}"
@@ -164,7 +162,7 @@ def test_row_batch_norm_takes_statistics_of_rows() -> None:
 def test_row_batch_norm_keeps_channels_last_and_can_be_shared_by_processes() -> None:
     x = torch.randn(2, 8, 6, 6).to(memory_format=torch.channels_last)
     assert RowBatchNorm(6, 1e-3)(x).is_contiguous(memory_format=torch.channels_last)
-    shared = sync_batch_norm(build_model("resnet50", "none", "elu", "published"), "cpu")
+    shared = sync_batch_norm(build_model("resnet50", "none", "elu", "code"), "cpu")
     kinds = {type(module) for module in shared.modules() if isinstance(module, nn.modules.batchnorm._NormBase)}
     assert nn.BatchNorm2d not in kinds
     assert len(kinds) == 1
@@ -196,7 +194,7 @@ def test_parallel_cbam_differs_from_cbam_in_what_the_spatial_gate_reads() -> Non
 
 def test_initial_weights_are_glorot_uniform() -> None:
     torch.manual_seed(0)
-    built = build_model("resnet50", "eca", "elu", "published")
+    built = build_model("resnet50", "eca", "elu", "code")
     built.requires_grad_(False)
     conv, gate = built.stages[0][0].conv2, built.stages[3][2].attention.conv
     limit = (6 / (9 * 64 + 9 * 64)) ** 0.5
@@ -213,8 +211,8 @@ def test_initial_weights_are_glorot_uniform() -> None:
     assert plain.weight.abs().max() <= (6 / 8) ** 0.5
 
 
-def test_where_published_resnets_have_their_strides() -> None:
-    first, second = (build_model(name, "none", "elu", "published") for name in ("resnet50", "resnetv2_50"))
+def test_where_the_codes_resnets_have_their_strides() -> None:
+    first, second = (build_model(name, "none", "elu", "code") for name in ("resnet50", "resnetv2_50"))
     assert [stage[0].conv1.stride[0] for stage in first.stages] == [1, 2, 2, 2]
     assert [stage[0].conv2.stride[0] for stage in first.stages] == [1, 1, 1, 1]
     assert [[block.conv2.stride[0] for block in stage] for stage in second.stages] == [
@@ -230,7 +228,7 @@ def test_where_published_resnets_have_their_strides() -> None:
 
 def test_vgg_adds_attention_to_what_it_reads_before_the_classifier_alone() -> None:
     def built(position: str) -> nn.Module:
-        overrides = ["backbone=vgg16", "attention=se", "fidelity=published", f"backbone.attention_position={position}"]
+        overrides = ["backbone=vgg16", "attention=se", "fidelity=code", f"backbone.attention_position={position}"]
         return model(compose_config(overrides), 7).eval()
 
     network, images = built("before_classifier"), formula.images()[:2]
@@ -239,7 +237,7 @@ def test_vgg_adds_attention_to_what_it_reads_before_the_classifier_alone() -> No
         expected = network.classifier((features + network.attention(features)).flatten(1))
         torch.testing.assert_close(network(images), expected)
     assert not built("every_stage").attention_shortcut
-    plain = build_model("vgg16", "none", "elu", "published").eval()  # no attention: nothing is added
+    plain = build_model("vgg16", "none", "elu", "code").eval()  # no attention: nothing is added
     with torch.no_grad():
         torch.testing.assert_close(plain(images), plain.classifier(plain.features(images).flatten(1)))
     assert [layer.p for layer in plain.classifier if isinstance(layer, nn.Dropout)] == [0.0, 0.0]

@@ -1,6 +1,6 @@
-"""The second source's networks under fidelity=published against a rebuild of its notebook's with Keras.
+"""The notebook's networks under fidelity=code against a rebuild of its notebook's with Keras.
 
-``golden/second_source.json`` holds what the rebuild gave (docs/second_source.md's words in layers of TensorFlow 2.15,
+``golden/notebook.json`` holds what the rebuild gave (docs/notebook.md's words in layers of TensorFlow 2.15,
 float32) for the weights and images of `formula`, copied into its layout.
 """
 
@@ -21,9 +21,9 @@ from torch.nn import functional as F
 
 from fersweep.build import model
 from fersweep.compose import compose_config
-from fersweep.models.second_source import DoubleSigmoidGate, PointGate
+from fersweep.models.notebook import DoubleSigmoidGate, PointGate
 
-GOLDEN = json.loads((Path(__file__).parent / "golden" / "second_source.json").read_text())
+GOLDEN = json.loads((Path(__file__).parent / "golden" / "notebook.json").read_text())
 PARAMETERS = {"aer_cnn": 24_487, "msff_cnn": 33_369_735, "drf_msam": 97_223}
 DENSE_VARIANCE = "classifier.4.running_var"
 """MSFF-CNN's norm after a dense layer: there, and only there, Keras' moving variance takes in the biased variance."""
@@ -32,7 +32,7 @@ DENSE_VARIANCE = "classifier.4.running_var"
 @functools.cache
 def network(name: str) -> nn.Module:
     """One of the three networks with the formula's weights; shared, so to be left as it is."""
-    cfg = compose_config([f"backbone={name}", "attention=none", "activation=relu", "fidelity=published"])
+    cfg = compose_config([f"backbone={name}", "attention=none", "activation=relu", "fidelity=code"])
     with torch.device("meta"):
         built = model(cfg, 7)
     built = built.to_empty(device="cpu")

@@ -1,4 +1,4 @@
-"""The second source's figures (``second_source.yaml``), and how a run's settings stand to its protocol."""
+"""The notebook's figures (``notebook.yaml``), and how a run's settings stand to its protocol."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from fersweep.report.contents import Published
+from fersweep.report.contents import Reported
 from fersweep.report.study import PROTOCOL, different, sentences
 from fersweep.sweep.collect import settings_of
 
@@ -16,7 +16,7 @@ FILE = Path(__file__).with_suffix(".yaml")
 
 @cache
 def figures() -> dict[str, Any]:
-    """The content of ``second_source.yaml``."""
+    """The content of ``notebook.yaml``."""
     import yaml
 
     content: dict[str, Any] = yaml.safe_load(FILE.read_text(encoding="utf-8"))
@@ -29,11 +29,11 @@ def _protocol(backbone: str) -> dict[str, Any]:
     from fersweep.compose import compose_config
     from fersweep.config import to_dict
 
-    chosen = ["experiment=table_second_source", f"backbone={backbone}", "dataset.root=anywhere"]
+    chosen = ["experiment=table_notebook", f"backbone={backbone}", "dataset.root=anywhere"]
     return settings_of(to_dict(compose_config(chosen)))
 
 
-def published(settings: Mapping[str, Any]) -> tuple[Published | None, tuple[str, ...]]:
+def reported(settings: Mapping[str, Any]) -> tuple[Reported | None, tuple[str, ...]]:
     """What the source logged for a run, ``None`` where that is of no network of its; and where the protocol is another.
 
     What its text describes are other networks than those it trained: they have no figures.
@@ -42,7 +42,7 @@ def published(settings: Mapping[str, Any]) -> tuple[Published | None, tuple[str,
         settings: of a run, see `fersweep.sweep.collect.settings_of`.
     """
     backbone, fidelity, dataset = (settings.get(f"{group}.name") for group in ("backbone", "fidelity", "dataset"))
-    if backbone not in figures()["rows"] or (fidelity, dataset) != ("published", "fer2013"):
+    if backbone not in figures()["rows"] or (fidelity, dataset) != ("code", "fer2013"):
         return None, ()
     variant = {"dropout": "fidelity.msff_cnn.dropout", "l2": "recipe.convolution_l2"}
     ours = {name: settings.get(key) or 0 for name, key in variant.items()}
@@ -55,7 +55,5 @@ def published(settings: Mapping[str, Any]) -> tuple[Published | None, tuple[str,
     if any(key.startswith(("backbone.", "activation.", "fidelity.")) for key in keys):
         return None, ()
     told = sentences(keys, settings, expected, (*PROTOCOL, "dataset"))
-    figure = Published(
-        row["params"] / 1e6, None, None, row["accuracy"], figures()["n"], figures()["note"], "validation"
-    )
+    figure = Reported(row["params"] / 1e6, None, None, row["accuracy"], figures()["n"], figures()["note"], "validation")
     return figure, tuple(told)
