@@ -18,11 +18,11 @@ import torch
 from torch import nn
 
 from fersweep import build
-from fersweep.compose import compose_config, options
-from fersweep.config import WITHOUT_ATTENTION
+from fersweep.compose import compose_config
 from fersweep.data.samples import CLASSES
 from fersweep.errors import UserError
 from fersweep.export import onnx_file
+from fersweep.search import option_file, options
 from fersweep.trained import Trained
 
 SPREAD = 3.0
@@ -37,7 +37,7 @@ def networks(smoke: bool) -> Iterator[tuple[str, str, tuple[str, ...]]]:
         yield from SMOKE
         return
     for backbone in options("backbone"):
-        for attention in ("none",) if backbone in WITHOUT_ATTENTION else options("attention"):
+        for attention in options("attention") if option_file("backbone", backbone)["attention_position"] else ("none",):
             yield backbone, attention, ()
 
 

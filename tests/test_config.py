@@ -13,12 +13,15 @@ from omegaconf import DictConfig, OmegaConf
 
 from fersweep.build import check, make
 from fersweep.checks import CHOICES, validate
-from fersweep.compose import check_command_line, compose_config, config_dir, options
+from fersweep.command_line import check_command_line
+from fersweep.compose import compose_config
 from fersweep.config import GROUPS, choices_of, register
 from fersweep.errors import UserError
+from fersweep.search import config_dir, options
 
 FILES = sorted(path.relative_to(config_dir()).as_posix() for path in config_dir().rglob("*") if path.is_file())
-CHOSEN = [file.removesuffix(".yaml") for file in FILES if "/" in file]
+CHOSEN = [file.removesuffix(".yaml") for file in FILES if "/" in file and "/_" not in file]
+BASES = [file for file in FILES if "/_" in file]
 
 
 @cache
@@ -58,11 +61,15 @@ def test_every_file_composes_validates_and_bears_its_name(file: str) -> None:
 
 def test_no_file_is_left_out() -> None:
     reached = frozenset[str]().union(*(composed(file)[1] for file in CHOSEN))
-    assert sorted(reached) == FILES
+    assert sorted([*reached, *BASES]) == FILES
+    for file in BASES:
+        group = Path(file).parent
+        users = [each for each in FILES if Path(each).parent == group and each != file]
+        assert all("_base" in (config_dir() / each).read_text() for each in users), file
 
 
 def test_the_groups_are_those_of_the_contract() -> None:
-    assert {Path(file).parts[0] for file in CHOSEN} == {*GROUPS, "experiment", "hydra"}
+    assert {Path(file).parts[0] for file in CHOSEN} == {*GROUPS, "callbacks", "experiment", "hydra"}
     cfg = compose_config([])
     assert choices_of(plain(cfg)) == {
         "backbone": "resnet50",
@@ -141,8 +148,11 @@ def test_a_setting_with_choices_takes_these_and_names_them(key: str) -> None:
         ("dataset.root=/data", "dataset=synthetic is drawn, not read: leave dataset.root out"),
         ("dataset=fer2013", r"dataset=fer2013 needs dataset.root=PATH .* or dataset.download=true"),
         ("dataset=jaffe", r"dataset=jaffe needs dataset.root=PATH \(its archive or folder\)\.$"),
-        ("dataset.download=true", "works for fer2013 only, not for dataset=synthetic"),
-        ("dataset=ckplus split=random dataset.download=true", "works for fer2013 only, not for dataset=ckplus"),
+        ("dataset.download=true", "dataset.download=true is not possible with dataset=synthetic"),
+        (
+            "dataset=ckplus split=random dataset.download=true",
+            "dataset.download=true is not possible with dataset=ckplus",
+        ),
         (
             "dataset=jaffe dataset.root=x",
             "split=official is not possible with dataset=jaffe: choose split=study, subj",
@@ -159,7 +169,7 @@ def test_a_setting_with_choices_takes_these_and_names_them(key: str) -> None:
         ("trainer.overfit_batches=2", "trainer.overfit_batches needs augmentation=none"),
         (
             "recipe=notebook",
-            "recipe=notebook has no schedule for backbone=resnet50: choose aer_cnn, msff_cnn",
+            "recipe=notebook has no schedule for backbone=resnet50: choose a backbone that has one, such as aer_cnn",
         ),
         ("recipe.convolution_l2=-1", r"recipe.convolution_l2=-1.0 is out of range: 0 \(off\) or positive"),
         ("dataset.preprocessing.min_variance=20000", "min_variance=20000.0 is out of range: 0 .off. to 16256.25"),
@@ -199,14 +209,17 @@ def test_what_cannot_work_or_has_no_effect_is_refused(overrides: str, message: s
         ("attention=null", "^attention=null is no choice of attention"),
         ("attention=[se,eca]", "is no choice of attention"),
         ("experiment=debug_btach", r"\(did you mean debug_batch\?\); choices: ablation_.*, debug_batch, debug_overfit"),
-        ("atention=se", r"^There is no setting 'atention' \(did you mean attention\?\); settings: backbone, attention"),
-        ("recip.max_epochs=3", r"^There is no setting 'recip.max_epochs' \(did you mean recipe\?\)"),
-        ("recipe.max_epoch=3", r"^There is no setting recipe.max_epoch \(did you mean max_epochs\?\); .*batch_size"),
+        ("atention=se", r"^There is no setting atention \(did you mean attention\?\); settings: backbone, attention"),
+        ("recip.max_epochs=3", r"^There is no setting recip.max_epochs \(did you mean recipe.max_epochs\?\)"),
+        (
+            "recipe.max_epoch=3",
+            r"^There is no setting recipe.max_epoch \(did you mean recipe.max_epochs\?\); .*batch_size",
+        ),
         (
             "backbone=vgg19 attention=eca attention.gama=3",
-            r"attention.gama \(did you mean gamma\?\); .*: name, kernel_size, gamma, beta",
+            r"attention.gama \(did you mean attention.gamma\?\); .*: name, title, kernel_size, gamma, beta",
         ),
-        ("recipe.optimizer.lrr=1", r"recipe.optimizer.lrr \(did you mean lr\?\)"),
+        ("recipe.optimizer.lrr=1", r"recipe.optimizer.lrr \(did you mean recipe.optimizer.lr\?\)"),
         ("recipe.max_epochs=many", "^recipe.max_epochs=many: 'many' is no whole number.$"),
         ("backbone.name=mine", "^backbone.name follows from the choice: set backbone=aer_cnn, "),
         ("dataset.root=/a=b", "^'dataset.root=/a=b' cannot be read: .* \"dataset.root='VALUE'\"\\.$"),
@@ -226,7 +239,7 @@ def test_what_does_not_exist_is_named_with_what_does(overrides: str, message: st
         ("-m seed=1,2 attention=choice(se,cbma)", "attention=cbma is no choice"),
         (
             "--multirun seed=range(1,4) recipe.max_epoch=2",
-            "There is no setting recipe.max_epoch (did you mean max_epochs?)",
+            "There is no setting recipe.max_epoch (did you mean recipe.max_epochs?)",
         ),
         ("attention=se,eca", "attention=se,eca names several runs: add -m for a sweep."),
         ("hydra.launcher.n_jobs=2", "hydra.launcher.n_jobs=2 is of sweeps and has no effect on a single run: add -m"),
@@ -234,9 +247,9 @@ def test_what_does_not_exist_is_named_with_what_does(overrides: str, message: st
         ("-m hydra/launcher=slrum", "hydra/launcher=slrum is no choice of hydra/launcher (did you mean slurm?)"),
         (
             "-m hydra.launcher.njobs=2",
-            "There is no setting hydra.launcher.njobs (did you mean n_jobs?); settings of hydra.launcher: n_jobs",
+            "There is no setting hydra.launcher.njobs (did you mean hydra.launcher.n_jobs?); settings of hydra.launcher: n_jobs",
         ),
-        ("atention=se", "There is no setting 'atention'"),
+        ("atention=se", "There is no setting atention (did you mean attention?)"),
     ],
 )
 def test_the_command_line_is_read_before_anything_starts(
@@ -272,11 +285,11 @@ def test_targets_outside_the_package_are_refused() -> None:
         "torch.nn.functional.torch.load",
     ):
         for node in ({"_target_": target}, {"_target_": "torch.nn.ELU", "alpha": {"_target_": target}}):
-            with pytest.raises(UserError, match="is not allowed: it must lie in"):
+            with pytest.raises(UserError, match="is not allowed: it must be defined in"):
                 make(node)
     with pytest.raises(UserError, match=r"_target_=torch\.nn\.Nothing does not exist"):
         make({"_target_": "torch.nn.Nothing"})
-    with pytest.raises(UserError, match=r"^The settings of torch\.nn\.ELU do not fit it: .*'beta'\.$"):
+    with pytest.raises(UserError, match=r"^torch\.nn\.ELU has no argument 'beta'; it takes alpha, inplace\.$"):
         make({"_target_": "torch.nn.ELU", "beta": 1})
     assert make({"_target_": "torch.nn.ELU", "alpha": 0.5}).alpha == 0.5
 
@@ -298,7 +311,7 @@ def test_help_and_the_config_can_be_read(tmp_path: Path) -> None:
     shown = train_process(tmp_path, "--cfg", "job", "attention=eca", "recipe.max_epochs=3")
     assert (shown.returncode, shown.stderr) == (0, "")
     cfg = OmegaConf.create(shown.stdout)
-    assert (cfg.attention, cfg.recipe.max_epochs) == ({"name": "eca", "kernel_size": None, "gamma": 2, "beta": 1}, 3)
+    assert (cfg.attention, cfg.recipe.max_epochs) == (plain(compose_config(["attention=eca"]))["attention"], 3)
     assert list(cfg)[:10] == list(GROUPS)
     assert list(tmp_path.iterdir()) == []
 

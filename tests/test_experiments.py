@@ -15,12 +15,14 @@ from omegaconf import OmegaConf
 
 from fersweep import build
 from fersweep.checks import validate
-from fersweep.compose import check_command_line, compose_config, config_dir, swept_by_experiment
+from fersweep.command_line import check_command_line, swept_by_experiment
+from fersweep.compose import compose_config
 from fersweep.config import to_dict
 from fersweep.errors import UserError
 from fersweep.report.notebook import figures as notebook
 from fersweep.report.study import study
 from fersweep.run import prepare
+from fersweep.search import config_dir
 from fersweep.sweep.identity import run_hash
 
 SWEEPS = {
@@ -110,7 +112,7 @@ def test_the_notebooks_head_has_its_figures() -> None:
     assert len(re.findall(r"^#   [a-z_]+ +\d", text, flags=re.MULTILINE)) == len(notebook()["rows"]) == 3
     assert f"{notebook()['n']:,} validation images" in text
     variant = notebook()["rows"]["msff_cnn"][-1]
-    assert f"fidelity.msff_cnn.dropout={variant['dropout']}" in text
+    assert f"fidelity.backbone.msff_cnn.dropout={variant['dropout']}" in text
     (penalty,) = re.findall(r"recipe\.convolution_l2=(\S+)", text)
     assert float(penalty) == variant["l2"]
 
@@ -169,13 +171,13 @@ def test_settings_without_effect_are_refused() -> None:
         (["attention=eca", "attention.kernel_size=4"], "attention.kernel_size=4 must be odd"),
         (["attention=eca", "attention.kernel_size=100000001"], "attention.kernel_size=100000001 must be odd"),
         (["fidelity=code", "fidelity.norm.epsilon=0"], "fidelity.norm.epsilon=0 must be positive"),
-        (["backbone=drf_msam", "fidelity=code", "backbone.model.parts=drf"], "backbone.model has no effect with"),
+        (["backbone=drf_msam", "fidelity=code", "backbone.model.parts=drf"], "backbone.model.parts has no effect with"),
         (
-            ["backbone=aer_cnn", "fidelity=code", "fidelity.msff_cnn.dropout=0.3"],
-            "fidelity.msff_cnn has no effect",
+            ["backbone=aer_cnn", "fidelity=code", "fidelity.backbone.msff_cnn.dropout=0.3"],
+            "fidelity.backbone.msff_cnn has no effect",
         ),
         (["fidelity.dropout=0.3"], "fidelity.dropout has no effect with backbone=resnet50"),
-        (["backbone=vgg16", "fidelity.resnet.bias=true"], "fidelity.resnet has no effect with backbone=vgg16"),
+        (["backbone=vgg16", "fidelity.backbone.resnet.bias=true"], "fidelity.resnet has no effect with backbone=vgg16"),
         (["backbone.family=vgg"], "backbone.family follows from the choice"),
         (["experiment=null"], "experiment=null is no choice of experiment"),
     ):

@@ -2,48 +2,102 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import json
+import os
 import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING as REQUIRED
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from conftest import plain, quickly_composed
-from omegaconf import OmegaConf
+from omegaconf import MISSING, OmegaConf
 
-from fersweep.config import GROUPS
-from fersweep.sweep.identity import LATER, LATER_FAMILIES, NOT_IDENTITY, identity, run_dir, run_hash, slug
+from fersweep import targets
+from fersweep.compose import compose_config
+from fersweep.config import GROUPS, NAMED, Config, section
+from fersweep.errors import UserError
+from fersweep.search import config_dir, options
+from fersweep.sweep.identity import identity, run_dir, run_hash, slug
+
+KNOWN = json.loads((Path(__file__).parent / "golden" / "identity.json").read_text())
+"""``hashes`` of runs by their overrides, ``defaults`` of every class that ``conf`` names and of the schema. Recorded once;
+entries are added and never changed."""
 
 
 def config(*overrides: str) -> dict[str, Any]:
     return plain(quickly_composed(*overrides))
 
 
-def test_the_hash_of_given_settings_never_changes() -> None:
+@pytest.mark.parametrize("overrides", KNOWN["hashes"])
+def test_the_hash_of_given_settings_never_changes(overrides: str) -> None:
     """Were this to fail, every finished run on every disk would be forgotten."""
-    settings: dict[str, Any] = {group: {"name": f"a {group}"} for group in GROUPS}
-    settings |= {"seed": 3, "weights": None, "outputs": "/anywhere", "sweep": "runs", "cache": None, "force": False}
-    settings["recipe"] |= {"optimizer": {"_target_": "torch.optim.Adam", "lr": 1e-4}, "max_epochs": 200}
-    settings["dataset"] |= {"root": "/data", "image_size": 48}
-    assert run_hash(settings) == "d904a21a2a"
-    assert run_hash(dict(reversed(settings.items()))) == "d904a21a2a"
-
-
-@pytest.mark.parametrize(
-    ("overrides", "known"),
-    [
-        ("", "ea9042ea54"),
-        ("backbone=vgg16 attention=se fidelity=code recipe=study", "8f9122932b"),
-        ("dataset=fer2013 dataset.root=x recipe=modern", "c57db00012"),
-    ],
-)
-def test_runs_from_before_there_were_more_settings_keep_their_names(overrides: str, known: str) -> None:
-    """The hashes that these had then, though the settings and families that came later are there now."""
     settings = config(*overrides.split())
-    assert run_hash(settings) == known
-    assert set(LATER_FAMILIES) < set(settings["fidelity"])
-    for dotted, before in LATER.items():
-        assert OmegaConf.select(OmegaConf.create(settings), dotted) == before
+    assert run_hash(settings) == KNOWN["hashes"][overrides]
+    assert run_hash(dict(reversed(settings.items()))) == KNOWN["hashes"][overrides]
+
+
+def schema_defaults(schema: type, above: str) -> Iterator[tuple[str, Any]]:
+    """Dotted names and defaults of the settings that are part of a run's identity."""
+    for each in fields(schema):
+        inner = section(each)
+        if inner is not None:
+            yield from schema_defaults(inner, f"{above}{each.name}.")
+        elif each.metadata.get("identity", True) and each.default is not REQUIRED and each.default != MISSING:
+            yield f"{above}{each.name}", each.default
+
+
+def named_targets() -> set[str]:
+    """Every ``_target_`` of this project in ``conf``."""
+
+    def below(node: Any) -> Iterator[str]:
+        if isinstance(node, Mapping):
+            if "_target_" in node:
+                yield node["_target_"]
+            for each in node.values():
+                yield from below(each)
+
+    files = config_dir().rglob("*.yaml")
+    found = {target for file in files for target in below(OmegaConf.to_container(OmegaConf.load(file), resolve=False))}
+    return {target for target in found if target.startswith("fersweep.")}
+
+
+def test_defaults_never_change() -> None:
+    """What is at its default is no part of a run's identity: another default would be another run of the same name."""
+    found: dict[str, Any] = {"": dict(schema_defaults(Config, ""))}
+    found |= {targets.identity_of(name): targets.defaults(name) for name in named_targets()}
+    for name, defaults in KNOWN["defaults"].items():
+        for argument, value in defaults.items():
+            assert found[name][argument] == (tuple(value) if isinstance(value, list) else value), (name, argument)
+
+
+def test_names_that_count_are_unique() -> None:
+    named = sorted(named_targets())
+    assert len({targets.identity_of(target) for target in named}) == len(named) > 20
+
+
+def test_bases_say_what_the_schema_does() -> None:
+    """A value in a base file that is not the schema's default would count in every run that leaves it as it is."""
+    bases = sorted(config_dir().rglob("_base.yaml"))
+    assert [file.parent.name for file in bases] == ["dataset", "recipe", "trainer"]
+    known = {each.name: each for each in fields(Config)}
+    for file in bases:
+        group = section(known[file.parent.name])
+        assert group is not None
+        for key, value in yaml.safe_load(file.read_text()).items():
+            setting = next(each for each in fields(group) if each.name == key)
+            inner = section(setting)
+            made = inner or (setting.default_factory if setting.default_factory is not REQUIRED else None)
+            default = setting.default if made is None else made()  # type: ignore[operator]
+            assert value == (vars(default) if inner else default), f"{file.parent.name}.{key}"
 
 
 @pytest.mark.parametrize(
@@ -69,6 +123,7 @@ def test_runs_from_before_there_were_more_settings_keep_their_names(overrides: s
         "trainer.profiler=simple",
         "dataset.batch_size=7",
         "backbone.lr=0.1 backbone.epochs=7",
+        "backbone.title=mine",
         "dataset.preprocessing.min_max=false dataset.preprocessing.min_variance=0.0",
         "recipe.convolution_l2=0",
     ],
@@ -84,35 +139,153 @@ def test_the_place_of_the_data_makes_no_other_run() -> None:
     assert run_hash(here) == run_hash(there) == run_hash(loaded)
 
 
-@pytest.mark.parametrize(
-    "override",
-    [
-        "seed=2",
-        "attention=se",
-        "attention.reduction=8",
-        "backbone=vgg16",
-        "activation=relu",
-        "activation.module.alpha=0.5",
-        "dataset.image_size=64",
-        "dataset.source.size=2000",
-        "split=random",
-        "augmentation=none",
-        "augmentation.transform.zoom=0.2",
-        "recipe=modern",
-        "recipe.optimizer.lr=0.01",
-        "recipe.batch_size=33",
-        "recipe.max_epochs=99",
-        "recipe.convolution_l2=0.001",
-        "dataset.preprocessing.min_max=true",
-        "dataset.preprocessing.equalize=true",
-        "dataset.preprocessing.min_variance=10",
-        "trainer.precision=32",
-        "trainer.limit_batches=3",
-        "trainer.overfit_batches=3",
-    ],
+def leaves(node: Any, above: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted names and values of all settings."""
+    for key, value in node.items():
+        if isinstance(value, Mapping):
+            yield from leaves(value, f"{above}{key}.")
+        else:
+            yield f"{above}{key}", value
+
+
+def changed(value: Any) -> Any:
+    """Another value of the same kind."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int | float):
+        return value + 1
+    if isinstance(value, list):
+        return [*value, *(value[-1:] or [1])]
+    return f"{value}_changed" if isinstance(value, str) else 1
+
+
+COMPOSED = (
+    "",
+    "backbone=vgg19 attention=eca activation=selu fidelity=code recipe=study split=study",
+    "backbone=drf_msam attention=none fidelity=paper recipe=modern split=subjects",
+    "backbone=msff_cnn attention=none fidelity=code recipe=notebook split=notebook",
 )
-def test_whatever_can_change_a_result_makes_another_run(override: str) -> None:
-    assert run_hash(config(override)) != run_hash(config())
+
+
+@pytest.mark.parametrize("overrides", COMPOSED)
+def test_every_setting_that_changes_what_is_computed_changes_the_hash(overrides: str) -> None:
+    """Of every setting of a run, one by one: it counts, or it is aside in the schema, or what it says is not built."""
+    settings = config(*overrides.split())
+    before = run_hash(settings)
+    kept = identity(settings)
+    assert settings == config(*overrides.split())  # it is not changed on the way
+    idle = set()
+    for name, value in leaves(settings):
+        if name.endswith(("_target_", "_partial_", ".name")) or name in ("weights", "dataset.face_crop.weights"):
+            continue
+        other = copy.deepcopy(settings)
+        *above, last = name.split(".")
+        node = other
+        for key in above:
+            node = node[key]
+        node[last] = changed(value)
+        with contextlib.suppress(UserError):  # a place for attention in a network that takes none is refused
+            if run_hash(other) == before:
+                idle.add(name)
+    aside = set(asides(Config, ""))
+    not_built = {name for name in idle if name not in aside}
+    assert not_built == NOT_BUILT[overrides]
+    assert kept["choices"] == {group: settings[group]["name"] for group in NAMED}
+
+
+def asides(schema: type, above: str) -> Iterator[str]:
+    """Dotted names of the settings that the schema says are no part of a run's identity."""
+    for each in fields(schema):
+        inner = section(each)
+        if not each.metadata.get("identity", True):
+            yield f"{above}{each.name}"
+            yield from (f"{above}{each.name}.{key}" for key in ("name", "project", "entity", "group", "tags", "mode"))
+        elif inner is not None:
+            yield from asides(inner, f"{above}{each.name}.")
+
+
+TITLE = {"attention.title"}
+OTHERS = {  # what conf/fidelity/code.yaml says of other networks and attention modules
+    "resnet": {"resnet.bias", "resnet.stride_on", "resnet.projection_norm.epsilon"},
+    "resnetv2": {"resnetv2.bias", "resnetv2.stride_in", "resnetv2.zero_padded_pool"},
+    "vgg": {"vgg.dropout", "vgg.attention_shortcut"},
+    "msff_cnn": {"msff_cnn.dropout", "msff_cnn.norm.epsilon", "msff_cnn.norm.momentum"},
+}
+
+
+def other_families(own: str) -> set[str]:
+    names = set().union(*(names for family, names in OTHERS.items() if family != own))
+    return {f"fidelity.backbone.{name}" for name in names}
+
+
+NOT_BUILT = {
+    COMPOSED[0]: TITLE,
+    COMPOSED[1]: TITLE | other_families("vgg") | {"backbone.model.dropout"},
+    COMPOSED[2]: TITLE,
+    COMPOSED[3]: TITLE
+    | other_families("msff_cnn")
+    | {f"backbone.model.{name}" for name in ("widths", "branch_width", "fusion", "dropout")}
+    | {"fidelity.norm.epsilon"},
+}
+"""Settings without effect: `fersweep.build.check` refuses to have them changed."""
+
+
+def test_the_project_can_grow_without_renaming_a_run(tmp_path: Path) -> None:
+    """With one more of everything in ``conf`` and in the classes it names, the known runs keep their hashes."""
+    grown = tmp_path / "grown"
+    shutil.copytree(Path(__file__).parents[1] / "src", grown / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(config_dir(), grown / "conf")
+    for group in ("attention", "activation", "backbone", "dataset", "split", "recipe", "augmentation", "fidelity"):
+        file = grown / "conf" / group / f"{options(group)[0]}.yaml"
+        (file.parent / "another.yaml").write_text(file.read_text().replace(f"name: {file.stem}", "name: another"))
+    _insert(grown / "conf/fidelity/code.yaml", "attention:\n", "  another:\n    _target_: torch.nn.Identity\n")
+    _insert(grown / "conf/fidelity/code.yaml", "backbone:\n", "  another_family:\n    bias: true\n")
+    _insert(grown / "conf/attention/cbam.yaml", "kernel_size: 7", "\nanother: false  # ")
+    _insert(grown / "conf/recipe/_base.yaml", "test_crops: 1", "\nanother: null  # ")
+    _insert(grown / "conf/backbone/resnet50.yaml", "  pooling: avg", "\n  another: 3  # ")
+    _insert(grown / "conf/dataset/_base.yaml", "preprocessing:", "  # more\n  another: false")
+    _insert(grown / "conf/train.yaml", "seed: 1", "\nanother: null  # ")
+    package = grown / "src" / "fersweep"
+    _insert(package / "config.py", "    test_crops: int = 1\n", "    another: float | None = None\n")
+    _insert(package / "config.py", "    min_variance: float = 0.0\n", "    another: bool = False\n")
+    _insert(package / "config.py", "    seed: int = 1\n", "    another: str | None = None\n")
+    cbam = "class CBAM(nn.Module):"
+    attention = (package / "models" / "attention.py").read_text()
+    head, tail = attention.split(cbam)
+    tail = tail.replace("kernel_size: int = 7)", "kernel_size: int = 7, another: bool = False)", 1)
+    (package / "models" / "attention.py").write_text(head + cbam + tail)
+    _insert(package / "models" / "resnet.py", '        pooling: str = "avg",\n', "        another: int = 3,\n")
+    code = (
+        "import json, sys\n"
+        "from fersweep.compose import compose_config\n"
+        "from fersweep.config import to_dict\n"
+        "from fersweep.errors import UserError
+from fersweep.search import options\n"
+        "from fersweep.sweep.identity import run_hash\n"
+        "assert 'another' in options('attention')\n"
+        "known = json.load(sys.stdin)\n"
+        "found = {each: run_hash(to_dict(compose_config(each.split()))) for each in known}\n"
+        "used = to_dict(compose_config(['attention.another=true', 'backbone.model.another=4', 'recipe.another=1']))\n"
+        "print(json.dumps([found, run_hash(used)]))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        input=json.dumps(KNOWN["hashes"]),
+        env={**os.environ, "PYTHONPATH": str(grown / "src")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found, used = json.loads(done.stdout)
+    assert found == KNOWN["hashes"]
+    assert used not in found.values()
+
+
+def _insert(file: Path, after: str, text: str) -> None:
+    content = file.read_text()
+    assert content.count(after) >= 1, f"{file}: {after!r}"
+    file.write_text(content.replace(after, after + text, 1))
 
 
 def test_weights_count_by_their_content(tmp_path: Path) -> None:
@@ -132,51 +305,28 @@ def test_weights_count_by_their_content(tmp_path: Path) -> None:
 
 
 def test_equal_numbers_are_the_same_run() -> None:
-    assert run_hash(config("attention=eca", "attention.gamma=2")) == run_hash(
-        config("attention=eca", "attention.gamma=2.0")
+    hashes = {run_hash(config("attention=eca", f"attention.gamma={value}")) for value in ("2", "2.0")}
+    others = {run_hash(config("attention=eca", f"attention.gamma={value}")) for value in ("3", "3.0")}
+    assert len(hashes) == len(others) == 1
+    assert hashes != others
+
+
+def test_a_default_that_is_spelt_out_is_the_same_run() -> None:
+    assert run_hash(compose_config_plain("+recipe.optimizer.betas=[0.9,0.999]", "recipe=study")) == run_hash(
+        config("recipe=study")
     )
+    assert run_hash(compose_config_plain("+recipe.optimizer.betas=[0.8,0.999]", "recipe=study")) != run_hash(
+        config("recipe=study")
+    )
+
+
+def compose_config_plain(*overrides: str) -> dict[str, Any]:
+    return plain(compose_config(list(overrides)))
 
 
 def test_the_batch_size_of_a_dataset_counts_where_a_recipe_uses_it() -> None:
     one, other = (config("recipe=study", f"dataset.batch_size={size}") for size in (8, 16))
     assert run_hash(one) != run_hash(other)
-
-
-def test_every_setting_is_either_identity_or_named_as_none() -> None:
-    settings = config()
-    before = copy.deepcopy(settings)
-    kept = identity(settings)
-    assert settings == before  # it is not changed on the way
-    for dotted in NOT_IDENTITY:
-        node: Any = settings
-        for key in dotted.split("."):
-            assert key in node, f"{dotted} is no setting"
-            node = node[key]
-    assert set(settings) - set(kept) == {"outputs", "sweep", "cache", "force", "logger"}
-    assert set(kept["trainer"]) == {"precision", "limit_batches", "overfit_batches"}
-    left_out = {"root", "download", "batch_size", "preprocessing", "faces", "face_crop"}
-    assert set(settings["dataset"]) - set(kept["dataset"]) == left_out
-    assert set(settings["backbone"]) - set(kept["backbone"]) == {"lr", "epochs"}
-    assert set(settings["recipe"]) - set(kept["recipe"]) == {"convolution_l2"}
-    assert set(settings["fidelity"]) - set(kept["fidelity"]) == {"aer_cnn", "msff_cnn", "drf_msam"}
-    assert all(set(settings[group]) == set(kept[group]) for group in ("attention", "activation", "split"))
-
-
-@pytest.mark.parametrize(
-    ("override", "group", "key", "value"),
-    [
-        ("dataset.preprocessing.min_max=true", "dataset", "preprocessing", {"min_max": True}),
-        ("dataset.preprocessing.equalize=true", "dataset", "preprocessing", {"equalize": True}),
-        ("dataset.preprocessing.min_variance=0.5", "dataset", "preprocessing", {"min_variance": 0.5}),
-        ("recipe.convolution_l2=1e-4", "recipe", "convolution_l2", 1e-4),
-    ],
-)
-def test_a_later_setting_is_part_of_the_identity_once_it_is_on(
-    override: str, group: str, key: str, value: object
-) -> None:
-    settings = config(override)
-    assert identity(settings)[group][key] == value
-    assert run_hash(settings) != run_hash(config())
 
 
 def test_a_network_that_is_not_built_is_none_of_the_identity() -> None:
@@ -189,24 +339,19 @@ def test_a_network_that_is_not_built_is_none_of_the_identity() -> None:
     assert run_hash(config("backbone=drf_msam", "backbone.model.size=base")) != run_hash(paper)
 
 
-@pytest.mark.parametrize("family", LATER_FAMILIES)
-def test_how_a_later_family_is_built_counts_for_its_own_runs_alone(family: str) -> None:
-    settings = config(f"backbone={family}", "fidelity=code")
-    kept = identity(settings)["fidelity"]
-    assert {each for each in LATER_FAMILIES if each in kept} == {family}
-    assert kept[family] == settings["fidelity"][family]
-    changed = copy.deepcopy(settings)
-    for other in LATER_FAMILIES:
-        changed["fidelity"][other] = {"_target_": "another"} if other != family else changed["fidelity"][other]
-    assert run_hash(changed) == run_hash(settings)
-    changed["fidelity"][family] = {"_target_": "another"}
-    assert run_hash(changed) != run_hash(settings)
-
-
 def test_a_variant_of_msff_cnn_is_another_run() -> None:
     own = ("backbone=msff_cnn", "fidelity=code", "recipe=notebook")
-    overrides = ((), ("fidelity.msff_cnn.dropout=0.3",), ("recipe.convolution_l2=1e-3",), ("backbone.epochs=7",))
+    variant = "fidelity.backbone.msff_cnn.dropout=0.3"
+    overrides = ((), (variant,), ("recipe.convolution_l2=1e-3",), ("backbone.epochs=7",))
     assert len({run_hash(config(*own, *each)) for each in overrides}) == 4
+
+
+def test_callbacks_and_arguments_of_the_trainer_count() -> None:
+    assert "callbacks" not in identity(config())
+    assert run_hash(config("callbacks=summary")) != run_hash(config())
+    settings = config()
+    settings["trainer"]["lightning"] = {"deterministic": True}
+    assert run_hash(settings) != run_hash(config())
 
 
 def test_the_directory_is_readable_safe_and_without_a_time() -> None:
@@ -219,3 +364,4 @@ def test_the_directory_is_readable_safe_and_without_a_time() -> None:
     assert re.fullmatch(r"[0-9a-f]{10}", run_hash(settings))
     assert not re.search(r"\d{4}-\d\d-\d\d|\d\d-\d\d-\d\d|\d\d:\d\d", str(directory))
     assert run_dir(config("sweep=table_1", "outputs=/data/out", "backbone=resnetv2_50", "seed=12")) == directory
+    assert set(NAMED) < set(GROUPS)

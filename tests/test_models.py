@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fersweep.build import make, model
-from fersweep.compose import compose_config, config_dir
+from fersweep.compose import compose_config
 from fersweep.errors import UserError
 from fersweep.models import build_model
 from fersweep.models.common import forward_gain
@@ -17,6 +17,7 @@ from fersweep.models.norm import batch_norm
 from fersweep.models.resnet import ResNet
 from fersweep.models.resnetv2 import ResNetV2
 from fersweep.models.vgg import VGG
+from fersweep.search import config_dir
 
 OPTIONS = {
     "attention": nn.Identity,

@@ -245,14 +245,23 @@ def test_sizes_are_named_in_the_class() -> None:
             "attention_position=null is not possible with backbone=",
         ),
         ("backbone=drf_msam recipe=modern backbone.lr=0.5", "backbone.lr has no effect with recipe=modern"),
-        ("backbone=aer_cnn fidelity=code fidelity.norm.epsilon=0.5", "fidelity.norm has no effect with backbone="),
-        ("backbone=msff_cnn fidelity=code fidelity.msff_cnn.norm.epsilon=0", "norm's epsilon=0 must be positive"),
-        ("backbone=msff_cnn fidelity=code fidelity.msff_cnn.norm.momentum=2", "momentum=2 must be above 0 and at"),
-        ("backbone=msff_cnn fidelity=code fidelity.msff_cnn.norm.momentum=abc", "MSFFCNN do not fit it"),
-        ("backbone=aer_cnn fidelity.aer_cnn.x=1", "There is no setting fidelity.aer_cnn.x; settings of .*: none"),
+        (
+            "backbone=aer_cnn fidelity=code fidelity.norm.epsilon=0.5",
+            "fidelity.norm.epsilon has no effect with backbone=",
+        ),
+        (
+            "backbone=msff_cnn fidelity=code fidelity.backbone.msff_cnn.norm.epsilon=0",
+            "norm's epsilon=0 must be positive",
+        ),
+        (
+            "backbone=msff_cnn fidelity=code fidelity.backbone.msff_cnn.norm.momentum=2",
+            "momentum=2 must be above 0 and at",
+        ),
+        ("backbone=msff_cnn fidelity=code fidelity.backbone.msff_cnn.norm.momentum=abc", "MSFFCNN do not fit it"),
+        ("backbone=aer_cnn fidelity.aer_cnn.x=1", "There is no setting fidelity.aer_cnn.x"),
         (
             "experiment=best_drf_msam dataset.root=x augmentation=none",
-            "The settings of fersweep.data.augment.none do not",
+            r"fersweep.data.augment.none has no argument '\w+'",
         ),
     ],
 )

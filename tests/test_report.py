@@ -428,7 +428,7 @@ def test_epochs_stand_in_the_order_of_seeds(tmp_path: Path) -> None:
 
 def test_single_differences_of_a_fidelity_are_rows_of_their_own(tmp_path: Path) -> None:
     for seed in (1, 2, 3):
-        for k, form in enumerate(("code", "published fidelity.resnet.stride_on=conv2", "paper")):
+        for k, form in enumerate(("code", "published fidelity.backbone.resnet.stride_on=conv2", "paper")):
             options = (*STUDY, *NONE, *f"fidelity={form}".split())
             finished(tmp_path, options, seed, right(0.5 + 0.1 * k, 10 * k + seed))
     report = contents(tmp_path)

@@ -32,8 +32,8 @@ SOURCE = (
 VARIANTS = [
     ("aer_cnn", (), 45.70),
     ("msff_cnn", (), 49.98),
-    ("msff_cnn", ("fidelity.msff_cnn.dropout=0.3",), 48.92),
-    ("msff_cnn", ("fidelity.msff_cnn.dropout=0.3", "recipe.convolution_l2=1e-3"), 44.79),
+    ("msff_cnn", ("fidelity.backbone.msff_cnn.dropout=0.3",), 48.92),
+    ("msff_cnn", ("fidelity.backbone.msff_cnn.dropout=0.3", "recipe.convolution_l2=1e-3"), 44.79),
     ("drf_msam", (), 50.10),
 ]
 """Backbone, further settings and what the source logged."""
@@ -132,9 +132,9 @@ def test_a_network_of_another_shape_is_none_of_the_sources(overrides: tuple[str,
         ("dataset=ckplus", "split=random"),
         ("recipe.convolution_l2=0.001",),
         ("backbone=msff_cnn", "recipe.convolution_l2=0.001"),
-        ("backbone=msff_cnn", "fidelity.msff_cnn.dropout=0.2"),
-        ("backbone=msff_cnn", "fidelity.msff_cnn.dropout=0.3", "recipe.convolution_l2=0.01"),
-        ("backbone=msff_cnn", "fidelity.msff_cnn.norm.epsilon=0.01"),
+        ("backbone=msff_cnn", "fidelity.backbone.msff_cnn.dropout=0.2"),
+        ("backbone=msff_cnn", "fidelity.backbone.msff_cnn.dropout=0.3", "recipe.convolution_l2=0.01"),
+        ("backbone=msff_cnn", "fidelity.backbone.msff_cnn.norm.epsilon=0.01"),
         ("backbone=resnet50", "recipe=quick"),
     ],
 )

@@ -58,13 +58,13 @@ def test_logits_are_the_reference_codes(row: str) -> None:
 @pytest.mark.parametrize(
     ("row", "override"),
     [
-        ("vgg16 cbam", "fidelity.vgg.attention_shortcut=false"),
+        ("vgg16 cbam", "fidelity.backbone.vgg.attention_shortcut=false"),
         ("resnet50 cbam", "fidelity.attention.cbam._target_=fersweep.models.attention.CBAM"),
-        ("resnet50 none", "fidelity.resnet.stride_on=conv2"),
-        ("resnet50 none", "fidelity.resnet.stem_activation=null"),
-        ("resnet50 none", "fidelity.resnet.projection_norm=null"),
-        ("resnetv2_50 none", "fidelity.resnetv2.zero_padded_pool=false"),
-        ("resnetv2_50 none", "fidelity.resnetv2.final_activation=null"),
+        ("resnet50 none", "fidelity.backbone.resnet.stride_on=conv2"),
+        ("resnet50 none", "fidelity.backbone.resnet.stem_activation=null"),
+        ("resnet50 none", "fidelity.backbone.resnet.projection_norm=null"),
+        ("resnetv2_50 none", "fidelity.backbone.resnetv2.zero_padded_pool=false"),
+        ("resnetv2_50 none", "fidelity.backbone.resnetv2.final_activation=null"),
     ],
 )
 def test_the_golden_logits_tell_the_forms_apart(row: str, override: str) -> None:
@@ -246,8 +246,16 @@ def test_vgg_adds_attention_to_what_it_reads_before_the_classifier_alone() -> No
 @pytest.mark.parametrize(
     ("kind", "option", "message"),
     [
-        (ResNet, {"stride_on": "conv3"}, "fidelity.resnet.stride_on=conv3 is not known.*choose conv1 or conv2"),
-        (ResNetV2, {"stride_in": "middle"}, "fidelity.resnetv2.stride_in=middle is not known: choose first or last"),
+        (
+            ResNet,
+            {"stride_on": "conv3"},
+            "fidelity.backbone.resnet.stride_on=conv3 is not known.*choose conv1 or conv2",
+        ),
+        (
+            ResNetV2,
+            {"stride_in": "middle"},
+            "fidelity.backbone.resnetv2.stride_in=middle is not known: choose first or last",
+        ),
         (ResNet, {"pooling": "mean"}, "backbone.model.pooling=mean is not known: choose avg or max"),
     ],
 )

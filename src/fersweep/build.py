@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
+import copy
 import json
-import pkgutil
-import pydoc
 from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
 from pathlib import Path
@@ -18,26 +16,17 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from fersweep.compose import compose_config, config_dir
-from fersweep.config import FAMILIES, WITHOUT_ATTENTION
+from fersweep import targets
+from fersweep.compose import compose_config
+from fersweep.config import dotted
 from fersweep.data import cache
 from fersweep.data.preprocess import Preprocessed
 from fersweep.data.samples import Samples
 from fersweep.errors import UserError
+from fersweep.search import option_file
 
 if TYPE_CHECKING:
     from fersweep.data.datamodule import FERDataModule
-
-ALLOWED_TARGETS = (
-    "fersweep.models",
-    "fersweep.data.augment",
-    "fersweep.data.sources",
-    "fersweep.data.splits",
-    "fersweep.optim",
-    "torch.nn",
-    "torch.optim",
-)
-"""A configuration can come with a checkpoint from anywhere, so it may name only what is defined in these modules."""
 
 CHECKED = ("backbone", "attention", "activation", "fidelity", "dataset", "split", "augmentation", "recipe")
 """The parts of a configuration that objects are built from."""
@@ -47,13 +36,12 @@ def make(node: Any, **arguments: Any) -> Any:
     """Build the object that a config node describes by ``_target_``.
 
     Raises:
-        UserError: for a target outside `ALLOWED_TARGETS`, settings it does not take, and what it refuses itself.
+        UserError: for a target that may not be named, arguments it does not take, and what it refuses itself.
     """
-    plain = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
-    for target in _targets(plain):
-        _check_target(target)
+    plain: Any = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+    targets.check(plain)
     try:
-        return instantiate(node, _convert_="all", **arguments)
+        return instantiate(plain, _convert_="all", **arguments)
     except InstantiationException as error:
         cause = error.__cause__
         while cause is not None and not isinstance(cause, (TypeError, ValueError, ArithmeticError)):
@@ -62,7 +50,7 @@ def make(node: Any, **arguments: Any) -> Any:
             raise cause from None
         if cause is None:
             raise
-        raise UserError(f"The settings of {node['_target_']} do not fit it: {cause}.") from error
+        raise UserError(f"The settings of {plain['_target_']} do not fit it: {cause}.") from error
 
 
 def _called(node: Any, *arguments: Any, **named: Any) -> Any:
@@ -76,77 +64,63 @@ def _called(node: Any, *arguments: Any, **named: Any) -> Any:
         raise UserError(f"The settings of {node._target_} do not fit it: {error}.") from error
 
 
-def _targets(node: Any) -> list[str]:
-    """Every ``_target_`` in a plain config node and below it."""
-    if isinstance(node, Mapping):
-        own = [str(node["_target_"])] if "_target_" in node else []
-        return own + [target for value in node.values() for target in _targets(value)]
-    return [target for value in node for target in _targets(value)] if isinstance(node, list) else []
+def network(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The node that a run's network is built from: its class, shape and parts.
+
+    ``backbone.model`` and the attention stand as their own files have them, with what ``fidelity`` says otherwise for
+    this attention and this family of backbones (`_overlaid`). Of activation, norm, attention and its position a network
+    is given what its class takes.
+
+    Args:
+        config: resolved, as plain dicts.
+
+    Raises:
+        UserError: the backbone takes no attention and one is chosen, or a place for it; or takes some and has no place.
+    """
+    backbone, fidelity = config["backbone"], config["fidelity"]
+    attention = {key: value for key, value in config["attention"].items() if key not in ("name", "title")}
+    chosen, position = config["attention"]["name"], backbone["attention_position"]
+    node = _overlaid(backbone["model"], fidelity["backbone"].get(backbone["family"] or backbone["name"]))
+    attends = targets.takes(node["_target_"], "attention")
+    if position is None and attends:
+        raise UserError(
+            f"backbone.attention_position=null is not possible with backbone={backbone['name']}: leave it as it is."
+        )
+    if position is not None and not attends:
+        raise UserError(
+            f"backbone.attention_position={position} has no effect with backbone={backbone['name']}: leave it null."
+        )
+    parts = {"activation": _factory(config["activation"]["module"]), "norm": _factory(fidelity["norm"])}
+    if position is not None:
+        attention = _overlaid(attention, fidelity["attention"].get(chosen))
+        parts |= {"attention": _factory(attention), "attention_position": position}
+    elif chosen != "none":
+        raise UserError(f"backbone={backbone['name']} takes no attention={chosen}: set attention=none.")
+    return {**{key: value for key, value in parts.items() if targets.takes(node["_target_"], key)}, **node}
 
 
-def _check_target(target: str) -> None:
-    """Refuse what lies outside `ALLOWED_TARGETS`, also where an allowed module only imports it."""
-    found = pydoc.locate(target) if _allowed(target) else None
-    if _allowed(target) and found is None:
-        raise UserError(f"_target_={target} does not exist.")
-    if found is None or not _allowed(str(getattr(found, "__module__", ""))):
-        raise UserError(f"_target_={target} is not allowed: it must lie in {', '.join(ALLOWED_TARGETS)}.")
+def _overlaid(node: Mapping[str, Any], other: Mapping[str, Any] | None) -> dict[str, Any]:
+    """A node with what another says otherwise; one that names a class keeps those settings that this class has too."""
+    if other is None:
+        return dict(node)
+    if "_target_" in other:
+        node = {key: value for key, value in node.items() if targets.takes(str(other["_target_"]), key)}
+    return {**node, **other}
 
 
-def _allowed(name: str) -> bool:
-    return any(f"{name}.".startswith(f"{each}.") for each in ALLOWED_TARGETS)
-
-
-def import_targets() -> None:
-    """Import every module of this package that a configuration may name."""
-    for name in ALLOWED_TARGETS:
-        if name.startswith("fersweep."):
-            module = importlib.import_module(name)
-            for found in pkgutil.iter_modules(getattr(module, "__path__", [])):
-                importlib.import_module(f"{name}.{found.name}")
+def _factory(node: Mapping[str, Any]) -> dict[str, Any]:
+    return {**node, "_partial_": True}
 
 
 def model(cfg: DictConfig, num_classes: int) -> nn.Module:
     """The network of a run, freshly initialised from the global random generator."""
-    fidelity = cfg.fidelity
-    options = {key: value for key, value in cfg.attention.items() if key != "name"}
-    form = {
-        key: make(value) if OmegaConf.is_dict(value) else value for key, value in fidelity[cfg.backbone.family].items()
-    }
-    _check_attention(cfg)
-    shape = cfg.backbone.model
-    if "_target_" in form:
-        shape = {"_target_": form.pop("_target_")}
-    else:
-        form = {"norm": make(fidelity.norm), **form}
-    if cfg.backbone.attention_position is not None:
-        form["attention"] = make(fidelity.attention[cfg.attention.name], **options)
-        form["attention_position"] = cfg.backbone.attention_position
-    network: nn.Module = make(
-        shape,
-        **form,
-        activation=make(cfg.activation.module, _partial_=True),
-        num_classes=num_classes,
-        in_channels=cfg.dataset.channels,
-        image_size=cfg.dataset.image_size,
-    )
-    if fidelity.initialise is not None:
-        make(fidelity.initialise)(network)
-    return network
-
-
-def _check_attention(cfg: DictConfig) -> None:
-    """Raise UserError where a network cannot have the attention, or not where it is asked for."""
-    name, position, attention = cfg.backbone.name, cfg.backbone.attention_position, cfg.attention.name
-    if cfg.backbone.family not in WITHOUT_ATTENTION:
-        if position is None:
-            raise UserError(
-                f"backbone.attention_position=null is not possible with backbone={name}: leave it as it is."
-            )
-    elif attention != "none":
-        raise UserError(f"backbone={name} takes no attention={attention}: set attention=none.")
-    elif position is not None:
-        raise UserError(f"backbone.attention_position={position} has no effect with backbone={name}: leave it null.")
+    config: Any = OmegaConf.to_container(cfg, resolve=True)
+    node = network(config)
+    data = {"num_classes": num_classes, "in_channels": cfg.dataset.channels, "image_size": cfg.dataset.image_size}
+    built: nn.Module = make(node, **{key: value for key, value in data.items() if targets.takes(node["_target_"], key)})
+    if cfg.fidelity.initialise is not None:
+        make(cfg.fidelity.initialise)(built)
+    return built
 
 
 def model_from_names(
@@ -174,6 +148,7 @@ def check(cfg: DictConfig, num_classes: int) -> None:
         UserError: for what cannot be built, before data are read.
     """
     parts = {key: OmegaConf.to_container(cfg[key], resolve=True) for key in CHECKED}
+    callbacks(cfg)
     _check(json.dumps(parts), num_classes)
 
 
@@ -181,7 +156,7 @@ def check(cfg: DictConfig, num_classes: int) -> None:
 def _check(parts: str, num_classes: int) -> None:
     cfg = OmegaConf.create(json.loads(parts))
     dataset = cfg.dataset
-    _refuse_idle_forms(cfg)
+    _refuse_idle(cfg)
     with torch.device("meta"):
         network = model(cfg, num_classes)
         network(torch.empty(2, dataset.channels, dataset.image_size, dataset.image_size))
@@ -191,35 +166,51 @@ def _check(parts: str, num_classes: int) -> None:
     source(cfg)
 
 
-def _refuse_idle_forms(cfg: DictConfig) -> None:
-    """Raise UserError where settings of a network were changed that is not built: they would have no effect."""
-    family, name = cfg.backbone.family, cfg.backbone.name
-    file: Any = OmegaConf.load(config_dir() / "fidelity" / f"{cfg.fidelity.name}.yaml")
-    for key in ("dropout", *FAMILIES):
-        if family != ("vgg" if key == "dropout" else key) and cfg.fidelity[key] != file[key]:
-            raise UserError(f"fidelity.{key} has no effect with backbone={name}: leave it as it is.")
-    shape: Any = OmegaConf.load(config_dir() / "backbone" / f"{name}.yaml")
-    if "_target_" in cfg.fidelity[family]:
-        changed = {"backbone.model": cfg.backbone.model != shape.model, "fidelity.norm": cfg.fidelity.norm != file.norm}
-        if idle := next((each for each, is_changed in changed.items() if is_changed), None):
-            raise UserError(
-                f"{idle} has no effect with backbone={name} fidelity={cfg.fidelity.name}: leave it as it is, "
-                f"or set what is in fidelity.{family}."
-            )
-    for key in ("lr", "epochs"):
-        if cfg.recipe.name != "notebook" and cfg.backbone[key] != shape.get(key):
-            raise UserError(f"backbone.{key} has no effect with recipe={cfg.recipe.name}: leave it as it is.")
+def _refuse_idle(cfg: DictConfig) -> None:
+    """Raise UserError for a setting of a network that was changed and has no effect on what is built."""
+    config: Any = OmegaConf.to_container(cfg, resolve=True)
+    built = network(config), config["fidelity"]["initialise"]
+    for group in ("backbone", "attention", "activation", "fidelity"):
+        file = dotted(option_file(group, config[group]["name"]))
+        now = dotted(config[group])
+        for key in dict.fromkeys([*file, *now]):
+            if key in ("name", "title", "family", "lr", "epochs", "defaults") or now.get(key) == file.get(key):
+                continue
+            if key not in file and "defaults" in file:
+                continue  # it may stand in another file
+            before = copy.deepcopy(config)
+            _put(before[group], key, file.get(key))
+            if (network(before), before["fidelity"]["initialise"]) == built:
+                raise UserError(
+                    f"{group}.{key} has no effect with backbone={cfg.backbone.name} attention={cfg.attention.name} "
+                    f"fidelity={cfg.fidelity.name}: leave it as it is."
+                )
+
+
+def _put(node: dict[str, Any], key: str, value: Any) -> None:
+    """Set what stands under a dotted name; ``None`` removes it."""
+    *above, last = key.split(".")
+    for each in above:
+        node = node.setdefault(each, {})
+    if value is None:
+        node.pop(last, None)
+    else:
+        node[last] = value
 
 
 def source(cfg: DictConfig) -> Any:
-    """The dataset source: ``fingerprint()`` and ``load() -> Samples`` of the images as they are."""
+    """The dataset source: ``fingerprint()`` and ``load() -> Samples`` of the images as they are.
+
+    It is given what it takes of ``root``, ``download``, ``image_size`` and ``channels``.
+    """
     dataset = cfg.dataset
-    arguments: dict[str, Any] = {"image_size": dataset.image_size, "channels": dataset.channels}
-    if dataset.name != "synthetic":
-        arguments["root"] = dataset.root
-    if dataset.name == "fer2013":
-        arguments["download"] = dataset.download
-    return make(dataset.source, **arguments)
+    given = {key: dataset[key] for key in ("root", "download", "image_size", "channels")}
+    return make(dataset.source, **{key: value for key, value in given.items() if source_takes(cfg, key)})
+
+
+def source_takes(cfg: DictConfig, argument: str) -> bool:
+    """Whether a dataset's source can be given an argument, such as ``root`` where it reads files."""
+    return targets.takes(str(cfg.dataset.source._target_), argument)
 
 
 def cache_dir(cfg: DictConfig) -> Path:
@@ -266,6 +257,28 @@ def datamodule(cfg: DictConfig, data: Samples, parts: int = 1) -> FERDataModule:
         val_transform=transform if cfg.recipe.augment_validation else None,
     )
 
+
+def callbacks(cfg: DictConfig) -> list[Any]:
+    """The callbacks that the group of that name lists.
+
+    Raises:
+        UserError: for one that fersweep brings itself, with the setting to use.
+    """
+    made = [make(node) for node in cfg.callbacks.values()]
+    for each in made:
+        for kind, instead in OWN_CALLBACKS.items():
+            if kind in [base.__name__ for base in type(each).__mro__]:
+                raise UserError(f"callbacks: fersweep brings its own {kind}; {instead}.")
+    return made
+
+
+OWN_CALLBACKS = {
+    "ModelCheckpoint": "the best and the last epoch are kept",
+    "EarlyStopping": "set recipe.early_stopping_patience",
+    "WeightAveraging": "set recipe.ema_decay",
+    "ProgressBar": "set trainer.progress_bar",
+}
+"""Callbacks of Lightning that every run has where it needs them, by class, and what to know instead."""
 
 FUSED = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD)
 """Optimisers that update a parameter in one pass over it, on a CPU and on a GPU."""

@@ -1,4 +1,4 @@
-"""Every check of a configuration, alone and across groups, that needs no data. Nothing here imports torch."""
+"""Every check of a configuration, alone and across groups, that needs no data."""
 
 from __future__ import annotations
 
@@ -9,8 +9,12 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from fersweep.build import source_takes
+from fersweep.compose import refuse_unknown
 from fersweep.config import FaceCrop, one_line, to_dict
 from fersweep.errors import UserError, did_you_mean
+from fersweep.faces import detectors
+from fersweep.search import option_file
 
 CHOICES: dict[str, tuple[Any, ...]] = {
     "recipe.schedule": ("constant", "cosine"),
@@ -24,18 +28,6 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "trainer.profiler": (None, "simple", "advanced"),
 }
 
-FACE_DETECTORS = ("none", "mtcnn", "yolo5face")
-"""What ``dataset.faces`` can be, with any dataset but the synthetic one; as `fersweep.faces.detectors.NAMES`."""
-
-SPLITS = {
-    "synthetic": ("official", "study", "subjects", "random", "notebook"),
-    "fer2013": ("official", "study", "random", "notebook"),
-    "ckplus": ("study", "subjects", "random"),
-    "jaffe": ("study", "subjects", "random"),
-    "folder": ("official", "study", "random", "notebook"),
-}
-"""The splits a dataset has the fields for; what only its files can tell is checked when they are read."""
-
 
 def validate(cfg: DictConfig) -> None:
     """Refuse what cannot work or would have no effect, before anything starts.
@@ -43,14 +35,14 @@ def validate(cfg: DictConfig) -> None:
     Raises:
         UserError: one sentence naming the setting, its value and what to do.
     """
-    _validate_schedule(cfg)
     try:
-        missing = OmegaConf.missing_keys(cfg)
+        _validate_schedule(cfg)
+        if missing := OmegaConf.missing_keys(cfg):
+            raise UserError(f"Settings without a value: {', '.join(sorted(missing))}.")
+        refuse_unknown(cfg)
         to_dict(cfg)
     except OmegaConfBaseException as error:
         raise UserError(one_line(error)) from error
-    if missing:
-        raise UserError(f"Settings without a value: {', '.join(sorted(missing))}.")
     for key, choices in CHOICES.items():
         value = OmegaConf.select(cfg, key)
         if value not in choices:
@@ -63,16 +55,21 @@ def validate(cfg: DictConfig) -> None:
 
 
 def _validate_schedule(cfg: DictConfig) -> None:
-    """Refuse a recipe that takes rate and epochs from a network which has none."""
+    """Refuse a recipe that takes rate and epochs from a network which has none, and such settings without effect."""
+    if OmegaConf.is_missing(cfg.backbone, "name"):
+        return
     recipe: Any = OmegaConf.to_container(cfg.recipe, resolve=False)
     optimizer = recipe["optimizer"]  # a string where it is missing
     asked = {"epochs": recipe["max_epochs"], "lr": optimizer.get("lr") if isinstance(optimizer, Mapping) else None}
     for key, value in asked.items():
         if value == f"${{backbone.{key}}}" and cfg.backbone[key] is None:
             raise UserError(
-                f"recipe={cfg.recipe.name} has no schedule for backbone={cfg.backbone.name}: "
-                "choose aer_cnn, msff_cnn or drf_msam, or set recipe.max_epochs and recipe.optimizer.lr."
+                f"recipe={cfg.recipe.name} has no schedule for backbone={cfg.backbone.name}: choose a backbone "
+                "that has one, such as aer_cnn, or set recipe.max_epochs and recipe.optimizer.lr."
             )
+        given = option_file("backbone", cfg.backbone.name).get(key)
+        if value != f"${{backbone.{key}}}" and cfg.backbone[key] != given:
+            raise UserError(f"backbone.{key} has no effect with recipe={cfg.recipe.name}: leave it as it is.")
 
 
 def _validate_numbers(cfg: DictConfig) -> None:
@@ -122,32 +119,36 @@ def _validate_numbers(cfg: DictConfig) -> None:
 
 def _validate_dataset(cfg: DictConfig) -> None:
     dataset = cfg.dataset
-    if dataset.name == "synthetic" and dataset.root is not None:
-        raise UserError("dataset=synthetic is drawn, not read: leave dataset.root out, or name another dataset.")
-    if dataset.name != "synthetic" and dataset.root is None and not dataset.download:
-        extra = " or dataset.download=true" if dataset.name == "fer2013" else ""
+    reads, downloads = source_takes(cfg, "root"), source_takes(cfg, "download")
+    if dataset.root is not None and not reads:
+        raise UserError(f"dataset={dataset.name} is drawn, not read: leave dataset.root out, or name another dataset.")
+    if reads and dataset.root is None and not dataset.download:
+        extra = " or dataset.download=true" if downloads else ""
         raise UserError(f"dataset={dataset.name} needs dataset.root=PATH (its archive or folder){extra}.")
-    if cfg.split.name not in SPLITS[dataset.name]:
+    if dataset.splits is not None and cfg.split.name not in dataset.splits:
         raise UserError(
             f"split={cfg.split.name} is not possible with dataset={dataset.name}: "
-            f"choose split={', '.join(SPLITS[dataset.name])}."
+            f"choose split={', '.join(dataset.splits)}."
         )
-    if dataset.download and dataset.name != "fer2013":
-        raise UserError(f"dataset.download=true works for fer2013 only, not for dataset={dataset.name}.")
+    for key in ("fold", "folds"):
+        if cfg.split[key] is not None and key not in cfg.split.function:
+            raise UserError(f"split.{key} has no effect with split={cfg.split.name}: choose split=subjects.")
+    if dataset.download and not downloads:
+        raise UserError(f"dataset.download=true is not possible with dataset={dataset.name}: set dataset.root=PATH.")
     if dataset.preprocessing.equalize and dataset.channels == 3:
         raise UserError("dataset.preprocessing.equalize works on grey images: set dataset.channels=1.")
     if dataset.download and dataset.root is not None:
         raise UserError("Give dataset.root or dataset.download=true, not both.")
-    _validate_faces(dataset)
+    _validate_faces(dataset, reads)
 
 
-def _validate_faces(dataset: DictConfig) -> None:
+def _validate_faces(dataset: DictConfig, reads: bool) -> None:
     faces, weights = dataset.faces, dataset.face_crop.weights
-    if faces not in FACE_DETECTORS:
-        hint = did_you_mean(faces, FACE_DETECTORS)
-        raise UserError(f"dataset.faces={faces} is not known{hint}; choices: {', '.join(FACE_DETECTORS)}.")
-    if faces != "none" and dataset.name == "synthetic":
-        raise UserError(f"dataset.faces={faces} has no effect with dataset=synthetic, whose images are faces.")
+    if faces not in detectors.NAMES:
+        hint = did_you_mean(faces, detectors.NAMES)
+        raise UserError(f"dataset.faces={faces} is not known{hint}; choices: {', '.join(detectors.NAMES)}.")
+    if faces != "none" and not reads:
+        raise UserError(f"dataset.faces={faces} has no effect with dataset={dataset.name}, whose images are faces.")
     changed = [key for key, value in vars(FaceCrop()).items() if dataset.face_crop[key] != value]
     if changed and faces == "none":
         raise UserError(
@@ -186,6 +187,8 @@ def _validate_combinations(cfg: DictConfig) -> None:
         raise UserError("recipe.augment_validation=true has no effect with augmentation=none: set one of them.")
     if cfg.attention.get("kernel_size") and (cfg.attention.get("gamma", 2), cfg.attention.get("beta", 1)) != (2, 1):
         raise UserError("attention.gamma and attention.beta have no effect where attention.kernel_size is given.")
+    if isinstance(cfg.logger.get("tags"), str):
+        raise UserError(f"logger.tags={cfg.logger.tags} is no list: write logger.tags=[{cfg.logger.tags}].")
     if trainer.auto_microbatch and processes > 1:
         raise UserError("trainer.auto_microbatch works on one device: leave it out with trainer=ddp.")
     if trainer.overfit_batches and cfg.augmentation.name != "none":

@@ -8,19 +8,28 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 
+from fersweep import plugins
 from fersweep.bench import PARTS
-from fersweep.compose import options
-from fersweep.errors import UserError, did_you_mean, printable
+from fersweep.compose import check_choices
+from fersweep.errors import UserError, printable
 from fersweep.paths import given
+from fersweep.search import options
 from fersweep.verbs import demo, explain, export, faces, predict, push
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit code: 0 good, 1 it found something wrong, 2 it was asked for the impossible."""
+    given_arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if given_arguments[:1] == ["train"]:
+        return _train(given_arguments[1:])
     parser = _parser()
-    parsed, rest = parser.parse_known_args(arguments)
+    if not given_arguments:
+        parser.print_help()
+        return 0
+    parsed, rest = parser.parse_known_args(given_arguments)
     if rest and parsed.verb is not _data:
         parser.error(f"unrecognized argument {rest[0]!r}")
     if wrong := [each for each in rest if each.startswith("-") or "=" not in each]:
@@ -32,6 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 setattr(parsed, name, given(value))
             elif isinstance(value, list) and all(isinstance(each, Path) for each in value):
                 setattr(parsed, name, [given(each) for each in value])
+        plugins.use(getattr(parsed, "plugin", None) or [])
         code: int = parsed.verb(parsed)
         sys.stdout.flush()
     except UserError as error:
@@ -47,7 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="fersweep", description="Facial emotion recognition experiments.")
-    verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
+    parser.add_argument("--version", action="version", version=f"fersweep {version('fersweep')}")
+    verbs = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    verbs.add_parser("train", help="train and test a network, or with -m a sweep; as train.py", add_help=False)
     data = verbs.add_parser(
         "data",
         help="verify and count a dataset; find identical, unreadable and odd-sized images",
@@ -86,7 +98,9 @@ def _parser() -> argparse.ArgumentParser:
         description="Count the parameters of the study's 32 networks and compare them with its code and its table. "
         "Exit code 1 if fidelity=code does not have the code's counts.",
     )
-    params.add_argument("--fidelity", choices=options("fidelity"), default="code", help="default: %(default)s")
+    params.add_argument(
+        "--fidelity", metavar="|".join(options("fidelity")), default="code", help="default: %(default)s"
+    )
     params.add_argument("--json", action="store_true", help="as a list of objects")
     params.set_defaults(verb=_params)
     for verb in (faces, predict, explain, export, push, demo):
@@ -94,11 +108,26 @@ def _parser() -> argparse.ArgumentParser:
         its = verbs.add_parser(name, help=verb.HELP, description=verb.__doc__)
         verb.add(its)
         its.set_defaults(verb=verb.run)
+        if verb is not faces:
+            its.add_argument(
+                "--plugin", metavar="MODULE", action="append", help="a module of your own that the checkpoint needs"
+            )
     _add_bench(verbs.add_parser("bench", help="measure speed and memory, each part beside what it is compared with"))
     _add_wandb(
         verbs.add_parser("wandb", help="send what was recorded offline to Weights & Biases; write a report there")
     )
     return parser
+
+
+def _train(arguments: list[str]) -> int:
+    """What `train.py` does; returns the exit code."""
+    from fersweep.main import train
+
+    try:
+        train(arguments, "fersweep train")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    return 0
 
 
 def _add_bench(bench: argparse.ArgumentParser) -> None:
@@ -152,10 +181,6 @@ def _data(parsed: argparse.Namespace) -> int:
     from fersweep.compose import compose_config
     from fersweep.data import audit
 
-    if parsed.dataset not in options("dataset"):
-        choices = options("dataset")
-        hint = did_you_mean(parsed.dataset, choices)
-        raise UserError(f"There is no dataset {parsed.dataset!r}{hint}; choices: {', '.join(choices)}.")
     root = [] if parsed.root is None else [f"dataset.root={json.dumps(parsed.root, ensure_ascii=False)}"]
     cfg = compose_config([f"dataset={parsed.dataset}", "split=random", *root, *parsed.overrides])
     validate(cfg)
@@ -214,6 +239,7 @@ def _params(parsed: argparse.Namespace) -> int:
 
     from fersweep.report import parameters
 
+    check_choices([f"fidelity={parsed.fidelity}"])
     counts = parameters.count(parsed.fidelity)
     if parsed.json:
         print(json.dumps([vars(each) for each in counts], indent=2))

@@ -7,27 +7,34 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import Field, dataclass, field, is_dataclass
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 
+def aside(default: Any = MISSING) -> Any:
+    """A setting that is no part of a run's identity: where, how fast or under which title, not what is done."""
+    return field(default=default, metadata={"identity": False})
+
+
 @dataclass
 class Backbone:
-    """A network without its exchangeable parts; ``model`` names the class and its shape, ``family`` its relatives.
+    """A network without its exchangeable parts; ``model`` names the class and its shape.
 
-    ``attention_position`` is null where a network has no place for one. ``lr`` and ``epochs`` are those the second
-    source trained it with, for ``recipe=notebook``.
+    ``fidelity`` finds what differs for a network under its ``family``, or its name where that is null.
+    ``attention_position`` is null where a network takes no attention. ``lr`` and ``epochs`` are those it was trained
+    with by its source, for ``recipe=notebook``.
     """
 
     name: str = MISSING
-    family: str = MISSING
+    title: str | None = aside(None)
+    family: str | None = aside(None)
     attention_position: str | None = None
     model: dict[str, Any] = MISSING
-    lr: float | None = None
-    epochs: int | None = None
+    lr: float | None = aside(None)
+    epochs: int | None = aside(None)
 
 
 @dataclass
@@ -35,28 +42,24 @@ class Activation:
     """``module`` is a factory without arguments."""
 
     name: str = MISSING
+    title: str | None = aside(None)
     module: dict[str, Any] = MISSING
 
 
 @dataclass
 class Fidelity:
-    """Which class stands for each attention and for the norm, and the form of each family of networks.
+    """The norm of every backbone, and what differs from an option's own file.
 
-    ``initialise`` is called with the network after it is built; ``vgg`` and all below it are arguments of the classes
-    of these families. A form with a ``_target_`` is a network of its own, in place of ``backbone.model``.
+    ``initialise`` is called with the network after it is built; ``attention`` has entries by option, ``backbone`` by
+    family, see `fersweep.build.network`.
     """
 
     name: str = MISSING
-    attention: dict[str, Any] = MISSING
+    title: str | None = aside(None)
     norm: dict[str, Any] = MISSING
     initialise: dict[str, Any] | None = None
-    dropout: float = MISSING
-    vgg: dict[str, Any] = MISSING
-    resnet: dict[str, Any] = MISSING
-    resnetv2: dict[str, Any] = MISSING
-    aer_cnn: dict[str, Any] = field(default_factory=dict)
-    msff_cnn: dict[str, Any] = field(default_factory=dict)
-    drf_msam: dict[str, Any] = field(default_factory=dict)
+    attention: dict[str, Any] = field(default_factory=dict)
+    backbone: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -85,19 +88,33 @@ class FaceCrop:
 class Dataset:
     """``source`` names the class that reads ``root``; ``batch_size`` is the study's for this dataset.
 
-    ``faces`` names the detector whose most confident face stands for each image, before ``preprocessing``.
+    ``splits`` are those that the dataset has the fields for, null: any. ``faces`` names the detector whose most
+    confident face stands for each image, before ``preprocessing``.
     """
 
     name: str = MISSING
+    title: str | None = aside(None)
     source: dict[str, Any] = MISSING
-    root: str | None = None
+    splits: list[str] | None = aside(None)
+    root: str | None = aside(None)
     image_size: int = 48
     channels: int = 1
-    download: bool = False
+    download: bool = aside(False)
     faces: str = "none"
     face_crop: FaceCrop = field(default_factory=FaceCrop)
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
-    batch_size: int = 64
+    batch_size: int = aside(64)
+
+
+@dataclass
+class Split:
+    """``function(samples) -> Split`` with its settings bound; ``fold`` and ``folds`` are for ``subjects``."""
+
+    name: str = MISSING
+    title: str | None = aside(None)
+    fold: int | None = None
+    folds: int | None = None
+    function: dict[str, Any] = MISSING
 
 
 @dataclass
@@ -105,6 +122,7 @@ class Augmentation:
     """``transform(image_size) -> albumentations.Compose`` with its strengths bound."""
 
     name: str = MISSING
+    title: str | None = aside(None)
     transform: dict[str, Any] = MISSING
 
 
@@ -117,6 +135,7 @@ class Recipe:
     """
 
     name: str = MISSING
+    title: str | None = aside(None)
     max_epochs: int = MISSING
     batch_size: int = MISSING
     optimizer: dict[str, Any] = MISSING
@@ -135,47 +154,56 @@ class Recipe:
 
 @dataclass
 class Trainer:
-    """Where and how fast; of these the precision and the debugging limits are part of a run's identity.
+    """Where and how fast; of these the precision, the debugging limits and ``lightning`` are part of a run's identity.
 
-    ``devices`` counts the processes on each of ``num_nodes`` machines, one a device, under ``strategy: ddp``.
+    ``devices`` counts the processes on each of ``num_nodes`` machines, one a device, under ``strategy: ddp``;
+    ``lightning`` holds further arguments of Lightning's Trainer.
     """
 
-    name: str = MISSING
-    accelerator: str = "auto"
-    strategy: str = "single"
-    devices: int = 1
-    num_nodes: int = 1
+    name: str = aside()
+    title: str | None = aside(None)
+    accelerator: str = aside("auto")
+    strategy: str = aside("single")
+    devices: int = aside(1)
+    num_nodes: int = aside(1)
     precision: str = "auto"
-    memory_format: str = "channels_last"
-    compile: bool = False
-    auto_microbatch: bool = False
-    workers: Any = "auto"
-    progress_bar: bool = True
-    profiler: str | None = None
+    memory_format: str = aside("channels_last")
+    compile: bool = aside(False)
+    auto_microbatch: bool = aside(False)
+    workers: Any = aside("auto")
+    progress_bar: bool = aside(True)
+    profiler: str | None = aside(None)
     limit_batches: int | None = None
     overfit_batches: int = 0
+    lightning: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
 class Config:
-    """One run."""
+    """One run.
+
+    A setting that is added later has a default here that changes nothing: then the runs made before keep their
+    identity (`fersweep.sweep.identity`).
+    """
 
     backbone: Backbone = field(default_factory=Backbone)
     attention: dict[str, Any] = MISSING
     activation: Activation = field(default_factory=Activation)
     fidelity: Fidelity = field(default_factory=Fidelity)
     dataset: Dataset = field(default_factory=Dataset)
-    split: dict[str, Any] = MISSING
+    split: Split = field(default_factory=Split)
     augmentation: Augmentation = field(default_factory=Augmentation)
     recipe: Recipe = field(default_factory=Recipe)
     trainer: Trainer = field(default_factory=Trainer)
-    logger: dict[str, Any] = MISSING
+    logger: dict[str, Any] = aside()
+    callbacks: dict[str, Any] = field(default_factory=dict)
     seed: int = 1
-    sweep: str = "runs"
-    outputs: str = "outputs"
-    cache: str | None = None
+    sweep: str = aside("runs")
+    outputs: str = aside("outputs")
+    cache: str | None = aside(None)
     weights: str | None = None
-    force: bool = False
+    force: bool = aside(False)
+    plugins: list[str] = field(default_factory=list, metadata={"identity": False})
 
 
 GROUPS = (
@@ -190,13 +218,10 @@ GROUPS = (
     "trainer",
     "logger",
 )
-"""The config groups a run chooses from, in the order of the contract."""
+"""The config groups whose options have names, in the order of the contract."""
 
-FAMILIES = ("vgg", "resnet", "resnetv2", "aer_cnn", "msff_cnn", "drf_msam")
-"""`Backbone.family`: the keys of `Fidelity` that hold the form of one family of networks."""
-
-WITHOUT_ATTENTION = ("aer_cnn", "msff_cnn", "drf_msam")
-"""Families that have no place for the attention of the group: theirs, where they have any, is their own."""
+NAMED = GROUPS[:8]
+"""Those whose options are part of a run's name and identity."""
 
 
 def register() -> None:
@@ -211,9 +236,35 @@ def to_dict(cfg: DictConfig) -> dict[str, Any]:
     return {str(key): plain[key] for key in Config.__dataclass_fields__}
 
 
+def section(setting: Field[Any]) -> type | None:
+    """The dataclass that describes the settings below a field of the schema, ``None`` where there is none."""
+    factory: Any = setting.default_factory
+    return factory if isinstance(factory, type) and is_dataclass(factory) else None
+
+
 def choices_of(config: Mapping[str, Any]) -> dict[str, str]:
     """``{group: option}`` of a resolved configuration."""
     return {group: str(config[group]["name"]) for group in GROUPS}
+
+
+def title_of(config: Mapping[str, Any], group: str) -> str:
+    """How a person reads the option of a group: its title, or its name where it has none."""
+    return str(config[group].get("title") or config[group]["name"])
+
+
+def title(config: Mapping[str, Any]) -> str:
+    """A network in words: ``ResNet-50 + CBAM, ELU``; without attention where it takes none or none is chosen."""
+    attended = config["backbone"]["attention_position"] is not None and config["attention"]["name"] != "none"
+    attention = f" + {title_of(config, 'attention')}" if attended else ""
+    return f"{title_of(config, 'backbone')}{attention}, {title_of(config, 'activation')}"
+
+
+def dotted(config: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    """A configuration, flat: its settings under dotted names, which begin with ``above``."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        flat |= dotted(value, f"{above}{key}.") if isinstance(value, Mapping) else {f"{above}{key}": value}
+    return flat
 
 
 KINDS = {"Integer": "whole number", "Float": "number", "Boolean": "true or false"}

@@ -22,9 +22,10 @@ class LockLostError(UserError):
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
-    """Return `` (did you mean X?)`` for the closest of ``choices``, or an empty string."""
-    close = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.6)
-    return f" (did you mean {close[0]}?)" if close else ""
+    """Return `` (did you mean X?)`` for the closest of ``choices``, in capitals or not, or an empty string."""
+    named = {choice.casefold(): choice for choice in choices}
+    close = difflib.get_close_matches(word.casefold(), list(named), n=1, cutoff=0.6)
+    return f" (did you mean {named[close[0]]}?)" if close else ""
 
 
 def printable(text: str) -> str:

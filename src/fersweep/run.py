@@ -17,7 +17,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from fersweep import build, checkpoint, logs, ranks, record, training
+from fersweep import build, checkpoint, logs, plugins, ranks, record, training
 from fersweep.checks import validate
 from fersweep.config import Config, choices_of, to_dict
 from fersweep.data.samples import CLASSES
@@ -86,6 +86,7 @@ def run_frozen(config: Mapping[str, Any], callbacks: Sequence[pl.Callback] = (),
     """
     cfg = OmegaConf.merge(OmegaConf.structured(Config), dict(config))
     assert isinstance(cfg, DictConfig)
+    plugins.use(cfg.plugins)
     return _run(cfg, to_dict(cfg), run_dir(config), callbacks, console)
 
 
@@ -101,6 +102,7 @@ def prepare(cfg: DictConfig, here: bool = True) -> tuple[dict[str, Any], Path]:
     """
     validate(cfg)
     build.check(cfg, num_classes=len(CLASSES))
+    training.check_lightning(cfg)
     if here:
         training.device(cfg)
     if cfg.weights is not None:

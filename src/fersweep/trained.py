@@ -14,8 +14,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor, nn
 
-from fersweep import build, checkpoint
-from fersweep.config import Config, one_line
+from fersweep import build, checkpoint, plugins
+from fersweep.config import Config, one_line, title, title_of, to_dict
 from fersweep.data import images
 from fersweep.data.preprocess import changed
 from fersweep.device import choose_device
@@ -58,9 +58,9 @@ class Trained:
 
     @property
     def title(self) -> str:
-        """Network, attention where it has one, and dataset in words."""
-        attention = "" if self.cfg.attention.name == "none" else f" + {self.cfg.attention.name}"
-        return f"{self.cfg.backbone.name}{attention}, {self.cfg.dataset.name}"
+        """Network, attention where it takes one, activation and dataset in words."""
+        config = to_dict(self.cfg)
+        return f"{title(config)}, {title_of(config, 'dataset')}"
 
     def prepare(self, faces: Sequence[Pixels]) -> Tensor:
         """Faces of any size, grey or RGB, as the network was trained on them: uint8 ``(B, C, H, W)``."""
@@ -122,6 +122,11 @@ def rebuilt(config: Mapping[str, Any], classes: int, path: Path) -> tuple[DictCo
     Raises:
         UserError: the configuration has settings that this version does not have.
     """
+    if missing := [name for name in config.get("plugins") or [] if name not in plugins.used()]:
+        raise UserError(
+            f"{path} needs the plugin {missing[0]}, which is code: if you trust it, name it with --plugin {missing[0]} "
+            f"(in Python: plugins=[{missing[0]!r}])."
+        )
     try:
         cfg = OmegaConf.merge(OmegaConf.structured(Config), dict(config))
         assert isinstance(cfg, DictConfig)

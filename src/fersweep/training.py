@@ -20,12 +20,12 @@ from torch.nn.parallel import DistributedDataParallel
 
 from fersweep import build, calibration, checkpoint, memory, record, tracking
 from fersweep.callbacks import AtomicCheckpointIO, History, callbacks, precision
-from fersweep.config import choices_of
+from fersweep.config import choices_of, title, title_of
 from fersweep.data.datamodule import FERDataModule
 from fersweep.data.samples import Samples
 from fersweep.data.splits import majority_accuracy, shared_subjects
 from fersweep.distributed import sync_batch_norm
-from fersweep.errors import LockLostError, UserError
+from fersweep.errors import LockLostError, UserError, did_you_mean
 from fersweep.module import FERModule
 from fersweep.ranks import Ranks
 from fersweep.report import figures
@@ -103,6 +103,64 @@ class FirstStep(pl.Callback):
         if not self.noted:
             log.debug("first training step")
             self.noted = True
+
+
+OWNED = {
+    "accelerator": "trainer.accelerator",
+    "strategy": "trainer.strategy",
+    "devices": "trainer.devices",
+    "num_nodes": "trainer.num_nodes",
+    "precision": "trainer.precision",
+    "max_epochs": "recipe.max_epochs",
+    "gradient_clip_val": "recipe.gradient_clip",
+    "accumulate_grad_batches": "trainer.auto_microbatch",
+    "callbacks": "callbacks",
+    "logger": "logger",
+    "profiler": "trainer.profiler",
+    "limit_train_batches": "trainer.limit_batches",
+    "limit_val_batches": "trainer.limit_batches",
+    "limit_test_batches": "trainer.limit_batches",
+    "overfit_batches": "trainer.overfit_batches",
+    "enable_progress_bar": "trainer.progress_bar",
+    "enable_model_summary": "callbacks=summary",
+    "default_root_dir": "outputs",
+    "max_steps": "recipe.max_epochs",
+    "min_epochs": "recipe.max_epochs",
+    "min_steps": "recipe.max_epochs",
+    "max_time": "hydra.launcher.timeout",
+    "val_check_interval": "",
+    "check_val_every_n_epoch": "",
+    "enable_checkpointing": "",
+    "fast_dev_run": "experiment=debug_batch",
+    "gradient_clip_algorithm": "recipe.gradient_clip",
+    "inference_mode": "",
+    "log_every_n_steps": "",
+    "num_sanity_val_steps": "",
+    "plugins": "",
+    "barebones": "",
+    "limit_predict_batches": "",
+    "sync_batchnorm": "trainer=ddp",
+    "reload_dataloaders_every_n_epochs": "",
+    "use_distributed_sampler": "",
+}
+"""Arguments of Lightning's Trainer that are decided here, and the setting to use instead where there is one."""
+
+
+def check_lightning(cfg: DictConfig) -> None:
+    """Refuse what ``trainer.lightning`` cannot hold.
+
+    Raises:
+        UserError: for an argument that Lightning's Trainer does not have, or that is decided elsewhere.
+    """
+    known = [name for name in signature(pl.Trainer.__init__).parameters if name != "self"]
+    for name in cfg.trainer.lightning:
+        if name not in known:
+            free = [each for each in known if each not in OWNED]
+            hint = did_you_mean(str(name), free)
+            raise UserError(f"Lightning's Trainer has no argument {name!r}{hint}; choices: {', '.join(free)}.")
+        if name in OWNED:
+            instead = f": set {OWNED[name]} instead" if OWNED[name] else ""
+            raise UserError(f"trainer.lightning.{name} cannot be set, fersweep decides it{instead}.")
 
 
 def processes(cfg: DictConfig) -> int:
@@ -272,11 +330,13 @@ def _trainer(job: Job, kept: list[pl.Callback], logger: Any, arithmetic: str, pa
         kind = {"simple": pl.profilers.SimpleProfiler, "advanced": pl.profilers.AdvancedProfiler}
         profiler = kind[cfg.trainer.profiler](dirpath=job.directory, filename="profile")
     several = job.ranks.world > 1
+    own = build.callbacks(cfg)
     # buffers: batch norm's are equal on all ranks already; the environment: never a cluster's own, which would requeue
     options: dict[str, Any] = {BUFFERS: False, "gradient_as_bucket_view": True}
     ddp = DDPStrategy(**options) if several else "auto"
     environment = TorchElasticEnvironment() if several else LightningEnvironment()
     return pl.Trainer(
+        **dict(job.config["trainer"]["lightning"]),
         accelerator="gpu" if job.device.type == "cuda" else "cpu",
         strategy=ddp,
         devices=cfg.trainer.devices,
@@ -285,7 +345,7 @@ def _trainer(job: Job, kept: list[pl.Callback], logger: Any, arithmetic: str, pa
         max_epochs=cfg.recipe.max_epochs,
         gradient_clip_val=cfg.recipe.gradient_clip,
         accumulate_grad_batches=parts,
-        callbacks=[*kept, FirstStep(), *job.extra, *([StopWhenLost(job.held)] if job.held else [])],
+        callbacks=[*kept, FirstStep(), *own, *job.extra, *([StopWhenLost(job.held)] if job.held else [])],
         logger=logger or False,
         profiler=profiler,
         limit_train_batches=limit * parts if limit else 1.0,
@@ -309,6 +369,7 @@ def _result(
     metrics, counts = record.test_metrics(torch.from_numpy(samples.labels[indices.numpy()]), single, final)
     result = {
         "run": run_hash(config),
+        "title": title(config),
         "choices": choices_of(config),
         "seed": config["seed"],
         "metrics": metrics,
@@ -337,9 +398,9 @@ def _write(
     directory, (indices, _, final) = job.directory, outputs
     record.write_predictions(directory / "predictions.parquet", samples, indices, final)
     choices = result["choices"]
-    title = f"{choices['backbone']} + {choices['attention']}"
-    subtitle = f"{choices['dataset']}, split {choices['split']}, recipe {choices['recipe']}, seed {result['seed']}"
-    figures.confusion_matrix(counts, samples.class_names, directory / "confusion_matrix.png", title, subtitle)
+    data = title_of(job.config, "dataset")
+    subtitle = f"{data}, split {choices['split']}, recipe {choices['recipe']}, seed {result['seed']}"
+    figures.confusion_matrix(counts, samples.class_names, directory / "confusion_matrix.png", result["title"], subtitle)
     figures.learning_curves(history.frame(), directory / "learning_curves.png", result["best_epoch"])
     if logger is not None:
         labels = samples.labels[indices.numpy()].tolist()

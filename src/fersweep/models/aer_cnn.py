@@ -1,6 +1,6 @@
 """AER-CNN as the notebook's text describes it: attention to regions at several layers, fused and classified.
 
-The text names the idea and no layers. What its notebook built instead is `fersweep.models.notebook.AERCNN`.
+The text names the idea and no layers. What its notebook built instead is `fersweep.models.notebook.NotebookAERCNN`.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 The text gives the two ideas and no layers. Here they are the parts of a residual network: every block is a dynamic
 receptive field, then multi-scale attention, added to the block's input. What its notebook built instead is
-`fersweep.models.notebook.DRFMSAM`.
+`fersweep.models.notebook.NotebookDRFMSAM`.
 """
 
 from __future__ import annotations

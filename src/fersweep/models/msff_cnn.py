@@ -1,6 +1,6 @@
 """MSFF-CNN as the notebook's text describes it: a branch of several scales after every pool, fused step by step.
 
-The text names the idea and no layers. What its notebook built instead is `fersweep.models.notebook.MSFFCNN`.
+The text names the idea and no layers. What its notebook built instead is `fersweep.models.notebook.NotebookMSFFCNN`.
 """
 
 from __future__ import annotations

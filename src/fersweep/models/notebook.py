@@ -65,7 +65,7 @@ class Gated(nn.Module):
         return x * self.gate(x)
 
 
-class AERCNN(_Classifier):
+class NotebookAERCNN(_Classifier):
     """AER-CNN: twice convolution, activation, pool and gate; global average; dense. 24,487 parameters at 48×48×1."""
 
     def __init__(self, *, activation: ActivationFactory, num_classes: int, in_channels: int, image_size: int) -> None:
@@ -116,7 +116,7 @@ class ScaleBranches(nn.Module):
         return torch.cat([maps[0], *enlarged], dim=1)
 
 
-class MSFFCNN(_Classifier):
+class NotebookMSFFCNN(_Classifier):
     """MSFF-CNN: branches of 32, 64 and 128 channels from the image; flattened; dense 256, norm, dropout, dense.
 
     33,369,735 parameters at 48×48×1 (1,600 of them moving statistics), nearly all in the first dense layer. ``dropout``
@@ -181,7 +181,7 @@ class DoubleSigmoidGate(Gate):
         return torch.sigmoid(torch.sigmoid(self.conv(self.scales(x))).mean(dim=(2, 3), keepdim=True))
 
 
-class DRFMSAM(_Classifier):
+class NotebookDRFMSAM(_Classifier):
     """DRF + MSAM: a sum of three kernel sizes, then pool, gate, pool, gate, pool; dense 512, dense.
 
     97,223 parameters at 48×48×1. The receptive field is the same for every input (`PlainSum`).

@@ -142,7 +142,7 @@ class ResNet(nn.Module):
         super().__init__()
         check_attention_position(attention_position, POSITIONS, "ResNet")
         check_depths(depths, WIDTHS, "ResNet")
-        check_choice("fidelity.resnet.stride_on", stride_on, ("conv1", "conv2"))
+        check_choice("fidelity.backbone.resnet.stride_on", stride_on, ("conv1", "conv2"))
         self.in_channels, self.image_size = in_channels, image_size
         height = halved(image_size)
         self.stem = nn.Sequential(

@@ -109,7 +109,7 @@ class ResNetV2(nn.Module):
         super().__init__()
         check_attention_position(attention_position, POSITIONS, "ResNetV2")
         check_depths(depths, WIDTHS, "ResNetV2")
-        check_choice("fidelity.resnetv2.stride_in", stride_in, ("first", "last"))
+        check_choice("fidelity.backbone.resnetv2.stride_in", stride_in, ("first", "last"))
         self.in_channels, self.image_size = in_channels, image_size
         stem_conv = conv2d(in_channels, STEM_WIDTH, 7, stride=2, gain=1.0, bias=bias)
         pool: nn.Module = nn.MaxPool2d(3, stride=2, padding=1)

@@ -16,6 +16,7 @@ from fersweep import trained
 from fersweep.data.images import UnreadableImageError, quiet
 from fersweep.errors import UserError, did_you_mean
 from fersweep.faces import Detector, Face, Pixels, crop, detectors, pictures
+from fersweep.plugins import use
 
 AS_FACE = 2
 """A picture is taken for a face as it is where its longer side is at most so many times the network's image."""
@@ -46,6 +47,7 @@ class Predictor:
         weights: YOLO5Face's ONNX file.
         choose: of several faces ``all``, the ``largest``, or the most ``confident`` one.
         device: ``cpu``, ``gpu``, or ``auto``: a GPU where there is one.
+        plugins: modules of your own that the checkpoint needs (docs/extend.md).
 
     Raises:
         UserError: for a checkpoint or detector that cannot be used.
@@ -59,7 +61,9 @@ class Predictor:
         weights: Path | None = None,
         choose: str = "all",
         device: str = "auto",
+        plugins: Sequence[str] = (),
     ) -> None:
+        use(plugins)
         for option, value, choices in (
             ("detector", detector, ("auto", *detectors.NAMES)),
             ("choose", choose, crop.CHOICES),

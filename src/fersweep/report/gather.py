@@ -19,7 +19,6 @@ from fersweep.report import explained, notebook, study
 from fersweep.report.contents import ABSENT, Mean, Row, Verdict
 from fersweep.report.statistics import wilson
 from fersweep.sweep.collect import Run, config_of, result_of, settings_of
-from fersweep.sweep.identity import integral
 
 SEED, FOLD = "seed", ("split.fold", "split.function.fold")
 ALWAYS = ("backbone", "attention")
@@ -50,13 +49,13 @@ class Finished:
     @property
     def row(self) -> str:
         """Equal for runs of one row."""
-        varies = (SEED, *FOLD, "backbone.family")
+        varies = (SEED, *FOLD)
         return json.dumps({key: value for key, value in self.settings.items() if key not in varies}, sort_keys=True)
 
     @property
     def fold(self) -> int:
         """Which fold of people it was tested on; 0 where there are none."""
-        return int(self.settings.get(FOLD[0], 0))
+        return int(self.settings.get(FOLD[0]) or 0)
 
 
 def read(runs: Iterable[Run]) -> tuple[list[Finished], list[Run]]:
@@ -96,7 +95,7 @@ def _read(directory: Path) -> Finished:
         raise UserError(f"{directory} cannot be reported ({error}): with force=true the run is made again.") from error
     ids = np.array([], dtype=str) if table is None else table["id"].to_numpy(dtype=str)
     correct = np.array([], dtype=bool) if table is None else (table["label"] == table["predicted"]).to_numpy(dtype=bool)
-    return Finished(directory, result, integral(settings_of(config)), ids, correct, history)
+    return Finished(directory, result, settings_of(config), ids, correct, history)
 
 
 def _check(result: Mapping[str, Any]) -> None:
@@ -142,7 +141,7 @@ def _alike(rows: Iterable[Finished], settings: Iterable[str]) -> list[list[Finis
 def _differing(rows: Sequence[Finished]) -> list[str]:
     """The settings in which some of ``rows`` differ, but for what a row leaves open."""
     keys = dict.fromkeys(key for row in rows for key in row.settings)
-    keys = {key: None for key in keys if key not in (SEED, *FOLD, "backbone.family")}
+    keys = {key: None for key in keys if key not in (SEED, *FOLD)}
     return [key for key in keys if len({repr(row.settings.get(key)) for row in rows}) > 1]
 
 
@@ -282,7 +281,7 @@ def _images(runs: Sequence[Finished]) -> list[int]:
 def _common_folds(seeds: list[list[Finished]]) -> tuple[list[list[Finished]], list[str]]:
     """The runs of those folds of people that all seeds have, and what there is to say of the folds."""
     settings = seeds[0][0].settings
-    if FOLD[0] not in settings:
+    if settings.get(FOLD[0]) is None:
         return seeds, []
     everywhere = set.intersection(*({run.fold for run in folds} for folds in seeds))
     if not everywhere:  # each seed has others: one seed's are better than none

@@ -44,7 +44,7 @@ def reported(settings: Mapping[str, Any]) -> tuple[Reported | None, tuple[str, .
     backbone, fidelity, dataset = (settings.get(f"{group}.name") for group in ("backbone", "fidelity", "dataset"))
     if backbone not in figures()["rows"] or (fidelity, dataset) != ("code", "fer2013"):
         return None, ()
-    variant = {"dropout": "fidelity.msff_cnn.dropout", "l2": "recipe.convolution_l2"}
+    variant = {"dropout": "fidelity.backbone.msff_cnn.dropout", "l2": "recipe.convolution_l2"}
     ours = {name: settings.get(key) or 0 for name, key in variant.items()}
     rows = figures()["rows"][backbone]
     row = next((row for row in rows if all(row.get(name, 0) == value for name, value in ours.items())), None)

@@ -10,7 +10,6 @@ from typing import Any
 from fersweep.report.contents import Mean, Reported, Verdict
 from fersweep.report.statistics import multiple_of
 from fersweep.sweep.collect import settings_of
-from fersweep.sweep.identity import integral
 
 FILE = Path(__file__).with_name("study.yaml")
 
@@ -55,14 +54,10 @@ def _composed(dataset: str) -> dict[str, Any]:
 
 def _protocol(dataset: str, backbone: str, attention: str, fidelity: str) -> dict[str, Any]:
     """The settings of a row of the study's table, in either form, with dotted names."""
-    import yaml
-
-    from fersweep.compose import config_dir
+    from fersweep.search import option_file
 
     options = {"backbone": backbone, "attention": attention, "fidelity": fidelity}
-    files = {group: config_dir() / group / f"{option}.yaml" for group, option in options.items()}
-    chosen = {group: yaml.safe_load(file.read_text(encoding="utf-8")) for group, file in files.items()}
-    return settings_of(_composed(dataset) | chosen)
+    return settings_of(_composed(dataset) | {group: option_file(group, option) for group, option in options.items()})
 
 
 def reported(settings: Mapping[str, Any], varied: Collection[str] = ()) -> tuple[Reported | None, tuple[str, ...]]:
@@ -93,9 +88,9 @@ def reported(settings: Mapping[str, Any], varied: Collection[str] = ()) -> tuple
 
 def different(settings: Mapping[str, Any], expected: Mapping[str, Any]) -> list[str]:
     """The settings in which a run differs from a protocol, but for what belongs to no protocol."""
-    ignored = {"backbone.model.dropout", "backbone.family", "trainer.precision", "seed"}  # the first: from fidelity
+    ignored = {"trainer.precision", "seed"}
     keys = [key for key in dict.fromkeys([*settings, *expected]) if key not in ignored]
-    return [key for key in keys if integral(settings.get(key)) != integral(expected.get(key))]
+    return [key for key in keys if settings.get(key) != expected.get(key)]
 
 
 def sentences(

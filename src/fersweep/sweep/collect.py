@@ -6,13 +6,17 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import MISSING as REQUIRED
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, NoReturn, get_args
 
+from omegaconf import MISSING
+
+from fersweep.config import Config, dotted, section
 from fersweep.errors import UserError
 from fersweep.sweep import lock, status
-from fersweep.sweep.identity import LATER, dotted, integral, left_out
+from fersweep.sweep.identity import integral
 from fersweep.sweep.lock import is_held
 from fersweep.sweep.status import Status
 
@@ -81,7 +85,7 @@ def distinguish(runs: Sequence[Run]) -> list[Run]:
     found: dict[Path, dict[str, Any]] = {}
     for group in alike.values():
         if len(group) > 1:
-            flat = {run.directory: integral(settings_of(config_of(run.directory))) for run in group}
+            flat = {run.directory: settings_of(config_of(run.directory)) for run in group}
             names = dict.fromkeys(name for settings in flat.values() for name in settings)
             differing = [name for name in names if len({repr(settings.get(name)) for settings in flat.values()}) > 1]
             found |= {each: {name: settings.get(name) for name in differing} for each, settings in flat.items()}
@@ -89,13 +93,42 @@ def distinguish(runs: Sequence[Run]) -> list[Run]:
 
 
 def settings_of(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A whole configuration with dotted names, without what is not a part of a run's identity.
+    """The settings of a whole configuration that can make a run another run, with dotted names.
 
-    What a run could not yet be told is what it did then (`identity.LATER`).
+    What an earlier version could not yet be told is at its default. Of ``fidelity`` the entries of the run's own
+    attention and family are there, and no ``backbone.model`` where that entry names another network.
     """
-    flat = LATER | dotted(config)
-    idle = tuple(f"{each}." for each in left_out(flat))
-    return {name: value for name, value in flat.items() if not f"{name}.".startswith(idle)}
+    kept = _apart(config, Config)
+    backbone, fidelity = kept.get("backbone", {}), kept.get("fidelity", {})
+    own = {"attention": kept.get("attention", {}).get("name"), "backbone": _family(config)}
+    for part, name in own.items():
+        entries = fidelity.get(part) or {}
+        fidelity[part] = {name: entries[name]} if name in entries else {}
+    if "_target_" in fidelity["backbone"].get(own["backbone"], {}):
+        backbone.pop("model", None)
+    settings: dict[str, Any] = integral(dotted(kept))
+    return settings
+
+
+def _family(config: Mapping[str, Any]) -> str | None:
+    backbone = config.get("backbone") or {}
+    return backbone.get("family") or backbone.get("name")
+
+
+def _apart(node: Mapping[str, Any], schema: type) -> dict[str, Any]:
+    """What of a section of the schema is no setting of place, speed or title, with defaults for what it lacks."""
+    kept: dict[str, Any] = {}
+    for each in fields(schema):
+        if not each.metadata.get("identity", True):
+            continue
+        inner = section(each)
+        if inner is not None:
+            kept[each.name] = _apart(node.get(each.name) or {}, inner)
+        elif each.name in node:
+            kept[each.name] = node[each.name]
+        elif each.default is not REQUIRED and each.default != MISSING:
+            kept[each.name] = each.default
+    return kept
 
 
 def _run_directories(folder: str, seen: set[tuple[int, int]]) -> Iterator[str]:

@@ -1,101 +1,90 @@
-"""A run's name: the same settings give the same directory, on any machine, at any time."""
+"""A run's name: the same settings give the same directory, on any machine, at any time.
+
+What counts is what is built and done. Options that a run does not use are no part of it: of ``fidelity``, for example,
+only what its own network is built from (`fersweep.build.network`). And one rule decides what a setting that is added
+later means for the runs made before: **what is at its default does not count**, where the default is that of the schema
+(`fersweep.config`) or, for the arguments of a class or function, its own. The default of a new setting is what happened
+before there was the setting, and defaults never change. Whoever changes what a class or function computes gives it
+another name, or a setting.
+"""
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 from collections.abc import Mapping
-from functools import reduce
+from dataclasses import MISSING as REQUIRED
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from fersweep.config import choices_of
+from omegaconf import MISSING
 
-NOT_IDENTITY = (
-    "backbone.lr",
-    "backbone.epochs",
-    "outputs",
-    "cache",
-    "sweep",
-    "force",
-    "logger",
-    "dataset.root",
-    "dataset.download",
-    "dataset.batch_size",
-    "trainer.name",
-    "trainer.accelerator",
-    "trainer.strategy",
-    "trainer.devices",
-    "trainer.num_nodes",
-    "trainer.memory_format",
-    "trainer.compile",
-    "trainer.auto_microbatch",
-    "trainer.workers",
-    "trainer.progress_bar",
-    "trainer.profiler",
-)
-"""What says where and how fast a run happens, not which experiment it is."""
-
-LATER = {
-    "dataset.preprocessing.min_max": False,
-    "dataset.preprocessing.equalize": False,
-    "dataset.preprocessing.min_variance": 0,
-    "dataset.faces": "none",
-    "dataset.face_crop.margin": 0,
-    "dataset.face_crop.align": False,
-    "dataset.face_crop.weights": None,
-    "dataset.face_crop.confidence": None,
-    "recipe.convolution_l2": 0,
-}
-"""Settings that were added after runs had been made, and what those did: there, they are no part of the identity."""
-
-LATER_FAMILIES = ("aer_cnn", "msff_cnn", "drf_msam")
-"""Families of networks that were added likewise: how they are built is part of the identity of their own runs alone."""
+from fersweep.config import NAMED, Config, choices_of, section
 
 
 def identity(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a resolved configuration that makes a run this run."""
-    kept = copy.deepcopy(dict(config))
-    unset = [name for name, before in LATER.items() if integral(_at(kept, name)) == before]
-    for name in (*left_out(dotted(config)), *unset):
-        parent, _, last = name.rpartition(".")
-        _at(kept, parent).pop(last, None)
-    for group in ("preprocessing", "face_crop"):
-        if not kept["dataset"].get(group, True):
-            del kept["dataset"][group]
-    if kept["weights"] is not None:
-        kept["weights"] = _content(Path(kept["weights"]))
-    crop = kept["dataset"].get("face_crop", {})
+    """The part of a resolved configuration that makes a run this run, as plain dicts, lists and scalars."""
+    from fersweep.build import network
+
+    parts = {
+        key: value for key, value in config.items() if key not in ("backbone", "attention", "activation", "fidelity")
+    }
+    kept = _counted(parts, Config)
+    kept["choices"] = {group: option for group, option in choices_of(config).items() if group in NAMED}
+    kept["network"] = integral(_called(network(config)))
+    if config["fidelity"].get("initialise") is not None:
+        kept["initialise"] = integral(_called(config["fidelity"]["initialise"]))
+    if config.get("weights") is not None:
+        kept["weights"] = _content(Path(config["weights"]))
+    crop = kept.get("dataset", {}).get("face_crop", {})
     if "weights" in crop:
         crop["weights"] = _content(Path(crop["weights"]))
-    whole: dict[str, Any] = integral(kept)
-    return whole
+    return kept
 
 
-def left_out(settings: Mapping[str, Any]) -> tuple[str, ...]:
-    """What of a configuration, given as `dotted`, is never part of its identity, with dotted names.
-
-    Beside `NOT_IDENTITY` that is how networks of other, later families are built, and ``backbone.model`` where its
-    family's form is another network.
-    """
-    own = settings.get("backbone.family")
-    foreign = [f"fidelity.{family}" for family in LATER_FAMILIES if family != own]
-    replaced = ["backbone.model"] if f"fidelity.{own}._target_" in settings else []
-    return *NOT_IDENTITY, *foreign, *replaced
-
-
-def dotted(config: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    """A configuration, flat: its settings under dotted names, which begin with ``above``."""
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
-        flat |= dotted(value, f"{above}{key}.") if isinstance(value, Mapping) else {f"{above}{key}": value}
-    return flat
+def _counted(node: Mapping[str, Any], schema: type) -> dict[str, Any]:
+    """The settings of a section of the schema that count, without those at their defaults."""
+    kept: dict[str, Any] = {}
+    default: Any
+    for setting in fields(schema):
+        if not setting.metadata.get("identity", True) or setting.name == "name" or setting.name not in node:
+            continue
+        value, inner = node[setting.name], section(setting)
+        if inner is not None:
+            value, default = _counted(value, inner), {}
+        else:
+            value = integral(_called(value))
+            default = setting.default if setting.default_factory is REQUIRED else setting.default_factory()
+        if default is MISSING or not _same(value, default):
+            kept[setting.name] = value
+    return kept
 
 
-def _at(config: Mapping[str, Any], name: str) -> Any:
-    """What stands under a dotted name, the whole under an empty one; an empty dict where there is nothing."""
-    return reduce(lambda above, key: above.get(key, {}), name.split(".") if name else [], config)
+def _called(node: Any) -> Any:
+    """A node, and all below it, with what it names (``_target_``) as `targets.identity_of` and without defaults."""
+    from fersweep import targets
+
+    if isinstance(node, list):
+        return [_called(each) for each in node]
+    if not isinstance(node, Mapping):
+        return node
+    plain = {str(key): _called(value) for key, value in node.items()}
+    if "_target_" not in plain:
+        return plain
+    target = plain.pop("_target_")
+    plain.pop("_partial_", None)
+    defaults = targets.defaults(target)
+    counted = {key: value for key, value in plain.items() if key not in defaults or not _same(value, defaults[key])}
+    return {"_target_": targets.identity_of(target), **counted}
+
+
+def _same(value: Any, other: Any) -> bool:
+    """Whether two values are written alike: 1 and 1.0 are, 1 and true are not."""
+    try:
+        return json.dumps(integral(value), sort_keys=True) == json.dumps(integral(other), sort_keys=True)
+    except TypeError:  # a default that no configuration can hold
+        return False
 
 
 def _content(path: Path) -> str:
@@ -107,9 +96,9 @@ def _content(path: Path) -> str:
 
 def integral(node: Any) -> Any:
     """Write 1.0 as 1 everywhere in a configuration: equal numbers make equal runs."""
-    if isinstance(node, dict):
+    if isinstance(node, Mapping):
         return {key: integral(value) for key, value in node.items()}
-    if isinstance(node, list):
+    if isinstance(node, list | tuple):
         return [integral(value) for value in node]
     return int(node) if isinstance(node, float) and node.is_integer() else node
 
@@ -122,8 +111,7 @@ def run_hash(config: Mapping[str, Any]) -> str:
 
 def slug(config: Mapping[str, Any]) -> str:
     """The group choices and the seed, joined by dashes: readable, and safe in a path."""
-    chosen = {group: name for group, name in choices_of(config).items() if group not in ("trainer", "logger")}
-    return "-".join([*chosen.values(), f"s{config['seed']}"])
+    return "-".join([*(str(config[group]["name"]) for group in NAMED), f"s{config['seed']}"])
 
 
 def run_dir(config: Mapping[str, Any]) -> Path:

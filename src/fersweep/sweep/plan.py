@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from fersweep.compose import one_sentence
-from fersweep.config import Config
+from fersweep.config import Config, dotted
 from fersweep.errors import UserError
 from fersweep.sweep import status
 from fersweep.sweep.collect import distinguish, read, result_of
@@ -78,7 +78,29 @@ def plan(
             sentence = error if isinstance(error, UserError) else one_sentence(error, list(overrides))
             refuse(f"{sentence} (in {' '.join(overrides)}; nothing was started)")
         runs.append(Planned(tuple(overrides), config, directory.absolute()))
+    try:
+        _refuse_shared_directories(runs)
+    except UserError as error:
+        refuse(f"{error} (nothing was started)")
     return runs
+
+
+def _refuse_shared_directories(runs: Sequence[Planned]) -> None:
+    """Raise UserError where two runs differ in settings that make no other run, such as the place of the data.
+
+    Both would want one directory, and one would be reported done with the other's result.
+    """
+    first: dict[Path, Planned] = {}
+    for run in runs:
+        other = first.setdefault(run.directory, run)
+        if other.config == run.config:
+            continue
+        one, two = dotted(other.config), dotted(run.config)
+        differing = [key for key in dict.fromkeys([*one, *two]) if one.get(key) != two.get(key)]
+        raise UserError(
+            f"{' '.join(other.overrides)} and {' '.join(run.overrides)} are one run, {run.directory.name}: "
+            f"{', '.join(differing)} makes no other run; start them as two sweeps with a sweep=NAME each"
+        )
 
 
 def _look_at_data(cfg: DictConfig, config: dict[str, Any], looked_at: set[str]) -> None:

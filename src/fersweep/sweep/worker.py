@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from fersweep import build
+from fersweep import targets
 from fersweep.errors import LockLostError, UserError
 from fersweep.report import figures  # noqa: F401 (matplotlib takes a second)
 from fersweep.run import run_frozen, stop
@@ -24,7 +24,7 @@ from fersweep.sweep.lock import LockedError
 from fersweep.sweep.processes import ELSEWHERE
 from fersweep.sweep.status import Status
 
-build.import_targets()  # so that whoever edits the code while a sweep runs changes none of its runs
+targets.import_own()  # so that whoever edits the code while a sweep runs changes none of its runs
 
 GRACE = 10.0
 """Seconds that a process has to come to its end after it was told to."""

@@ -1,0 +1,8 @@
+"""``python -m fersweep``: the command ``fersweep``."""
+
+import sys
+
+from fersweep.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,161 @@
+"""The folders in which options are looked for: ``conf``, a user's own, those of plugins."""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+
+from fersweep import plugins
+from fersweep.config import GROUPS
+from fersweep.errors import UserError
+
+SEARCH_PATH = "hydra.searchpath"
+
+OPEN = ("trainer.lightning.",)
+"""Settings that hold what a user likes, where Hydra wants a ``+`` before everything that is not there yet."""
+
+_added: list[Path] = []
+"""Folders of options that the command line of this process has added."""
+
+
+def config_dir() -> Path:
+    """The folder ``conf``: inside an installed package, or beside ``src`` in a checkout."""
+    installed = Path(__file__).parent / "conf"
+    return installed if installed.is_dir() else Path(__file__).parents[2] / "conf"
+
+
+def search_path() -> tuple[Path, ...]:
+    """The folders in which options are looked for: ``conf``, those of the command line, those of plugins."""
+    return tuple(dict.fromkeys([config_dir(), *_added, *plugins.folders()]))
+
+
+def options(group: str) -> tuple[str, ...]:
+    """The choices of a config group, sorted; empty where there is no such group.
+
+    A file whose name begins with an underscore is no choice: others name it in their defaults list.
+    """
+    return _options(group, search_path())
+
+
+@cache
+def _options(group: str, folders: tuple[Path, ...]) -> tuple[str, ...]:
+    found = {file.stem for folder in folders for file in (folder / group).glob("*.yaml")}
+    return tuple(sorted(name for name in found if not name.startswith("_")))
+
+
+def groups() -> dict[str, tuple[str, ...]]:
+    """All config groups and their choices, those of the contract first; groups in groups too."""
+    folders = sorted({file.parent.relative_to(place) for place in search_path() for file in place.rglob("*.yaml")})
+    names = [*GROUPS, *(each.as_posix() for each in folders if each.parts)]
+    return {name: options(name) for name in dict.fromkeys(names) if options(name)}
+
+
+def option_file(group: str, option: str) -> dict[str, Any]:
+    """What the file of an option says itself, without what it names in its defaults list.
+
+    Raises:
+        UserError: there is no such file.
+    """
+    return copy.deepcopy(_option_file(group, option, search_path()))
+
+
+@cache
+def _option_file(group: str, option: str, folders: tuple[Path, ...]) -> dict[str, Any]:
+    for folder in folders:
+        file = folder / group / f"{option}.yaml"
+        if file.is_file():
+            content: Any = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
+            return dict(content)
+    raise UserError(f"There is no file {group}/{option}.yaml: the name in the file of an option must be the file's.")
+
+
+def extended(overrides: Sequence[str], config_dir: str | None = None) -> list[str]:
+    """Import the plugins that overrides name, and have Hydra look for options in their folders too.
+
+    Args:
+        overrides: Hydra's, as on the command line.
+        config_dir: the argument of ``--config-dir``, which Hydra adds itself.
+
+    Returns:
+        The overrides with one ``hydra.searchpath``, and plugins as a list.
+
+    Raises:
+        UserError: a plugin or a folder is not there.
+    """
+    parsed = dict(zip(overrides, parse(overrides), strict=True))
+    named = [text for text, each in parsed.items() if each.key_or_group == "plugins"]
+    names = _listed(parsed[named[-1]]) if named else list(_local("plugins") or [])
+    plugins.use(names)
+    given = [text for text, each in parsed.items() if each.key_or_group == SEARCH_PATH]
+    places = _listed(parsed[given[-1]]) if given else []
+    for folder in [_folder(place) for place in places] + ([Path(config_dir)] if config_dir else []):
+        if not folder.is_dir():
+            raise UserError(f"There is no folder {folder} to look for options in: name one that has such as recipe/.")
+        if folder.absolute() not in _added:
+            _added.append(folder.absolute())
+    kept = [f"++{text}" if text.startswith(OPEN) else text for text in overrides if text not in (*named, *given)]
+    if named:
+        kept.append(f"plugins=[{','.join(names)}]")
+    known = [folder for folder in search_path()[1:] if config_dir is None or folder != Path(config_dir).absolute()]
+    if known:
+        kept.append(f"{SEARCH_PATH}=[{','.join(quoted(f'file://{folder}') for folder in known)}]")
+    return kept
+
+
+def _listed(override: Override) -> list[str]:
+    value = override.value()
+    return [str(each) for each in value] if isinstance(value, list) else [str(value)]
+
+
+def _folder(place: str) -> Path:
+    """The folder of an entry of Hydra's search path: ``file://…``, ``pkg://…`` or a path."""
+    parts = urlparse(place)
+    if parts.scheme == "pkg":
+        package = place.removeprefix("pkg://").replace("/", ".")
+        try:
+            found = importlib.util.find_spec(package)
+        except ModuleNotFoundError:
+            found = None
+        if found is None or not found.submodule_search_locations:
+            raise UserError(f"{SEARCH_PATH}: there is no package {package} to look for options in.")
+        return Path(next(iter(found.submodule_search_locations)))
+    return Path(place.removeprefix("file://")).expanduser()
+
+
+def _local(key: str) -> Any:
+    """A setting of ``local/default.yaml``, ``None`` where there is none."""
+    files = [folder / "local" / "default.yaml" for folder in search_path()]
+    content = next((OmegaConf.load(file) for file in files if file.is_file()), None)
+    return None if content is None else OmegaConf.select(content, key)
+
+
+def parse(overrides: Sequence[str]) -> list[Override]:
+    """Hydra's reading of each override; UserError names the one that has no meaning."""
+    parser = OverridesParser.create()
+    parsed = []
+    for text in overrides:
+        try:
+            parsed.append(parser.parse_override(text))
+        except HydraException as error:
+            key = text.partition("=")[0]
+            raise UserError(
+                f"{text!r} cannot be read: write key=value, and quote values with special characters twice, "
+                f"as in \"{key}='VALUE'\"."
+            ) from error
+    return parsed
+
+
+def quoted(text: str) -> str:
+    """A text as a value that Hydra reads as it stands."""
+    escaped = text.replace("'", "\\'")
+    return f"'{escaped}'"

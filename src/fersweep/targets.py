@@ -1,0 +1,133 @@
+"""What a configuration may name by ``_target_``: where it is looked for, and which arguments it takes."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+import pydoc
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import Any
+
+from fersweep import plugins
+from fersweep.errors import UserError, did_you_mean
+
+OWN = (
+    "fersweep.models",
+    "fersweep.data.augment",
+    "fersweep.data.sources",
+    "fersweep.data.splits",
+    "fersweep.optim",
+)
+"""The modules of this project whose definitions can be named: a checkpoint from anywhere brings a configuration."""
+
+LIBRARIES = {
+    "torch.nn": "torch.nn.Module",
+    "torch.optim": "torch.optim.Optimizer",
+    "pytorch_lightning.callbacks": "pytorch_lightning.Callback",
+}
+"""The modules of libraries whose classes of one kind can be named."""
+
+
+def find(target: str) -> Callable[..., Any]:
+    """Return the class or function that a configuration names.
+
+    Raises:
+        UserError: it does not exist, is outside of what may be named, or is of a plugin that is not in use.
+    """
+    return _find(target, plugins.used())
+
+
+@lru_cache(maxsize=1024)
+def _find(target: str, _used: tuple[str, ...]) -> Callable[..., Any]:
+    parent, _, name = target.rpartition(".")
+    if parent in LIBRARIES:
+        found, kind = getattr(importlib.import_module(parent), name, None), pydoc.locate(LIBRARIES[parent])
+        if found is None:
+            raise UserError(f"_target_={target} does not exist.")
+        if isinstance(found, type) and issubclass(found, kind):  # type: ignore[arg-type]
+            return found
+    elif within := _within(target):
+        found = pydoc.locate(target)
+        if found is None:
+            raise UserError(f"_target_={target} does not exist.")
+        if callable(found) and _within(str(getattr(found, "__module__", ""))) == within:
+            return found
+    raise UserError(
+        f"_target_={target} is not allowed: it must be defined in {', '.join((*OWN, *plugins.used()))}, or be a class "
+        f"of {', '.join(LIBRARIES)}; name a module of your own with plugins=[MODULE]."
+    )
+
+
+def _within(name: str) -> str | None:
+    """The part of what may be named that a dotted name lies in: this project, or a plugin."""
+    if any(f"{name}.".startswith(f"{each}.") for each in OWN):
+        return "fersweep"
+    return plugins.owner(name)
+
+
+def parameters(target: str) -> Mapping[str, inspect.Parameter]:
+    """The parameters of what a configuration names, by name, ``self`` left out."""
+    return _parameters(find(target))
+
+
+@lru_cache(maxsize=1024)
+def _parameters(found: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    return inspect.signature(found).parameters
+
+
+def takes(target: str, argument: str) -> bool:
+    """Whether what a configuration names can be given an argument."""
+    known = parameters(target)
+    return argument in known or any(each.kind is each.VAR_KEYWORD for each in known.values())
+
+
+def check(node: Any) -> None:
+    """Look at every ``_target_`` in a plain config node and below it, and at the names of what it is given.
+
+    Raises:
+        UserError: as `find`, and for an argument that does not exist, naming those that do.
+    """
+    if isinstance(node, list):
+        for each in node:
+            check(each)
+    if not isinstance(node, Mapping):
+        return
+    if "_target_" in node:
+        target = str(node["_target_"])
+        known = [name for name, each in parameters(target).items() if each.kind is not each.VAR_POSITIONAL]
+        for argument in node:
+            if str(argument).startswith("_") or takes(target, argument):
+                continue
+            hint = did_you_mean(argument, known)
+            raise UserError(f"{target} has no argument {argument!r}{hint}; it takes {', '.join(known) or 'none'}.")
+    for each in node.values():
+        check(each)
+
+
+def identity_of(target: str) -> str:
+    """The name by which a run's identity knows a class or function.
+
+    Of this project its own name, whichever module it moves to; of others the whole dotted name.
+    """
+    return find(target).__qualname__ if target.startswith("fersweep.") else target
+
+
+def defaults(target: str) -> dict[str, Any]:
+    """The defaults of a class or function of this project or of a plugin, none for others.
+
+    They never change once a run was made with them, so that what is at its default can be left out of a run's identity;
+    a library gives no such promise.
+    """
+    if not target.startswith("fersweep.") and plugins.owner(target) is None:
+        return {}
+    return {name: each.default for name, each in parameters(target).items() if each.default is not each.empty}
+
+
+def import_own() -> None:
+    """Import every module of this project that a configuration may name."""
+    for name in OWN:
+        module = importlib.import_module(name)
+        for found in pkgutil.iter_modules(getattr(module, "__path__", [])):
+            importlib.import_module(f"{name}.{found.name}")
