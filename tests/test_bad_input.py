@@ -141,7 +141,7 @@ def test_weights_of_another_architecture(refused: Callable[..., str], finished: 
 def test_settings_that_do_not_fit_the_data_source(refused: Callable[..., str]) -> None:
     assert refused("dataset.source.size=3") == ("dataset=synthetic: size must be a whole number of at least 21, not 3.")
     sentence = refused("+dataset.source.people=3")
-    assert sentence.startswith("The settings of fersweep.data.sources.synthetic.Synthetic do not fit it: ")
+    assert sentence.startswith("fersweep.data.sources.synthetic.Synthetic has no argument 'people'; it takes ")
 
 
 def test_a_gpu_that_is_not_there(refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:

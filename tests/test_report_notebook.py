@@ -235,7 +235,7 @@ def test_tables_mark_validation_and_another_protocol(sweep: Path) -> None:
         ("aer_cnn", "relu", "notebook"): ("45.70 (validation; ours 45.00)", "60.00", "within"),
         ("aer_cnn", "relu", "modern"): ("45.70 (validation; ours 62.00)", "65.00", "above (other protocol)"),
         ("aer_cnn", "elu", "notebook"): ("–", "61.00", "–"),
-        ("resnet50", "elu", "code"): ("58.61", "58.00", "within"),
+        ("resnet50", "elu", "study"): ("58.61", "58.00", "within"),
     }
     (note,) = (line for line in lines if "0.59 of its text" in line)
     assert note.count("aer_cnn") == 2

@@ -19,6 +19,7 @@ from fersweep.report import explained, notebook, study
 from fersweep.report.contents import ABSENT, Mean, Row, Verdict
 from fersweep.report.statistics import wilson
 from fersweep.sweep.collect import Run, config_of, result_of, settings_of
+from fersweep.sweep.identity import identity
 
 SEED, FOLD = "seed", ("split.fold", "split.function.fold")
 ALWAYS = ("backbone", "attention")
@@ -33,7 +34,8 @@ class Finished:
     """A run that is done.
 
     Attributes:
-        directory: of the run, ``result`` its ``result.json`` and ``settings`` what makes it this run, flat.
+        directory: of the run, ``result`` its ``result.json`` and ``settings`` what can make it another run, flat.
+        row: equal for runs of one row.
         ids: of its test images, sorted, and ``correct`` whether each was recognised; both empty where
             ``predictions.parquet`` is missing.
         history: ``history.csv``.
@@ -42,15 +44,10 @@ class Finished:
     directory: Path
     result: Mapping[str, Any]
     settings: Mapping[str, Any]
+    row: str
     ids: npt.NDArray[np.str_]
     correct: npt.NDArray[np.bool_]
     history: pd.DataFrame
-
-    @property
-    def row(self) -> str:
-        """Equal for runs of one row."""
-        varies = (SEED, *FOLD)
-        return json.dumps({key: value for key, value in self.settings.items() if key not in varies}, sort_keys=True)
 
     @property
     def fold(self) -> int:
@@ -95,7 +92,21 @@ def _read(directory: Path) -> Finished:
         raise UserError(f"{directory} cannot be reported ({error}): with force=true the run is made again.") from error
     ids = np.array([], dtype=str) if table is None else table["id"].to_numpy(dtype=str)
     correct = np.array([], dtype=bool) if table is None else (table["label"] == table["predicted"]).to_numpy(dtype=bool)
-    return Finished(directory, result, settings_of(config), ids, correct, history)
+    return Finished(directory, result, settings_of(config), _row_key(config), ids, correct, history)
+
+
+def _row_key(config: Mapping[str, Any]) -> str:
+    """What is equal for runs that differ in seed and fold alone, also where one was made before there was a setting.
+
+    That is their identity; where it cannot be had any more (a plugin's class, weights that are gone), their settings.
+    """
+    try:
+        kept = identity(config)
+        kept["split"].pop("fold", None)
+        kept["split"]["function"].pop("fold", None)
+    except (UserError, OSError, LookupError, TypeError, AttributeError):
+        kept = {key: value for key, value in settings_of(config).items() if key not in FOLD}
+    return json.dumps({key: value for key, value in kept.items() if key != SEED}, sort_keys=True)
 
 
 def _check(result: Mapping[str, Any]) -> None:
