@@ -29,8 +29,10 @@ from fersweep.search import config_dir, options
 from fersweep.sweep.identity import identity, run_dir, run_hash, slug
 
 KNOWN = json.loads((Path(__file__).parent / "golden" / "identity.json").read_text())
-"""``hashes`` of runs by their overrides, ``defaults`` of every class that ``conf`` names and of the schema. Recorded once;
-entries are added and never changed."""
+"""``hashes`` of runs by their overrides, ``defaults`` of every class that ``conf`` names and of the schema.
+
+Recorded once; entries are added and never changed.
+"""
 
 
 def config(*overrides: str) -> dict[str, Any]:
@@ -259,8 +261,7 @@ def test_the_project_can_grow_without_renaming_a_run(tmp_path: Path) -> None:
         "import json, sys\n"
         "from fersweep.compose import compose_config\n"
         "from fersweep.config import to_dict\n"
-        "from fersweep.errors import UserError
-from fersweep.search import options\n"
+        "from fersweep.search import options\n"
         "from fersweep.sweep.identity import run_hash\n"
         "assert 'another' in options('attention')\n"
         "known = json.load(sys.stdin)\n"

@@ -16,7 +16,7 @@ from fersweep.report.notebook import figures
 from fersweep.report.study import expected_range, verdict
 from fersweep.report.write import contents
 from fersweep.sweep.collect import settings_of
-from fersweep.sweep.identity import integral
+from fersweep.sweep.identity import completed, integral
 
 SOURCE = (
     "backbone=aer_cnn",
@@ -43,7 +43,7 @@ N = 5740
 
 def found(*overrides: str) -> tuple[Reported | None, tuple[str, ...]]:
     """What `notebook.reported` says of a run's settings."""
-    return notebook.reported(integral(settings_of(plain(quickly_composed(*overrides)))))
+    return notebook.reported(integral(completed(settings_of(plain(quickly_composed(*overrides))))))
 
 
 def only_row(folder: Path) -> Row:

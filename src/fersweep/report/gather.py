@@ -19,7 +19,7 @@ from fersweep.report import explained, notebook, study
 from fersweep.report.contents import ABSENT, Mean, Row, Verdict
 from fersweep.report.statistics import wilson
 from fersweep.sweep.collect import Run, config_of, result_of, settings_of
-from fersweep.sweep.identity import identity
+from fersweep.sweep.identity import completed, identity, integral
 
 SEED, FOLD = "seed", ("split.fold", "split.function.fold")
 ALWAYS = ("backbone", "attention")
@@ -92,7 +92,9 @@ def _read(directory: Path) -> Finished:
         raise UserError(f"{directory} cannot be reported ({error}): with force=true the run is made again.") from error
     ids = np.array([], dtype=str) if table is None else table["id"].to_numpy(dtype=str)
     correct = np.array([], dtype=bool) if table is None else (table["label"] == table["predicted"]).to_numpy(dtype=bool)
-    return Finished(directory, result, settings_of(config), _row_key(config), ids, correct, history)
+    return Finished(
+        directory, result, integral(completed(settings_of(config))), _row_key(config), ids, correct, history
+    )
 
 
 def _row_key(config: Mapping[str, Any]) -> str:

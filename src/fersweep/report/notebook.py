@@ -10,6 +10,7 @@ from typing import Any
 from fersweep.report.contents import Reported
 from fersweep.report.study import PROTOCOL, different, sentences
 from fersweep.sweep.collect import settings_of
+from fersweep.sweep.identity import completed, integral
 
 FILE = Path(__file__).with_suffix(".yaml")
 
@@ -30,7 +31,7 @@ def _protocol(backbone: str) -> dict[str, Any]:
     from fersweep.config import to_dict
 
     chosen = ["experiment=table_notebook", f"backbone={backbone}", "dataset.root=anywhere"]
-    return settings_of(to_dict(compose_config(chosen)))
+    return integral(completed(settings_of(to_dict(compose_config(chosen)))))
 
 
 def reported(settings: Mapping[str, Any]) -> tuple[Reported | None, tuple[str, ...]]:
@@ -44,7 +45,7 @@ def reported(settings: Mapping[str, Any]) -> tuple[Reported | None, tuple[str, .
     backbone, fidelity, dataset = (settings.get(f"{group}.name") for group in ("backbone", "fidelity", "dataset"))
     if backbone not in figures()["rows"] or (fidelity, dataset) != ("code", "fer2013"):
         return None, ()
-    variant = {"dropout": "fidelity.backbone.msff_cnn.dropout", "l2": "recipe.convolution_l2"}
+    variant = {"dropout": "backbone.model.dropout", "l2": "recipe.convolution_l2"}
     ours = {name: settings.get(key) or 0 for name, key in variant.items()}
     rows = figures()["rows"][backbone]
     row = next((row for row in rows if all(row.get(name, 0) == value for name, value in ours.items())), None)

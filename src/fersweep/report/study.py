@@ -10,6 +10,7 @@ from typing import Any
 from fersweep.report.contents import Mean, Reported, Verdict
 from fersweep.report.statistics import multiple_of
 from fersweep.sweep.collect import settings_of
+from fersweep.sweep.identity import completed, integral
 
 FILE = Path(__file__).with_name("study.yaml")
 
@@ -57,7 +58,8 @@ def _protocol(dataset: str, backbone: str, attention: str, fidelity: str) -> dic
     from fersweep.search import option_file
 
     options = {"backbone": backbone, "attention": attention, "fidelity": fidelity}
-    return settings_of(_composed(dataset) | {group: option_file(group, option) for group, option in options.items()})
+    chosen = {group: option_file(group, option) for group, option in options.items()}
+    return integral(completed(settings_of(_composed(dataset) | chosen)))
 
 
 def reported(settings: Mapping[str, Any], varied: Collection[str] = ()) -> tuple[Reported | None, tuple[str, ...]]:

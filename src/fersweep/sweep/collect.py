@@ -95,24 +95,20 @@ def distinguish(runs: Sequence[Run]) -> list[Run]:
 def settings_of(config: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a whole configuration that can make a run another run, with dotted names.
 
-    What an earlier version could not yet be told is at its default. Of ``fidelity`` the entries of the run's own
-    attention and family are there, and no ``backbone.model`` where that entry names another network.
+    What ``fidelity`` says of the run's own backbone and attention stands there, as in the network that is built. What
+    an earlier version could not yet be told is at the schema's default.
     """
     kept = _apart(config, Config)
-    backbone, fidelity = kept.get("backbone", {}), kept.get("fidelity", {})
-    own = {"attention": kept.get("attention", {}).get("name"), "backbone": _family(config)}
-    for part, name in own.items():
-        entries = fidelity.get(part) or {}
-        fidelity[part] = {name: entries[name]} if name in entries else {}
-    if "_target_" in fidelity["backbone"].get(own["backbone"], {}):
-        backbone.pop("model", None)
+    backbone, attention, fidelity = (kept.get(group, {}) for group in ("backbone", "attention", "fidelity"))
+    families, modules = fidelity.pop("backbone", None) or {}, fidelity.pop("attention", None) or {}
+    own = families.get((config.get("backbone") or {}).get("family") or backbone.get("name"), {})
+    if "model" in backbone:
+        backbone["model"] = own if "_target_" in own else {**backbone["model"], **own}
+    if attention:
+        kept["attention"] = {**attention, **modules.get(attention.get("name"), {})}
+        kept["attention"].pop("title", None)
     settings: dict[str, Any] = integral(dotted(kept))
     return settings
-
-
-def _family(config: Mapping[str, Any]) -> str | None:
-    backbone = config.get("backbone") or {}
-    return backbone.get("family") or backbone.get("name")
 
 
 def _apart(node: Mapping[str, Any], schema: type) -> dict[str, Any]:

@@ -10,6 +10,7 @@ another name, or a setting.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Mapping
@@ -21,6 +22,7 @@ from typing import Any
 from omegaconf import MISSING
 
 from fersweep.config import NAMED, Config, choices_of, section
+from fersweep.errors import UserError
 
 
 def identity(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -85,6 +87,25 @@ def _same(value: Any, other: Any) -> bool:
         return json.dumps(integral(value), sort_keys=True) == json.dumps(integral(other), sort_keys=True)
     except TypeError:  # a default that no configuration can hold
         return False
+
+
+def completed(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings under dotted names with the defaults of what they name, which an earlier version could not be told."""
+    from fersweep import targets
+
+    filled = dict(settings)
+    for key, target in settings.items():
+        if key.endswith("_target_"):
+            with contextlib.suppress(UserError):  # a plugin's
+                own = {
+                    f"{key.removesuffix('_target_')}{name}": value for name, value in targets.defaults(target).items()
+                }
+                filled |= {each: value for each, value in own.items() if each not in filled and _plain(value)}
+    return filled
+
+
+def _plain(value: Any) -> bool:
+    return value is None or isinstance(value, bool | int | float | str)
 
 
 def _content(path: Path) -> str:
