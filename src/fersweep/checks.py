@@ -165,8 +165,8 @@ def _validate_faces(dataset: DictConfig, reads: bool) -> None:
 
 def _validate_combinations(cfg: DictConfig) -> None:
     backbone, recipe, trainer = cfg.backbone, cfg.recipe, cfg.trainer
-    places = (None, "before_addition", "before_classifier")
-    if cfg.attention.name == "none" and backbone.attention_position not in places:
+    own_position = option_file("backbone", backbone.name).get("attention_position")
+    if cfg.attention.name == "none" and backbone.attention_position != own_position:
         raise UserError(
             f"backbone.attention_position={backbone.attention_position} has no effect with attention=none: "
             "choose an attention, or leave the position out."

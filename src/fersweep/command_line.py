@@ -28,15 +28,19 @@ def check_command_line(arguments: Sequence[str]) -> list[str]:
         not swept before it has chosen what is, so in a sweep over backbones ``backbone.model.batch_norm=true`` becomes
         ``choice(true)``, a sweep of one value.
     """
-    parsed = get_args_parser().parse_args(list(arguments))
-    flags = [each for each in arguments if each not in parsed.overrides]
+    parser = get_args_parser()
+    parsed, rest = parser.parse_known_args(list(arguments))  # the rest: what stands before an option, or is none
+    if wrong := [each for each in rest if each.startswith("-")]:
+        parser.error(f"unrecognized argument {wrong[0]!r}")
+    typed = [*rest, *parsed.overrides]
+    flags = [each for each in arguments if each not in typed]
     try:
         for flag in ("config_name", "config_path"):
             if getattr(parsed, flag):
                 raise UserError(
                     f"--{flag.replace('_', '-')} is not supported: add options of your own with --config-dir."
                 )
-        overrides = extended(parsed.overrides, parsed.config_dir)
+        overrides = extended([each for each in arguments if each in typed], parsed.config_dir)
         check_choices(overrides)
         if parsed.multirun:
             overrides = [*overrides, *swept_by_experiment(overrides, True)]
@@ -47,9 +51,9 @@ def check_command_line(arguments: Sequence[str]) -> list[str]:
         if parsed.multirun and parsed.cfg:
             raise UserError("--cfg shows the settings of one run: leave out -m, and name one choice of each group.")
         if not (parsed.hydra_help or parsed.info or parsed.shell_completion):
-            typed = first_of_sweep(overrides) if parsed.multirun else overrides
-            cfg = compose_config(typed)
-            refuse_unknown(cfg, typed)
+            first = first_of_sweep(overrides) if parsed.multirun else overrides
+            cfg = compose_config(first)
+            refuse_unknown(cfg, first)
             if parsed.multirun:
                 _make_folder(Path(cfg.outputs) / cfg.sweep)  # into which Hydra writes before it starts anything
     except UserError as error:

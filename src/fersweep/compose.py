@@ -130,7 +130,7 @@ def unknown_setting(path: str, overrides: Sequence[str] = ()) -> str:
         overrides: of the same command line; what they choose decides which settings there are.
     """
     chosen = [each for each in overrides if re.fullmatch(r"[\w/]+=\w+", each) and options(each.partition("=")[0])]
-    whole = _composed(chosen, return_hydra_config=True)
+    whole = _composed(extended(chosen), return_hydra_config=True)
     plain: Any = OmegaConf.to_container(whole, resolve=False)
     there = [key for key in dotted(plain) if not re.search(r"^hydra\.|(_target_|name|title)$", key)]
     there += [*TOP, *(name for name in groups() if "/" in name and not name.startswith("hydra/"))]

@@ -93,9 +93,6 @@ def extended(overrides: Sequence[str], config_dir: str | None = None) -> list[st
         UserError: a plugin or a folder is not there.
     """
     parsed = dict(zip(overrides, parse(overrides), strict=True))
-    named = [text for text, each in parsed.items() if each.key_or_group == "plugins"]
-    names = _listed(parsed[named[-1]]) if named else list(_local("plugins") or [])
-    plugins.use(names)
     given = [text for text, each in parsed.items() if each.key_or_group == SEARCH_PATH]
     places = _listed(parsed[given[-1]]) if given else []
     for folder in [_folder(place) for place in places] + ([Path(config_dir)] if config_dir else []):
@@ -103,6 +100,9 @@ def extended(overrides: Sequence[str], config_dir: str | None = None) -> list[st
             raise UserError(f"There is no folder {folder} to look for options in: name one that has such as recipe/.")
         if folder.absolute() not in _added:
             _added.append(folder.absolute())
+    named = [text for text, each in parsed.items() if each.key_or_group == "plugins"]
+    names = _listed(parsed[named[-1]]) if named else list(_local("plugins") or [])
+    plugins.use(names)
     kept = [f"++{text}" if text.startswith(OPEN) else text for text in overrides if text not in (*named, *given)]
     if named:
         kept.append(f"plugins=[{','.join(names)}]")

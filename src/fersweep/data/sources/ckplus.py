@@ -18,7 +18,8 @@ from pathlib import Path
 import numpy as np
 
 from fersweep.data import files, images
-from fersweep.data.samples import CLASSES, CONTEMPT, Samples, canonical
+from fersweep.data.samples import CLASSES, CONTEMPT, canonical
+from fersweep.data.sources.base import ImageFiles
 from fersweep.errors import UserError
 
 CODES = ("neutral", "angry", "contempt", "disgust", "fear", "happy", "sad", "surprise")
@@ -45,7 +46,7 @@ class Sequences:
     labels: Mapping[Key, str]
 
 
-class CkPlus:
+class CkPlus(ImageFiles):
     """CK+ as `Samples`, with subjects.
 
     Args:
@@ -73,9 +74,7 @@ class CkPlus:
     ) -> None:
         if peak_frames is not None and peak_frames < 1:
             raise UserError(f"dataset.source.peak_frames={peak_frames} is impossible: choose 1 or more, such as 1 or 3")
-        self.root = root
-        self.image_size = image_size
-        self.channels = channels
+        super().__init__(root, image_size, channels)
         self.peak_frames = peak_frames
         self.neutral = neutral
         self.contempt = contempt
@@ -129,14 +128,6 @@ class CkPlus:
             read=images.reader(held.tree, names),
             subjects=np.array(subjects),
         )
-
-    def load(self) -> Samples:
-        """Decode the chosen frames.
-
-        Raises:
-            UserError: as `locate` and `records`, or an image is broken.
-        """
-        return images.load(self.records(), self.image_size, self.channels, self.name)
 
     def checks(self, records: images.Records) -> list[tuple[str, int, int]]:
         """Return ``(what, found, expected)`` for the counts a complete copy has, whatever frames are chosen of it."""

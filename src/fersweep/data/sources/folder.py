@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from fersweep.data import files, images
-from fersweep.data.samples import CLASSES, CONTEMPT, PRIVATE, PUBLIC, TEST, TRAINING, Samples, canonical
+from fersweep.data.samples import CLASSES, CONTEMPT, PRIVATE, PUBLIC, TEST, TRAINING, canonical
+from fersweep.data.sources.base import ImageFiles
 
 LAYOUTS = "at least two folders of images named after their classes, or such folders in train/, val/ and test/"
 
@@ -28,7 +29,7 @@ PARTS = {
 and a training folder alone is no part."""
 
 
-class Folder:
+class Folder(ImageFiles):
     """A folder of images as `Samples`.
 
     Args:
@@ -38,11 +39,6 @@ class Folder:
     """
 
     name = "folder"
-
-    def __init__(self, root: str | Path | None = None, image_size: int = 48, channels: int = 1) -> None:
-        self.root = root
-        self.image_size = image_size
-        self.channels = channels
 
     def locate(self) -> Path:
         """Return the folder or archive.
@@ -84,18 +80,6 @@ class Folder:
             read=images.reader(tree, names),
             usage=usage_of if len(set(usages)) > 1 else None,
         )
-
-    def load(self) -> Samples:
-        """Decode everything.
-
-        Raises:
-            UserError: as `locate`, or an image is broken.
-        """
-        return images.load(self.records(), self.image_size, self.channels, self.name)
-
-    def checks(self, records: images.Records) -> list[tuple[str, int, int]]:
-        """Return nothing: no count is expected of a folder."""
-        return []
 
 
 def _class_names(found: set[str]) -> tuple[str, ...]:

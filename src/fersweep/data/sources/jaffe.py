@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from fersweep.data import files, images
-from fersweep.data.samples import CLASSES, Samples
+from fersweep.data.samples import CLASSES
+from fersweep.data.sources.base import ImageFiles
 
 CODES = {"AN": "angry", "DI": "disgust", "FE": "fear", "HA": "happy", "NE": "neutral", "SA": "sad", "SU": "surprise"}
 LAYOUTS = "JAFFE's images, named like KA.AN1.39.tiff (or .tif, .jpg, .png), in a folder or zip archive"
@@ -23,7 +24,7 @@ SUBJECTS = 10
 _NAME = re.compile(r"(?P<subject>[A-Z]{2})\.(?P<code>AN|DI|FE|HA|NE|SA|SU)\d\.\d+\.(tiff?|jpe?g|png)", re.IGNORECASE)
 
 
-class Jaffe:
+class Jaffe(ImageFiles):
     """JAFFE as `Samples`.
 
     Args:
@@ -33,11 +34,6 @@ class Jaffe:
     """
 
     name = "jaffe"
-
-    def __init__(self, root: str | Path | None = None, image_size: int = 48, channels: int = 1) -> None:
-        self.root = root
-        self.image_size = image_size
-        self.channels = channels
 
     def locate(self) -> Path:
         """Return the folder or archive.
@@ -70,14 +66,6 @@ class Jaffe:
             read=images.reader(tree, names),
             subjects=np.array(subjects),
         )
-
-    def load(self) -> Samples:
-        """Decode everything.
-
-        Raises:
-            UserError: as `locate`, or an image is broken.
-        """
-        return images.load(self.records(), self.image_size, self.channels, self.name)
 
     def checks(self, records: images.Records) -> list[tuple[str, int, int]]:
         """Return ``(what, found, expected)`` for the counts a complete copy has."""

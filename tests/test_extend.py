@@ -1,0 +1,179 @@
+"""docs/extend.md, done: its files are written, its commands run, and a plugin's checkpoint is safe and useful."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import REPOSITORY
+from PIL import Image
+
+from fersweep import plugins, search, trained
+from fersweep.cli import main
+from fersweep.compose import compose_config
+from fersweep.errors import UserError
+from fersweep.search import options
+
+PAGE = (REPOSITORY / "docs" / "extend.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", PAGE, flags=re.MULTILINE | re.DOTALL)
+FILES = [re.fullmatch(r"# (\S+)\n(.*)", text, re.DOTALL) for kind, text in BLOCKS if kind in ("python", "yaml")]
+COMMANDS = [line for kind, text in BLOCKS if kind == "sh" for line in text.splitlines()]
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the files of the page, and a dataset for its class."""
+    folder = tmp_path_factory.mktemp("lab")
+    (folder / "mylab").mkdir()
+    (folder / "mylab" / "__init__.py").touch()
+    for file in FILES:
+        assert file is not None, "a block of code begins with the name of its file"
+        path = folder / file[1]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(file[2])
+    (folder / "faces").mkdir()
+    draw = np.random.default_rng(0)
+    lines = []
+    for number in range(140):
+        name = f"{'train' if number < 105 else 'test'}_{number:05d}.jpg"
+        Image.fromarray(draw.integers(0, 255, (20, 20), np.uint8)).save(folder / "faces" / name)
+        lines.append(f"{name} {1 + number % 7}\n")
+    (folder / "faces" / "labels.txt").write_text("".join(lines))
+    return folder
+
+
+@pytest.fixture
+def here(lab: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The working directory of the commands; afterwards no plugin is in use."""
+    monkeypatch.chdir(lab)
+    monkeypatch.setattr(plugins, "_used", {})
+    monkeypatch.setattr(search, "_added", [])
+    path = list(sys.path)
+    yield lab
+    sys.path[:] = path
+    for name in [name for name in sys.modules if name.partition(".")[0] == "mylab"]:
+        del sys.modules[name]
+
+
+def test_the_page_is_all_there() -> None:
+    assert len(FILES) == 7
+    assert len(COMMANDS) == 7
+
+
+def test_every_command_of_the_page_works(
+    here: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lab = here
+    for command in COMMANDS:
+        monkeypatch.setattr(plugins, "_used", {})
+        monkeypatch.setattr(search, "_added", [])
+        words = [
+            word
+            for each in shlex.split(command)[1:]
+            for word in (sorted(map(str, lab.glob(each))) if "*" in each else [each])
+        ]
+        code = main([words[0], *([f"cache={cache}"] if words[0] == "train" else []), *words[1:]])
+        assert code == 0, f"{command}\n{capsys.readouterr()}"
+    runs = sorted(path.parent.name for path in (lab / "outputs" / "runs").glob("*/result.json"))
+    assert [name.rpartition("-")[0] for name in runs] == [
+        "convnet-none-elu-paper-listed-random-flip_zoom-quick-s1",
+        "convnet-none-elu-paper-synthetic-official-flip_zoom-short-s1",
+        "convnet-simam-elu-paper-synthetic-official-flip_zoom-quick-s1",
+        "resnet50-none-elu-paper-synthetic-official-flip_zoom-quick-s1",
+        "resnet50-simam-elu-paper-synthetic-official-flip_zoom-quick-s1",
+    ]
+    assert (lab / "convnet.onnx").stat().st_size > 1000
+
+    simam = next((lab / "outputs" / "runs").glob("convnet-simam-*"))
+    assert json.loads((simam / "result.json").read_text())["title"] == "ConvNet + SimAM, ELU"
+    _a_checkpoint_needs_its_plugin(lab, simam)
+
+
+def _a_checkpoint_needs_its_plugin(lab: Path, run: Path) -> None:
+    """Nothing of a plugin is imported by reading a checkpoint that names it."""
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom fersweep import Predictor, trained\n"
+        "from fersweep.errors import UserError\n"
+        f"run = Path({str(run)!r})\n"
+        "try:\n    trained.load(run)\nexcept UserError as error:\n    print(error)\n"
+        "assert 'mylab' not in sys.modules\n"
+        "print(Predictor(run, plugins=['mylab']).title)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=lab, capture_output=True, text=True, check=True)
+    refused, title = done.stdout.splitlines()
+    assert "needs the plugin mylab, which is code: if you trust it, name it with --plugin mylab" in refused
+    assert title == "ConvNet + SimAM, ELU, synthetic faces"
+
+
+@pytest.mark.usefixtures("here")
+def test_checks_and_hints_see_a_plugin() -> None:
+    assert "simam" not in options("attention")
+    with pytest.raises(UserError, match="attention=simam is no choice of attention; choices: cbam, eca, none, se"):
+        compose_config(["attention=simam"])
+    cfg = compose_config(["plugins=mylab", "attention=simam"])
+    assert (list(cfg.plugins), cfg.attention.title) == (["mylab"], "SimAM")
+    assert {"simam", "cbam"} < set(options("attention"))
+    with pytest.raises(UserError, match=r"attention=simm is no choice of attention \(did you mean simam\?\)"):
+        compose_config(["plugins=[mylab]", "attention=simm"])
+    with pytest.raises(UserError, match=r"attention.strenght \(did you mean attention.strength\?\)"):
+        compose_config(["plugins=[mylab]", "attention=simam", "attention.strenght=3"])
+
+
+def test_what_is_wrong_with_a_plugin_is_one_sentence(here: Path) -> None:
+    (here / "broken.py").write_text("import nothing_of_that_name\n")
+    (here / "raises.py").write_text("1 / 0\n")
+    for name, sentence in (
+        ("nolab", "The plugin nolab is not found: start where nolab.py or the folder nolab lies"),
+        ("mylab.nothing", "The plugin mylab.nothing is not found"),
+        ("broken", "The plugin broken cannot be imported: there is no module nothing_of_that_name"),
+        ("raises", "The plugin raises cannot be imported .ZeroDivisionError"),
+    ):
+        with pytest.raises(UserError, match=sentence):
+            compose_config([f"plugins=[{name}]"])
+
+
+def test_a_folder_of_options_is_found_in_every_way_hydra_knows(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for words in (["--config-dir", "mine"], ["hydra.searchpath=[mine]"], [f"hydra.searchpath=[file://{here}/mine]"]):
+        monkeypatch.setattr(search, "_added", [])
+        assert main(["train", *words, "recipe=short", "--cfg", "job"]) == 0
+        assert "max_epochs: 2" in capsys.readouterr().out
+    monkeypatch.setattr(search, "_added", [])
+    assert main(["train", "--config-dir", "mine", "--help"]) == 0
+    assert "recipe: modern, notebook, quick, short, study\n" in capsys.readouterr().out
+    monkeypatch.setattr(search, "_added", [])
+    assert main(["train", "--config-dir", "nowhere", "recipe=short"]) == 2
+    assert "There is no folder nowhere to look for options in" in capsys.readouterr().err
+    assert main(["train", "hydra.searchpath=[pkg://nolab.conf]"]) == 2
+    assert "there is no package nolab.conf to look for options in" in capsys.readouterr().err
+
+
+def test_settings_of_a_machine(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """``local/default.yaml`` is read wherever it lies on the search path, before an experiment; it can name plugins."""
+    (here / "site" / "local").mkdir(parents=True)
+    (here / "site" / "local" / "default.yaml").write_text(
+        "# @package _global_\noutputs: /scratch/runs\nplugins: [mylab]\nlogger:\n  name: csv\n"
+    )
+    assert main(["train", "--config-dir", "site", "attention=simam", "--cfg", "job"]) == 0
+    shown = capsys.readouterr().out
+    assert "outputs: /scratch/runs" in shown
+    assert "_target_: mylab.simam.SimAM" in shown
+
+
+def test_a_checkpoint_may_not_name_what_no_plugin_defines(here: Path) -> None:
+    (here / "mylab" / "shell.py").write_text("import os\nfrom os import system\n")
+    compose_config(["plugins=[mylab]"])
+    from fersweep.build import make
+
+    for target in ("mylab.shell.system", "mylab.shell.os.system", "other.thing"):
+        with pytest.raises(UserError, match="is not allowed: it must be defined in"):
+            make({"_target_": target})
+    assert trained.plugins.used() == ("mylab",)
