@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -236,7 +237,7 @@ def test_so_many_runs_at_a_time_share_the_cores(
         (("hydra.launcher.n_jobs=1",), 1, [["3"]] * 4),
         (("trainer=ddp",), 1, [["3", "5"]] * 4),
         (("trainer=cpu",), 2, [None] * 4),
-        (("trainer=cpu,auto",), 2, [None, ["3"]] * 4),
+        (("trainer=cpu,auto", "sweep=${trainer.name}"), 2, [None, ["3"]] * 4),
     ],
 )
 def test_gpus_are_shared_out(
@@ -347,7 +348,7 @@ def test_a_setting_that_only_some_of_the_swept_choices_have_starts_nothing(
     assert run_train("-m", "attention=eca,none", "attention.gamma=3") == 2
     error = capsys.readouterr().err
     assert error.startswith(
-        "error: There is no setting attention.gamma; settings of attention: name. (in attention=none"
+        "error: There is no setting attention.gamma; settings of attention: name, title. (in attention=none"
     )
     assert error.count("\n") == 1
     assert started.runs == []
@@ -386,3 +387,39 @@ def test_a_table_is_drawn_on_a_terminal(tmp_path: Path) -> None:
     row = next(line.split() for line in shown.splitlines() if "2/8" in line)
     assert row == ["two", "2/8", "50.00%", "30", "s"]
     assert "1 done · 1 running · 0 failed · 1 left · about 1 min 30 s to go" in shown
+
+
+def test_two_runs_that_want_one_directory_are_refused(
+    started: Started, run_train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The place of the data is no part of a run's identity: one of the two would be reported with the other's result."""
+    for folder in ("A", "B"):
+        for number, name in enumerate(("happy", "sad")):
+            write(tmp_path / folder / name / "face.png", encoded(picture(number)))
+    roots = f"dataset.root={tmp_path}/A,{tmp_path}/B"
+    assert run_train("-m", "dataset=folder", "split=random", roots, "seed=1,2") == 2
+    error = capsys.readouterr().err
+    assert re.match(r"error: dataset.root=\S+/A and dataset.root=\S+/B are the same run, resnet50-\S+: ", error)
+    assert "dataset.root is no part of what is computed; start two sweeps, each with a sweep=NAME of its own" in error
+    assert error.count("\n") == 1
+    assert started.runs == []
+    assert not list(tmp_path.rglob("status.json"))
+    assert run_train("-m", "seed=1,1") == 0  # the same run twice is one run
+    capsys.readouterr()
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_a_run_that_another_process_finished_must_have_seen_the_same_data(
+    started: Started,
+    run_train: Train,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    same: bool,
+) -> None:
+    monkeypatch.setattr(FakeProcesses, "elsewhere", True)
+    monkeypatch.setattr(local, "LOOK_AGAIN", 0.0)
+    if same:
+        monkeypatch.setattr("fersweep.record.data_digest", lambda samples: "0")
+    assert run_train("-m", "seed=1", "dataset.source.size=70") == (0 if same else 1)
+    assert ("was trained on other data than" in capsys.readouterr().err) is not same
+    assert len(started.runs) == 1

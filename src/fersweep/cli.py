@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -23,6 +24,9 @@ from fersweep.verbs import demo, explain, export, faces, predict, push
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit code: 0 good, 1 it found something wrong, 2 it was asked for the impossible."""
     given_arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if given_arguments[:1] in (["-sc"], ["--shell-completion"]):  # what a shell asks for completing `fersweep train …`
+        os.environ["COMP_LINE"] = re.sub(r"^(\S+) +train\b", r"\1", os.environ.get("COMP_LINE", ""))
+        return _train(given_arguments)
     if given_arguments[:1] == ["train"]:
         return _train(given_arguments[1:])
     parser = _parser()

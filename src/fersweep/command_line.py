@@ -32,6 +32,8 @@ def check_command_line(arguments: Sequence[str]) -> list[str]:
     parsed, rest = parser.parse_known_args(list(arguments))  # the rest: what stands before an option, or is none
     if wrong := [each for each in rest if each.startswith("-")]:
         parser.error(f"unrecognized argument {wrong[0]!r}")
+    if parsed.shell_completion or parsed.hydra_help or parsed.info:
+        return list(arguments)
     typed = [*rest, *parsed.overrides]
     flags = [each for each in arguments if each not in typed]
     try:
@@ -50,12 +52,11 @@ def check_command_line(arguments: Sequence[str]) -> list[str]:
             _check_sweep(text, override, parsed.multirun, bool(parsed.cfg))
         if parsed.multirun and parsed.cfg:
             raise UserError("--cfg shows the settings of one run: leave out -m, and name one choice of each group.")
-        if not (parsed.hydra_help or parsed.info or parsed.shell_completion):
-            first = first_of_sweep(overrides) if parsed.multirun else overrides
-            cfg = compose_config(first)
-            refuse_unknown(cfg, first)
-            if parsed.multirun:
-                _make_folder(Path(cfg.outputs) / cfg.sweep)  # into which Hydra writes before it starts anything
+        first = first_of_sweep(overrides) if parsed.multirun else overrides
+        cfg = compose_config(first)
+        refuse_unknown(cfg, first)
+        if parsed.multirun:
+            _make_folder(Path(cfg.outputs) / cfg.sweep)  # into which Hydra writes before it starts anything
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from error

@@ -18,7 +18,7 @@ from fersweep.errors import UserError
 from fersweep.sweep.board import Board
 from fersweep.sweep.devices import DevicePool, gpus_needed, visible_gpus
 from fersweep.sweep.lock import is_held
-from fersweep.sweep.plan import Outcome, Planned, already_done, conclude, finished, freeze, refuse
+from fersweep.sweep.plan import Outcome, Planned, already_done, conclude, done_elsewhere, finished, freeze, refuse
 from fersweep.sweep.processes import RunProcesses, cores, share_of_cores
 from fersweep.sweep.status import Status
 
@@ -155,8 +155,11 @@ class LocalSweep:
                 result = finished(run)
             except UserError as damaged:
                 error = str(damaged)
-        self.outcomes[place] = Outcome(run, result, error)
-        self.board.ended(place, self.outcomes[place], seconds)
+        self._end(place, Outcome(run, result, error), seconds)
+
+    def _end(self, place: int, outcome: Outcome, seconds: float | None = None) -> None:
+        self.outcomes[place] = outcome
+        self.board.ended(place, outcome, seconds)
 
     def _look_elsewhere(self, queue: deque[int]) -> None:
         """What other processes train counts when they are done, and is taken over when they died."""
@@ -170,12 +173,13 @@ class LocalSweep:
             self.elsewhere.remove(place)
             try:
                 status = Status.read(directory)
+                if status.state == "done":
+                    self._end(place, done_elsewhere(self.runs[place]))
+                    continue
             except UserError as damaged:
                 self._conclude(place, str(damaged))
                 continue
-            if status.state == "done":
-                self._conclude(place, None)
-            elif status.state == "failed" and status.error is not None:
+            if status.state == "failed" and status.error is not None:
                 self._conclude(place, f"{status.error['type']}: {status.error['message']}")
             else:
                 queue.append(place)

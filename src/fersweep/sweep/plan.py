@@ -97,9 +97,13 @@ def _refuse_shared_directories(runs: Sequence[Planned]) -> None:
             continue
         one, two = dotted(other.config), dotted(run.config)
         differing = [key for key in dict.fromkeys([*one, *two]) if one.get(key) != two.get(key)]
+        own = [
+            " ".join(each for each in this.overrides if each not in that.overrides)
+            for this, that in ((other, run), (run, other))
+        ]
         raise UserError(
-            f"{' '.join(other.overrides)} and {' '.join(run.overrides)} are one run, {run.directory.name}: "
-            f"{', '.join(differing)} makes no other run; start them as two sweeps with a sweep=NAME each"
+            f"{own[0]} and {own[1]} are the same run, {run.directory.name}: {', '.join(differing)} is no part of what is "
+            "computed; start two sweeps, each with a sweep=NAME of its own"
         )
 
 
@@ -156,6 +160,21 @@ class SameData:
             self._digests[key] = record.data_digest(build.samples(cfg))
         if self._digests[key] != result["data_digest"]:
             refuse_other_data(cfg, run.directory, result["data_digest"])
+
+
+def done_elsewhere(run: Planned) -> Outcome:
+    """The outcome of a run that somebody else has finished: its result, unless that is of other data than this sweep's.
+
+    Raises:
+        UserError: where a file of it is damaged.
+    """
+    result = finished(run)
+    try:
+        if result is not None:
+            SameData().check(run, result)
+    except UserError as error:
+        return Outcome(run, error=str(error))
+    return Outcome(run, result)
 
 
 def already_done(runs: Sequence[Planned]) -> list[Outcome]:

@@ -18,7 +18,7 @@ from hydra.core.utils import JobReturn, JobStatus
 
 from fersweep.errors import UserError
 from fersweep.sweep import slurm_queue
-from fersweep.sweep.plan import Outcome, Planned, already_done, conclude, finished, freeze, refuse
+from fersweep.sweep.plan import Outcome, Planned, already_done, conclude, done_elsewhere, finished, freeze, refuse
 from fersweep.sweep.processes import NOT_HANDED_DOWN
 from fersweep.sweep.slurm_queue import ENDED, NEVER, Place, QueueError
 from fersweep.sweep.slurm_settings import Settings, shown
@@ -39,11 +39,13 @@ class Submitted:
         told: what was printed about it last.
         gone: whether it had left the queue at the last look.
         reason: why it had to wait then.
+        ours: whether this sweep has submitted it; else it was in the queue before, perhaps with other data.
     """
 
     run: Planned
     job: str
     before: Status
+    ours: bool = True
     told: str = "waits"
     gone: bool = False
     reason: str = ""
@@ -82,7 +84,7 @@ class SlurmSweep:
             if run.directory in self.outcomes:
                 continue
             if (job := self._queued(run, queue)) is not None:
-                self.jobs.append(Submitted(run, job, Status.read(run.directory)))
+                self.jobs.append(Submitted(run, job, Status.read(run.directory), ours=False))
             else:
                 groups[repr(self.settings.sbatch(run.config))][run.directory] = run
         new: list[str] = []
@@ -180,7 +182,7 @@ class SlurmSweep:
         if status is None and over and not job.run.config["force"]:
             status = job.before  # somebody else may have done it before
         if status is not None and status.state == "done" and (result := finished(job.run)) is not None:
-            return Outcome(job.run, result)
+            return Outcome(job.run, result) if job.ours else done_elsewhere(job.run)
         if status is not None and status.state == "failed" and status != job.before and status.error is not None:
             trainer, others = job.run.config["trainer"], ""
             if trainer["devices"] * trainer["num_nodes"] > 1:  # what rank zero says may only follow from what they did
