@@ -392,7 +392,7 @@ def test_a_table_is_drawn_on_a_terminal(tmp_path: Path) -> None:
 def test_two_runs_that_want_one_directory_are_refused(
     started: Started, run_train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The place of the data is no part of a run's identity: one of the two would be reported with the other's result."""
+    """The place of the data is no part of a run's identity: one would be reported with the other's result."""
     for folder in ("A", "B"):
         for number, name in enumerate(("happy", "sad")):
             write(tmp_path / folder / name / "face.png", encoded(picture(number)))
@@ -419,7 +419,7 @@ def test_a_run_that_another_process_finished_must_have_seen_the_same_data(
     monkeypatch.setattr(FakeProcesses, "elsewhere", True)
     monkeypatch.setattr(local, "LOOK_AGAIN", 0.0)
     if same:
-        monkeypatch.setattr("fersweep.record.data_digest", lambda samples: "0")
+        monkeypatch.setattr("fersweep.record.data_digest", lambda _: "0")
     assert run_train("-m", "seed=1", "dataset.source.size=70") == (0 if same else 1)
     assert ("was trained on other data than" in capsys.readouterr().err) is not same
     assert len(started.runs) == 1

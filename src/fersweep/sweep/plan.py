@@ -102,8 +102,8 @@ def _refuse_shared_directories(runs: Sequence[Planned]) -> None:
             for this, that in ((other, run), (run, other))
         ]
         raise UserError(
-            f"{own[0]} and {own[1]} are the same run, {run.directory.name}: {', '.join(differing)} is no part of what is "
-            "computed; start two sweeps, each with a sweep=NAME of its own"
+            f"{own[0]} and {own[1]} are the same run, {run.directory.name}: {', '.join(differing)} is no part of what "
+            "is computed; start two sweeps, each with a sweep=NAME of its own"
         )
 
 
