@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import bootstrap
 import pytest
 import torch
 from omegaconf import DictConfig, OmegaConf
@@ -43,6 +44,13 @@ NARROW = ("backbone=aer_cnn", "backbone.model.widths=[8,8,8]", *SMALL[1:])
 
 SHALLOW = "backbone.model.depths=[1,1,1,1]"
 """The least of a ResNet."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Install what the tests need, before xdist starts the processes that run them."""
+    if not hasattr(config, "workerinput"):
+        bootstrap.complete()
 
 
 class TinyNetwork(nn.Module):

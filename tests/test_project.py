@@ -72,3 +72,24 @@ def test_the_lock_has_a_hash_for_everything_and_names_no_host() -> None:
         assert requirement.specifier.contains(pinned[requirement.name]), (
             f"{requirement.name} is pinned outside its range"
         )
+
+
+def test_what_uv_installs_is_what_the_lock_pins() -> None:
+    lock = (REPOSITORY / "requirements.lock").read_text()
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
+    pinned = [line.rstrip("\\ ") for line in lock.splitlines() if line[:1].isalnum()]
+    assert project["tool"]["uv"]["constraint-dependencies"] == pinned
+    names = {Requirement(each).name for each in pinned}
+    groups = [*project["dependency-groups"].values(), *project["project"]["optional-dependencies"].values()]
+    assert {Requirement(each).name for group in groups for each in group} <= names
+
+
+def test_the_first_command_installs_only_pytest_beyond_the_project() -> None:
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
+    assert "default-groups" not in project["tool"]["uv"]  # which is then `dev` alone
+    assert "compile-bytecode" not in project["tool"]["uv"]
+    assert {Requirement(each).name for each in project["dependency-groups"]["dev"]} == {
+        "pytest",
+        "pytest-timeout",
+        "pytest-xdist",
+    }

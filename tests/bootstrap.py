@@ -1,0 +1,49 @@
+"""What `uv run pytest` still has to install: `uv run train.py` goes without the packages that only tests need."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import subprocess
+import sys
+import tomllib
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+REPOSITORY = Path(__file__).parents[1]
+SYNC = ("uv", "sync", "--quiet", "--inexact", "--group", "test")
+GROUP = "the dependency group `test` of pyproject.toml"
+
+
+def missing() -> list[str]:
+    """The packages of the group that are not installed, or in another version than it allows."""
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
+    return [each.name for each in map(Requirement, project["dependency-groups"]["test"]) if not _installed(each)]
+
+
+def _installed(requirement: Requirement) -> bool:
+    try:
+        return requirement.specifier.contains(metadata.version(requirement.name), prereleases=True)
+    except metadata.PackageNotFoundError:
+        return False
+
+
+def complete() -> None:
+    """Install the group into the environment of this process if some of it is missing; end pytest if that fails."""
+    names = missing()
+    if not names:
+        return
+    print(f"Installing what the tests need ({', '.join(names)}): {' '.join(SYNC)}", flush=True)
+    if sys.prefix == sys.base_prefix:
+        pytest.exit(f"The tests need {GROUP}, which goes into a virtual environment: uv run pytest", returncode=4)
+    environment = {**os.environ, "UV_PROJECT_ENVIRONMENT": sys.prefix}
+    try:
+        subprocess.run(SYNC, cwd=REPOSITORY, env=environment, check=True)
+    except FileNotFoundError:
+        pytest.exit(f"The tests need {GROUP}, and uv, which would install it, is not here: pip install uv", 4)
+    except subprocess.CalledProcessError as error:
+        pytest.exit(f"The tests need {GROUP}, and uv could not install it (exit code {error.returncode}).", 4)
+    importlib.invalidate_caches()

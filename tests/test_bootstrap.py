@@ -1,0 +1,45 @@
+"""What the tests see to before they start: packages that only they need."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import bootstrap
+import pytest
+
+
+def test_nothing_is_installed_where_nothing_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert bootstrap.missing() == []
+    bootstrap.complete()
+    assert capsys.readouterr().out == ""
+
+
+def test_what_is_missing_or_outdated_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    group = '[dependency-groups]\ntest = ["pytest>=8", "no-such-package", "packaging<1"]\n'
+    (tmp_path / "pyproject.toml").write_text(group)
+    monkeypatch.setattr(bootstrap, "REPOSITORY", tmp_path)
+    assert bootstrap.missing() == ["no-such-package", "packaging"]
+
+
+@pytest.mark.parametrize(
+    ("command", "ending"),
+    [
+        (("no-such-program",), "uv, which would install it, is not here: pip install uv"),
+        ((sys.executable, "-c", "raise SystemExit(3)"), "uv could not install it (exit code 3)."),
+        ((sys.executable, "-c", ""), None),
+    ],
+)
+def test_it_installs_or_ends_in_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: tuple[str, ...], ending: str | None
+) -> None:
+    monkeypatch.setattr(bootstrap, "missing", lambda: ["timm"])
+    monkeypatch.setattr(bootstrap, "SYNC", command)
+    monkeypatch.setattr(sys, "base_prefix", "elsewhere")
+    if ending is None:
+        bootstrap.complete()
+    else:
+        with pytest.raises(pytest.exit.Exception) as raised:
+            bootstrap.complete()
+        assert str(raised.value).endswith(ending)
+    assert capsys.readouterr().out.startswith("Installing what the tests need (timm): ")
