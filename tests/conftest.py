@@ -23,6 +23,8 @@ from fersweep import build
 from fersweep.compose import compose_config
 
 os.environ["WANDB_MODE"] = "offline"
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in the background of a script; children would inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 torch.set_num_threads(1)  # on small images a second thread waits more than it works
 
 REPOSITORY = Path(__file__).parents[1]

@@ -1,7 +1,10 @@
-"""What the tests see to before they start: packages that only they need."""
+"""What the tests see to before they start: packages that only they need, and a Ctrl-C that reaches their processes."""
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -43,3 +46,13 @@ def test_it_installs_or_ends_in_one_sentence(
             bootstrap.complete()
         assert str(raised.value).endswith(ending)
     assert capsys.readouterr().out.startswith("Installing what the tests need (timm): ")
+
+
+def test_an_interrupt_reaches_what_tests_start() -> None:
+    """Also where this was started in the background, with SIGINT ignored."""
+    waiting = "import time; print('waits', flush=True); time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", waiting], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        os.kill(process.pid, signal.SIGINT)
+        assert process.wait(timeout=20) == -signal.SIGINT
