@@ -1,4 +1,7 @@
-"""What `uv run pytest` still has to install: `uv run train.py` goes without the packages that only tests need."""
+"""What `uv run pytest` still has to install: `uv run train.py` goes without the packages that only tests need.
+
+`conftest.py` imports this before anything large: from here on what is imported is compiled once and kept.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,8 @@ from packaging.requirements import Requirement
 
 REPOSITORY = Path(__file__).parents[1]
 SYNC = ("uv", "sync", "--quiet", "--inexact", "--group", "test")
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # or each of hundreds of processes compiles all that it imports
+sys.dont_write_bytecode = False
 GROUP = "the dependency group `test` of pyproject.toml"
 
 
