@@ -131,6 +131,7 @@ def test_what_is_not_given_is_the_default(tmp_path: Path, smoke: Settings) -> No
     assert (full.image_size, full.repeats, full.threads, full.images) == (48, 5, 3, 4000)
     assert (smoke.parts, smoke.backbones, smoke.batches) == (tuple(PARTS), ("aer_cnn",), (8,))
     assert (smoke.image_size, smoke.repeats, smoke.images) == (32, 2, 140)
+    assert settings.check(parts=[], backbones=None, batches=None, smoke=True, **asked | {"threads": None}).threads == 1
     cfg = smoke.compose("backbone=vgg19")
     assert (cfg.backbone.name, cfg.dataset.image_size, cfg.dataset.source.size) == ("vgg19", 32, 140)
     assert (cfg.trainer.name, cfg.outputs, cfg.cache) == ("cpu", f"{tmp_path}/outputs", f"{tmp_path}/cache")

@@ -22,6 +22,8 @@ from fersweep.sweep.processes import cores, share_of_cores
 
 BACKBONES, BATCHES, IMAGE_SIZE, REPEATS = ("resnet50", "vgg19", "aer_cnn"), (64,), 48, 5
 SMOKE_BACKBONES, SMOKE_BATCHES, SMOKE_IMAGE_SIZE, SMOKE_REPEATS = ("aer_cnn",), (8,), 32, 1
+SMOKE_THREADS = 1
+"""On a machine that others use too, two threads mostly wait for each other."""
 
 FER2013 = 35_887
 """Images of FER2013: what a GPU gets to do in an epoch, and what the cost of data in memory is measured with."""
@@ -124,7 +126,7 @@ def check(
     batches = batches or (SMOKE_BATCHES if smoke else BATCHES)
     image_size = (SMOKE_IMAGE_SIZE if smoke else IMAGE_SIZE) if image_size is None else image_size
     repeats = (SMOKE_REPEATS if smoke else REPEATS) if repeats is None else repeats
-    threads = share_of_cores(1) if threads is None else threads
+    threads = (SMOKE_THREADS if smoke else share_of_cores(1)) if threads is None else threads
     for option, value, good, allowed in (
         *(("batch", batch, batch >= 2, "2 or more") for batch in batches),
         ("image-size", image_size, 32 <= image_size <= 256, "32 to 256"),
