@@ -55,6 +55,12 @@ def pytest_configure(config: pytest.Config) -> None:
         bootstrap.complete()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests first: the last of them would keep one process busy while the other has nothing to do."""
+    slow = {each.path for each in items if each.get_closest_marker("slow")}
+    items.sort(key=lambda each: each.path not in slow)
+
+
 class TinyNetwork(nn.Module):
     """What real networks are made of, a few hundred parameters of it: convolution, batch norm, ELU, dropout, linear."""
 

@@ -150,6 +150,7 @@ def test_a_gpu_that_is_not_there(refused: Callable[..., str], monkeypatch: pytes
     assert sentence.startswith("trainer=gpu asks for trainer.devices=1, but torch sees no CUDA device here")
 
 
+@pytest.mark.slow
 def test_the_whole_program_says_one_sentence(tmp_path: Path, cache: Path) -> None:
     done = train_process(tmp_path, "dataset=fer2013", f"dataset.root={tmp_path}", f"cache={cache}", "trainer=cpu")
     assert (done.returncode, done.stdout) == (2, "")

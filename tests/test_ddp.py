@@ -31,6 +31,7 @@ PLAIN = (
 )
 
 
+@pytest.mark.slow
 def test_two_processes_make_the_run_that_one_makes(planned: Callable[..., Planned]) -> None:
     one = planned(*PLAIN, "sweep=one")
     two = planned(*PLAIN, "sweep=two", "trainer=ddp_cpu", "trainer.precision=32", "logger=wandb", "logger.mode=offline")
@@ -63,6 +64,7 @@ def test_two_processes_make_the_run_that_one_makes(planned: Callable[..., Planne
     assert sorted(folders) == sorted([one.directory, two.directory])
 
 
+@pytest.mark.slow
 def test_a_rank_that_is_killed_ends_the_run_with_its_reason_and_it_goes_on_another_time(
     planned: Callable[..., Planned],
 ) -> None:
@@ -81,6 +83,7 @@ def test_a_rank_that_is_killed_ends_the_run_with_its_reason_and_it_goes_on_anoth
     assert list(pd.read_csv(run.directory / "history.csv")["epoch"]) == list(range(1, 9))
 
 
+@pytest.mark.slow
 def test_train_py_starts_the_processes_of_a_single_run(tmp_path: Path, cache: Path) -> None:
     settings = [*NARROW, FACES, f"cache={cache}", "trainer=ddp_cpu", "trainer.precision=32"]
     done = train_process(tmp_path, *settings, "recipe.max_epochs=1")

@@ -112,6 +112,7 @@ def no_more_memory(pid: int) -> None:
     resource.prlimit(pid, resource.RLIMIT_AS, (1 << 20, 1 << 20))
 
 
+@pytest.mark.slow
 def test_each_way_to_fail_costs_one_run_alone_and_the_next_sweep_runs_those_only(
     planned: Callable[..., Planned], disturbed: Callable[..., None]
 ) -> None:
@@ -142,6 +143,7 @@ def test_each_way_to_fail_costs_one_run_alone_and_the_next_sweep_runs_those_only
     assert [two - one for one, two in zip(before, after, strict=True)] == [1, 0, 1, 0, 1]
 
 
+@pytest.mark.slow
 def test_a_run_that_hangs_is_ended_after_its_time(
     planned: Callable[..., Planned], disturbed: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -157,6 +159,7 @@ def test_a_run_that_hangs_is_ended_after_its_time(
     assert sweep([run, other])[0].result is not None
 
 
+@pytest.mark.slow
 def test_an_interrupted_sweep_ends_its_runs_and_leaves_them_resumable(
     planned: Callable[..., Planned], disturbed: Callable[..., None]
 ) -> None:
@@ -176,6 +179,7 @@ def test_an_interrupted_sweep_ends_its_runs_and_leaves_them_resumable(
     assert [Status.read(run.directory).attempts for run in runs] == [2, 1, 1]
 
 
+@pytest.mark.slow
 def test_runs_end_with_whoever_started_them(planned: Callable[..., Planned], tmp_path: Path, cache: Path) -> None:
     """The launcher is killed and can do nothing any more; its run ends, frees its lock, and goes on another time."""
     run = planned("seed=1")
@@ -195,6 +199,7 @@ def test_runs_end_with_whoever_started_them(planned: Callable[..., Planned], tmp
     assert sweep([planned("seed=1")], timeout=None)[0].error is None
 
 
+@pytest.mark.slow
 def test_what_another_process_trains_is_waited_for_and_taken_over_when_that_dies(
     planned: Callable[..., Planned],
 ) -> None:
@@ -218,6 +223,7 @@ def test_what_another_process_trains_is_waited_for_and_taken_over_when_that_dies
     wait_for(lambda: all(other.ended() for other in others))
 
 
+@pytest.mark.slow
 def test_the_server_has_one_thread_and_hands_down_nothing_of_another_run(
     planned: Callable[..., Planned], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -39,6 +39,7 @@ def test_the_documents_it_names_are_there() -> None:
     assert not [name for name in named if not (REPOSITORY / name).is_file()]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_it_runs(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     notebook = nbformat.read(NOTEBOOK, as_version=4)

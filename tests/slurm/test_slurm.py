@@ -35,6 +35,8 @@ MISSING = [name for name in ("munged", "slurmctld", "slurmd", "sbatch") if shuti
 
 needs_slurm = pytest.mark.skipif(bool(MISSING), reason=f"no {', '.join(MISSING)}: apt-get install slurm-wlm munge")
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = (*NARROW, FACES, "hydra/launcher=slurm")
 
 
@@ -107,8 +109,8 @@ class Sweep:
 def swept(cluster: None, tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Sweep:  # noqa: ARG001
     """Fold 0 is told of its time limit when it trains, fold 99 does not exist, 1 is left alone, 2 is cancelled."""
     cwd = tmp_path_factory.mktemp("sweep")
-    arguments = ("split=subjects", "split.fold=0,99,1,2", "recipe.max_epochs=8", f"cache={cache}")
-    with started(cwd, *arguments) as process:
+    arguments = ("split=subjects", "split.fold=0,99,1,2", "recipe.max_epochs=8")
+    with started(cwd, *arguments, f"cache={cache}") as process:
         found = until(lambda: len(folders(cwd)) == 4 and folders(cwd))
         runs = {yaml.safe_load((run / "config.yaml").read_text())["split"]["fold"]: run for run in found}
         until(lambda: len(list((cwd / "outputs/runs/.slurm").glob("*.job"))) == 4)
@@ -174,10 +176,12 @@ def test_a_cancelled_job_is_a_failed_run_that_can_go_on(swept: Sweep) -> None:
 
 
 @needs_slurm
-def test_the_same_command_submits_only_what_is_not_done(swept: Sweep) -> None:
-    with started(swept.cwd, *swept.arguments) as process:
-        assert process.wait(timeout=200) == 1
-    out, err = (swept.cwd / "out").read_text(), (swept.cwd / "err").read_text()
+def test_the_same_command_submits_only_what_is_not_done(
+    swept: Sweep, run_train: Train, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(swept.cwd)
+    assert run_train("-m", *SETTINGS, *swept.arguments) == 1
+    out, err = capsys.readouterr()
     assert "(2 of 4 runs)\n" in out
     assert "done before: 2" in out
     assert "1 of 4 runs failed:" in err
@@ -206,19 +210,19 @@ def test_two_nodes_train_one_run_and_leave_it_together(tmp_path: Path, cache: Pa
 
 @needs_slurm
 @pytest.mark.usefixtures("cluster")
-def test_without_waiting_the_command_returns_and_a_later_one_finds_the_job(tmp_path: Path, cache: Path) -> None:
-    place = ("trainer=ddp_cpu", "trainer.precision=32", "trainer.devices=2", "recipe.max_epochs=1", f"cache={cache}")
+def test_without_waiting_the_command_returns_and_a_later_one_finds_the_job(
+    tmp_path: Path, run_train: Train, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = ("trainer=ddp_cpu", "trainer.precision=32", "trainer.devices=2", "recipe.max_epochs=1")
     setup = "hydra.launcher.setup=['export MASTER_ADDR=127.0.0.1']"
-    with started(tmp_path, *place, setup, "hydra.launcher.wait=false") as process:
-        assert process.wait(timeout=100) == 0, (tmp_path / "err").read_text()
+    assert run_train("-m", *SETTINGS, *place, setup, "hydra.launcher.wait=false") == 0, capsys.readouterr().err
     (run,) = folders(tmp_path)
-    job, out = job_of(run), (tmp_path / "out").read_text()
+    job, out = job_of(run), capsys.readouterr().out
     assert f"in the queue: {job} (1 of 1 runs)\n" in out
     assert f"scancel {job}\n" in out
     assert f"fersweep collect {run.parent}\n" in out
     assert states(run)[0] in ("pending", "running")
-    with started(tmp_path, *place, setup) as process:
-        assert process.wait(timeout=200) == 0, (tmp_path / "err").read_text()
+    assert run_train("-m", *SETTINGS, *place, setup) == 0, capsys.readouterr().err
     assert job_of(run) == job
     assert states(run) == ("done", 1)
     assert read_json(run / "result.json")["environment"]["processes"] == 2
