@@ -15,7 +15,10 @@ from omegaconf import OmegaConf
 
 from fersweep.compose import LAUNCHER, check_choices, compose_config, refuse_unknown, sweep_values
 from fersweep.errors import UserError
-from fersweep.search import extended, option_file, parse
+from fersweep.search import extended, option_file, parse, quoted
+
+PATHS = ("dataset.root", "dataset.face_crop.weights", "weights", "outputs", "cache")
+"""Settings that hold the path of a file or folder."""
 
 
 def check_command_line(arguments: Sequence[str]) -> list[str]:
@@ -42,7 +45,8 @@ def check_command_line(arguments: Sequence[str]) -> list[str]:
                 raise UserError(
                     f"--{flag.replace('_', '-')} is not supported: add options of your own with --config-dir."
                 )
-        overrides = extended([each for each in arguments if each in typed], parsed.config_dir)
+        typed = [readable(each, parsed.multirun) for each in arguments if each in typed]
+        overrides = extended(typed, parsed.config_dir)
         check_choices(overrides)
         if parsed.multirun:
             overrides = [*overrides, *swept_by_experiment(overrides, True)]
@@ -61,6 +65,21 @@ def check_command_line(arguments: Sequence[str]) -> list[str]:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from error
     return [*flags, *(_depending(overrides) if parsed.multirun else overrides)]
+
+
+def readable(text: str, multirun: bool) -> str:
+    """An argument as Hydra can read it: a path as the shell has handed it over, with ``~`` expanded.
+
+    Quotes of its own are left alone, and in a sweep what is no path that exists: it may name several.
+    """
+    key, equals, value = text.partition("=")
+    name = key.lstrip("+")
+    if not equals or value[:1] in ("'", '"', "") or value == "null" or name not in PATHS:
+        return text
+    path = Path(value).expanduser()
+    if multirun and not path.exists():
+        return text
+    return f"{key}={quoted(str(path) if value.startswith('~') else value)}"
 
 
 def _check_sweep(text: str, override: Override, multirun: bool, shown: bool) -> None:
