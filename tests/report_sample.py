@@ -14,6 +14,10 @@ from fersweep.sweep.collect import Run
 
 CLASSES = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
 COLUMNS = ("dataset", "backbone", "attention", "fidelity")
+TITLES = {
+    **{"fer2013": "FER2013", "ckplus": "CK+", "resnet50": "ResNet-50", "vgg19": "VGG-19", "se": "SE", "cbam": "CBAM"},
+    **{"code": "as its code ran", "paper": "as its paper defines it", "elu": "ELU"},
+}
 SUPPORT = {"fer2013": (958, 111, 1024, 1774, 1233, 1247, 831), "ckplus": (9, 12, 5, 14, 119, 6, 17)}
 SHARED_NOTE = "Fold 3 of 10 is missing: <b>the score is of the other nine</b>."
 MISPRINT = "The study prints 42.87 M: that run lacked one convolution."
@@ -50,12 +54,13 @@ def sample() -> Report:
         title="table-2 <pilot>",
         rows=rows,
         columns=COLUMNS,
-        common={"dataset": "fer2013", "recipe.max_epochs": "3"},
+        common={"dataset": "FER2013", "recipe.max_epochs": "3"},
         options=compared(rows, "attention"),
         fidelity=compared(rows, "fidelity"),
         unfinished=_unfinished(),
+        unfinished_names=("FER2013 · VGG-16 · ECA", "", *["FER2013 · VGG-16 · ECA"] * 2),
         done=sum(len(row.seeds) for row in rows),
-        missing=("fer2013 · vgg16 · eca has no run here.", "ckplus · resnet50 · cbam · paper lacks seeds 2 and 3."),
+        missing=("FER2013 · VGG-16 · ECA has no run here.", "CK+ · ResNet-50 · CBAM lacks seeds 2 and 3."),
     )
 
 
@@ -83,11 +88,13 @@ def _row(
         np.add.at(confusion, (truth, np.where(right, truth, wrong)), 1)
     accuracies = correct.mean(axis=1)
     labels = {"dataset": dataset, "backbone": backbone, "attention": attention, "fidelity": fidelity}
+    choices = {**labels, "split": "study", "activation": "elu", "recipe": "study", "augmentation": "none"}
     curves = tuple(history(rng, 24 + 3 * seed, target) for seed in range(seeds))
     return Row(
         key="-".join(labels.values()),
         labels=labels,
-        choices={**labels, "split": "study", "activation": "elu", "recipe": "study", "augmentation": "none"},
+        choices=choices,
+        titles={group: TITLES.get(option, option) for group, option in choices.items()},
         seeds=tuple(range(1, seeds + 1)),
         accuracy=mean_of(accuracies),
         interval=wilson(round(float(accuracies.mean()) * n), n),
@@ -152,8 +159,8 @@ def _comparison(first: Row, second: Row, group: str) -> Comparison:
     half = 1.96 * (0.5 / first.n) ** 0.5
     p = float(np.exp(-3 * abs(difference) / half))
     enough = min(first.accuracy.n, second.accuracy.n) > 1
-    one, other = first.labels[group], second.labels[group]
-    shared = {name: label for name, label in first.labels.items() if name != group}
+    one, other = first.shown[group], second.shown[group]
+    shared = {name: label for name, label in first.shown.items() if name != group}
     established = p < 0.05 and enough
     verb = "beats" if established else "is not established to differ from"
     recognised, other_recognised = first.correct[:, None], second.correct[None]
@@ -162,8 +169,9 @@ def _comparison(first: Row, second: Row, group: str) -> Comparison:
     return Comparison(
         group=group,
         shared=shared,
-        first=one,
-        second=other,
+        first=first.labels[group],
+        second=second.labels[group],
+        names=(one, other),
         rows=(first.key, second.key),
         difference=difference,
         interval=(difference - half, difference + half),

@@ -57,16 +57,16 @@ def test_runs_that_differ_in_their_seed_are_a_row(sweep: Path) -> None:
     assert (none.ids == np.sort(none.ids)).all()
     assert len(none.curves) == 3
     assert (report.done, len(report.unfinished)) == (9, 1)
-    assert report.missing == ("29 of the study's 32 rows have no finished run on fer2013.",)
+    assert report.missing == ("29 of the study's 32 rows have no finished run on FER2013.",)
 
 
 def test_what_beats_what_is_said_plainly(sweep: Path) -> None:
     report = contents(sweep)
     sentences = [pair.sentence for pair in report.options]
     assert len(sentences) == 3
-    pattern = r"resnet50: CBAM beats none by 6\.0 points \(95 % \d\.\d…\d\.\d\): established"
+    pattern = r"ResNet-50: CBAM beats none by 6\.0 points \(95 % \d\.\d…\d\.\d\): established"
     assert sum(bool(re.fullmatch(pattern, each)) for each in sentences) == 1
-    pattern = r"resnet50: SE beats none by 0\.3 points \(95 % −\d\.\d…\d\.\d\): not established"
+    pattern = r"ResNet-50: SE beats none by 0\.3 points \(95 % −\d\.\d…\d\.\d\): not established"
     assert re.fullmatch(pattern, sentences[-1])
     best = next(pair for pair in report.options if {pair.first, pair.second} == {"cbam", "none"})
     assert best.established
@@ -75,7 +75,7 @@ def test_what_beats_what_is_said_plainly(sweep: Path) -> None:
     assert best.p <= best.p_holm < 0.05
     assert best.mcnemar_p <= best.mcnemar_holm < 0.05
     assert best.discordant[0] - best.discordant[1] == pytest.approx(60)
-    assert (best.seeds, best.n, best.shared) == ((3, 3), 1000, {"backbone": "resnet50"})
+    assert (best.seeds, best.n, best.shared) == ((3, 3), 1000, {"backbone": "ResNet-50"})
     assert best.rows == (report.rows[2].key, report.rows[0].key)
     assert report.fidelity == ()
 
@@ -203,7 +203,7 @@ def test_seeds_that_some_rows_lack_are_named(tmp_path: Path) -> None:
     finished(tmp_path, (*SHORT, *NONE), 1, right(0.5, 1))
     finished(tmp_path, (*SHORT, *NONE), 2, right(0.5, 2))
     finished(tmp_path, (*SHORT, *CBAM), 1, right(0.7, 1))
-    assert contents(tmp_path).missing[1:] == ("Seed 2 is not there for resnet50 · cbam.",)
+    assert contents(tmp_path).missing[1:] == ("Seed 2 is not there for ResNet-50 · CBAM.",)
 
 
 def settings(*overrides: str, folder: Path) -> dict[str, object]:
@@ -283,13 +283,13 @@ def test_tables_hold_the_same_in_three_languages(sweep: Path) -> None:
     lines = tables.as_markdown(report).splitlines()
     assert lines[0].startswith("| backbone | attention | reported params | params | reported % | accuracy % | seeds")
     assert lines[2] == (
-        "| resnet50 | none | 23.49M | 23.49M | 58.61 | 60.00 ± 0.10 | 3 | 56.93 to 62.99 | 0.600 | 1000 | 25.00 "
+        "| ResNet-50 | none | 23.49M | 23.49M | 58.61 | 60.00 ± 0.10 | 3 | 56.93 to 62.99 | 0.600 | 1000 | 25.00 "
         "| within (other protocol) |"
     )
-    assert any(line.startswith("- resnet50 · none: Reported 58.61 %") for line in lines)
-    assert lines[-2:] == ["- 29 of the study's 32 rows have no finished run on fer2013.", "- 1 run is not done."]
-    assert "dataset=fer2013, split=study" in lines[6]
-    assert "recipe.max_epochs=3, recipe.batch_size=64, dataset.image_size=48." in lines[6]
+    assert any(line.startswith("- ResNet-50 · none: Reported 58.61 %") for line in lines)
+    assert lines[-2:] == ["- 29 of the study's 32 rows have no finished run on FER2013.", "- 1 run is not done."]
+    assert "dataset FER2013, split study" in lines[6]
+    assert "recipe.max_epochs 3, recipe.batch_size 64, dataset.image_size 48." in lines[6]
     (first, *_) = rows = list(csv.DictReader(io.StringIO(tables.as_csv(report))))
     assert [row["attention"] for row in rows] == ["none", "se", "cbam"]
     assert (first["dataset"], first["split"], first["recipe"]) == ("fer2013", "study", "study")
@@ -298,16 +298,16 @@ def test_tables_hold_the_same_in_three_languages(sweep: Path) -> None:
     latex = tables.as_latex(report).splitlines()
     latex = [line for line in latex if not line.startswith("%")]
     assert latex[0] == r"\begin{tabular}{llrrrrrrrrrl}"
-    assert r"resnet50 & none & 23.49M & 23.49M & 58.61 & 60.00 $\pm$ 0.10 & 3 & 56.93 to 62.99" in latex[4]
+    assert r"ResNet-50 & none & 23.49M & 23.49M & 58.61 & 60.00 $\pm$ 0.10 & 3 & 56.93 to 62.99" in latex[4]
     assert r"accuracy \%" in latex[2]
     assert {len(re.findall(r"(?<!\\)&", line)) for line in latex if line.endswith(r"\\")} == {11}
 
 
 def test_latex_is_escaped(tmp_path: Path) -> None:
     for name in ("vgg16", "resnetv2_50"):
-        finished(tmp_path, (*STUDY, *NONE, f"backbone={name}"), 1, right(0.5, 1))
+        finished(tmp_path, (*STUDY, *NONE, f"backbone={name}", f"backbone.title=a_{name}"), 1, right(0.5, 1))
     latex = tables.as_latex(contents(tmp_path))
-    assert r"resnetv2\_50" in latex
+    assert r"a\_resnetv2\_50" in latex
     assert latex.count(r"\addlinespace") == 1
 
 
@@ -440,7 +440,7 @@ def test_single_differences_of_a_fidelity_are_rows_of_their_own(tmp_path: Path) 
     assert changed.reported is None  # neither the study's code nor the papers
     assert {pair.group for pair in report.options} == {"stride_on"}
     ((pair,), (other,)) = report.options, report.fidelity
-    assert (pair.first, pair.second, pair.shared["fidelity"]) == ("conv2", "conv1", "code")
+    assert (pair.first, pair.second, pair.shared["fidelity"]) == ("conv2", "conv1", "as its code ran")
     assert (other.first, other.shared["stride_on"]) == ("paper", "conv2")
 
 
@@ -455,7 +455,7 @@ def test_rows_without_a_setting_are_compared_with_rows_that_have_it(tmp_path: Pa
     assert ("attention", "se", "none", "4") in pairs
     assert ("attention", "se", "none", "16") in pairs
     assert {group for group, *_ in pairs} == {"attention", "reduction"}
-    assert "resnet50, 16: SE beats none by 20.0 points" in " ".join(pair.sentence for pair in report.options)
+    assert "ResNet-50, 16: SE beats none by 20.0 points" in " ".join(pair.sentence for pair in report.options)
 
 
 def test_settings_of_one_class_are_shown_where_they_differ_within_it(tmp_path: Path) -> None:
@@ -506,7 +506,7 @@ def test_sentences_can_be_read(tmp_path: Path) -> None:
     said = " ".join(pair.sentence for pair in contents(tmp_path).options)
     assert "no attention beats SE by 20.0 points" in said
     assert "reduction=4 beats reduction=8 by 10.0 points" in said
-    assert "resnet50, code, split=study, recipe=study, 4: no attention beats SE" in said
+    assert "ResNet-50, as its code ran, split=study, recipe=study, 4: no attention beats SE" in said
 
 
 def test_what_cannot_be_told_from_the_commonest_class_is_marked(tmp_path: Path) -> None:

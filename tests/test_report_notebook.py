@@ -232,14 +232,14 @@ def test_tables_mark_validation_and_another_protocol(sweep: Path) -> None:
     rows = [dict(zip(names, (cell.strip() for cell in line.strip("|").split("|")), strict=True)) for line in lines[2:6]]
     shown = {(row["backbone"], row["activation"], row["recipe"]): row for row in rows}
     assert {key: (row["reported %"], row["accuracy %"], row["verdict"]) for key, row in shown.items()} == {
-        ("aer_cnn", "relu", "notebook"): ("45.70 (validation; ours 45.00)", "60.00", "within"),
-        ("aer_cnn", "relu", "modern"): ("45.70 (validation; ours 62.00)", "65.00", "above (other protocol)"),
-        ("aer_cnn", "elu", "notebook"): ("–", "61.00", "–"),
-        ("resnet50", "elu", "study"): ("58.61", "58.00", "within"),
+        ("AER-CNN", "ReLU", "notebook"): ("45.70 (validation; ours 45.00)", "60.00", "within"),
+        ("AER-CNN", "ReLU", "modern"): ("45.70 (validation; ours 62.00)", "65.00", "above (other protocol)"),
+        ("AER-CNN", "ELU", "notebook"): ("–", "61.00", "–"),
+        ("ResNet-50", "ELU", "study"): ("58.61", "58.00", "within"),
     }
     (note,) = (line for line in lines if "0.59 of its text" in line)
-    assert note.count("aer_cnn") == 2
-    assert "resnet50" not in note
+    assert note.count("AER-CNN") == 2
+    assert "ResNet-50" not in note
     assert "45.70 (validation; ours 45.00) & " in tables.as_latex(report)
 
 

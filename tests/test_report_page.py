@@ -156,7 +156,7 @@ def test_the_table_holds_the_rows(show: Open) -> None:
     for cells, row in zip(rows, REPORT.rows, strict=True):
         study, sd = row.reported, row.accuracy.sd
         names = re.sub(r"[\d,]+$", "", cells[0]) if row.labels["dataset"] == "ckplus" else cells[0]
-        assert [names, *cells[1:4]] == list(row.labels.values())
+        assert [names, *cells[1:4]] == list(row.shown.values())
         assert cells[4] == (f"{study.params_m:.2f}" if study else "–")
         assert cells[5] == f"{row.params_total / 1e6:.2f}"
         assert cells[6].removesuffix("3") == (f"{study.accuracy_percent:.2f}".removesuffix("3") if study else "–")
@@ -200,14 +200,14 @@ def test_comparisons_and_pairs_hold_their_numbers(show: Open) -> None:
     page = show(viewport={"width": 1600, "height": 900})
     first = table_texts(page, "#comparisons table")[0]
     pair = REPORT.options[0]
-    assert first[:6] == ["ckplus", "resnet50", "cbam − none", "code", "+3.48", "−6.79 to +13.75"]
+    assert first[:6] == ["CK+", "ResNet-50", "CBAM − none", "as its code ran", "+3.48", "−6.79 to +13.75"]
     assert first[6:10] == [f"{p:.3f}" for p in (pair.p, pair.p_holm, pair.mcnemar_p, pair.mcnemar_holm)]
     assert first[10:] == [*(f"{count:.1f}" for count in pair.discordant), "3", "182", "○ no"]
     groups = page.locator("#pairs thead .group").all_inner_texts()
-    assert groups == ["code", "paper"]
+    assert groups == ["as its code ran", "as its paper defines it"]
     published, paper = REPORT.rows[6], REPORT.rows[7]
     cells = table_texts(page, "#pairs table")[2]
-    assert cells[:4] == ["fer2013", "resnet50", "cbam", "59.90"]
+    assert cells[:4] == ["FER2013", "ResNet-50", "CBAM", "59.90"]
     for at, row in ((4, published), (6, paper)):
         ours = f"{100 * row.accuracy.mean:.2f} ± {100 * row.accuracy.sd:.2f}"
         assert cells[at : at + 2] == [f"{row.params_total / 1e6:.2f}", ours]
@@ -248,9 +248,9 @@ def test_filtering_counts_rows_and_hides_what_belongs_to_others(show: Open) -> N
     assert page.locator("#filters select").evaluate_all(
         "each => each.map(one => one.parentElement.firstChild.textContent.trim())"
     ) == ["dataset", "backbone", "attention", "fidelity"]
-    page.get_by_label("backbone").select_option("vgg19")
+    page.get_by_label("backbone").select_option("VGG-19")
     assert count.inner_text() == "2 of 10 rows"
-    assert {row[1] for row in table_texts(page)} == {"vgg19"}
+    assert {row[1] for row in table_texts(page)} == {"VGG-19"}
     shown = "each => each.filter(one => !one.hidden).map(one => one.dataset.rows)"
     vgg = [row.key for row in REPORT.rows if row.labels["backbone"] == "vgg19"]
     assert page.locator("details.row").evaluate_all(shown) == vgg
@@ -267,7 +267,7 @@ def test_filtering_counts_rows_and_hides_what_belongs_to_others(show: Open) -> N
 
 def test_a_link_to_a_row_that_is_filtered_out_brings_it_back(show: Open) -> None:
     page = show()
-    page.get_by_label("dataset").select_option("ckplus")
+    page.get_by_label("dataset").select_option("CK+")
     page.locator("#statements > ul > li").first.get_by_role("link").first.click()
     expect(page.locator("#filters output")).to_have_text("10 of 10 rows")
     row = REPORT.rows[0]
@@ -315,7 +315,7 @@ def test_nothing_makes_the_page_scroll_sideways(show: Open, width: int) -> None:
 def test_on_a_phone_the_name_of_a_row_stays_while_numbers_scroll(show: Open) -> None:
     page = show(viewport={"width": 390, "height": 844})
     name = page.locator("#table tbody th").first
-    assert "resnet50 · none · code" in name.inner_text()
+    assert "ResNet-50 · none · as its code ran" in name.inner_text()
     before = name.bounding_box()
     page.locator("#results .scroll").evaluate("each => { each.scrollLeft = 300; }")
     assert page.locator("#results .scroll").evaluate("each => each.scrollLeft") == 300

@@ -18,6 +18,7 @@ from report_sample import compared, history, sample
 from fersweep.report import plots, svg
 from fersweep.report.compare import oriented
 from fersweep.report.contents import Comparison, Report, Row
+from fersweep.report.titles import ABSENT
 
 REPORT = sample()
 
@@ -77,11 +78,11 @@ def test_what_the_study_prints_is_hollow_at_the_parameters_of_its_code() -> None
 
 def test_a_panel_a_dataset_with_names_legend_and_baseline() -> None:
     figure = plots.accuracy_against(REPORT, "params")
-    assert [axes.get_title("left") for axes in figure.axes] == ["ckplus", "fer2013"]
+    assert [axes.get_title("left") for axes in figure.axes] == ["CK+", "FER2013"]
     words = texts(svg._svg(figure))
-    for word in ("none", "se", "cbam", "fidelity code", "fidelity paper", "as the study prints", "vgg19"):
+    for word in ("none", "SE", "CBAM", "as its code ran", "as its paper defines it", "as the study prints", "VGG-19"):
         assert word in words
-    assert words.count("resnet50") == 4  # one name for what a line joins
+    assert words.count("ResNet-50") == 4  # one name for what a line joins
     assert "majority class 24.7 %, below this axis ↓" in words
 
 
@@ -95,14 +96,19 @@ def test_the_baseline_is_a_line_where_it_is_near() -> None:
 def test_colour_is_attention_and_the_marker_the_family_where_all_have_one_fidelity() -> None:
     rows = [row for row in REPORT.rows if row.labels["fidelity"] == "code"]
     rows = [replace(row, labels={name: row.labels[name] for name in ("backbone", "attention")}) for row in rows]
-    rows.append(replace(rows[-1], labels={"backbone": "resnetv2_50", "attention": "new"}, reported=None))
+    titles = {**rows[-1].titles, "backbone": "ResNetV2-50"}
+    new = {"labels": {"backbone": "resnetv2_50", "attention": "new"}, "titles": {**titles, "attention": "New"}}
+    rows.append(replace(rows[-1], **new, reported=None))
+    own = {"labels": {"backbone": "aer_cnn", "attention": "none"}, "titles": {**titles, "attention": ABSENT}}
+    rows.append(replace(rows[-1], **own, reported=None))
     report = replace(REPORT, rows=tuple(rows), columns=("backbone", "attention"), options=(), fidelity=())
     figure = plots.accuracy_against(report, "time")
     legend = {line.get_label(): line for line in figure.legends[0].get_lines()}
-    assert list(legend) == ["none", "se", "cbam", "new", "resnet", "vgg", "resnetv2"]
-    assert legend["cbam"].get_color() == svg.VERMILION
+    assert list(legend) == ["none", "SE", "CBAM", "New", "ResNet", "VGG", "ResNetV2"]
+    assert legend["CBAM"].get_color() == svg.VERMILION
     assert len({line.get_color() for line in legend.values()}) == 5
-    assert len({legend[family].get_marker() for family in ("resnet", "vgg", "resnetv2")}) == 3
+    assert len({legend[family].get_marker() for family in ("ResNet", "VGG", "ResNetV2")}) == 3
+    assert figure.axes[-1].containers[-1].lines[0].get_color() == svg.INK  # which takes no attention
 
 
 def test_costs_of_more_than_a_decade_have_a_log_axis_with_plain_numbers() -> None:
@@ -118,6 +124,7 @@ def test_names_cover_neither_each_other_nor_points() -> None:
         replace(
             REPORT.rows[3],
             labels={**REPORT.rows[3].labels, "backbone": f"network{number}"},
+            titles={**REPORT.rows[3].titles, "backbone": f"network{number}"},
             accuracy=replace(REPORT.rows[3].accuracy, mean=0.5 + 0.1 * np.sin(number), sd=0.002),
             params_trainable=20_000_000 + 3_000_000 * number,
         )
@@ -148,17 +155,17 @@ def test_a_forest_plot_shows_differences_their_intervals_and_what_is_established
     assert [line.get_xdata()[0] for line in markers] == pytest.approx([100 * each.difference for each in turned])
     assert [line.get_markerfacecolor() != svg.PAPER for line in markers] == [each.established for each in turned]
     words = texts(svg._svg(figure))
-    assert words.count("cbam − none") == 4
-    assert "fer2013 · resnet50 · code" in words
+    assert words.count("CBAM − none") == 4
+    assert "FER2013 · ResNet-50 · as its code ran" in words
     assert "+3.48 [−6.79, +13.75]" in words
 
 
 def test_options_are_subtracted_the_same_way_round() -> None:
     first = REPORT.options[0]
-    turned = replace(first, first=first.second, second=first.first, rows=first.rows[::-1], difference=-0.01)
-    turned = replace(turned, interval=(-0.03, 0.002), discordant=(5.0, 9.0), seeds=(1, 3))
+    turned = replace(first, first=first.second, second=first.first, names=first.names[::-1], rows=first.rows[::-1])
+    turned = replace(turned, difference=-0.01, interval=(-0.03, 0.002), discordant=(5.0, 9.0), seeds=(1, 3))
     (once, again) = oriented([turned, replace(first, shared={"backbone": "other"})])
-    assert (once.first, once.second, once.rows) == ("cbam", "none", first.rows)
+    assert (once.first, once.second, once.names, once.rows) == ("cbam", "none", ("CBAM", "none"), first.rows)
     assert (once.difference, once.interval) == (0.01, (-0.002, 0.03))
     assert (once.discordant, once.seeds) == ((9.0, 5.0), (3, 1))
     assert again == replace(first, shared={"backbone": "other"})
@@ -169,7 +176,9 @@ def test_options_are_subtracted_the_same_way_round() -> None:
 def many(count: int) -> list[Comparison]:
     base = REPORT.options[0]
     return [
-        replace(base, shared={"backbone": f"network{number // 6}"}, first=f"a{number % 6}", p_holm=number / count)
+        replace(
+            base, shared={"backbone": f"network{number // 6}"}, names=(f"a{number % 6}", "none"), p_holm=number / count
+        )
         for number in range(count)
     ]
 
@@ -222,7 +231,7 @@ def test_a_confusion_matrix_has_percentages_counts_and_scores() -> None:
     assert f"{angry[0] / angry.sum():.0%}" in words
     assert f"{angry[0]:,}" in words
     assert "nan" not in markup.lower()
-    assert "fer2013 · resnet50 · none · code" in words
+    assert "FER2013 · ResNet-50 · none · as its code ran" in words
     assert "Percentages of the true class; 3 seeds, counts summed" in words
     assert f"Accuracy {100 * row.accuracy.mean:.2f} ± {100 * row.accuracy.sd:.2f} %, macro-F1 0.551, n = 7,178" in words
 

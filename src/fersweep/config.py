@@ -252,9 +252,14 @@ def title_of(config: Mapping[str, Any], group: str) -> str:
     return str(config[group].get("title") or config[group]["name"])
 
 
+def takes_attention(backbone: Mapping[str, Any]) -> bool:
+    """Whether a backbone's section says that the network has a place for the ``attention`` group; if silent, it has."""
+    return "attention_position" not in backbone or backbone["attention_position"] is not None
+
+
 def title(config: Mapping[str, Any]) -> str:
     """A network in words: ``ResNet-50 + CBAM, ELU``; without attention where it takes none or none is chosen."""
-    attended = config["backbone"]["attention_position"] is not None and config["attention"]["name"] != "none"
+    attended = takes_attention(config["backbone"]) and config["attention"]["name"] != "none"
     attention = f" + {title_of(config, 'attention')}" if attended else ""
     return f"{title_of(config, 'backbone')}{attention}, {title_of(config, 'activation')}"
 

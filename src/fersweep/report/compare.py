@@ -9,8 +9,9 @@ from itertools import combinations
 import numpy as np
 
 from fersweep.config import GROUPS
-from fersweep.report.contents import ABSENT, Comparison, Row
+from fersweep.report.contents import Comparison, Row
 from fersweep.report.statistics import Bootstrap, holm, mcnemar, twice_the_median
+from fersweep.report.titles import ABSENT
 
 MIN_SEEDS = 3
 """Seeds a row must have before a difference is called established: fewer say too little of training again."""
@@ -19,9 +20,6 @@ LEVEL = 0.05
 
 BASELINES = ("none", "code")
 """What other options are compared with."""
-
-NAMES = {"se": "SE", "eca": "ECA", "cbam": "CBAM", "relu": "ReLU", "elu": "ELU", "selu": "SELU", "gelu": "GELU"}
-"""How options are written in a sentence, where not as they are."""
 
 
 def compare(rows: Sequence[Row], group: str) -> tuple[Comparison, ...]:
@@ -69,6 +67,7 @@ def _pair(bootstrap: Bootstrap, rows: Sequence[Row], pair: tuple[int, int], grou
         shared=_shared(one, other, group),
         first=one.labels[group],
         second=other.labels[group],
+        names=(one.shown[group], other.shown[group]),
         rows=(one.key, other.key),
         difference=difference,
         interval=interval,
@@ -85,8 +84,8 @@ def _pair(bootstrap: Bootstrap, rows: Sequence[Row], pair: tuple[int, int], grou
 
 
 def _shared(one: Row, other: Row, group: str) -> dict[str, str]:
-    """The labels of both; of a setting that one does not have, the other's."""
-    pairs = {key: {value, other.labels[key]} for key, value in one.labels.items() if key != group}
+    """What is shown of both; of a setting that one does not have, the other's."""
+    pairs = {key: {value, other.shown[key]} for key, value in one.shown.items() if key != group}
     return {key: next(iter(values - {ABSENT}), ABSENT) for key, values in pairs.items()}
 
 
@@ -95,8 +94,8 @@ def _judged(pair: Comparison) -> Comparison:
     fewest = min(pair.seeds)
     established = fewest >= MIN_SEEDS and pair.p_holm < LEVEL
     low, high = (100 * end for end in pair.interval)
-    first, second = (_said(pair.group, option) for option in (pair.first, pair.second))
-    if first == "none":
+    first, second = (_said(pair.group, name) for name in pair.names)
+    if pair.first == "none":
         first = f"no {pair.group}"  # "none beats CBAM" would read as: nothing does
     points = f"{100 * pair.difference:.1f} points"
     shown = [(key, value) for key, value in pair.shared.items() if value != ABSENT]
@@ -110,9 +109,11 @@ def _judged(pair: Comparison) -> Comparison:
     return replace(pair, established=established, sentence=sentence)
 
 
-def _said(group: str, option: str) -> str:
-    """An option as a sentence has it: its name, or the setting where it is a number."""
-    return NAMES.get(option, option) if group in GROUPS else f"{group}={option}"
+def _said(group: str, name: str) -> str:
+    """An option as a sentence has it, in quotes where it is several words; the whole setting where it is a value."""
+    if group not in GROUPS:
+        return f"{group}={name}"
+    return f"“{name}”" if " " in name else name
 
 
 def _signed(value: float) -> str:
@@ -147,6 +148,7 @@ def _reversed(pair: Comparison) -> Comparison:
         pair,
         first=pair.second,
         second=pair.first,
+        names=(pair.names[1], pair.names[0]),
         rows=(pair.rows[1], pair.rows[0]),
         difference=-pair.difference,
         interval=(-pair.interval[1], -pair.interval[0]),

@@ -12,10 +12,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from fersweep.report.explained import Explained
+from fersweep.report.titles import joined
 from fersweep.sweep.collect import Run
-
-ABSENT = "–"
-"""Stands in a column of which a row has no setting, such as the reduction of a row without attention."""
 
 
 @dataclass(frozen=True)
@@ -80,9 +78,9 @@ class Row:
 
     Attributes:
         key: unique in the report, safe as an id in HTML and in a file name.
-        labels: column → what this row has there, or `ABSENT`; the same columns in every row, those alone in which rows
-            differ; always has ``backbone`` and ``attention``.
-        choices: group → option, of all groups.
+        labels: column → what this row has there, an option by its name, or `fersweep.report.titles.ABSENT`; the same
+            columns in every row, those alone in which rows differ; always has ``backbone`` and ``attention``.
+        choices: group → option, of all groups, and ``titles`` how a person reads them.
         seeds: those of the finished runs, sorted.
         accuracy: on the test part.
         interval: Wilson's 95 % interval of the mean accuracy for ``n`` test images: what other images might have given.
@@ -109,6 +107,7 @@ class Row:
     key: str
     labels: dict[str, str]
     choices: dict[str, str]
+    titles: dict[str, str]
     seeds: tuple[int, ...]
     accuracy: Mean
     interval: tuple[float, float]
@@ -133,9 +132,14 @@ class Row:
     explained: Explained | None = None
 
     @property
+    def shown(self) -> dict[str, str]:
+        """The labels as a person reads them."""
+        return {column: self.titles.get(column, label) for column, label in self.labels.items()}
+
+    @property
     def name(self) -> str:
-        """The labels in one line: ``resnet50 · cbam · code``."""
-        return " · ".join(self.labels.values())
+        """What is shown in one line: ``ResNet-50 · CBAM · as its code ran``."""
+        return joined(self.shown.values())
 
 
 @dataclass(frozen=True)
@@ -144,8 +148,9 @@ class Comparison:
 
     Attributes:
         group: the label they differ in, such as ``attention`` or ``fidelity``.
-        shared: the other labels, which both have.
-        first: the option of one row, and ``second`` of the other; ``rows`` are the keys of both.
+        shared: the other labels, which both have, as a person reads them.
+        first: the option of one row, and ``second`` of the other; ``names`` are how a person reads them, ``rows`` the
+            keys of both.
         difference: accuracy of the first less that of the second, mean over seeds.
         interval: its 95 % interval over images and seeds.
         p: two-sided, of the same standard error; ``p_holm`` corrected for all comparisons of this group in the report.
@@ -161,6 +166,7 @@ class Comparison:
     shared: dict[str, str]
     first: str
     second: str
+    names: tuple[str, str]
     rows: tuple[str, str]
     difference: float
     interval: tuple[float, float]
@@ -183,10 +189,10 @@ class Report:
         title: of the page: the folder's name.
         rows: best known order: by dataset, backbone, attention, fidelity.
         columns: of `Row.labels`.
-        common: what all rows have in common: group → option, and the settings that matter most.
+        common: what all rows have in common: group → title, and the settings that matter most.
         options: comparisons between attention options, and of other choices and settings that rows differ in.
         fidelity: comparisons between fidelities.
-        unfinished: runs that are not done, with why.
+        unfinished: runs that are not done, with why, and ``unfinished_names`` what was chosen for each, in a line.
         done: how many runs are, folds counted.
         missing: sentences: rows of the study's table without a run here, seeds that some rows lack.
     """
@@ -198,5 +204,6 @@ class Report:
     options: tuple[Comparison, ...]
     fidelity: tuple[Comparison, ...]
     unfinished: tuple[Run, ...]
+    unfinished_names: tuple[str, ...]
     done: int
     missing: tuple[str, ...]

@@ -16,8 +16,9 @@ import pandas as pd
 from fersweep.config import GROUPS
 from fersweep.errors import UserError
 from fersweep.report import explained, notebook, study
-from fersweep.report.contents import ABSENT, Mean, Row, Verdict
+from fersweep.report.contents import Mean, Row, Verdict
 from fersweep.report.statistics import wilson
+from fersweep.report.titles import ABSENT, titled
 from fersweep.sweep.collect import Run, config_of, result_of, settings_of
 from fersweep.sweep.identity import completed, identity, integral
 
@@ -35,6 +36,7 @@ class Finished:
 
     Attributes:
         directory: of the run, ``result`` its ``result.json`` and ``settings`` what can make it another run, flat.
+        titles: group → how a person reads its option.
         row: equal for runs of one row.
         ids: of its test images, sorted, and ``correct`` whether each was recognised; both empty where
             ``predictions.parquet`` is missing.
@@ -44,6 +46,7 @@ class Finished:
     directory: Path
     result: Mapping[str, Any]
     settings: Mapping[str, Any]
+    titles: dict[str, str]
     row: str
     ids: npt.NDArray[np.str_]
     correct: npt.NDArray[np.bool_]
@@ -74,7 +77,10 @@ def read(runs: Iterable[Run]) -> tuple[list[Finished], list[Run]]:
         except UserError as error:
             reason = {"type": type(error).__name__, "message": str(error)}
             others.append(replace(run, state="unreadable", error=reason))
-    return list(found.values()), [run for run in others if run.run not in found]
+    done = list(found.values())
+    titles = titled((run.directory, run.result["choices"]) for run in done)
+    done = [replace(run, titles=each) for run, each in zip(done, titles, strict=True)]
+    return done, [run for run in others if run.run not in found]
 
 
 def _read(directory: Path) -> Finished:
@@ -93,7 +99,7 @@ def _read(directory: Path) -> Finished:
     ids = np.array([], dtype=str) if table is None else table["id"].to_numpy(dtype=str)
     correct = np.array([], dtype=bool) if table is None else (table["label"] == table["predicted"]).to_numpy(dtype=bool)
     return Finished(
-        directory, result, integral(completed(settings_of(config))), _row_key(config), ids, correct, history
+        directory, result, integral(completed(settings_of(config))), {}, _row_key(config), ids, correct, history
     )
 
 
@@ -139,7 +145,7 @@ def columns_of(runs: Sequence[Finished]) -> dict[str, str]:
     settings = _principal(list(told), rows)
     short = [re.sub(r"\._target_$", "", key).rpartition(".")[2] for key in settings]
     for key, name in zip(settings, short, strict=True):
-        columns[name if short.count(name) == 1 and name not in columns else key] = key
+        columns[name if short.count(name) == 1 and name not in GROUPS else key] = key
     return columns
 
 
@@ -181,11 +187,12 @@ def rows_of(runs: Sequence[Finished]) -> tuple[list[Row], tuple[str, ...]]:
 
 
 def common(runs: Sequence[Finished]) -> dict[str, str]:
-    """What all rows have in common: group → option, then epochs, batch size and size of the images."""
-    wanted = {group: f"{group}.name" for group in GROUPS if group not in ("trainer", "logger")}
-    wanted |= {key: key for key in ("recipe.max_epochs", "recipe.batch_size", "dataset.image_size")}
-    values = {name: {_label(run.settings, key) for run in runs} for name, key in wanted.items()}
-    return {name: next(iter(each)) for name, each in values.items() if len(each) == 1}
+    """What all rows have in common: group → title, then epochs, batch size and size of the images."""
+    groups = [group for group in GROUPS if group not in ("trainer", "logger")]
+    values = {group: {run.titles[group] for run in runs} for group in groups}
+    for key in ("recipe.max_epochs", "recipe.batch_size", "dataset.image_size"):
+        values[key] = {_label(run.settings, key) for run in runs}
+    return {name: next(iter(each)) for name, each in values.items() if len(each) == 1 and ABSENT not in each}
 
 
 def _sorting(columns: Mapping[str, str]) -> list[str]:
@@ -261,6 +268,7 @@ def _row(runs: Sequence[Finished], columns: Mapping[str, str]) -> Row:
         key=re.sub(r"[^a-z0-9_.]+", "-", "-".join(labels.values()).lower()).strip("-."),
         labels=labels,
         choices=dict(first.result["choices"]),
+        titles=first.titles,
         seeds=tuple(by_seed),
         accuracy=accuracy,
         interval=interval,

@@ -14,9 +14,9 @@ from markupsafe import Markup
 from fersweep.report import explained, plots, svg, tables
 from fersweep.report.compare import oriented
 from fersweep.report.contents import Comparison, Report, Row
+from fersweep.report.titles import ABSENT, joined
 
 TEMPLATES = Path(__file__).parent / "templates"
-DASH = "–"
 
 CAPTIONS = {
     "accuracy_params": "Test accuracy against trainable parameters. Bars are ± one standard deviation over seeds; a "
@@ -87,6 +87,7 @@ def _environment() -> Environment:
         "duration": duration,
         "notes_of": notes_of,
         "marked": marked,
+        "joined": joined,
         "printed": tables.printed,
         "as_webp": explained.as_webp,
     }
@@ -95,7 +96,7 @@ def _environment() -> Environment:
 
 def percent(fraction: float | None) -> str:
     """0.6234 → ``62.34``; an en dash for what is not known."""
-    return DASH if fraction is None else f"{100 * fraction:.2f}"
+    return ABSENT if fraction is None else f"{100 * fraction:.2f}"
 
 
 def points(difference: float) -> str:
@@ -110,7 +111,7 @@ def p_value(p: float) -> str:
 
 def millions(count: float | None) -> str:
     """23490739 → ``23.49``; an en dash for what is not known."""
-    return DASH if count is None else f"{count / 1e6:.2f}"
+    return ABSENT if count is None else f"{count / 1e6:.2f}"
 
 
 def grouped(count: int) -> str:
@@ -157,15 +158,15 @@ def _notes(report: Report) -> dict[str, int]:
 
 
 def _options(report: Report, column: str) -> list[str]:
-    """What rows have in a column, in the order of the rows."""
-    return list(dict.fromkeys(row.labels[column] for row in report.rows))
+    """What rows have in a column, in the order of the rows, as it is shown."""
+    return list(dict.fromkeys(row.shown[column] for row in report.rows))
 
 
 def _pairs(comparisons: Sequence[Comparison]) -> dict[tuple[str, str], list[Comparison]]:
-    """Comparisons by the two options that they compare, each the same way round."""
+    """Comparisons by the names of the two options that they compare, each the same way round."""
     pairs: dict[tuple[str, str], list[Comparison]] = {}
     for each in oriented(comparisons):
-        pairs.setdefault((each.first, each.second), []).append(each)
+        pairs.setdefault(each.names, []).append(each)
     return pairs
 
 

@@ -23,6 +23,7 @@ from fersweep.report.compare import oriented
 from fersweep.report.contents import Comparison, Report, Row
 from fersweep.report.figures import BLUE, GREEN, GREY, VERMILION
 from fersweep.report.svg import INK, ORANGE, PAPER, PURPLE, RULE, SKY, save, styled
+from fersweep.report.titles import ABSENT, joined
 
 ATTENTION = {"none": GREY, "se": BLUE, "eca": GREEN, "cbam": VERMILION}
 MARKERS = "osD^vPX*<>"
@@ -73,14 +74,15 @@ def write(report: Report, folder: Path) -> list[Path]:
 def accuracy_against(report: Report, cost: Literal["params", "time"]) -> Figure:
     """Draw the test accuracy of every row (at least one) against its trainable parameters or the time of a run.
 
-    One panel a dataset and split. Colour is attention; the marker is fidelity, or where all rows have the same, the
-    family of the backbone; a line joins rows that differ in attention alone. Bars are ± one standard deviation over
-    seeds. Hollow is what the study prints, at the parameters of its code; it prints no times.
+    One panel a dataset and split. Colour is attention, ink where a network does not take it; the marker is fidelity, or
+    where all rows have the same, the family of the backbone; a line joins rows that differ in attention alone. Bars are
+    ± one standard deviation over seeds. Hollow is what the study prints, at the parameters of its code; it prints no
+    times.
     """
     panels: dict[str, list[Row]] = {}
     names = [name for name in ("dataset", "split") if name == "dataset" or name in report.columns]
     for row in report.rows:
-        panels.setdefault(" · ".join(row.choices.get(name, "") for name in names), []).append(row)
+        panels.setdefault(" · ".join(row.titles.get(name, "") for name in names), []).append(row)
     handles = _handles(report, cost)
     columns = min(2, len(panels))
     lines, per_line = -(-len(panels) // columns), min(len(handles), 4 * columns)
@@ -99,28 +101,32 @@ def accuracy_against(report: Report, cost: Literal["params", "time"]) -> Figure:
 
 def _shape(row: Row) -> str:
     """What the marker of a row tells."""
-    return row.labels.get("fidelity") or re.sub(r"_?\d+$", "", row.labels["backbone"])
+    return row.shown.get("fidelity") or re.sub(r"[-_ ]?\d+$", "", row.shown["backbone"])
 
 
 def _looks(report: Report) -> tuple[dict[str, str], dict[str, str]]:
-    """The colour of each attention, and the marker of each fidelity or family."""
-    found = {row.labels["attention"]: "" for row in report.rows}
-    others = [name for name in found if name not in ATTENTION]
-    colours = ATTENTION | {name: (PURPLE, ORANGE, SKY)[number % 3] for number, name in enumerate(others)}
+    """The colour of each attention, and the marker of each fidelity or family, as they are shown."""
+    found = {row.labels["attention"]: row.shown["attention"] for row in _taking(report.rows)}
+    others = [option for option in found if option not in ATTENTION]
+    colours = ATTENTION | {option: (PURPLE, ORANGE, SKY)[number % 3] for number, option in enumerate(others)}
     shapes = dict.fromkeys(_shape(row) for row in report.rows)
     return (
-        {name: colour for name, colour in colours.items() if name in found},
+        {found[option]: colour for option, colour in colours.items() if option in found},
         {shape: MARKERS[number % len(MARKERS)] for number, shape in enumerate(shapes)},
     )
+
+
+def _taking(rows: Sequence[Row]) -> list[Row]:
+    """The rows whose network takes attention."""
+    return [row for row in rows if row.shown["attention"] != ABSENT]
 
 
 def _handles(report: Report, cost: str) -> list[Line2D]:
     """The entries of the legend."""
     colours, markers = _looks(report)
-    what = "fidelity " if "fidelity" in report.columns else ""
     handles = [Line2D([], [], color=colour, linewidth=4, label=name) for name, colour in colours.items()]
     for shape, marker in markers.items():
-        handles.append(Line2D([], [], color=INK, marker=marker, linestyle="", label=f"{what}{shape}"))
+        handles.append(Line2D([], [], color=INK, marker=marker, linestyle="", label=shape))
     if cost == "params" and any(row.reported and row.reported.params_trainable for row in report.rows):
         hollow: Any = {"markerfacecolor": PAPER, "markeredgecolor": INK}
         handles.append(Line2D([], [], marker="o", linestyle="", label="as the study prints", **hollow))
@@ -138,13 +144,13 @@ def _panel(axes: Axes, rows: Sequence[Row], report: Report, cost: str) -> None:
     lines: dict[tuple[str, str], list[Point]] = {}
     printed: dict[tuple[Point, str], str] = {}
     for row in rows:
-        colour, marker = colours[row.labels["attention"]], markers[_shape(row)]
+        colour, marker = colours.get(row.shown["attention"], INK), markers[_shape(row)]
         x = (row.params_trainable if cost == "params" else row.seconds) / factor
         point = Point(x, 100 * row.accuracy.mean, 100 * (row.accuracy.sd or 0.0))
         bar = None if row.accuracy.sd is None else point.sd
         axes.errorbar(point.x, point.y, bar, fmt=marker, color=colour, markersize=6, elinewidth=1.1, capsize=2.5)
         told = ("attention", "dataset", "split", "fidelity")
-        name = " · ".join(value for column, value in row.labels.items() if column not in told)
+        name = joined(value for column, value in row.shown.items() if column not in told)
         lines.setdefault((name, marker), []).append(point)
         if cost == "params" and row.reported and row.reported.params_trainable:
             x = row.reported.params_trainable / factor
@@ -265,19 +271,21 @@ def differences(comparisons: Sequence[Comparison]) -> Figure:
 
 
 def _lines(comparisons: Sequence[Comparison]) -> list[tuple[str, Comparison | None]]:
-    """The comparisons with their names, those of the same rows below a heading where there are several."""
+    """The comparisons with their names, below headings: what they share or, where none share it, the options."""
     groups = {each.group for each in comparisons}
     lines: list[tuple[str, Comparison | None]] = []
     blocks: dict[str, list[Comparison]] = {}
     for each in comparisons:
-        shared = " · ".join(each.shared.values())
+        shared = joined(each.shared.values())
         blocks.setdefault(f"{each.group}: {shared}" if len(groups) > 1 else shared, []).append(each)
-    several = any(len(block) > 1 for block in blocks.values())
+    if all(len(block) == 1 for block in blocks.values()):
+        pairs: dict[str, list[tuple[str, Comparison | None]]] = {}
+        for shared, (each,) in blocks.items():
+            pairs.setdefault(" − ".join(each.names), []).append((shared, each))
+        return [line for pair, below in pairs.items() for line in [(pair, None), *below]]
     for shared, block in blocks.items():
-        pairs = [f"{each.first} − {each.second}" for each in block]
-        lines += [(shared, None)] if several and shared else []
-        names = pairs if several or not shared else [f"{shared}: {pair}" for pair in pairs]
-        lines += zip(names, block, strict=True)
+        lines += [(shared, None)] if shared else []
+        lines += [(" − ".join(each.names), each) for each in block]
     return lines
 
 

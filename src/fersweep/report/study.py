@@ -42,6 +42,18 @@ def notes(backbone: str, attention: str) -> str:
     return str(study()["notes"].get(f"{backbone} {attention}", ""))
 
 
+def titled(group: str, option: str) -> str:
+    """How a person reads an option."""
+    from fersweep.search import option_file
+
+    return str(option_file(group, option).get("title") or option)
+
+
+def title(backbone: str, attention: str) -> str:
+    """A row of the study's table in words."""
+    return titled("backbone", backbone) + ("" if attention == "none" else f" + {titled('attention', attention)}")
+
+
 @cache
 def _composed(dataset: str) -> dict[str, Any]:
     """The configuration of a run on ``dataset`` as the study trained (0.1 s)."""

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from fersweep.config import GROUPS
 from fersweep.report.contents import Report, Row
+from fersweep.report.titles import ABSENT
 
 SPECIAL = {"\\": r"\textbackslash{}", "±": r"$\pm$", "–": "--", "−": "$-$", "…": r"\dots{}", "·": r"$\cdot$"}
 SPECIAL |= {character: rf"\{character}" for character in "&%$#_{}"}
@@ -31,11 +32,11 @@ def cells(report: Report, row: Row) -> list[str]:
     """A row of the table as text; what is not known is an en dash."""
     figures, known = row.reported, _known(report)
     spread = "" if row.accuracy.sd is None else f" ± {100 * row.accuracy.sd:.2f}"
-    verdict = "–" if row.verdict.kind == "none" else row.verdict.kind
-    verdict += "" if row.verdict.comparable or verdict in ("–", "cannot be right") else " (other protocol)"
-    params = "–" if figures is None or figures.params_m is None else f"{figures.params_m:.2f}M"
+    verdict = ABSENT if row.verdict.kind == "none" else row.verdict.kind
+    verdict += "" if row.verdict.comparable or verdict in (ABSENT, "cannot be right") else " (other protocol)"
+    params = ABSENT if figures is None or figures.params_m is None else f"{figures.params_m:.2f}M"
     return [
-        *(row.labels[column] for column in report.columns),
+        *(row.shown[column] for column in report.columns),
         *([params] * known),
         f"{row.params_total / 1e6:.2f}M",
         *([printed(row)] * known),
@@ -52,7 +53,7 @@ def cells(report: Report, row: Row) -> list[str]:
 def printed(row: Row) -> str:
     """A row's reported accuracy in percent, beside ours where it is of validation; an en dash where there is none."""
     if row.reported is None:
-        return "–"
+        return ABSENT
     ours = "" if row.validation is None else f" (validation; ours {100 * row.validation.mean:.2f})"
     return f"{row.reported.accuracy_percent:.2f}{ours}"
 
@@ -69,7 +70,7 @@ def as_markdown(report: Report) -> str:
 
 def remarks(report: Report) -> list[str]:
     """What a reader of the table must know: how to read it, what is odd about rows, what is missing."""
-    fixed = ", ".join(f"{name}={value}" for name, value in report.common.items())
+    fixed = ", ".join(f"{name} {value}" for name, value in report.common.items())
     general = [
         *([f"In all rows: {fixed}."] if fixed else []),
         "Accuracy: mean ± standard deviation over seeds, of the checkpoint chosen on validation. Interval: Wilson, for "

@@ -8,6 +8,7 @@ from pathlib import Path
 from fersweep.errors import UserError
 from fersweep.report import compare, gather, study, tables
 from fersweep.report.contents import Report, Row
+from fersweep.report.titles import joined, titled
 from fersweep.sweep.collect import collect
 from fersweep.sweep.status import atomic_path
 
@@ -26,6 +27,7 @@ def contents(outputs: Path) -> Report:
         nothing = f"None of the {len(runs)} runs in {outputs} is done ({states}): there is nothing to report yet."
         raise UserError(f"{nothing} {damaged}".rstrip())
     rows, columns = gather.rows_of(finished)
+    unfinished = titled((run.directory, run.choices) for run in others)
     groups = [group for group in compare.compared(columns) if group != "fidelity"]
     return Report(
         title=outputs.resolve().name,
@@ -35,6 +37,7 @@ def contents(outputs: Path) -> Report:
         options=tuple(pair for group in groups for pair in compare.compare(rows, group)),
         fidelity=compare.compare(rows, "fidelity"),
         unfinished=tuple(others),
+        unfinished_names=tuple(joined(each.values()) for each in unfinished),
         done=len(finished),
         missing=tuple(_missing(rows)),
     )
@@ -49,12 +52,11 @@ def _missing(rows: Sequence[Row]) -> list[str]:
             for row in rows
             if row.choices["dataset"] == dataset and row.reported and row.reported.params_total is not None
         }
-        absent = [
-            f"{backbone} + {attention}" for backbone, attention in study.rows() if (backbone, attention) not in here
-        ]
+        absent = [study.title(*row) for row in study.rows() if row not in here]
         if here and absent:
             some = f": {', '.join(absent)}" if len(absent) <= 8 else ""
-            sentences.append(f"{len(absent)} of the study's 32 rows have no finished run on {dataset}{some}.")
+            on = study.titled("dataset", dataset)
+            sentences.append(f"{len(absent)} of the study's 32 rows have no finished run on {on}{some}.")
     seeds = sorted({seed for row in rows for seed in row.seeds})
     for seed in seeds:
         lacking = [row.name for row in rows if seed not in row.seeds]
