@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from fersweep.report.titles import titled
 from fersweep.sweep.collect import STATES, Run, State
 
 if TYPE_CHECKING:
@@ -21,8 +22,8 @@ STYLES: dict[State, str] = {"running": "cyan", "failed": "red", "unreadable": "r
 def show(runs: Sequence[Run], console: Console) -> None:
     """Print the scores of the runs that are done, best validation first, then the others by state, then the counts.
 
-    Of the choices those are shown that differ. Each run is a line; on a terminal, errors are cut to its width.
-    Aligned here, not by rich: its tables take seconds for thousands of rows.
+    Of the choices those are shown that differ, by their titles. Each run is a line; on a terminal, errors are cut to
+    its width. Aligned here, not by rich: its tables take seconds for thousands of rows.
     """
     from rich.text import Text
 
@@ -102,12 +103,15 @@ def _about(runs: Sequence[Run]) -> tuple[tuple[str, ...], Any]:
     settings = list(dict.fromkeys(name for run in runs for name in run.settings))
     sweeps = len({run.directory.parent for run in runs}) > 1
     above = os.path.commonpath([run.directory.parent for run in runs])
+    told = [{group: option for group, option in run.choices.items() if group in differing} for run in runs]
+    directories = [run.directory for run in runs]
+    titles = dict(zip(directories, titled(zip(directories, told, strict=True)), strict=True))
 
     def cells(run: Run) -> tuple[str, ...]:
         sweep = (os.path.relpath(run.directory.parent, above),) if sweeps else ()
         seed = "" if run.seed is None else str(run.seed)
         told = (str(run.settings.get(name, "")) for name in settings)
-        return (*sweep, run.run, *(run.choices.get(group, "") for group in differing), seed, *told)
+        return (*sweep, run.run, *(titles[run.directory].get(group, "") for group in differing), seed, *told)
 
     return (*(("sweep",) if sweeps else ()), "run", *differing, "seed", *settings), cells
 
