@@ -160,6 +160,7 @@ def result_of(**changes: Any) -> dict[str, Any]:
     metrics = {"val/accuracy": 0.7, "test/accuracy": 0.75, "test/macro_f1": 0.7, "test/loss": 1.0, "test/n": 400}
     return {
         "run": "3fa9c2d1b7",
+        "title": "ResNetV2-152, ELU",
         "choices": choices,
         "seed": 42,
         "metrics": metrics,
@@ -186,14 +187,18 @@ def test_summary_says_score_interval_and_files(tmp_path: Path, monkeypatch: pyte
     run_dir = tmp_path / "outputs" / "runs" / "resnetv2_152-none-elu-3fa9c2d1b7"
     run_dir.mkdir(parents=True)
     (run_dir / "history.csv").touch()
-    (run_dir / "config.yaml").write_text("dataset:\n  root: /data/my faces\n")
+    (run_dir / "config.yaml").write_text(
+        "dataset: {name: fer2013, title: FER2013, root: /data/my faces}\n"
+        "fidelity: {name: paper, title: as its paper defines it}\n"
+    )
     text = printed(print_summary, result_of(), run_dir, NAMES[:7])
     assert "\x1b" not in text
     low, high = wilson(300, 400)
     assert f"75.00%  (95 % interval {low:.2%} to {high:.2%}, n = 400)" in text
     for part in ("24.49%", "0.7000", "70.00% at epoch 7 of 10", "58,000,123", "1 h 08 min", "812 images/s"):
         assert part in text
-    assert "resnetv2_152 · no attention · elu · paper" in text
+    assert "ResNetV2-152, ELU · as its paper defines it  " in text
+    assert "FER2013 · official · no augmentation · 7 classes  " in text
     assert "Files: outputs/runs/resnetv2_152-none-elu-3fa9c2d1b7/" in text
     assert "history.csv" in text
     assert "result.json" not in text

@@ -9,12 +9,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from fersweep.config import takes_attention
 from fersweep.report.statistics import wilson
+from fersweep.report.titles import titled
+from fersweep.sweep.collect import config_of
 
 FILES = (
     ("result.json", "scores, choices, environment"),
@@ -30,17 +32,19 @@ def print_summary(result: Mapping[str, Any], run_dir: Path, class_names: Sequenc
     """Print what the run reached, where its files are and a command to try next.
 
     Args:
-        result: what ``result.json`` holds, with ``majority_baseline`` (a fraction: the share of the test part's most
-            frequent class) and ``shared_subjects`` (how many people are in both training and test part).
+        result: what ``result.json`` holds, with ``title`` (the network in words), ``majority_baseline`` (a fraction:
+            the share of the test part's most frequent class) and ``shared_subjects`` (how many people are in both
+            training and test part).
         run_dir: the directory of the run; only files that exist are listed.
         class_names: the names of the classes, in order.
         console: where to print; plain text when it is not a terminal.
     """
-    choices = result["choices"]
+    choices, config = result["choices"], config_of(run_dir)
+    (titles,) = titled([(run_dir, choices)])
     rows = [
-        ("network", _join(choices, "backbone", "attention", "activation", "fidelity")),
-        ("data", f"{_join(choices, 'dataset', 'split', 'augmentation')} · {len(class_names)} classes"),
-        ("recipe", f"{_join(choices, 'recipe')} · seed {result['seed']}"),
+        ("network", f"{escape(result['title'])} · {_join(titles, 'fidelity')}"),
+        ("data", f"{_join(titles, 'dataset', 'split', 'augmentation')} · {len(class_names)} classes"),
+        ("recipe", f"{_join(titles, 'recipe')} · seed {result['seed']}"),
         *_scores(result),
         ("parameters", _parameters(result["params_total"], result["params_trainable"])),
         ("time", f"{duration(result['seconds'])} · {result['images_per_second']:,.0f} images/s in training"),
@@ -48,7 +52,7 @@ def print_summary(result: Mapping[str, Any], run_dir: Path, class_names: Sequenc
     _print_rows(f"Run {result['run']} is done", rows, console)
     _warn_of_shared_people(result, console)
     _print_files(run_dir, console)
-    _print_command("Next", _suggestion(choices, run_dir), console)
+    _print_command("Next", _suggestion(choices, config), console)
 
 
 def print_done(result: Mapping[str, Any], run_dir: Path, console: Console) -> None:
@@ -117,23 +121,22 @@ def _print_command(label: str, command: str, console: Console) -> None:
     console.print(f"[dim]{label}:[/dim] {escape(command)}", highlight=False, soft_wrap=True)
 
 
-def _suggestion(choices: Mapping[str, str], run_dir: Path) -> str:
+def _suggestion(choices: Mapping[str, str], config: Mapping[str, Any]) -> str:
     """Return the command to try next: the attention modules on this network or, where it has one, other networks."""
     backbone, attention = choices["backbone"], choices["attention"]
-    if attention == "none" and backbone.startswith(("vgg", "resnet")):
-        sweep = f"backbone={backbone} attention=none,se,eca,cbam"
-    elif attention == "none":
+    if not takes_attention(config.get("backbone", {})):
         sweep = f"backbone={backbone},resnet50"
+    elif attention == "none":
+        sweep = f"backbone={backbone} attention=none,se,eca,cbam"
     else:
         sweep = f"backbone=vgg19,resnet50,resnetv2_50 attention={attention}"
     keep = [f"{group}={choices[group]}" for group in ("dataset", "split", "recipe") if group in choices]
-    return " ".join(["uv run train.py -m", sweep, *keep, *_data_root(run_dir)])
+    return " ".join(["uv run train.py -m", sweep, *keep, *_data_root(config)])
 
 
-def _data_root(run_dir: Path) -> list[str]:
+def _data_root(config: Mapping[str, Any]) -> list[str]:
     """Return the override that finds the run's data again, or nothing where it needs none."""
-    path = run_dir / "config.yaml"
-    root = OmegaConf.select(OmegaConf.load(path), "dataset.root") if path.exists() else None
+    root = config.get("dataset", {}).get("root")
     if root is None:
         return []
     plain = re.fullmatch(r"[\w./~ -]+", root)
@@ -147,9 +150,9 @@ def _shown(path: Path) -> str:
     return str(resolved.relative_to(here) if resolved.is_relative_to(here) else resolved)
 
 
-def _join(choices: Mapping[str, str], *groups: str) -> str:
-    """Return the chosen options of some groups, with dots between; ``none`` says of what."""
-    words = [(group, choices[group]) for group in groups if group in choices]
+def _join(titles: Mapping[str, str], *groups: str) -> str:
+    """Return the titles of some groups, with dots between; ``none`` says of what."""
+    words = [(group, titles[group]) for group in groups if group in titles]
     return " · ".join(escape(f"no {group}" if word == "none" else word) for group, word in words)
 
 
