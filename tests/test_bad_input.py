@@ -134,7 +134,9 @@ def test_a_full_disk_while_the_images_are_decoded(
 def test_weights_of_another_architecture(refused: Callable[..., str], finished: Path, tmp_path: Path) -> None:
     root = fakes.folder(tmp_path / "faces", per_class=20)
     sentence = refused("dataset=folder", "split=random", f"dataset.root={root}", f"weights={finished}")
-    assert sentence.startswith(f"{finished}/checkpoints/best.ckpt holds another architecture (resnet50+se+elu+paper): ")
+    assert sentence.startswith(
+        f"{finished}/checkpoints/best.ckpt holds another architecture (ResNet-50 + SE, ELU, as its paper defines it): "
+    )
     assert "classifier.weight is (7, 128) there and (3, 128) here" in sentence
 
 

@@ -133,7 +133,8 @@ def test_weights_of_another_architecture_are_refused_whole(finished: Path) -> No
     wider = TinyNetwork(1, 8)
     before = {key: value.clone() for key, value in wider.state_dict().items()}
     message = (
-        rf"^{re.escape(str(finished))}/checkpoints/best\.ckpt holds another architecture \(resnet50\+se\+elu\+paper\): "
+        rf"^{re.escape(str(finished))}/checkpoints/best\.ckpt holds another architecture "
+        r"\(ResNet-50 \+ SE, ELU, as its paper defines it\): "
         r"classifier\.weight is \(7, 128\) there and \(8, 128\) here; choose the same backbone"
     )
     with pytest.raises(UserError, match=message):

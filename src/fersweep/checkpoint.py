@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from fersweep.config import title, title_of
 from fersweep.errors import UserError
 
 FORMAT = 1
@@ -99,12 +100,12 @@ def put(model: nn.Module, checkpoint: Mapping[str, Any], path: Path) -> None:
     state = checkpoint["state_dict"]
     weights = {key.removeprefix(PREFIX): value for key, value in state.items() if key.startswith(PREFIX)}
     own = model.state_dict()
-    config = checkpoint["fersweep"]["config"]
-    network = "+".join(config[group]["name"] for group in ("backbone", "attention", "activation", "fidelity"))
     for key in [*own, *weights]:
         if key not in weights or key not in own or own[key].shape != weights[key].shape:
             there = tuple(weights[key].shape) if key in weights else "absent"
             here = tuple(own[key].shape) if key in own else "absent"
+            config = checkpoint["fersweep"]["config"]
+            network = f"{title(config)}, {title_of(config, 'fidelity')}"
             raise UserError(
                 f"{path} holds another architecture ({network}): {key} is {there} there and {here} here; "
                 "choose the same backbone, attention, fidelity, image size and classes, or other weights."
