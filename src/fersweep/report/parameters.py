@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fersweep.report.study import notes, rows, study
+from fersweep.report.study import notes, rows, study, title, titled
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -74,9 +74,9 @@ def show(counts: Sequence[Count], fidelity: str, console: Console) -> None:
             f"{each.code_total:,}{same}",
             f"{each.printed_m:.2f}M{mark}",
         )
-        table.add_row(each.backbone, each.attention, *numbers)
+        table.add_row(titled("backbone", each.backbone), titled("attention", each.attention), *numbers)
     console.print(table)
     if fidelity != "code":
         console.print(f"fidelity={fidelity} builds other networks than the study's code: other counts are expected.")
     for number, each in enumerate(explained, 1):
-        console.print(f"{'*' * number} {each.backbone} + {each.attention}: {each.note}", highlight=False)
+        console.print(f"{'*' * number} {title(each.backbone, each.attention)}: {each.note}", highlight=False)
