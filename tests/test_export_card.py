@@ -18,6 +18,7 @@ from conftest import plain, quickly_composed, use_tiny_network
 from huggingface_hub.utils import close_session
 
 from fersweep import build, checkpoint, cli
+from fersweep.config import choices_of
 from fersweep.data.samples import CLASSES
 from fersweep.export import card, files
 from fersweep.report.statistics import wilson
@@ -58,8 +59,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (directory / "checkpoints").mkdir(parents=True)
     for name in ("best", "last"):
         torch.save({"state_dict": state, "epoch": 0, "fersweep": stored}, directory / "checkpoints" / f"{name}.ckpt")
-    choices = {group: node["name"] for group, node in plain(cfg).items() if isinstance(node, dict)}
-    write_json(directory / "result.json", RESULT | {"choices": choices})
+    write_json(directory / "result.json", RESULT | {"choices": choices_of(plain(cfg))})
     return directory
 
 
@@ -74,6 +74,10 @@ def test_the_card_has_numbers_with_intervals_and_limits(run: Path) -> None:
         f"| one view of each image | 66.0 % | {low:.1%} to {high:.1%} |".replace("%", " %").replace("  %", " %") in text
     )
     assert "| mean of 10 crops of each image | 68.0 % |" in text
+    assert "# ResNet-50 + CBAM, ELU, FER2013\n" in text
+    assert "| network | ResNet-50 + CBAM, ELU, as its paper defines it |" in text
+    assert "| dataset | FER2013 |" in text
+    assert "The dataset has terms of its own" in text
     assert "| faces | as the dataset has them |" in text
     assert "n = 200" in text
     assert "most frequent class scores 25.0 %" in text
@@ -94,6 +98,24 @@ def test_the_card_has_numbers_with_intervals_and_limits(run: Path) -> None:
         "Test accuracy, one view of each image": 0.66,
     }
     huggingface_hub.ModelCard(text)  # the Hub's own reading of it
+
+
+def test_the_card_of_drawn_faces_and_a_network_with_attention_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_tiny_network(monkeypatch)
+    cfg = quickly_composed("backbone=aer_cnn", "attention=none", "activation=relu", "dataset=synthetic")
+    state = {f"model.{key}": value for key, value in build.model(cfg, len(CLASSES)).state_dict().items()}
+    stored = checkpoint.stored(plain(cfg), CLASSES, "digest", "32-true", 1)
+    torch.save({"state_dict": state, "epoch": 0, "fersweep": stored}, tmp_path / "last.ckpt")
+    text = rendered(tmp_path / "last.ckpt")
+    assert "# AER-CNN, ReLU, synthetic faces\n" in text
+    assert "| network | AER-CNN, ReLU, as its paper defines it |" in text
+    assert "no attention" not in text
+    assert "The images are not of people" in text
+    front = yaml.safe_load(text.split("---")[1])
+    assert front["license"] == "mit"
+    assert front["tags"] == ["facial-expression-recognition", "aer_cnn", "onnx"]
 
 
 def test_people_seen_in_training_are_warned_of(run: Path) -> None:
@@ -231,7 +253,7 @@ def test_a_push_makes_a_repository_of_the_four_files(run: Path, hub: Hub, capsys
     assert "private" in (hub.made.get("visibility"), "private" if hub.made.get("private") else None)
     assert sorted(hub.files) == sorted(files.FOLDER)
     assert hub.files["README.md"].decode() == rendered(run)
-    assert hub.files["model.onnx"] == b"resnet50 + cbam, fer2013 as .onnx"
+    assert hub.files["model.onnx"] == b"ResNet-50 + CBAM, ELU, FER2013 as .onnx"
     assert not any(TOKEN.encode() in data for data in hub.files.values())
 
 

@@ -9,6 +9,8 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCardData
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from fersweep import build
+from fersweep.config import NAMED, takes_attention, title, title_of, to_dict
 from fersweep.errors import UserError
 from fersweep.export import about
 from fersweep.report.statistics import wilson
@@ -56,6 +58,7 @@ def render(trained: Trained) -> str:
     """
     result = about.result(trained)
     rows = _accuracies(trained, result) if result else []
+    config = to_dict(trained.cfg)
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         undefined=StrictUndefined,
@@ -69,6 +72,9 @@ def render(trained: Trained) -> str:
         front=_front(trained, rows).to_yaml(),
         trained=trained,
         cfg=trained.cfg,
+        network=f"{title(config)}, {title_of(config, 'fidelity')}",
+        titles={group: title_of(config, group) for group in NAMED},
+        of_people=_of_people(trained),
         result=result,
         rows=rows,
         run=about.run(trained),
@@ -90,13 +96,19 @@ def _accuracies(trained: Trained, result: dict[str, Any]) -> list[dict[str, Any]
     return [{"what": what, "value": value, "interval": wilson(round(value * n), n)} for value, what in found]
 
 
+def _of_people(trained: Trained) -> bool:
+    """Whether the images may show people: those that the program draws are read from no folder."""
+    return build.source_takes(trained.cfg, "root")
+
+
 def _front(trained: Trained, rows: list[dict[str, Any]]) -> ModelCardData:
-    cfg = trained.cfg
+    cfg, free = trained.cfg, not _of_people(trained)
+    attention = [cfg.attention.name] if takes_attention(cfg.backbone) and cfg.attention.name != "none" else []
     results = [
         EvalResult(
             task_type="image-classification",
             dataset_type=cfg.dataset.name,
-            dataset_name=f"{cfg.dataset.name}, split {cfg.split.name}",
+            dataset_name=f"{cfg.dataset.title or cfg.dataset.name}, split {cfg.split.name}",
             dataset_split="test",
             metric_type="accuracy",
             metric_name=f"Test accuracy, {row['what']}",
@@ -105,11 +117,11 @@ def _front(trained: Trained, rows: list[dict[str, Any]]) -> ModelCardData:
         for row in rows
     ]
     return ModelCardData(
-        license="mit" if cfg.dataset.name == "synthetic" else "other",
-        license_name=None if cfg.dataset.name == "synthetic" else f"terms-of-{cfg.dataset.name}",
+        license="mit" if free else "other",
+        license_name=None if free else f"terms-of-{cfg.dataset.name}",
         library_name=LIBRARY,
         pipeline_tag="image-classification",
-        tags=["facial-expression-recognition", cfg.backbone.name, cfg.attention.name, "onnx"],
+        tags=["facial-expression-recognition", cfg.backbone.name, *attention, "onnx"],
         metrics=["accuracy"],
         model_name=trained.title if results else None,
         eval_results=results or None,
