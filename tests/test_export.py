@@ -113,7 +113,7 @@ def test_onnx_says_what_it_is(exported: tuple[Path, Trained]) -> None:
     known = {each.key: each.value for each in model.metadata_props}
     assert json.loads(known["labels"]) == list(CLASSES)
     assert (known["image_size"], known["channels"], known["temperature"]) == ("33", "1", "1.7")
-    assert known["title"] == "resnet50 + cbam, synthetic"
+    assert known["title"] == "ResNet-50 + CBAM, ELU, synthetic faces"
     assert len(known["run"]) == 10
     shape = model.graph.input[0].type.tensor_type
     assert shape.elem_type == onnx.TensorProto.UINT8
