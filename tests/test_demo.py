@@ -100,7 +100,7 @@ def test_the_page(served: tuple[subprocess.Popen[str], str], tmp_path: Path) -> 
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.goto(address)
         says, bars, heat = page.locator("#says"), page.locator("#bars"), page.locator("#heat img")
-        expect(page.get_by_role("heading", name="resnet50 + se, synthetic")).to_be_visible()
+        expect(page.get_by_role("heading", name="ResNet-50 + SE, ELU, synthetic faces")).to_be_visible()
         expect(page.get_by_text(CAVEAT)).to_be_visible()
         expect(page.get_by_text("Test accuracy unknown")).to_be_visible()
 
