@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from conftest import TRAIN
 
 from fersweep import cli
 from fersweep.config import GROUPS
@@ -140,3 +144,59 @@ def test_a_report_is_asked_for_as_written(capsys: pytest.CaptureFixture[str], mo
     monkeypatch.undo()
     assert cli.main(["wandb", "report", "faces"]) == 2
     assert capsys.readouterr().err == "error: 'faces' names no project of Weights & Biases: write ENTITY/PROJECT.\n"
+
+
+def test_bare_and_asked_for_its_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([]) == 0
+    shown = capsys.readouterr().out
+    for command in ("train", "data", "collect", "report", "predict", "export"):
+        assert f"\n    {command} " in shown
+    with pytest.raises(SystemExit) as end:
+        cli.main(["--version"])
+    assert end.value.code == 0
+    assert capsys.readouterr().out == f"fersweep {version('fersweep')}\n"
+
+
+def test_train_is_what_train_py_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["train", "attention=eca", "--cfg", "job"]) == 0
+    assert "\n  title: ECA\n" in capsys.readouterr().out
+    assert cli.main(["train", "--help"]) == 0
+    assert "\n  fersweep train -m backbone=resnet50,vgg19 seed=1,2 " in capsys.readouterr().out
+    assert cli.main(["train", "attention=ecca"]) == 2
+    assert "(did you mean eca?)" in capsys.readouterr().err
+    module = [sys.executable, "-m", "fersweep", "train", "attention=none", "--cfg", "job"]
+    done = subprocess.run(module, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "\n  name: none\n" in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")
+@pytest.mark.parametrize(
+    ("install", "typed", "expected"),
+    [
+        ("python train.py", "python train.py attention=c", "attention=cbam"),
+        ("fersweep train", "fersweep train recipe.max", "recipe.max_epochs="),
+        ("fersweep train", "fersweep train experiment=table_b", "experiment=table_baseline"),
+    ],
+)
+def test_a_shell_can_complete_arguments(install: str, typed: str, expected: str, tmp_path: Path) -> None:
+    """As bash does on Tab: Hydra's function is asked with the line so far."""
+    for name, command in (
+        ("fersweep", f'exec "{sys.executable}" -m fersweep "$@"'),
+        ("python", f'exec "{sys.executable}" "$@"'),
+    ):
+        file = tmp_path / name
+        file.write_text(f"#!/bin/sh\n{command}\n")
+        file.chmod(0o755)
+    script = (
+        f'eval "$({install} -sc install=bash)"; COMP_LINE="{typed}"; COMP_POINT=${{#COMP_LINE}}; '
+        "words=($COMP_LINE); COMP_CWORD=$((${#words[@]} - 1)); hydra_bash_completion; echo ${COMPREPLY[@]}"
+    )
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    done = subprocess.run(
+        ["bash", "-c", script], cwd=TRAIN.parent, env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == [expected], done.stderr

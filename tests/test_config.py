@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from inspect import signature
 from pathlib import Path
 
 import pytest
+import pytorch_lightning as pl
 from conftest import plain, quickly_composed, train_process
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
@@ -17,7 +19,9 @@ from fersweep.command_line import check_command_line
 from fersweep.compose import compose_config
 from fersweep.config import GROUPS, choices_of, register
 from fersweep.errors import UserError
+from fersweep.run import prepare
 from fersweep.search import config_dir, options
+from fersweep.training import OWNED
 
 FILES = sorted(path.relative_to(config_dir()).as_posix() for path in config_dir().rglob("*") if path.is_file())
 CHOSEN = [file.removesuffix(".yaml") for file in FILES if "/" in file and "/_" not in file]
@@ -250,6 +254,35 @@ def test_what_does_not_exist_is_named_with_what_does(overrides: str, message: st
             "There is no setting hydra.launcher.njobs (did you mean hydra.launcher.n_jobs?); settings of ",
         ),
         ("atention=se", "There is no setting atention (did you mean attention?)"),
+        ("max_epochs=3", "There is no setting max_epochs (did you mean recipe.max_epochs?); settings: backbone, "),
+        ("lr=0.01", "There is no setting lr (did you mean recipe.optimizer.lr?)"),
+        ("batch_size=8", "There is no setting batch_size (did you mean recipe.batch_size?)"),
+        ("num_workers=2", "There is no setting num_workers (did you mean trainer.workers?)"),
+        ("optimizer=adam", "There is no setting optimizer (did you mean recipe/optimizer?)"),
+        (
+            "recipe.optimizer=adam",
+            "recipe.optimizer is a group: choose one of its options with recipe/optimizer=adagrad",
+        ),
+        ("attention=CBAM", "attention=CBAM is no choice of attention (did you mean cbam?)"),
+        ("+trainer.max_epochs=3", "There is no setting trainer.max_epochs (did you mean recipe.max_epochs?)"),
+        ("-m seed=1,2 +recipe.lr=1", "There is no setting recipe.lr (did you mean recipe.optimizer.lr?)"),
+        ("++recipe.max_epoch=3", "There is no setting recipe.max_epoch (did you mean recipe.max_epochs?)"),
+        ("+dataset.num_workers=2", "There is no setting dataset.num_workers (did you mean trainer.workers?)"),
+        ("+ckpt_path=x", "There is no setting ckpt_path; settings: backbone, "),
+        ("+logger.tag=x", "There is no setting logger.tag; settings of logger: name."),
+        (
+            "-m recipe.optimizer.lr=interval(0.001,0.1)",
+            "recipe.optimizer.lr=interval(0.001,0.1) names no single values",
+        ),
+        ("fidelity=published", "fidelity=published is now called fidelity=code."),
+        ("-m split=second_source,official", "split=second_source is now called split=notebook."),
+        ("recipe=published", "recipe=published is now called recipe=study."),
+        (
+            "-m experiment=table_second_source",
+            "experiment=table_second_source is now called experiment=table_notebook.",
+        ),
+        ("recipe=_base", "recipe=_base is no choice of recipe; choices: modern, notebook, quick, study."),
+        ("--config-name other", "--config-name is not supported: add options of your own with --config-dir."),
     ],
 )
 def test_the_command_line_is_read_before_anything_starts(
@@ -275,6 +308,68 @@ def test_good_command_lines_pass() -> None:
         check_command_line(line.split())
     check_command_line(["dataset=folder", "dataset.root='/a=b/c d'"])
     check_command_line(["-m", "seed=1,2", "dataset=folder", "dataset.root='/a=b/c,d'"])
+    assert check_command_line(["seed=1", "-m", "attention=se,eca"]) == ["-m", "seed=1", "attention=se,eca"]
+    assert check_command_line(["trainer.lightning.deterministic=true"]) == ["++trainer.lightning.deterministic=true"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["été", "表情", "faces (1)", "it's", "x=y", "faces, more", "a#b", "a&b", "a{b}", "[x]", "${x}", "a\\b", "~x"],
+)
+def test_a_path_is_taken_as_the_shell_hands_it_over(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ["dataset=folder", f"dataset.root={tmp_path}/{name}", "split=random", f"outputs={tmp_path}/{name}"]
+    cfg = compose_config(check_command_line(arguments))
+    plain_cfg = OmegaConf.to_container(cfg, resolve=False)
+    assert isinstance(plain_cfg, dict)
+    assert (plain_cfg["dataset"]["root"], plain_cfg["outputs"]) == (f"{tmp_path}/{name}",) * 2
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (root,) = (each for each in check_command_line(["dataset=folder", f"dataset.root=~/{name}"]) if "root" in each)
+    assert root.startswith(f"dataset.root='{tmp_path}/")
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ("trainer.lightning.deterministc=true", r"no argument 'deterministc' \(did you mean deterministic\?\)"),
+        ("trainer.lightning.max_epochs=3", "cannot be set, fersweep decides it: set recipe.max_epochs instead"),
+        ("trainer.lightning.plugins=[]", r"trainer.lightning.plugins cannot be set, fersweep decides it\.$"),
+        (
+            "+callbacks.a._target_=pytorch_lightning.callbacks.ModelCheckpoint",
+            "fersweep brings its own ModelCheckpoint",
+        ),
+        (
+            "+callbacks.a._target_=pytorch_lightning.callbacks.EarlyStopping +callbacks.a.monitor=val/loss",
+            "fersweep brings its own EarlyStopping; set recipe.early_stopping_patience",
+        ),
+        ("+callbacks.a._target_=os.system", "_target_=os.system is not allowed"),
+        ("split.fold=2", "split.fold has no effect with split=official: choose split=subjects"),
+        ("backbone.lr=0.1", "backbone.lr has no effect with recipe=quick"),
+        ("logger=wandb logger.tags=baseline", r"logger.tags=baseline is no list: write logger.tags=\[baseline\]"),
+        ("+backbone.model.poling=avg", r"ResNet has no argument 'poling' \(did you mean pooling\?\)"),
+        ("+fidelity.backbone.vgg.dropout=0.1", "fidelity.backbone.vgg.dropout has no effect with backbone=resnet50"),
+        ("backbone=vgg16 fidelity=code backbone.model.dropout=0.1", "backbone.model.dropout has no effect with"),
+    ],
+)
+def test_what_a_run_cannot_be_given_is_refused_before_it_starts(overrides: str, message: str) -> None:
+    with pytest.raises(UserError, match=message) as error:
+        prepare(compose_config(overrides.split()))
+    assert "\n" not in str(error.value)
+
+
+def test_every_argument_of_the_trainer_is_either_free_or_decided_here() -> None:
+    """A new version of Lightning with another argument shows here."""
+    known = set(signature(pl.Trainer.__init__).parameters) - {"self"}
+    assert set(OWNED) < known
+    assert known - set(OWNED) == {
+        "deterministic",
+        "benchmark",
+        "detect_anomaly",
+        "enable_autolog_hparams",
+        "model_registry",
+    }
 
 
 def test_targets_outside_the_package_are_refused() -> None:
@@ -295,7 +390,8 @@ def test_targets_outside_the_package_are_refused() -> None:
 
 
 def test_options_lists_what_lies_in_the_folder() -> None:
-    assert options("attention") == ("cbam", "eca", "none", "se")
+    assert {"cbam", "eca", "none", "se"} <= set(options("attention"))
+    assert "_base" not in options("recipe")
     assert options("nothing") == ()
 
 
