@@ -347,6 +347,7 @@ def test_a_path_is_taken_as_the_shell_hands_it_over(
         ("+callbacks.a._target_=os.system", "_target_=os.system is not allowed"),
         ("split.fold=2", "split.fold has no effect with split=official: choose split=subjects"),
         ("backbone.lr=0.1", "backbone.lr has no effect with recipe=quick"),
+        ("backbone=drf_msam recipe=modern backbone.lr=0.5", "backbone.lr has no effect with recipe=modern"),
         ("logger=wandb logger.tags=baseline", r"logger.tags=baseline is no list: write logger.tags=\[baseline\]"),
         ("+backbone.model.poling=avg", r"ResNet has no argument 'poling' \(did you mean pooling\?\)"),
         ("+fidelity.backbone.vgg.dropout=0.1", "fidelity.backbone.vgg.dropout has no effect with backbone=resnet50"),

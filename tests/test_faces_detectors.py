@@ -9,14 +9,12 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from conftest import quickly_composed
 from onnx import TensorProto, helper, numpy_helper
 from skimage.data import astronaut
 
-from fersweep.checks import FACE_DETECTORS
 from fersweep.errors import UserError
 from fersweep.faces import Face, mtcnn
-from fersweep.faces.detectors import NAMES, make
+from fersweep.faces.detectors import make
 from fersweep.faces.mtcnn import Mtcnn
 from fersweep.faces.yolo5face import Yolo5Face
 
@@ -268,8 +266,3 @@ def test_files_that_are_not_yolo5face_are_refused(tmp_path: Path) -> None:
     ):
         with pytest.raises(UserError, match=message):
             make("yolo5face", weights=path, device="cpu")
-
-
-def test_the_configuration_knows_the_detectors() -> None:
-    assert FACE_DETECTORS == NAMES
-    assert quickly_composed().dataset.faces == "none"

@@ -244,7 +244,6 @@ def test_sizes_are_named_in_the_class() -> None:
             "backbone=resnet50 backbone.attention_position=null",
             "attention_position=null is not possible with backbone=",
         ),
-        ("backbone=drf_msam recipe=modern backbone.lr=0.5", "backbone.lr has no effect with recipe=modern"),
         (
             "backbone=aer_cnn fidelity=code fidelity.norm.epsilon=0.5",
             "fidelity.norm.epsilon has no effect with backbone=",

@@ -87,7 +87,7 @@ def check_values(key: str, override: Override, choices: tuple[str, ...]) -> None
     """Refuse options that a group does not have."""
     values = sweep_values(override) if override.is_sweep_override() else [override.value()]
     for value in values:
-        if str(value) in choices or (value is None and key == "experiment"):
+        if str(value) in choices:
             continue
         if new := RENAMED.get(key, {}).get(str(value)):
             raise UserError(f"{key}={value} is now called {key}={new}.")
