@@ -212,12 +212,13 @@ def test_summary_says_score_interval_and_files(tmp_path: Path, monkeypatch: pyte
 
 @pytest.mark.parametrize("root", ["/data/a=b,c", "/data/it's (old)", "/data/{x} [1]"])
 def test_the_command_to_try_next_finds_the_data_again(tmp_path: Path, root: str) -> None:
-    (tmp_path / "config.yaml").write_text(json.dumps({"dataset": {"root": root}}))
+    (tmp_path / "config.yaml").write_text(json.dumps({"dataset": {"root": root}, "plugins": ["mylab"]}))
     text = printed(print_summary, result_of(), tmp_path, NAMES[:7])
     (override,) = (
         each for each in shlex.split(text.split("Next: ")[1].splitlines()[0]) if each.startswith("dataset.root")
     )
     assert OverridesParser.create().parse_override(override).value() == root
+    assert " 'plugins=[mylab]'" in text.split("Next: ")[1].splitlines()[0]
 
 
 def test_summary_warns_of_shared_subjects(tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
 """Splits: the exact numbers of the protocols, and what they refuse."""
 
+import json
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -54,7 +56,7 @@ def test_study_on_fer2013_takes_the_first_thirty_percent_of_each_class() -> None
     ("counts", "tested", "total"),
     [(CKPLUS, [9, 12, 5, 14, 119, 6, 17], (504, 216, 182)), (JAFFE, [6, 6, 7, 7, 6, 7, 6], (120, 48, 45))],
 )
-def test_study_rounds_the_test_part_up(counts: tuple[int, ...], tested: list[int], total: tuple[int, ...]) -> None:
+def test_study_takes_a_fifth_of_each_class(counts: tuple[int, ...], tested: list[int], total: tuple[int, ...]) -> None:
     data = samples(counts)
     split = splits.study(data)
     assert per_class(data, split.test) == tested
@@ -64,14 +66,23 @@ def test_study_rounds_the_test_part_up(counts: tuple[int, ...], tested: list[int
     assert lengths(split)[2] == total[2]
 
 
-def test_study_draws_as_shuffle_split_does() -> None:
-    data = samples([10, 10], ("a", "b"))
-    # ShuffleSplit(test_size=0.2, random_state=1337) on ten items tests permutation(10)[:2].
-    drawn = sorted(np.random.RandomState(1337).permutation(10)[:2].tolist())
+@pytest.mark.parametrize("counts", [CKPLUS, JAFFE, (10, 10)])
+def test_study_draws_what_split_folders_draws(counts: tuple[int, ...]) -> None:
+    """``golden/split_folders.json``: what split-folders 0.6.1 puts into the second part, by the number of files.
+
+    ``splitfolders.ratio(folder, seed=1337, ratio=(.8, .2))`` over class folders of files 0000.png, 0001.png, ...
+    """
+    golden = json.loads((Path(__file__).parent / "golden" / "split_folders.json").read_text())
+    data = samples(counts, tuple("abcdefg"[: len(counts)]))
     split = splits.study(data)
-    assert split.test.tolist() == drawn + [10 + index for index in drawn]
-    rest = [index for index in range(10) if index not in drawn]
-    assert split.val.tolist() == rest[:2] + [10 + index for index in rest[:2]]
+    begin = 0
+    for count in counts:
+        test = [begin + index for index in golden[str(count)]]
+        assert split.test[(split.test >= begin) & (split.test < begin + count)].tolist() == test
+        rest = [index for index in range(begin, begin + count) if index not in test]
+        val = split.val[(split.val >= begin) & (split.val < begin + count)]
+        assert val.tolist() == rest[: int(0.3 * len(rest))]
+        begin += count
 
 
 def test_always_answering_neutral_scores_65_percent_on_study_ckplus() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from random import Random
 
 import numpy as np
 import numpy.typing as npt
@@ -49,9 +50,10 @@ def official(samples: Samples) -> Split:
 def study(samples: Samples, *, seed: int = 1337, test_fraction: float = 0.2, val_fraction: float = 0.3) -> Split:
     """The study's split.
 
-    Test: every image not marked Training; where nothing is marked, per class ``ceil(test_fraction * n)`` images, the
-    first of scikit-learn's ``ShuffleSplit`` permutation of the sorted ids. Validation: per class the first
-    ``int(val_fraction * n)`` of the sorted ids of the rest. People may be in several parts.
+    Test: every image not marked Training; where nothing is marked, per class what ``splitfolders.ratio`` takes, which
+    the study's preparation called: of the sorted ids, shuffled by Python's generator with ``seed``, all from
+    ``int((1 - test_fraction) * n)`` on. Validation: per class the first ``int(val_fraction * n)`` of the sorted ids of
+    the rest. People may be in several parts.
 
     Raises:
         UserError: a fraction is not between 0 and 1, or a part lacks a class that it needs.
@@ -60,8 +62,9 @@ def study(samples: Samples, *, seed: int = 1337, test_fraction: float = 0.2, val
     val, test = [], []
     for members in _by_class(samples):
         if samples.usage is None:
-            order = np.random.RandomState(seed).permutation(len(members))
-            tested = members[order[: math.ceil(test_fraction * len(members))]]
+            order = list(range(len(members)))
+            Random(seed).shuffle(order)
+            tested = members[order[int((1 - test_fraction) * len(members)) :]]
         else:
             tested = members[samples.usage[members] != TRAINING]
         rest = members[~np.isin(members, tested)]

@@ -131,7 +131,9 @@ def _suggestion(choices: Mapping[str, str], config: Mapping[str, Any]) -> str:
     else:
         sweep = f"backbone=vgg19,resnet50,resnetv2_50 attention={attention}"
     keep = [f"{group}={choices[group]}" for group in ("dataset", "split", "recipe") if group in choices]
-    return " ".join(["uv run train.py -m", sweep, *keep, *_data_root(config)])
+    plugins = ",".join(config.get("plugins") or [])
+    named = [shlex.quote(f"plugins=[{plugins}]")] if plugins else []
+    return " ".join(["uv run train.py -m", sweep, *keep, *_data_root(config), *named])
 
 
 def _data_root(config: Mapping[str, Any]) -> list[str]:
