@@ -89,13 +89,16 @@ class Dataset:
     """``source`` names the class that reads ``root``; ``batch_size`` is the study's for this dataset.
 
     ``splits`` are those that the dataset has the fields for, null: any. ``faces`` names the detector whose most
-    confident face stands for each image, before ``preprocessing``.
+    confident face stands for each image, before ``preprocessing``. ``labels_from`` and ``of_people`` are for model
+    cards: who labelled the images, and whether they may show people.
     """
 
     name: str = MISSING
     title: str | None = aside(None)
     source: dict[str, Any] = MISSING
     splits: list[str] | None = aside(None)
+    labels_from: str | None = aside(None)
+    of_people: bool = aside(True)
     root: str | None = aside(None)
     image_size: int = 48
     channels: int = 1

@@ -9,7 +9,6 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCardData
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from fersweep import build
 from fersweep.config import NAMED, takes_attention, title, title_of, to_dict
 from fersweep.errors import UserError
 from fersweep.export import about
@@ -19,16 +18,6 @@ from fersweep.trained import Trained
 
 TEMPLATES = Path(__file__).parent / "templates"
 LIBRARY = "fersweep"
-
-LABELS = {
-    "synthetic": "faces drawn by a program from facial action units; no person is shown",
-    "fer2013": "faces found by an image search for words of emotion, the labels checked by people who saw the picture "
-    "alone",
-    "ckplus": "people in a laboratory, asked to pose",
-    "jaffe": "ten women, asked to pose",
-    "folder": "the folder that each image lay in; nothing more is known here of who judged them, and how",
-}
-"""Where the labels of a dataset come from."""
 
 
 def write(trained: Trained, path: Path) -> None:
@@ -74,12 +63,12 @@ def render(trained: Trained) -> str:
         cfg=trained.cfg,
         network=f"{title(config)}, {title_of(config, 'fidelity')}",
         titles={group: title_of(config, group) for group in NAMED},
-        of_people=_of_people(trained),
+        of_people=trained.cfg.dataset.of_people,
         result=result,
         rows=rows,
         run=about.run(trained),
         version=version("fersweep"),
-        labels_from=LABELS.get(trained.cfg.dataset.name, "not known"),
+        labels_from=trained.cfg.dataset.labels_from or "not known",
         parameters=sum(each.numel() for each in trained.network.parameters()),
         weights=about.shareable(trained)["weights"],
     )
@@ -96,13 +85,8 @@ def _accuracies(trained: Trained, result: dict[str, Any]) -> list[dict[str, Any]
     return [{"what": what, "value": value, "interval": wilson(round(value * n), n)} for value, what in found]
 
 
-def _of_people(trained: Trained) -> bool:
-    """Whether the images may show people: those that the program draws are read from no folder."""
-    return build.source_takes(trained.cfg, "root")
-
-
 def _front(trained: Trained, rows: list[dict[str, Any]]) -> ModelCardData:
-    cfg, free = trained.cfg, not _of_people(trained)
+    cfg, free = trained.cfg, not trained.cfg.dataset.of_people
     attention = [cfg.attention.name] if takes_attention(cfg.backbone) and cfg.attention.name != "none" else []
     results = [
         EvalResult(
