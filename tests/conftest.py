@@ -184,8 +184,12 @@ def train_process(cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str
 
 @pytest.fixture(autouse=True)
 def _keep_signal_handlers() -> Iterator[None]:
-    """Runs handle SIGTERM, and Lightning switches Ctrl-C off for good when it is interrupted; put both back."""
+    """Runs handle SIGTERM, and Lightning switches Ctrl-C off for good when it is interrupted; put both back.
+
+    W&B leaves the address of its helper process, which ends, to all processes that are started later; take it away.
+    """
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
+    os.environ.pop("WANDB_SERVICE", None)

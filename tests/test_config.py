@@ -327,6 +327,9 @@ def test_a_path_is_taken_as_the_shell_hands_it_over(
     monkeypatch.setenv("HOME", str(tmp_path))
     (root,) = (each for each in check_command_line(["dataset=folder", f"dataset.root=~/{name}"]) if "root" in each)
     assert root.startswith(f"dataset.root='{tmp_path}/")
+    assert check_command_line(["-m", "dataset=folder", "seed=1,2", "dataset.root=~/x"])[-1].startswith(
+        "dataset.root='/"
+    )
     assert capsys.readouterr().err == ""
 
 

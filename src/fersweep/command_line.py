@@ -70,14 +70,14 @@ def check_command_line(arguments: Sequence[str]) -> list[str]:
 def readable(text: str, multirun: bool) -> str:
     """An argument as Hydra can read it: a path as the shell has handed it over, with ``~`` expanded.
 
-    Quotes of its own are left alone, and in a sweep what is no path that exists: it may name several.
+    Quotes of its own are left alone, and in a sweep what may name several paths, unless there is one of that name.
     """
     key, equals, value = text.partition("=")
     name = key.lstrip("+")
     if not equals or value[:1] in ("'", '"', "") or value == "null" or name not in PATHS:
         return text
     path = Path(value).expanduser()
-    if multirun and not path.exists():
+    if multirun and re.search(r",|^\w+\(", value) and not path.exists():
         return text
     return f"{key}={quoted(str(path) if value.startswith('~') else value)}"
 
