@@ -208,7 +208,7 @@ def test_what_cannot_work_or_has_no_effect_is_refused(overrides: str, message: s
     [
         (
             "attention=cbma",
-            r"^attention=cbma is no choice of attention \(did you mean cbam\?\); choices: cbam, eca, none",
+            r"^attention=cbma is no choice of attention \(did you mean cbam\?\); choices: .*cbam, .*none, ",
         ),
         ("attention=null", "^attention=null is no choice of attention"),
         ("attention=[se,eca]", "is no choice of attention"),
@@ -281,7 +281,7 @@ def test_what_does_not_exist_is_named_with_what_does(overrides: str, message: st
             "-m experiment=table_second_source",
             "experiment=table_second_source is now called experiment=table_notebook.",
         ),
-        ("recipe=_base", "recipe=_base is no choice of recipe; choices: modern, notebook, quick, study."),
+        ("recipe=_base", "recipe=_base is no choice of recipe; choices: "),
         ("--config-name other", "--config-name is not supported: add options of your own with --config-dir."),
     ],
 )
@@ -353,6 +353,16 @@ def test_a_path_is_taken_as_the_shell_hands_it_over(
         ("backbone=drf_msam recipe=modern backbone.lr=0.5", "backbone.lr has no effect with recipe=modern"),
         ("logger=wandb logger.tags=baseline", r"logger.tags=baseline is no list: write logger.tags=\[baseline\]"),
         ("+backbone.model.poling=avg", r"ResNet has no argument 'poling' \(did you mean pooling\?\)"),
+        ("~backbone.model._target_", "backbone=resnet50 names no class: write _target_ below model in its file"),
+        ("~attention._target_", "attention=cbam names no class: write _target_ in its file"),
+        (
+            "backbone=aer_cnn attention=none backbone.model._target_=torch.nn.Flatten",
+            "torch.nn.Flatten has no argument",
+        ),
+        (
+            "attention._target_=torch.nn.Flatten ~attention.reduction ~attention.kernel_size",
+            "backbone=resnet50 attention=cbam cannot take images of shape .2, 1, 48, 48.: ",
+        ),
         ("+fidelity.backbone.vgg.dropout=0.1", "fidelity.backbone.vgg.dropout has no effect with backbone=resnet50"),
         ("backbone=vgg16 fidelity=code backbone.model.dropout=0.1", "backbone.model.dropout has no effect with"),
     ],

@@ -81,6 +81,10 @@ def network(config: Mapping[str, Any]) -> dict[str, Any]:
     attention = {key: value for key, value in config["attention"].items() if key not in ("name", "title")}
     chosen, position = config["attention"]["name"], backbone["attention_position"]
     node = _overlaid(backbone["model"], fidelity["backbone"].get(backbone["family"] or backbone["name"]))
+    if "_target_" not in node:
+        raise UserError(f"backbone={backbone['name']} names no class: write _target_ below model in its file.")
+    if "_target_" not in attention:
+        raise UserError(f"attention={chosen} names no class: write _target_ in its file.")
     attends = targets.takes(node["_target_"], "attention")
     if position is None and attends:
         raise UserError(
@@ -159,11 +163,26 @@ def _check(parts: str, num_classes: int) -> None:
     _refuse_idle(cfg)
     with torch.device("meta"):
         network = model(cfg, num_classes)
-        network(torch.empty(2, dataset.channels, dataset.image_size, dataset.image_size))
+        _try(network, torch.empty(2, dataset.channels, dataset.image_size, dataset.image_size), num_classes, cfg)
         _called(cfg.recipe.optimizer, network.parameters())
     _called(cfg.augmentation.transform, image_size=dataset.image_size)
     make(cfg.split.function)
     source(cfg)
+
+
+def _try(network: nn.Module, images: torch.Tensor, num_classes: int, cfg: DictConfig) -> None:
+    """Raise UserError where a network does not map images to logits."""
+    named = f"backbone={cfg.backbone.name} attention={cfg.attention.name}"
+    try:
+        logits = network(images)
+    except UserError:
+        raise
+    except (RuntimeError, TypeError, ValueError, LookupError, AttributeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"{named} cannot take images of shape {tuple(images.shape)}: {reason}") from error
+    shape, expected = tuple(getattr(logits, "shape", ())), (len(images), num_classes)
+    if shape != expected:
+        raise UserError(f"{named} maps images of shape {tuple(images.shape)} to {shape}, not to logits {expected}.")
 
 
 def _refuse_idle(cfg: DictConfig) -> None:
