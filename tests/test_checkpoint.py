@@ -16,7 +16,7 @@ from conftest import TinyNetwork, plain
 from omegaconf import DictConfig
 from torch import nn
 
-from fersweep import build, checkpoint
+from fersweep import build, checkpoint, trained
 from fersweep.callbacks import AtomicCheckpointIO
 from fersweep.errors import UserError
 from fersweep.module import FERModule
@@ -194,3 +194,12 @@ def test_a_damaged_last_checkpoint_is_named_and_left_behind_by_force(small: Smal
         run_one(cfg)
     run_one(small("force=true"))
     assert (directory / "result.json").is_file()
+
+
+@pytest.mark.parametrize("text", ["${oc.env:HOME}", "\\${oc.create:{_target_: pathlib.Path.touch}}"])
+def test_nothing_in_a_stored_configuration_is_resolved(finished: Path, text: str) -> None:
+    """An interpolation, escaped or not, could read the reader's environment or name what was never checked."""
+    config = checkpoint.load(finished)["fersweep"]["config"]
+    config["backbone"]["model"]["pooling"] = text
+    with pytest.raises(UserError, match="holds a configuration that is not resolved"):
+        trained.rebuilt(config, 7, finished)

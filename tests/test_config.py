@@ -277,6 +277,7 @@ def test_what_does_not_exist_is_named_with_what_does(overrides: str, message: st
         ("fidelity=published", "fidelity=published is now called fidelity=code."),
         ("-m split=second_source,official", "split=second_source is now called split=notebook."),
         ("recipe=published", "recipe=published is now called recipe=study."),
+        ("-m experiment=glob(table*)", "names no single one: name one experiment at a time"),
         (
             "-m experiment=table_second_source",
             "experiment=table_second_source is now called experiment=table_notebook.",
@@ -363,6 +364,25 @@ def test_a_path_is_taken_as_the_shell_hands_it_over(
             "attention._target_=torch.nn.Flatten ~attention.reduction ~attention.kernel_size",
             "backbone=resnet50 attention=cbam cannot take images of shape .2, 1, 48, 48.: ",
         ),
+        ("recipe.mixup=inf", "recipe.mixup=inf is out of range"),
+        ("~seed", "seed cannot be deleted: give it a value"),
+        ("+backbone.model.num_classes=5", "num_classes of fersweep.models.resnet.ResNet is given by the program"),
+        ("+dataset.source.image_size=99", "image_size of fersweep.data.sources.synthetic.Synthetic is given by"),
+        ("+augmentation.transform.image_size=99", "image_size of fersweep.data.augment.flip_zoom is given by"),
+        ("attention=none +attention.foo=3", "torch.nn.Identity has no argument 'foo'"),
+        ("+backbone.model._convert_=all", "fersweep.models.resnet.ResNet has no argument '_convert_'"),
+        ("+callbacks.x=5", "5 names no class: it needs a _target_"),
+        ("+callbacks.x._target_=torch.nn.ReLU", "callbacks: ReLU is no callback of Lightning"),
+        (
+            "+callbacks.x._target_=pytorch_lightning.callbacks.Timer +callbacks.x.duration=xx",
+            "callbacks.x cannot be built",
+        ),
+        (
+            "backbone.model._target_=fersweep.data.splits.random",
+            "is not allowed here: it must be defined in fersweep.mod",
+        ),
+        ("+fidelity.backbone.resnet=5", "5 in fidelity is no entry"),
+        ("plugins=a,b", r"plugins=a,b names several: write plugins=\[a,b\]"),
         ("+fidelity.backbone.vgg.dropout=0.1", "fidelity.backbone.vgg.dropout has no effect with backbone=resnet50"),
         ("backbone=vgg16 fidelity=code backbone.model.dropout=0.1", "backbone.model.dropout has no effect with"),
     ],
@@ -392,6 +412,8 @@ def test_targets_outside_the_package_are_refused() -> None:
         "fersweep.sweep.status.write_json",  # of this package, but writes files
         "fersweep.data.augment.os.system",  # an allowed module only imports it
         "torch.nn.functional.torch.load",
+        "fersweep.data.sources.fer2013.download",  # a function that fetches data
+        "fersweep.data.sources.folder.Folder.load",  # a method
     ):
         for node in ({"_target_": target}, {"_target_": "torch.nn.ELU", "alpha": {"_target_": target}}):
             with pytest.raises(UserError, match="is not allowed: it must be defined in"):

@@ -355,6 +355,13 @@ def test_callbacks_and_arguments_of_the_trainer_count() -> None:
     assert run_hash(settings) != run_hash(config())
 
 
+def test_a_library_may_tell_one_epoch_from_all_of_them() -> None:
+    one, other = config(), config()
+    for settings, amount in ((one, 1), (other, 1.0)):
+        settings["callbacks"] = {"x": {"_target_": "pytorch_lightning.callbacks.ModelPruning", "amount": amount}}
+    assert run_hash(one) != run_hash(other)
+
+
 def test_the_directory_is_readable_safe_and_without_a_time() -> None:
     settings = config("sweep=table_1", "outputs=/data/out", "backbone=resnetv2_50", "seed=12")
     directory = run_dir(settings)

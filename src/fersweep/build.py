@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import platformdirs
+import pytorch_lightning as pl
 import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
@@ -18,7 +19,7 @@ from torch import nn
 
 from fersweep import targets
 from fersweep.compose import compose_config
-from fersweep.config import dotted
+from fersweep.config import dotted, one_line
 from fersweep.data import cache
 from fersweep.data.preprocess import Preprocessed
 from fersweep.data.samples import Samples
@@ -39,7 +40,12 @@ def make(node: Any, **arguments: Any) -> Any:
         UserError: for a target that may not be named, arguments it does not take, and what it refuses itself.
     """
     plain: Any = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+    if not isinstance(plain, Mapping) or not isinstance(plain.get("_target_"), str):
+        raise UserError(f"{plain!r} names no class: it needs a _target_.")
     targets.check(plain)
+    targets.check(arguments)
+    if given := [name for name in arguments if name in plain]:
+        raise UserError(f"{given[0]} of {plain['_target_']} is given by the program: leave it out.")
     try:
         return instantiate(plain, _convert_="all", **arguments)
     except InstantiationException as error:
@@ -56,6 +62,8 @@ def make(node: Any, **arguments: Any) -> Any:
 def _called(node: Any, *arguments: Any, **named: Any) -> Any:
     """What the function that a config node describes (``_partial_``) answers; UserError for settings it refuses."""
     function = make(node)
+    if given := [name for name in named if name in node]:
+        raise UserError(f"{given[0]} of {node._target_} is given by the program: leave it out.")
     try:
         return function(*arguments, **named)
     except UserError:
@@ -81,9 +89,9 @@ def network(config: Mapping[str, Any]) -> dict[str, Any]:
     attention = {key: value for key, value in config["attention"].items() if key not in ("name", "title")}
     chosen, position = config["attention"]["name"], backbone["attention_position"]
     node = _overlaid(backbone["model"], fidelity["backbone"].get(backbone["family"] or backbone["name"]))
-    if "_target_" not in node:
+    if not isinstance(node.get("_target_"), str):
         raise UserError(f"backbone={backbone['name']} names no class: write _target_ below model in its file.")
-    if "_target_" not in attention:
+    if not isinstance(attention.get("_target_"), str):
         raise UserError(f"attention={chosen} names no class: write _target_ in its file.")
     attends = targets.takes(node["_target_"], "attention")
     if position is None and attends:
@@ -107,6 +115,8 @@ def _overlaid(node: Mapping[str, Any], other: Mapping[str, Any] | None) -> dict[
     """A node with what another says otherwise; one that names a class keeps those settings that this class has too."""
     if other is None:
         return dict(node)
+    if not isinstance(other, Mapping):
+        raise UserError(f"{other!r} in fidelity is no entry: give the settings that differ.")
     if "_target_" in other:
         node = {key: value for key, value in node.items() if targets.takes(str(other["_target_"]), key)}
     return {**node, **other}
@@ -116,10 +126,16 @@ def _factory(node: Mapping[str, Any]) -> dict[str, Any]:
     return {**node, "_partial_": True}
 
 
+NETWORKS = ("fersweep.models", "torch.nn")
+"""Where all that a network is built from is defined, but for plugins: a checkpoint can name nothing else."""
+
+
 def model(cfg: DictConfig, num_classes: int) -> nn.Module:
     """The network of a run, freshly initialised from the global random generator."""
     config: Any = OmegaConf.to_container(cfg, resolve=True)
     node = network(config)
+    targets.check(node, NETWORKS)
+    targets.check(config["fidelity"]["initialise"], NETWORKS)
     data = {"num_classes": num_classes, "in_channels": cfg.dataset.channels, "image_size": cfg.dataset.image_size}
     built: nn.Module = make(node, **{key: value for key, value in data.items() if targets.takes(node["_target_"], key)})
     if cfg.fidelity.initialise is not None:
@@ -283,8 +299,15 @@ def callbacks(cfg: DictConfig) -> list[Any]:
     Raises:
         UserError: for one that fersweep brings itself, with the setting to use.
     """
-    made = [make(node) for node in cfg.callbacks.values()]
+    made = []
+    for name, node in cfg.callbacks.items():
+        try:
+            made.append(make(node))
+        except InstantiationException as error:
+            raise UserError(f"callbacks.{name} cannot be built: {one_line(error)}") from error
     for each in made:
+        if not isinstance(each, pl.Callback):
+            raise UserError(f"callbacks: {type(each).__name__} is no callback of Lightning.")
         for kind, instead in OWN_CALLBACKS.items():
             if kind in [base.__name__ for base in type(each).__mro__]:
                 raise UserError(f"callbacks: fersweep brings its own {kind}; {instead}.")

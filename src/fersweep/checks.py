@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from fersweep.build import source_takes
 from fersweep.compose import refuse_unknown
-from fersweep.config import FaceCrop, one_line, to_dict
+from fersweep.config import FaceCrop, dotted, one_line, to_dict
 from fersweep.errors import UserError, did_you_mean
 from fersweep.faces import detectors
 from fersweep.search import option_file
@@ -50,6 +51,9 @@ def validate(cfg: DictConfig) -> None:
             named = ", ".join("null" if choice is None else str(choice) for choice in choices)
             raise UserError(f"{key}={value} is not known{hint}; choices: {named}.")
     _validate_numbers(cfg)
+    for key, value in dotted(to_dict(cfg)).items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UserError(f"{key}={value} is out of range: a finite number.")
     _validate_dataset(cfg)
     _validate_combinations(cfg)
 

@@ -116,6 +116,8 @@ def swept_by_experiment(overrides: Sequence[str], multirun: bool) -> list[str]:
     if chosen is None:
         return []
     names = sweep_values(chosen) if chosen.is_sweep_override() else [str(chosen.value())]
+    if not names:
+        raise UserError(f"experiment={chosen.value()} names no single one: name one experiment at a time.")
     params = {name: _params(name) for name in names}
     name = next((name for name in names if params[name]), None)
     if name is None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from typing import Any
 
+import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.types import Override
@@ -42,6 +43,8 @@ def compose_config(overrides: Sequence[str]) -> DictConfig:
         return _composed(overrides)
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(one_sentence(error, overrides)) from error
+    except yaml.YAMLError as error:
+        raise UserError(f"A file of the chosen options is no YAML: {' '.join(str(error).split())}.") from error
 
 
 def _composed(overrides: Sequence[str], **further: Any) -> DictConfig:
@@ -63,6 +66,8 @@ def check_choices(overrides: Sequence[str]) -> None:
         key = override.key_or_group
         first, _, rest = key.replace("/", ".").partition(".")
         group, named = key.replace(".", "/"), options(key)
+        if override.is_delete() and key in Config.__dataclass_fields__ and key not in GROUPS:
+            raise UserError(f"{key} cannot be deleted: give it a value.")
         if first not in TOP and not override.is_add():
             raise UserError(unknown_setting(key))
         if (first in GROUPS and rest == "name") or key == "backbone.family":
@@ -104,7 +109,10 @@ def refuse_unknown(cfg: DictConfig, overrides: Sequence[str] = ()) -> None:
     """
     for path in _unknown(cfg, Config, ""):
         raise UserError(unknown_setting(path, overrides))
-    allowed = {*option_file("logger", cfg.logger.name), "name"} if OmegaConf.is_dict(cfg.logger) else set()
+    for group in ("attention", "logger"):
+        if not OmegaConf.is_missing(cfg, group) and not isinstance(cfg[group].get("name"), str):
+            raise UserError(f"The file of the chosen {group} has no name: write the file's own name into it.")
+    allowed = set() if OmegaConf.is_missing(cfg, "logger") else {*option_file("logger", cfg.logger.name), "name"}
     for key in cfg.logger if allowed else ():
         if key not in allowed:
             raise UserError(unknown_setting(f"logger.{key}", overrides))

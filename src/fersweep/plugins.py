@@ -39,7 +39,7 @@ def use(names: Iterable[str]) -> None:
                     f"{name.partition('.')[0]} lies, or put its place on PYTHONPATH."
                 ) from error
             raise UserError(f"The plugin {name} cannot be imported: there is no module {error.name}.") from error
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise UserError(f"The plugin {name} cannot be imported ({type(error).__name__}: {error}).") from error
 
 

@@ -113,7 +113,11 @@ def extended(overrides: Sequence[str], config_dir: str | None = None) -> list[st
 
 
 def _listed(override: Override) -> list[str]:
+    if override.is_sweep_override():
+        raise UserError(f"{override.input_line} names several: write {override.key_or_group}=[a,b].")
     value = override.value()
+    if value is None or override.is_delete():
+        return []
     return [str(each) for each in value] if isinstance(value, list) else [str(value)]
 
 

@@ -6,7 +6,7 @@ import importlib
 import inspect
 import pkgutil
 import pydoc
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -52,7 +52,9 @@ def _find(target: str, _used: tuple[str, ...]) -> Callable[..., Any]:
         found = pydoc.locate(target)
         if found is None:
             raise UserError(f"_target_={target} does not exist.")
-        if callable(found) and _within(str(getattr(found, "__module__", ""))) == within:
+        method = "." in getattr(found, "__qualname__", ".")
+        reads = target.startswith("fersweep.data.sources.") and not isinstance(found, type)
+        if callable(found) and not method and not reads and _within(str(getattr(found, "__module__", ""))) == within:
             return found
     raise UserError(
         f"_target_={target} is not allowed: it must be defined in {', '.join((*OWN, *plugins.used()))}, or be a class "
@@ -83,27 +85,39 @@ def takes(target: str, argument: str) -> bool:
     return argument in known or any(each.kind is each.VAR_KEYWORD for each in known.values())
 
 
-def check(node: Any) -> None:
+def check(node: Any, modules: Sequence[str] = ()) -> None:
     """Look at every ``_target_`` in a plain config node and below it, and at the names of what it is given.
 
+    Args:
+        node: resolved: an interpolation that is left would be resolved when it is built, to who knows what.
+        modules: of this project and of libraries, in which all of it must be defined; default: anything in `find`.
+
     Raises:
-        UserError: as `find`, and for an argument that does not exist, naming those that do.
+        UserError: as `find`; for an argument that does not exist, naming those that do; for an interpolation.
     """
+    if isinstance(node, str) and "${" in node:
+        raise UserError(f"{node!r} cannot be a setting of what is built: write the value itself.")
     if isinstance(node, list):
         for each in node:
-            check(each)
+            check(each, modules)
     if not isinstance(node, Mapping):
         return
     if "_target_" in node:
         target = str(node["_target_"])
+        inside = not modules or target.startswith(tuple(f"{each}." for each in modules)) or plugins.owner(target)
+        if not inside:
+            raise UserError(f"_target_={target} is not allowed here: it must be defined in {', '.join(modules)}.")
+        if odd := [key for key in node if str(key).startswith("_") and key not in ("_target_", "_partial_")]:
+            raise UserError(f"{target} has no argument {odd[0]!r}.")
         known = [name for name, each in parameters(target).items() if each.kind is not each.VAR_POSITIONAL]
         for argument in node:
-            if str(argument).startswith("_") or takes(target, argument):
+            if argument in ("_target_", "_partial_") or (takes(target, argument) and target != "torch.nn.Identity"):
                 continue
             hint = did_you_mean(argument, known)
             raise UserError(f"{target} has no argument {argument!r}{hint}; it takes {', '.join(known) or 'none'}.")
-    for each in node.values():
-        check(each)
+    for key, each in node.items():
+        check(key, modules)
+        check(each, modules)
 
 
 def identity_of(target: str) -> str:

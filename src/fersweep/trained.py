@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,6 +123,8 @@ def rebuilt(config: Mapping[str, Any], classes: int, path: Path) -> tuple[DictCo
     Raises:
         UserError: the configuration has settings that this version does not have.
     """
+    if "${" in json.dumps(config, default=str):
+        raise UserError(f"{path} holds a configuration that is not resolved: it was not written by fersweep.")
     if missing := [name for name in config.get("plugins") or [] if name not in plugins.used()]:
         raise UserError(
             f"{path} needs the plugin {missing[0]}, which is code: if you trust it, name it with --plugin {missing[0]} "

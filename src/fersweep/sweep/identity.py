@@ -56,7 +56,9 @@ def _counted(node: Mapping[str, Any], schema: type) -> dict[str, Any]:
         if inner is not None:
             value, default = _counted(value, inner), {}
         else:
-            value = integral(_called(value))
+            value = _called(value)
+            if setting.name not in ("callbacks", "lightning"):  # where a library may tell 1 (epoch) from 1.0 (of all)
+                value = integral(value)
             default = setting.default if setting.default_factory is REQUIRED else setting.default_factory()
         if default is MISSING or not _same(value, default):
             kept[setting.name] = value
