@@ -378,8 +378,8 @@ def test_a_path_is_taken_as_the_shell_hands_it_over(
             "callbacks.x cannot be built",
         ),
         (
-            "backbone.model._target_=fersweep.data.splits.random",
-            "is not allowed here: it must be defined in fersweep.mod",
+            "activation.module._target_=fersweep.data.sources.folder.Folder ~activation.module.alpha",
+            "is not allowed here: it must be",
         ),
         ("+fidelity.backbone.resnet=5", "5 in fidelity is no entry"),
         ("plugins=a,b", r"plugins=a,b names several: write plugins=\[a,b\]"),
