@@ -277,6 +277,8 @@ def test_what_does_not_exist_is_named_with_what_does(overrides: str, message: st
         ("fidelity=published", "fidelity=published is now called fidelity=code."),
         ("-m split=second_source,official", "split=second_source is now called split=notebook."),
         ("recipe=published", "recipe=published is now called recipe=study."),
+        ("hydra=1", "hydra is a section of settings: name one, such as hydra.launcher.n_jobs=2"),
+        ("local=mine", "local is no group to choose from: local/default.yaml is read wherever it lies"),
         ("-m experiment=glob(table*)", "names no single one: name one experiment at a time"),
         (
             "-m experiment=table_second_source",

@@ -66,6 +66,10 @@ def check_choices(overrides: Sequence[str]) -> None:
         key = override.key_or_group
         first, _, rest = key.replace("/", ".").partition(".")
         group, named = key.replace(".", "/"), options(key)
+        if key == "hydra":
+            raise UserError("hydra is a section of settings: name one, such as hydra.launcher.n_jobs=2.")
+        if first == "local":
+            raise UserError("local is no group to choose from: local/default.yaml is read wherever it lies.")
         if override.is_delete() and key in Config.__dataclass_fields__ and key not in GROUPS:
             raise UserError(f"{key} cannot be deleted: give it a value.")
         if first not in TOP and not override.is_add():
