@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fersweep.report.contents import Comparison, Mean, Report, Reported, Row, Verdict
+from fersweep.report.contents import Claim, Comparison, Mean, Report, Reported, Row, Verdict
 from fersweep.report.statistics import wilson
 from fersweep.sweep.collect import Run
 
@@ -57,6 +57,7 @@ def sample() -> Report:
         common={"dataset": "FER2013", "recipe.max_epochs": "3"},
         options=compared(rows, "attention"),
         fidelity=compared(rows, "fidelity"),
+        claims=(_claim(),),
         unfinished=_unfinished(),
         unfinished_names=("FER2013 · VGG-16 · ECA", "", *["FER2013 · VGG-16 · ECA"] * 2),
         done=sum(len(row.seeds) for row in rows),
@@ -180,10 +181,34 @@ def _comparison(first: Row, second: Row, group: str) -> Comparison:
         mcnemar_p=min(1.0, 1.1 * p),
         mcnemar_holm=min(1.0, 2.2 * p),
         discordant=(only_first, only_second),
+        superiority=0.75,
+        power=0.4,
+        seeds_needed=9 if p < 0.5 else None,
         seeds=(first.accuracy.n, second.accuracy.n),
         n=first.n,
         established=established,
         sentence=f"{' · '.join(shared.values())}: {one} {verb} {other} ({100 * difference:.2f} points).",
+    )
+
+
+def _claim() -> Claim:
+    """One mean gain, over two datasets."""
+    pairs = (("CK+ · VGG-16", 0.021), ("CK+ · ResNet-50", 0.034), ("FER2013 · VGG-16", -0.004))
+    return Claim(
+        group="attention",
+        shared="",
+        first="CBAM",
+        second="none",
+        over="2 backbones and 2 datasets",
+        pairs=pairs,
+        positive=2,
+        seeds=(1, 3),
+        difference=0.017,
+        interval=(-0.03, 0.064),
+        p=0.26,
+        p_holm=0.26,
+        established=False,
+        sentence="CBAM less no attention is 1.7 points in the mean over 2 backbones and 2 datasets: not established",
     )
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from omegaconf import OmegaConf
 from report_runs import STUDY, configured, failed, finished, right
@@ -20,13 +21,19 @@ from fersweep.errors import UserError
 from fersweep.report import gather, study, tables
 from fersweep.report.compare import compare
 from fersweep.report.contents import Mean, Report, Reported
+from fersweep.report.statistics import multiple_of, wilson
 from fersweep.report.study import expected_range, verdict
 from fersweep.report.write import contents
 from fersweep.sweep.collect import collect, config_of, settings_of
 from fersweep.sweep.identity import completed
+from fersweep.sweep.status import write_json
 
 NONE, CBAM, SE = ("attention=none",), ("attention=cbam",), ("attention=se",)
 SHORT = (*STUDY, "recipe.max_epochs=3")
+
+
+SMALL = {"ckplus": 182, "jaffe": 45}
+"""The test sets of which not every hundredth is a share."""
 
 
 @pytest.fixture
@@ -66,8 +73,12 @@ def test_what_beats_what_is_said_plainly(sweep: Path) -> None:
     assert len(sentences) == 3
     pattern = r"ResNet-50: CBAM beats none by 6\.0 points \(95 % \d\.\d…\d\.\d\): established"
     assert sum(bool(re.fullmatch(pattern, each)) for each in sentences) == 1
-    pattern = r"ResNet-50: SE beats none by 0\.3 points \(95 % −\d\.\d…\d\.\d\): not established"
-    assert re.fullmatch(pattern, sentences[-1])
+    pattern = r"ResNet-50: SE scores 0\.3 points more than none \(95 % −\d\.\d…\d\.\d\): not established"
+    assert re.match(pattern, sentences[-1])
+    seeds = (
+        r"\(power for a difference of this size \d+ %; (more than 200|\d+) seeds of each would (be needed|give 80 %)\)$"
+    )
+    assert re.search(seeds, sentences[-1])
     best = next(pair for pair in report.options if {pair.first, pair.second} == {"cbam", "none"})
     assert best.established
     assert best.difference == pytest.approx(0.06)
@@ -159,7 +170,7 @@ def test_settings_that_tell_rows_apart_become_columns(tmp_path: Path) -> None:
     assert sixteen is not None
     assert (four.accuracy_percent, four.params_m, four.n) == (87.26, 33.56, 182)  # the ablation's
     assert (sixteen.accuracy_percent, sixteen.params_m) == (89.56, 26.02)  # not the main table's 89.01
-    assert [row.verdict.kind for row in report.rows] == ["cannot be right", "within"]
+    assert [row.verdict.kind for row in report.rows] == ["cannot be right", "too few seeds"]
     assert "158 are 86.81 %, 159 are 87.36 %" in report.rows[0].verdict.sentence
     (pair,) = report.options
     assert (pair.group, {pair.first, pair.second}) == ("reduction", {"4", "16"})
@@ -252,19 +263,37 @@ def test_every_printed_figure_that_cannot_be_right_is_found() -> None:
     assert wrong == {("ckplus", each) for each in ckplus} | {("jaffe", each) for each in jaffe}
 
 
+def test_by_rounding_alone_ten_cells_of_fer2013_are_impossible() -> None:
+    printed = [figures["fer2013"] for options in study.study()["rows"].values() for figures in options.values()]
+    cut = sorted(each for each in printed if multiple_of(each, 7178)[1].endswith("7,178, cut off"))
+    assert cut == [58.84, *[59.73] * 4, 59.90, *[60.15] * 3, 60.72]
+    small = [(f[d], n) for o in study.study()["rows"].values() for f in o.values() for d, n in SMALL.items()]
+    assert all("rounded" in multiple_of(*each)[1] for each in small if multiple_of(*each)[0])
+
+
+def test_the_studys_contradictions_are_right_and_told_where_they_are_read() -> None:
+    page = (Path(__file__).parents[1] / "docs/study.md").read_text()
+    for each in study.study()["contradictions"]:
+        assert f"| {each['says']} | {each['but']} |" in page
+        for share, of, percent in re.findall(r"([\d,]+) of ([\d,]+), ([\d.]+) %", each["but"]):
+            hits, n = (int(number.replace(",", "")) for number in (share, of))
+            assert f"{100 * hits / n:.2f}" == percent
+    assert wilson(4599, 7178) == pytest.approx((0.6295, 0.6517), abs=5e-5)
+
+
 def test_verdicts() -> None:
     def judged(percent: float, accuracy: Mean, protocol: tuple[str, ...] = ()) -> tuple[str, str, bool]:
         given = verdict(Reported(1, 1, 1, percent, 10_000), accuracy, 10_000, protocol)
         return given.kind, given.sentence, given.comparable
 
     three = Mean(0.6, 0.01, 3, (0.59, 0.6, 0.61))
-    half = (1.96**2 * 0.24 / 10_000 + (4.3027 * 0.01) ** 2 * 4 / 3) ** 0.5
-    assert expected_range(three, 10_000, 10_000) == pytest.approx((0.6 - half, 0.6 + half), abs=1e-5)
-    wider = expected_range(three, 10_000, 45)  # another test set, of 45 images
-    assert wider[1] - 0.6 == pytest.approx((half**2 + 1.96**2 * 0.24 / 45) ** 0.5, abs=1e-4)
-    low, high = expected_range(Mean(1.0, None, 1, (1.0,)), 50, 50)
-    assert 0.92 < low < 0.95  # all 50 of 50 right does not promise all of the next 50
-    assert high == 1.0
+    half = 4.3027 * 0.01 * (4 / 3) ** 0.5
+    assert expected_range(three, 10_000, Reported(1, 1, 1, 60.0, 10_000)) == pytest.approx(
+        (0.6 - half, 0.6 + half), abs=1e-5
+    )
+    wider = expected_range(three, 10_000, Reported(1, 1, 1, 60.0, 45))  # another test set, of 45 images
+    assert wider is not None
+    assert wider[1] - 0.6 == pytest.approx((half**2 + 1.96**2 * 0.24 * (1 / 45 + 1 / 10_000)) ** 0.5, abs=1e-4)
     assert judged(64.0, three)[0] == "within"
     assert judged(66.0, three)[0] == "below"
     assert judged(54.0, three)[0] == "above"
@@ -274,8 +303,80 @@ def test_verdicts() -> None:
         f"expected in {60 - 100 * half:.2f} to {60 + 100 * half:.2f} % (3 seeds). Not comparable: recipe.max_epochs"
     )
     assert expected in sentence
-    assert "one seed, so without the spread of training" in judged(63.0, Mean(0.6, None, 1, (0.6,)))[1]
     assert verdict(None, three, 10, ()).kind == "none"
+
+
+@pytest.mark.parametrize(("values", "words"), [((0.6,), "one seed cannot"), ((0.6, 0.61), "2 seeds cannot")])
+def test_few_seeds_give_no_verdict(values: tuple[float, ...], words: str) -> None:
+    mean = Mean(float(np.mean(values)), None if len(values) == 1 else 0.007, len(values), values)
+    given = verdict(Reported(1, 1, 1, 99.0, 10_000), mean, 10_000, ())
+    assert given.kind == "too few seeds"
+    assert words in given.sentence
+
+
+def test_a_best_of_three_is_held_against_the_best_of_three() -> None:
+    """Of three runs drawn alike, the best of three others lies in the range as often as it says."""
+    rng, inside, trials = np.random.default_rng(3), 0, 2000
+    figure = Reported(1, 1, 1, 60.0, 182, best_of=3)
+    for _ in range(trials):
+        ours, theirs = rng.normal(0.6, 0.02, (2, 3))
+        kept = expected_range(Mean(ours.mean(), ours.std(ddof=1), 3, tuple(ours)), 182, figure)
+        assert kept is not None
+        inside += kept[0] <= theirs.max() <= kept[1]
+    assert 0.935 <= inside / trials <= 0.975
+
+
+def test_the_mean_gain_over_backbones_is_claimed(tmp_path: Path) -> None:
+    networks = ("resnet50", "resnet101", "vgg16", "vgg19")
+    for number, backbone in enumerate(networks):
+        for attention, rate in (("none", 0.5), ("cbam", 0.56 + 0.01 * number), ("se", 0.49 + 0.01 * number)):
+            options = (*STUDY, f"backbone={backbone}", f"attention={attention}")
+            finished(tmp_path, options, 1, right(rate, 10 * number + len(attention)))
+    report = contents(tmp_path)
+    assert not any(pair.established for pair in report.options)  # one seed each
+    cbam = next(claim for claim in report.claims if (claim.first, claim.second) == ("CBAM", "none"))
+    assert cbam.difference == pytest.approx(0.075)
+    assert (cbam.positive, len(cbam.pairs), cbam.over, cbam.seeds) == (4, 4, "4 backbones", (1, 1))
+    assert cbam.established
+    assert cbam.interval[0] > 0
+    assert "CBAM less no attention is 7.5 points in the mean over 4 backbones (95 % " in cbam.sentence
+    assert cbam.sentence.endswith("above zero in 4 of 4: established")
+    se = next(claim for claim in report.claims if (claim.first, claim.second) == ("SE", "none"))
+    assert (se.positive, se.established) == (2, False)
+    assert len(report.claims) == 3
+
+
+def test_one_backbone_makes_no_claim(sweep: Path) -> None:
+    assert contents(sweep).claims == ()
+
+
+def test_runs_that_never_left_chance_are_told_from_those_that_learnt(tmp_path: Path) -> None:
+    for seed, rate in ((1, 0.5), (2, 0.54)):
+        finished(tmp_path, (*STUDY, *NONE), seed, right(rate, seed))
+    stuck = finished(tmp_path, (*STUDY, *NONE), 3, right(0.5, 3))
+    result = json.loads((stuck / "result.json").read_text())
+    counts = np.zeros((7, 7), int)
+    counts[:, 3] = np.sum(result["confusion_matrix"], axis=1)  # one answer to every image
+    result["confusion_matrix"] = counts.tolist()
+    write_json(stuck / "result.json", result)
+    (row,) = contents(tmp_path).rows
+    assert row.at_chance == (3,)
+    assert (
+        "1 of 3 runs never left chance (seed 3), stopped before the last epoch; the 2 that learnt score "
+        "52.00 ± 2.83 %." in row.notes
+    )
+
+
+def test_intervals_over_people(tmp_path: Path) -> None:
+    run = finished(tmp_path, (*STUDY, *NONE), 1, right(0.5, 1))
+    path = run / "predictions.parquet"
+    table = pd.read_parquet(path)
+    table["subject"] = ["S%d" % (int(name[5:10]) // 100) for name in table["id"]]  # noqa: UP031
+    table.to_parquet(path)
+    (row,) = contents(tmp_path).rows
+    means = [row.correct[0][row.people == person].mean() for person in sorted(set(row.people))]
+    half = 2.2622 * np.std(means, ddof=1) / 10**0.5
+    assert row.over_people == pytest.approx((0.5 - half, 0.5 + half), abs=1e-4)
 
 
 def test_tables_hold_the_same_in_three_languages(sweep: Path) -> None:
@@ -513,7 +614,7 @@ def test_what_cannot_be_told_from_the_commonest_class_is_marked(tmp_path: Path) 
     finished(tmp_path, (*STUDY, *NONE), 1, right(0.26, 1))
     finished(tmp_path, (*STUDY, *CBAM), 1, right(0.4, 1))
     none, cbam = contents(tmp_path).rows
-    assert none.notes == ("Not told apart from always answering the commonest class.",)
+    assert none.notes == ("No better than always answering the commonest class, as far as these images tell.",)
     assert cbam.notes == ()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fersweep.report.statistics import Bootstrap, holm, mcnemar, multiple_of, twice_the_median, wilson
+from fersweep.report.statistics import ALWAYS_POSSIBLE, holm, mcnemar, multiple_of, twice_the_median, wilson
 
 # R. G. Newcombe, "Two-sided confidence intervals for the single proportion: comparison of seven methods", Statistics in
 # Medicine 17 (1998) 857-872, table I, method 3
@@ -41,16 +41,16 @@ def test_wilson_refuses_what_is_no_proportion(correct: int, n: int, confidence: 
 @pytest.mark.parametrize(
     ("percent", "n", "possible", "words"),
     [
-        (87.91, 182, True, "87.91 % is 160 of 182"),
+        (87.91, 182, True, "87.91 % is 160 of 182, rounded or cut off"),
         (88.62, 182, False, "88.62 % of 182 is 161.29 images; 161 are 88.46 %, 162 are 89.01 %"),
         (89.82, 182, False, "89.82 % of 182 is 163.47 images; 163 are 89.56 %, 164 are 90.11 %"),
-        (15.56, 45, True, "15.56 % is 7 of 45"),
+        (15.56, 45, True, "15.56 % is 7 of 45, rounded"),
         (15.66, 45, False, "15.66 % of 45 is 7.05 images; 7 are 15.56 %, 8 are 17.78 %"),
-        (62.05, 7178, True, "62.05 % is 4,454 of 7,178"),
-        (66.66, 3, True, "66.66 % is 2 of 3"),  # cut off, not rounded
+        (62.05, 7178, True, "62.05 % is 4,454 of 7,178, rounded or cut off"),
+        (66.66, 3, True, "66.66 % is 2 of 3, cut off"),
         (66.68, 3, False, "66.68 % of 3 is 2.00 images; 2 are 66.67 %, 3 are 100.00 %"),
-        (100.0, 45, True, "100.00 % is 45 of 45"),
-        (0.0, 45, True, "0.00 % is 0 of 45"),
+        (100.0, 45, True, "100.00 % is 45 of 45, rounded or cut off"),
+        (0.0, 45, True, "0.00 % is 0 of 45, rounded or cut off"),
     ],
 )
 def test_a_percentage_must_be_a_multiple_of_one_image(percent: float, n: int, possible: bool, words: str) -> None:
@@ -62,6 +62,12 @@ def test_every_share_is_possible_rounded_or_cut_off(k: int) -> None:
     exact = 100 * k / 45
     assert multiple_of(round(exact, 2), 45)[0]
     assert multiple_of(int(exact * 100) / 100, 45)[0]
+
+
+def test_of_many_images_every_hundredth_is_a_share() -> None:
+    hundredths = np.arange(10_001) / 100
+    assert all(multiple_of(percent, ALWAYS_POSSIBLE)[0] for percent in hundredths)
+    assert not all(multiple_of(percent, ALWAYS_POSSIBLE - 100)[0] for percent in hundredths)
 
 
 def answers(only_first: int, only_second: int, both: int, neither: int) -> tuple[np.ndarray, np.ndarray]:
@@ -98,55 +104,3 @@ def test_twice_the_median() -> None:
     assert twice_the_median([0.01, 0.02, 0.9]) == 0.04
     assert twice_the_median([0.01, 0.02, 0.3, 0.9]) == 0.04  # the lower of two middle ones, as the theorem's quantile
     assert twice_the_median([0.6, 0.7]) == 1.0
-
-
-def test_bootstrap_of_one_seed_is_the_paired_interval() -> None:
-    """Newcombe's (and Wald's) standard error of a paired difference: sqrt(b + c - (b - c)²/n) / n."""
-    b, c, n = 300, 200, 2000
-    first, second = answers(b, c, both=1000, neither=500)
-    found, (low, high), p = Bootstrap([first[None], second[None]]).difference(0, 1)
-    error = (b + c - (b - c) ** 2 / n) ** 0.5 / n
-    assert found == pytest.approx((b - c) / n)
-    assert (low, high) == pytest.approx((found - 1.96 * error, found + 1.96 * error), abs=0.1 * error)
-    assert p < 0.001
-    assert Bootstrap([first[None], second[None]]).difference(1, 0)[0] == -found
-
-
-def test_bootstrap_knows_that_seeds_differ() -> None:
-    """Ten images' worth of noise less than seeds' spread: the interval is that of the seeds' means."""
-    rng = np.random.default_rng(1)
-    rates = np.array([0.5, 0.56, 0.62, 0.68, 0.74])
-    one = rng.random((5, 20_000)) < rates[:, None]
-    other = rng.random((5, 20_000)) < rates[::-1, None]
-    _, (low, high), p = Bootstrap([one, other], draws=4000).difference(0, 1)
-    error = (2 * rates.var(ddof=1) / 5) ** 0.5  # of the difference of two means
-    assert high - low == pytest.approx(2 * 2.306 * error, rel=0.1)  # Student's t with 4 + 4 degrees of freedom
-    assert p > 0.5
-    _, (low, high), _ = Bootstrap([one[:1], other[:1]], draws=4000).difference(0, 1)
-    assert high < 0  # of one seed each, the images alone tell them apart
-
-
-@pytest.mark.parametrize(
-    ("n", "seeds", "spread"), [(500, 5, 0.02), (7178, 3, 0.015), (2000, 3, 0.007), (182, 3, 0.03), (1000, 2, 0.02)]
-)
-def test_equal_methods_are_seldom_told_apart(n: int, seeds: int, spread: float) -> None:
-    """Where seeds differ more than images, percentiles of the draws would reject one time in six with three seeds."""
-    rng, rejected, trials = np.random.default_rng(2), 0, 100
-    for trial in range(trials):
-        ability = 2.6 * spread * rng.normal(size=(2, seeds, 1))
-        correct = 0.25 + ability + rng.normal(size=n) + 0.7 * rng.normal(size=(2, seeds, n)) > 0
-        _, (low, high), p = Bootstrap(list(correct), draws=300, seed=trial).difference(0, 1)
-        assert (p < 0.05) == (not low <= 0 <= high)
-        rejected += p < 0.05
-    assert rejected / trials <= 0.1
-
-
-def test_bootstrap_of_what_does_not_vary() -> None:
-    sure, never = np.ones((3, 50), bool), np.zeros((3, 50), bool)
-    assert Bootstrap([sure, sure]).difference(0, 1) == (0.0, (0.0, 0.0), 1.0)
-    assert Bootstrap([sure, never]).difference(0, 1) == (1.0, (1.0, 1.0), 0.0)
-
-
-def test_bootstrap_repeats() -> None:
-    correct = [np.random.default_rng(k).random((2, 300)) < 0.5 for k in range(2)]
-    assert Bootstrap(correct, draws=500).difference(0, 1) == Bootstrap(correct, draws=500).difference(0, 1)

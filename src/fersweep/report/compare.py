@@ -10,11 +10,9 @@ import numpy as np
 
 from fersweep.config import GROUPS
 from fersweep.report.contents import Comparison, Row
-from fersweep.report.statistics import Bootstrap, holm, mcnemar, twice_the_median
+from fersweep.report.effects import MOST_SEEDS, Effect, difference, superiority
+from fersweep.report.statistics import MIN_SEEDS, holm, mcnemar, twice_the_median
 from fersweep.report.titles import ABSENT
-
-MIN_SEEDS = 3
-"""Seeds a row must have before a difference is called established: fewer say too little of training again."""
 
 LEVEL = 0.05
 
@@ -33,9 +31,7 @@ def compare(rows: Sequence[Row], group: str) -> tuple[Comparison, ...]:
     found: list[Comparison] = []
     for alike in _same_images([row for row in rows if len(row.ids)]):
         pairs = [pair for pair in combinations(range(len(alike)), 2) if _differ_in(group, *(alike[i] for i in pair))]
-        if pairs:
-            bootstrap = Bootstrap([row.correct for row in alike])
-            found += [_pair(bootstrap, alike, pair, group) for pair in pairs]
+        found += [_pair(alike[i], alike[j], group) for i, j in pairs]
     corrected = zip(found, holm([each.p for each in found]), holm([each.mcnemar_p for each in found]), strict=True)
     judged = [_judged(replace(each, p_holm=p, mcnemar_holm=q)) for each, p, q in corrected]
     return tuple(sorted(judged, key=lambda each: (not each.established, each.p, -each.difference)))
@@ -56,11 +52,11 @@ def _differ_in(group: str, one: Row, other: Row) -> bool:
     return both == [group]
 
 
-def _pair(bootstrap: Bootstrap, rows: Sequence[Row], pair: tuple[int, int], group: str) -> Comparison:
+def _pair(one: Row, other: Row, group: str) -> Comparison:
     """One pair, not yet corrected for the others."""
-    i, j = sorted(pair, key=lambda k: -rows[k].accuracy.mean)
-    one, other = rows[i], rows[j]
-    difference, interval, p = bootstrap.difference(i, j)
+    if other.accuracy.mean > one.accuracy.mean:
+        one, other = other, one
+    effect = difference(one.correct, other.correct, one.people)
     tests = [mcnemar(a, b) for a in one.correct for b in other.correct]
     return Comparison(
         group=group,
@@ -69,18 +65,28 @@ def _pair(bootstrap: Bootstrap, rows: Sequence[Row], pair: tuple[int, int], grou
         second=other.labels[group],
         names=(one.shown[group], other.shown[group]),
         rows=(one.key, other.key),
-        difference=difference,
-        interval=interval,
-        p=p,
-        p_holm=p,
+        difference=effect.value,
+        interval=effect.interval(),
+        p=effect.p,
+        p_holm=effect.p,
         mcnemar_p=twice_the_median([value for value, _ in tests]),
         mcnemar_holm=1.0,
         discordant=tuple(np.mean([counts for _, counts in tests], axis=0).tolist()),
+        superiority=superiority(one.accuracy.values, other.accuracy.values),
+        power=effect.power(),
+        seeds_needed=_needed(effect, one, other),
         seeds=(one.accuracy.n, other.accuracy.n),
         n=one.n,
         established=False,
         sentence="",
     )
+
+
+def _needed(effect: Effect, one: Row, other: Row) -> int | None:
+    """Seeds of each that would show a difference of this size; ``None`` if none would, or nothing is known of seeds."""
+    if not effect.runs_freedom:
+        return None
+    return effect.seeds_needed(2 / (1 / one.accuracy.n + 1 / other.accuracy.n))
 
 
 def _shared(one: Row, other: Row, group: str) -> dict[str, str]:
@@ -94,29 +100,42 @@ def _judged(pair: Comparison) -> Comparison:
     fewest = min(pair.seeds)
     established = fewest >= MIN_SEEDS and pair.p_holm < LEVEL
     low, high = (100 * end for end in pair.interval)
-    first, second = (_said(pair.group, name) for name in pair.names)
+    first, second = (said(pair.group, name) for name in pair.names)
     if pair.first == "none":
         first = f"no {pair.group}"  # "none beats CBAM" would read as: nothing does
     points = f"{100 * pair.difference:.1f} points"
     shown = [(key, value) for key, value in pair.shared.items() if value != ABSENT]
     values = [value for _, value in shown]
     where = ", ".join(value if values.count(value) == 1 else f"{key}={value}" for key, value in shown)
-    verb = f"and {second} differ by {points}" if points == "0.0 points" else f"beats {second} by {points}"
-    end = "established" if established else "not established"
-    if fewest < MIN_SEEDS:
-        end += f" ({fewest} seed{'s' if fewest > 1 else ''}; it takes {MIN_SEEDS})"
-    sentence = f"{where}: {first} {verb} (95 % {_signed(low)}…{_signed(high)}): {end}"
+    verb = f"beats {second} by {points}" if established else f"scores {points} more than {second}"
+    if points == "0.0 points":
+        verb = f"and {second} differ by {points}"
+    end = "established" if established else f"not established ({_open(pair)})"
+    sentence = f"{where}: {first} {verb} (95 % {signed(low)}…{signed(high)}): {end}"
     return replace(pair, established=established, sentence=sentence)
 
 
-def _said(group: str, name: str) -> str:
+def _open(pair: Comparison) -> str:
+    """Why a difference is not established, and what would settle it."""
+    fewest = min(pair.seeds)
+    if fewest < MIN_SEEDS:
+        return f"{fewest} seed{'s' if fewest > 1 else ''}; it takes {MIN_SEEDS}"
+    chance = f"power for a difference of this size {100 * pair.power:.0f} %"
+    if pair.seeds_needed is None:
+        return f"{chance}; more than {MOST_SEEDS} seeds of each would be needed"
+    if pair.seeds_needed <= fewest:
+        return chance
+    return f"{chance}; {pair.seeds_needed} seeds of each would give 80 %"
+
+
+def said(group: str, name: str) -> str:
     """An option as a sentence has it, in quotes where it is several words; the whole setting where it is a value."""
     if group not in GROUPS:
         return f"{group}={name}"
     return f"“{name}”" if " " in name else name
 
 
-def _signed(value: float) -> str:
+def signed(value: float) -> str:
     """A number with one decimal and a minus sign."""
     text = f"{value:.1f}"
     return text.replace("-", "−") if float(text) else "0.0"
@@ -153,5 +172,6 @@ def _reversed(pair: Comparison) -> Comparison:
         difference=-pair.difference,
         interval=(-pair.interval[1], -pair.interval[0]),
         discordant=(pair.discordant[1], pair.discordant[0]),
+        superiority=1 - pair.superiority,
         seeds=(pair.seeds[1], pair.seeds[0]),
     )

@@ -38,8 +38,8 @@ class Verdict:
     """Whether a reported accuracy holds up.
 
     Attributes:
-        kind: ``within``, ``above`` or ``below`` (our accuracy against the reported one), ``cannot be right`` or
-            ``none`` (nothing was reported for this row).
+        kind: ``within``, ``above`` or ``below`` (our accuracy against the reported one), ``too few seeds`` to say,
+            ``cannot be right`` or ``none`` (nothing was reported for this row).
         sentence: the arithmetic, or what our runs did otherwise; may be empty.
         comparable: whether the runs followed the study's protocol; where not, within, above and below say little.
     """
@@ -61,6 +61,7 @@ class Reported:
         n: how many images that had.
         note: what is known to be wrong with these figures; may be empty.
         part: whether the accuracy is of ``test`` or of ``validation`` images.
+        best_of: of how many runs it is the best on that part.
     """
 
     params_m: float | None
@@ -70,6 +71,7 @@ class Reported:
     n: int
     note: str = ""
     part: str = "test"
+    best_of: int = 1
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,11 @@ class Row:
         notes: sentences a reader must know, such as that folds are missing.
         correct: per seed, whether each test image was recognised: bool ``(seeds, n)``, in the order of ``ids``.
         ids: the test images, sorted.
+        people: who is shown on each, ``(n,)``, or ``None`` where that is not known.
+        over_people: 95 % interval of the accuracy for other people, ``None`` where they are not known or all is one's.
+        best_of: the number of runs of which the study prints the best, and what the best of so many of ours is in the
+            mean; ``None`` where it prints single runs.
+        at_chance: the seeds of runs that never left chance, see `fersweep.report.effects.at_chance`.
         validation: accuracy of the chosen checkpoint on validation, where a reported figure is of that.
         explained: the contact sheets of the first of its runs that has some.
     """
@@ -128,6 +135,10 @@ class Row:
     notes: tuple[str, ...]
     correct: npt.NDArray[np.bool_] = field(repr=False)
     ids: npt.NDArray[np.str_] = field(repr=False)
+    people: npt.NDArray[np.str_] | None = field(default=None, repr=False)
+    over_people: tuple[float, float] | None = None
+    best_of: tuple[int, float] | None = None
+    at_chance: tuple[int, ...] = ()
     validation: Mean | None = None
     explained: Explained | None = None
 
@@ -156,6 +167,9 @@ class Comparison:
         p: two-sided, of the same standard error; ``p_holm`` corrected for all comparisons of this group in the report.
         mcnemar_p: of McNemar's exact test, over pairs of seeds; ``mcnemar_holm`` corrected likewise.
         discordant: images that only the first, and only the second, recognised: means over pairs of seeds.
+        superiority: P(first > second), the share of pairs of runs in which the first is better, ties counted half.
+        power: how probable it is that a true difference of this size gives p < 0.05 with these runs.
+        seeds_needed: runs of each that would raise that to 80 %, ``None`` where no number does or nothing is known.
         seeds: how many each has.
         n: test images.
         established: whether ``p_holm`` is below 0.05 and both have enough seeds to tell.
@@ -175,8 +189,46 @@ class Comparison:
     mcnemar_p: float
     mcnemar_holm: float
     discordant: tuple[float, float]
+    superiority: float
+    power: float
+    seeds_needed: int | None
     seeds: tuple[int, int]
     n: int
+    established: bool
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The mean difference of two options over all settings, such as backbones and datasets, in which both were tested.
+
+    Attributes:
+        group: the label they differ in.
+        shared: what all the settings have in common beyond that, as a person reads it; may be empty.
+        first: how a person reads the one option, and ``second`` the other, the baseline.
+        over: what the settings are, such as ``8 backbones and 3 datasets``.
+        pairs: of each setting its name, and its difference as a fraction, mean over seeds.
+        positive: in how many the first is better.
+        seeds: the fewest and the most runs that a row has.
+        difference: the mean over settings.
+        interval: its 95 % interval, over settings and images.
+        p: two-sided; ``p_holm`` corrected for all claims of this group.
+        established: whether ``p_holm`` is below 0.05.
+        sentence: the plain statement.
+    """
+
+    group: str
+    shared: str
+    first: str
+    second: str
+    over: str
+    pairs: tuple[tuple[str, float], ...]
+    positive: int
+    seeds: tuple[int, int]
+    difference: float
+    interval: tuple[float, float]
+    p: float
+    p_holm: float
     established: bool
     sentence: str
 
@@ -192,6 +244,7 @@ class Report:
         common: what all rows have in common: group → title, and the settings that matter most.
         options: comparisons between attention options, and of other choices and settings that rows differ in.
         fidelity: comparisons between fidelities.
+        claims: mean differences over backbones and datasets.
         unfinished: runs that are not done, with why, and ``unfinished_names`` what was chosen for each, in a line.
         done: how many runs are, folds counted.
         missing: sentences: rows of the study's table without a run here, seeds that some rows lack.
@@ -203,6 +256,7 @@ class Report:
     common: dict[str, str]
     options: tuple[Comparison, ...]
     fidelity: tuple[Comparison, ...]
+    claims: tuple[Claim, ...]
     unfinished: tuple[Run, ...]
     unfinished_names: tuple[str, ...]
     done: int

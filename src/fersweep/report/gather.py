@@ -17,6 +17,7 @@ from fersweep.config import GROUPS
 from fersweep.errors import UserError
 from fersweep.report import explained, notebook, study
 from fersweep.report.contents import Mean, Row, Verdict
+from fersweep.report.effects import at_chance, best_of, over_people
 from fersweep.report.statistics import wilson
 from fersweep.report.titles import ABSENT, titled
 from fersweep.sweep.collect import Run, config_of, result_of, settings_of
@@ -39,7 +40,7 @@ class Finished:
         titles: group → how a person reads its option.
         row: equal for runs of one row.
         ids: of its test images, sorted, and ``correct`` whether each was recognised; both empty where
-            ``predictions.parquet`` is missing.
+            ``predictions.parquet`` is missing; ``people`` who is shown on each, ``None`` where that is not known.
         history: ``history.csv``.
     """
 
@@ -50,6 +51,7 @@ class Finished:
     row: str
     ids: npt.NDArray[np.str_]
     correct: npt.NDArray[np.bool_]
+    people: npt.NDArray[np.str_] | None
     history: pd.DataFrame
 
     @property
@@ -93,14 +95,16 @@ def _read(directory: Path) -> Finished:
         if history.empty or not set(history) >= CURVES:
             raise ValueError("history.csv has no epochs")
         path = directory / "predictions.parquet"
-        table = pd.read_parquet(path, columns=["id", "label", "predicted"]).sort_values("id") if path.exists() else None
+        table = pd.read_parquet(path).sort_values("id") if path.exists() else None
+        if table is not None and not set(table) >= {"id", "label", "predicted"}:
+            raise ValueError("predictions.parquet has no id, label and predicted")
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"{directory} cannot be reported ({error}): with force=true the run is made again.") from error
     ids = np.array([], dtype=str) if table is None else table["id"].to_numpy(dtype=str)
     correct = np.array([], dtype=bool) if table is None else (table["label"] == table["predicted"]).to_numpy(dtype=bool)
-    return Finished(
-        directory, result, integral(completed(settings_of(config))), {}, _row_key(config), ids, correct, history
-    )
+    people = None if table is None or "subject" not in table else table["subject"].to_numpy(dtype=str)
+    settings = integral(completed(settings_of(config)))
+    return Finished(directory, result, settings, {}, _row_key(config), ids, correct, people, history)
 
 
 def _row_key(config: Mapping[str, Any]) -> str:
@@ -247,13 +251,16 @@ def _row(runs: Sequence[Finished], columns: Mapping[str, str]) -> Row:
     n = int(confusions[0].sum())
     accuracy = _mean([float(np.trace(each) / each.sum()) for each in confusions])
     whole = [_pooled(folds) for folds in seeds]
-    same = all(len(ids) == len(whole[0][0]) and (ids == whole[0][0]).all() for ids, _ in whole)
+    same = all(len(ids) == len(whole[0][0]) and (ids == whole[0][0]).all() for ids, *_ in whole)
     if not len(whole[0][0]) or not same:
         notes.append("Not compared with other rows: predictions are missing, or seeds were tested on other images.")
     majority = float(np.average([run.result["majority_baseline"] for run in used], weights=_images(used)))
     interval = wilson(round(accuracy.mean * n), n)
     if interval[0] <= majority:
-        notes.append("Not told apart from always answering the commonest class.")
+        notes.append("No better than always answering the commonest class, as far as these images tell.")
+    stuck = [k for k, counts in enumerate(confusions) if at_chance(counts)]
+    if stuck:
+        notes.append(_chance(stuck, seeds, accuracy.values))
     figures, protocol = study.reported(first.settings, columns.values())
     if figures is None:
         figures, protocol = notebook.reported(first.settings)
@@ -261,6 +268,16 @@ def _row(runs: Sequence[Finished], columns: Mapping[str, str]) -> Row:
     if figures is not None and figures.part == "validation":
         validation = _mean([float(folds[0].result["metrics"]["val/accuracy"]) for folds in seeds])
     measured, images = (accuracy, n) if validation is None else (validation, int(first.result["val_n"]))
+    people = whole[0][2] if same else None
+    over = None
+    if people is not None and len(np.unique(people)) > 1:
+        over = over_people(np.stack([correct for _, correct, _ in whole]), people)
+        span = " to ".join(f"{100 * end:.2f}" for end in over)
+        notes.append(f"For other people than these {len(np.unique(people))} the 95 % interval is {span} %.")
+    best = None
+    if figures is not None and figures.best_of > 1 < accuracy.n:
+        best = figures.best_of, best_of(accuracy.values, figures.best_of)
+        notes.append(f"The best of {min(best[0], accuracy.n)} runs here: {100 * best[1]:.2f} %.")
     judged = Verdict("none", "", False) if figures is None else study.verdict(figures, measured, images, protocol)
     labels = {column: _label(first.settings, key) for column, key in columns.items()}
     sheets = explained.first(((run.directory, run.settings[SEED]) for run in used), notes)
@@ -287,8 +304,12 @@ def _row(runs: Sequence[Finished], columns: Mapping[str, str]) -> Row:
         reported=figures,
         verdict=judged,
         notes=tuple(notes),
-        correct=np.stack([correct for _, correct in whole]) if same else np.zeros((0, 0), bool),
+        correct=np.stack([correct for _, correct, _ in whole]) if same else np.zeros((0, 0), bool),
         ids=whole[0][0] if same else np.array([], dtype=str),
+        people=people,
+        over_people=over,
+        best_of=best,
+        at_chance=tuple(seeds[k][0].settings[SEED] for k in stuck),
         validation=validation,
         explained=sheets,
     )
@@ -314,13 +335,33 @@ def _common_folds(seeds: list[list[Finished]]) -> tuple[list[list[Finished]], li
     return kept, [note + (f" {dropped} runs of folds that not all seeds have are left out." if dropped else "")]
 
 
-def _pooled(folds: list[Finished]) -> tuple[npt.NDArray[np.str_], npt.NDArray[np.bool_]]:
-    """Test images of all folds of one seed, sorted, and whether each was recognised."""
+def _chance(stuck: Sequence[int], seeds: Sequence[Sequence[Finished]], accuracies: Sequence[float]) -> str:
+    """What there is to say of seeds that never left chance, and of the others of their row."""
+    runs = [run for k in stuck for run in seeds[k]]
+    early = sum(run.result["epochs"] < int(run.settings.get("recipe.max_epochs") or 0) for run in runs)
+    names = ", ".join(f"seed {seeds[k][0].settings[SEED]}" for k in stuck)
+    note = f"{len(stuck)} of {len(seeds)} runs never left chance ({names})"
+    if early == len(runs):
+        note += ", stopped before the last epoch"
+    others = [accuracy for k, accuracy in enumerate(accuracies) if k not in stuck]
+    if not others:
+        return f"{note}."
+    learnt = _mean(others)
+    spread = "" if learnt.sd is None else f" ± {100 * learnt.sd:.2f}"
+    return f"{note}; the {len(others)} that learnt score {100 * learnt.mean:.2f}{spread} %."
+
+
+def _pooled(
+    folds: list[Finished],
+) -> tuple[npt.NDArray[np.str_], npt.NDArray[np.bool_], npt.NDArray[np.str_] | None]:
+    """Test images of all folds of one seed, sorted, whether each was recognised, and who is shown."""
     if any(len(run.ids) == 0 for run in folds):
-        return np.array([], dtype=str), np.array([], dtype=bool)
+        return np.array([], dtype=str), np.array([], dtype=bool), None
     ids, correct = (np.concatenate([getattr(run, name) for run in folds]) for name in ("ids", "correct"))
     order = np.argsort(ids)
-    return ids[order], correct[order]
+    known = [run.people for run in folds if run.people is not None]
+    people = np.concatenate(known)[order] if len(known) == len(folds) else None
+    return ids[order], correct[order], people
 
 
 def _mean(values: list[float]) -> Mean:

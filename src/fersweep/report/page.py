@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from fersweep.report import explained, plots, svg, tables
+from fersweep.report import explained, plots, study, svg, tables
 from fersweep.report.compare import oriented
 from fersweep.report.contents import Comparison, Report, Row
 from fersweep.report.titles import ABSENT, joined
@@ -30,6 +30,7 @@ VERDICTS = {
     "within": ("≈", "within"),
     "above": ("▲", "above"),
     "below": ("▼", "below"),
+    "too few seeds": ("·", "too few seeds"),
     "cannot be right": ("✕", "cannot be right"),
 }
 """Kind → the sign and the word that say it without colour."""
@@ -60,12 +61,18 @@ def render(report: Report) -> str:
         choices={column: _options(report, column) for column in report.columns},
         notes=_notes(report),
         verdicts=VERDICTS,
+        contradictions=study.study()["contradictions"] if _of_the_study(report) else [],
         established=[each for each in (*report.options, *report.fidelity) if each.established],
         open=[each for each in (*report.options, *report.fidelity) if not each.established],
         pairs=_pairs(report.fidelity),
         drawings={name: _drawing(name, figure) for name, figure in plots.overview(report).items()},
         curves={row.key: _curves(row) for row in report.rows if row.curves},
     )
+
+
+def _of_the_study(report: Report) -> bool:
+    """Whether some row stands in the study's main table."""
+    return any(row.reported and row.reported.params_trainable is not None for row in report.rows)
 
 
 def _environment() -> Environment:

@@ -10,6 +10,12 @@ import numpy.typing as npt
 
 Correct = npt.NDArray[np.bool_]
 
+MIN_SEEDS = 3
+"""Seeds from which on anything is concluded of runs: fewer say too little of how much they differ."""
+
+ALWAYS_POSSIBLE = 6667
+"""With so many images shares lie closer together than rounding and cutting off two decimals reach (0.015 points)."""
+
 
 def wilson(correct: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
     """Return the Wilson score interval of a proportion, as fractions ``(low, high)``.
@@ -44,11 +50,12 @@ def wilson(correct: int, n: int, confidence: float = 0.95) -> tuple[float, float
 def multiple_of(percent: float, n: int) -> tuple[bool, str]:
     """Whether ``percent``, printed with two decimals, can be a share of ``n`` images, and the arithmetic in words.
 
-    A share is k / n for a whole number k. It may have been rounded or cut off after the second decimal.
+    A share is k / n for a whole number k. It may have been rounded, or cut off after the second decimal; the words say
+    which of them it takes. From `ALWAYS_POSSIBLE` images on one of them always fits.
 
     Returns:
         ``(False, "88.62 % of 182 is 161.29 images; 161 are 88.46 %, 162 are 89.01 %")`` or ``(True, "88.46 % is 161 of
-        182")``.
+        182, rounded or cut off")``.
     """
     exact = percent * n / 100
     below, above = math.floor(exact + 1e-9), math.floor(exact + 1e-9) + 1
@@ -56,7 +63,8 @@ def multiple_of(percent: float, n: int) -> tuple[bool, str]:
         share = 100 * k / n
         rounded, cut = abs(share - percent) <= 0.005 + 1e-9, -1e-9 <= share - percent < 0.01 - 1e-9
         if rounded or cut:
-            return True, f"{percent:.2f} % is {k:,} of {n:,}"
+            rule = " or ".join(word for word, fits in (("rounded", rounded), ("cut off", cut)) if fits)
+            return True, f"{percent:.2f} % is {k:,} of {n:,}, {rule}"
     around = ", ".join(f"{k:,} are {100 * k / n:.2f} %" for k in (below, above))
     return False, f"{percent:.2f} % of {n:,} is {exact:.2f} images; {around}"
 
@@ -103,64 +111,3 @@ def holm(p_values: Sequence[float]) -> list[float]:
     from statsmodels.stats.multitest import multipletests  # slow to import
 
     return [float(p) for p in multipletests(p_values, method="holm")[1]] if p_values else []
-
-
-class Bootstrap:
-    """Accuracies of several methods had the test images, and the seeds of training, been others.
-
-    Images are drawn with replacement, the same draw for all methods (they were tested on the same images); seeds are
-    drawn with replacement for each method on its own. This is the bootstrap for two crossed random factors ("pigeonhole
-    bootstrap"): A. B. Owen, Annals of Applied Statistics 1 (2007) 386–411; it errs on the wide side. Drawing s seeds
-    from s shrinks their variance by (s - 1) / s, so their distances from their mean are stretched by √(s / (s - 1))
-    first. With one seed nothing is known of training again, and only images vary.
-
-    Args:
-        correct: per method bool ``(seeds, n)``; n is common, seeds need not be.
-        draws: how many.
-        seed: of the draws.
-    """
-
-    def __init__(self, correct: Sequence[npt.NDArray[np.bool_]], draws: int = 10_000, seed: int = 0) -> None:
-        rng, n = np.random.default_rng(seed), correct[0].shape[1]
-        stacked = np.concatenate(correct).T.astype(np.float32)  # (n, all seeds)
-        hits = np.empty((draws, stacked.shape[1]), np.float32)
-        for start in range(0, draws, 256):
-            size = min(256, draws - start)
-            images = rng.integers(n, size=(size, n)) + n * np.arange(size)[:, None]
-            weights = np.bincount(images.ravel(), minlength=size * n).reshape(size, n).astype(np.float32)
-            hits[start : start + size] = weights @ stacked
-        self.correct = correct
-        self.accuracy = np.empty((draws, len(correct)))
-        """Of each draw and method ``(draws, methods)``."""
-        end = 0
-        for method, each in enumerate(correct):
-            start, end, count = end, end + len(each), len(each)
-            own = hits[:, start:end] / n
-            centre = own.mean(axis=1, keepdims=True)
-            stretched = centre + (own - centre) * (count / (count - 1)) ** 0.5 if count > 1 else own
-            drawn = rng.integers(count, size=(draws, count))
-            self.accuracy[:, method] = np.take_along_axis(stretched, drawn, axis=1).mean(axis=1)
-
-    def difference(self, first: int, second: int, confidence: float = 0.95) -> tuple[float, tuple[float, float], float]:
-        """Accuracy of method ``first`` less that of ``second``.
-
-        The standard error is that of the draws, the distribution Student's t: few seeds say little of how much seeds
-        differ, which percentiles of the draws would not know. Degrees of freedom after Welch and Satterthwaite
-        (B. L. Welch, Biometrika 34 (1947) 28–35), with images and the seeds of either method as the three parts.
-
-        Returns:
-            The observed difference, its interval, and the two-sided p-value of there being none.
-        """
-        from scipy.stats import t
-
-        a, b = self.correct[first], self.correct[second]
-        observed = float(a.mean() - b.mean())
-        error = float((self.accuracy[:, first] - self.accuracy[:, second]).std())
-        if error == 0:
-            return observed, (observed, observed), 1.0 if observed == 0 else 0.0
-        parts = [((a.mean(axis=0) - b.mean(axis=0)).var(ddof=1) / a.shape[1], a.shape[1] - 1)] if a.shape[1] > 1 else []
-        parts += [(each.mean(axis=1).var(ddof=1) / len(each), len(each) - 1) for each in (a, b) if len(each) > 1]
-        total = sum(part for part, _ in parts)
-        freedom = total**2 / sum(part**2 / df for part, df in parts) if total > 0 else 1.0
-        half = float(t.ppf((1 + confidence) / 2, freedom)) * error
-        return observed, (observed - half, observed + half), float(2 * t.sf(abs(observed) / error, freedom))

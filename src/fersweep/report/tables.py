@@ -84,7 +84,14 @@ def remarks(report: Report) -> list[str]:
             by_note.setdefault(row.verdict.sentence, []).append(row.name)
     undone = len(report.unfinished)
     waiting = [f"{undone} {'run is' if undone == 1 else 'runs are'} not done."] if undone else []
-    return [*general, *(f"{'; '.join(names)}: {note}" for note, names in by_note.items()), *report.missing, *waiting]
+    claims = [f"{claim.sentence}." for claim in report.claims]
+    return [
+        *general,
+        *claims,
+        *(f"{'; '.join(names)}: {note}" for note, names in by_note.items()),
+        *report.missing,
+        *waiting,
+    ]
 
 
 def as_csv(report: Report) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fersweep.errors import UserError
-from fersweep.report import compare, gather, study, tables
+from fersweep.report import across, compare, gather, study, tables
 from fersweep.report.contents import Report, Row
 from fersweep.report.titles import joined, titled
 from fersweep.sweep.collect import collect
@@ -29,13 +29,15 @@ def contents(outputs: Path) -> Report:
     rows, columns = gather.rows_of(finished)
     unfinished = titled((run.directory, run.choices) for run in others)
     groups = [group for group in compare.compared(columns) if group != "fidelity"]
+    compared = {group: compare.compare(rows, group) for group in (*groups, "fidelity")}
     return Report(
         title=outputs.resolve().name,
         rows=tuple(rows),
         columns=columns,
         common=gather.common(finished),
-        options=tuple(pair for group in groups for pair in compare.compare(rows, group)),
-        fidelity=compare.compare(rows, "fidelity"),
+        options=tuple(pair for group in groups for pair in compared[group]),
+        fidelity=compared["fidelity"],
+        claims=tuple(claim for pairs in compared.values() for claim in across.claims(rows, pairs)),
         unfinished=tuple(others),
         unfinished_names=tuple(joined(each.values()) for each in unfinished),
         done=len(finished),

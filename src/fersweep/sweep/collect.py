@@ -153,7 +153,10 @@ def _run_directories(folder: str, seen: set[tuple[int, int]]) -> Iterator[str]:
 
 
 def read(directory: Path) -> Run:
-    """Return what the files in ``directory`` tell of its run."""
+    """Return what the files in ``directory`` tell of its run.
+
+    One that was put away with its results alone, without status and checkpoints, is done.
+    """
     found = HASH.search(directory.name)
     run = found[1] if found else directory.name
     before = None
@@ -161,7 +164,8 @@ def read(directory: Path) -> Run:
         held = is_held(directory)  # before the status: a run that is done lets go last
         try:
             now = Status.read(directory)
-            result = result_of(directory) if now.state == "done" else None
+            kept = now == Status() and not held and not (directory / "checkpoints").exists()
+            result = result_of(directory) if now.state == "done" or kept else None
         except UserError as error:
             reason = {"type": type(error).__name__, "message": str(error)}
             return Run(directory, "unreadable", run, *_configured(directory), error=reason)

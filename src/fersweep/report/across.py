@@ -1,0 +1,86 @@
+"""The claim across backbones: what an option is worth in the mean over all networks and datasets that were given it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from fersweep.report.compare import LEVEL, oriented, said, signed
+from fersweep.report.contents import Claim, Comparison, Row
+from fersweep.report.effects import Pair, mean_gain
+from fersweep.report.statistics import holm
+from fersweep.report.titles import joined
+
+ACROSS = ("dataset", "split", "backbone")
+"""The labels that a mean is taken over."""
+
+
+def claims(rows: Sequence[Row], comparisons: Sequence[Comparison]) -> tuple[Claim, ...]:
+    """The mean difference of each two options of one group over two or more settings.
+
+    Args:
+        rows: of the report.
+        comparisons: of one group, see `fersweep.report.compare.compare`.
+    """
+    by_key = {row.key: row for row in rows}
+    alike: dict[tuple[str, str, str], list[Comparison]] = {}
+    for each in oriented(comparisons):
+        shared = joined(value for key, value in each.shared.items() if key not in ACROSS)
+        alike.setdefault((shared, *each.names), []).append(each)
+    found = [_claim(shared, pairs, by_key) for (shared, *_), pairs in alike.items() if len(pairs) > 1]
+    corrected = holm([each.p for each in found])
+    return tuple(_judged(replace(each, p_holm=p)) for each, p in zip(found, corrected, strict=True))
+
+
+def _claim(shared: str, comparisons: Sequence[Comparison], rows: dict[str, Row]) -> Claim:
+    """The mean over ``comparisons``, all of the same two options; not yet corrected for other claims."""
+    datasets: dict[str, tuple[list[Pair], npt.NDArray[np.str_] | None]] = {}
+    seeds = []
+    for each in comparisons:
+        one, other = (rows[key] for key in each.rows)
+        pairs, _ = datasets.setdefault("\n".join((one.choices["dataset"], *one.ids)), ([], one.people))
+        pairs.append(Pair(one.correct, other.correct))
+        seeds += each.seeds
+    effect = mean_gain(list(datasets.values()))
+    named = [(joined(v for k, v in each.shared.items() if k in ACROSS), each.difference) for each in comparisons]
+    first, second = comparisons[0].names
+    varied = [f"{len(each)} {name}s" for name in ("backbone", "dataset") if len(each := _values(comparisons, name)) > 1]
+    return Claim(
+        group=comparisons[0].group,
+        shared=shared,
+        first=first,
+        second=second,
+        over=" and ".join(varied) or f"{len(named)} settings",
+        pairs=tuple(named),
+        positive=sum(value > 0 for _, value in named),
+        seeds=(min(seeds), max(seeds)),
+        difference=effect.value,
+        interval=effect.interval(),
+        p=effect.p,
+        p_holm=effect.p,
+        established=False,
+        sentence="",
+    )
+
+
+def _values(comparisons: Sequence[Comparison], label: str) -> set[str]:
+    return {each.shared[label] for each in comparisons if label in each.shared}
+
+
+def _judged(claim: Claim) -> Claim:
+    """With the conclusion, and the sentence that states it."""
+    low, high = (signed(100 * end) for end in claim.interval)
+    first, second = said(claim.group, claim.first), said(claim.group, claim.second)
+    if claim.second == "none":
+        second = f"no {claim.group}"
+    established = claim.p_holm < LEVEL
+    where = f"{claim.shared}: " if claim.shared else ""
+    sentence = (
+        f"{where}{first} less {second} is {signed(100 * claim.difference)} points in the mean over {claim.over} "
+        f"(95 % {low}…{high}), above zero in {claim.positive} of {len(claim.pairs)}: "
+        f"{'established' if established else 'not established'}"
+    )
+    return replace(claim, established=established, sentence=sentence)
