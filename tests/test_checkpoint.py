@@ -18,6 +18,7 @@ from torch import nn
 
 from fersweep import build, checkpoint, trained
 from fersweep.callbacks import AtomicCheckpointIO
+from fersweep.data.samples import CLASSES
 from fersweep.errors import UserError
 from fersweep.module import FERModule
 from fersweep.run import run_one
@@ -72,7 +73,7 @@ def test_the_best_checkpoint_of_a_finished_run_has_no_training_state(finished: P
 def test_the_best_checkpoint_is_what_was_tested(finished: Path, small: Small) -> None:
     model = TinyNetwork(1, 7)
     checkpoint.load_weights(model, finished)
-    table = pd.read_parquet(finished / "predictions.parquet").iloc[:, 3:].to_numpy()
+    table = pd.read_parquet(finished / "predictions.parquet")[list(CLASSES)].to_numpy()
     assert np.allclose(probabilities(model, small()), table, atol=1e-6)
 
 
@@ -92,7 +93,7 @@ def test_with_averaging_the_average_is_validated_kept_and_tested(small: Small) -
     model = TinyNetwork(1, 7)
     checkpoint.load_weights(model, directory)
     assert torch.equal(model.classifier.weight, best["state_dict"][weight])
-    table = pd.read_parquet(directory / "predictions.parquet").iloc[:, 3:].to_numpy()
+    table = pd.read_parquet(directory / "predictions.parquet")[list(CLASSES)].to_numpy()
     assert np.allclose(probabilities(model, cfg), table, atol=1e-6)
     current = {key.removeprefix("model."): value for key, value in last["current_model_state"].items()}
     model.load_state_dict(current)

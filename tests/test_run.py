@@ -106,10 +106,14 @@ def test_result_json_holds_what_the_contract_names(finished: Path) -> None:
 
 def test_metrics_can_be_recomputed_from_the_predictions(finished: Path, small: Small) -> None:
     table = pd.read_parquet(finished / "predictions.parquet")
-    assert list(table.columns) == ["id", "label", "predicted", *CLASSES]
+    assert list(table.columns) == ["id", "label", "predicted", *CLASSES, "subject", "twin"]
     samples = build.samples(small())
     tested = build.datamodule(small(), samples).split.test
     assert sorted(table["id"]) == sorted(samples.ids[tested])
+    assert (
+        dict(zip(table["id"], table["subject"], strict=True)).items()
+        <= dict(zip(samples.ids, samples.subjects, strict=True)).items()
+    )
     of_id = dict(zip(samples.ids, samples.labels, strict=True))
     assert [CLASSES[of_id[each]] for each in table["id"]] == list(table["label"])
 

@@ -86,8 +86,36 @@ def per_class(counts: npt.NDArray[np.int64], class_names: tuple[str, ...]) -> di
     }
 
 
-def write_predictions(path: Path, samples: Samples, indices: torch.Tensor, probabilities: torch.Tensor) -> None:
-    """Write ``predictions.parquet``: id, label, predicted (class names) and one probability column per class."""
+def without_twins(labels: torch.Tensor, final: torch.Tensor, twin: npt.NDArray[np.bool_]) -> dict[str, float | int]:
+    """The accuracy on the test images that have no twin in training or validation, and how many those are.
+
+    Args:
+        labels: int64 ``(N,)``.
+        final: probabilities ``(N, K)``.
+        twin: whether each has one, bool ``(N,)``. Where all have, there is no accuracy to tell.
+    """
+    kept = torch.from_numpy(~twin)
+    right = (final.argmax(dim=1) == labels)[kept]
+    accuracy = {"test/accuracy_without_twins": float(right.double().mean())} if len(right) else {}
+    return {**accuracy, "test/n_without_twins": len(right)}
+
+
+def write_predictions(
+    path: Path, samples: Samples, indices: torch.Tensor, probabilities: torch.Tensor, twin: npt.NDArray[np.bool_]
+) -> None:
+    """Write ``predictions.parquet``, a row a test image.
+
+    Columns: ``id``; ``label`` and ``predicted``, names of classes; one probability a class; ``subject``, who is shown,
+    where the dataset knows; ``twin``, whether the image has an identical or near-identical one in training or
+    validation.
+
+    Args:
+        path: of the file.
+        samples: the whole dataset.
+        indices: of the test images among them, int64 ``(N,)``.
+        probabilities: ``(N, K)``.
+        twin: bool, over all samples.
+    """
     names = np.asarray(samples.class_names)
     rows = indices.numpy()
     columns: dict[str, Any] = {
@@ -96,6 +124,9 @@ def write_predictions(path: Path, samples: Samples, indices: torch.Tensor, proba
         "predicted": names[probabilities.argmax(dim=1).numpy()],
     }
     columns |= {name: probabilities[:, k].numpy() for k, name in enumerate(samples.class_names)}
+    if samples.subjects is not None:
+        columns["subject"] = samples.subjects[rows]
+    columns["twin"] = twin[rows]
     with atomic_path(path) as temporary:
         pd.DataFrame(columns).to_parquet(temporary, index=False)
 

@@ -21,6 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 from fersweep import build, calibration, checkpoint, memory, record, tracking
 from fersweep.callbacks import AtomicCheckpointIO, History, callbacks, precision
 from fersweep.config import choices_of, title, title_of
+from fersweep.data import twins
 from fersweep.data.datamodule import FERDataModule
 from fersweep.data.samples import Samples
 from fersweep.data.splits import majority_accuracy, shared_subjects
@@ -278,7 +279,8 @@ def _attempt(
     del chosen  # a second copy of the weights
     trainer.test(module, datamodule=data, verbose=False)
     outputs = record.gather(module.test_outputs)
-    result, counts = _result(job.config, samples, data, outputs)
+    found = twins.find(samples, data.split)
+    result, counts = _result(job.config, samples, data, outputs, found)
     validation = next(row["val/accuracy"] for row in history.rows if row["epoch"] == best_epoch)
     result["metrics"] = record.jsonable({"val/accuracy": validation, **result["metrics"]})
     indices, single, _ = outputs
@@ -295,7 +297,7 @@ def _attempt(
         "environment": record.environment(job.device, arithmetic, job.ranks.world),
     }
     if zero:
-        _write(job, result, samples, outputs, counts, history, logger)
+        _write(job, result, samples, outputs, found.any, counts, history, logger)
     return result
 
 
@@ -362,11 +364,17 @@ def _trainer(job: Job, kept: list[pl.Callback], logger: Any, arithmetic: str, pa
 
 
 def _result(
-    config: Mapping[str, Any], samples: Samples, data: FERDataModule, outputs: tuple[torch.Tensor, ...]
+    config: Mapping[str, Any],
+    samples: Samples,
+    data: FERDataModule,
+    outputs: tuple[torch.Tensor, ...],
+    found: twins.Twins,
 ) -> tuple[dict[str, Any], Any]:
     """What the test says, and the confusion matrix."""
     indices, single, final = outputs
-    metrics, counts = record.test_metrics(torch.from_numpy(samples.labels[indices.numpy()]), single, final)
+    labels = torch.from_numpy(samples.labels[indices.numpy()])
+    metrics, counts = record.test_metrics(labels, single, final)
+    metrics |= record.without_twins(labels, final, found.any[indices.numpy()])
     result = {
         "run": run_hash(config),
         "title": title(config),
@@ -376,6 +384,7 @@ def _result(
         "accuracy_interval": list(wilson(int(counts.trace()), int(counts.sum()))),
         "majority_baseline": majority_accuracy(samples, data.split),
         "shared_subjects": shared_subjects(samples, data.split),
+        "twins": {**found.counts(), "dropped": data.split.dropped},
         "train_n": len(data.split.train),
         "val_n": len(data.split.val),
         "per_class": record.per_class(counts, samples.class_names),
@@ -389,6 +398,7 @@ def _write(
     result: dict[str, Any],
     samples: Samples,
     outputs: tuple[torch.Tensor, ...],
+    twin: Any,
     counts: Any,
     history: History,
     logger: Any,
@@ -396,7 +406,7 @@ def _write(
     """The run's files, ``result.json`` last; and the same for W&B or TensorBoard, where one is used."""
     refuse_if_lost(job.held)
     directory, (indices, _, final) = job.directory, outputs
-    record.write_predictions(directory / "predictions.parquet", samples, indices, final)
+    record.write_predictions(directory / "predictions.parquet", samples, indices, final, twin)
     choices = result["choices"]
     data = title_of(job.config, "dataset")
     subtitle = f"{data}, split {choices['split']}, recipe {choices['recipe']}, seed {result['seed']}"

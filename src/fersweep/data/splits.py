@@ -27,11 +27,14 @@ class Split:
         train: what the network is fitted to.
         val: what the epoch is chosen on.
         test: what is reported.
+        dropped: how many images were left out of train and val because they have a twin in test
+            (`fersweep.data.twins`).
     """
 
     train: Indices
     val: Indices
     test: Indices
+    dropped: int = 0
 
 
 def official(samples: Samples) -> Split:
