@@ -6,11 +6,13 @@ What its text describes are the networks of the same names in `aer_cnn`, `msff_c
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 
 import torch
 from torch import Tensor, nn
 
+from fersweep.errors import UserError
 from fersweep.models.common import ActivationFactory, NormFactory, check_images, halved
 from fersweep.models.gates import Gate
 
@@ -25,19 +27,24 @@ def _pool() -> nn.MaxPool2d:
 
 
 class _Classifier(nn.Module):
-    """What the three share: the check of the images, features, then the classifier."""
+    """What the three share: the check and the scale of the images, features, then the classifier.
+
+    ``input_scale`` multiplies the images: 255 for what the notebook trained on uint8 values as they were.
+    """
 
     features: nn.Module
     classifier: nn.Module
 
-    def __init__(self, in_channels: int, image_size: int) -> None:
+    def __init__(self, in_channels: int, image_size: int, input_scale: float) -> None:
         super().__init__()
-        self.in_channels, self.image_size = in_channels, image_size
+        if not (math.isfinite(input_scale) and input_scale > 0):
+            raise UserError(f"input_scale={input_scale} is impossible: choose a number above 0.")
+        self.in_channels, self.image_size, self.input_scale = in_channels, image_size, input_scale
 
     def forward(self, images: Tensor) -> Tensor:
         """Map ``images`` (B, in_channels, image_size, image_size) in [0, 1] to logits (B, num_classes)."""
         check_images(images, self.in_channels, self.image_size)
-        logits: Tensor = self.classifier(self.features(images))
+        logits: Tensor = self.classifier(self.features(images * self.input_scale))
         return logits
 
 
@@ -68,8 +75,16 @@ class Gated(nn.Module):
 class NotebookAERCNN(_Classifier):
     """AER-CNN: twice convolution, activation, pool and gate; global average; dense. 24,487 parameters at 48×48×1."""
 
-    def __init__(self, *, activation: ActivationFactory, num_classes: int, in_channels: int, image_size: int) -> None:
-        super().__init__(in_channels, image_size)
+    def __init__(
+        self,
+        input_scale: float = 1.0,
+        *,
+        activation: ActivationFactory,
+        num_classes: int,
+        in_channels: int,
+        image_size: int,
+    ) -> None:
+        super().__init__(in_channels, image_size, input_scale)
         layers: list[tuple[str, nn.Module]] = []
         for number, (before, width) in enumerate(((in_channels, 32), (32, 64)), start=1):
             layers += [
@@ -126,6 +141,7 @@ class NotebookMSFFCNN(_Classifier):
     def __init__(
         self,
         dropout: float = 0.0,
+        input_scale: float = 1.0,
         *,
         activation: ActivationFactory,
         norm: NormFactory,
@@ -133,7 +149,7 @@ class NotebookMSFFCNN(_Classifier):
         in_channels: int,
         image_size: int,
     ) -> None:
-        super().__init__(in_channels, image_size)
+        super().__init__(in_channels, image_size, input_scale)
         widths = (32, 64, 128)
         self.features = ScaleBranches(in_channels, widths, image_size, activation, norm, dropout)
         self.classifier = nn.Sequential(
@@ -187,8 +203,16 @@ class NotebookDRFMSAM(_Classifier):
     97,223 parameters at 48×48×1. The receptive field is the same for every input (`PlainSum`).
     """
 
-    def __init__(self, *, activation: ActivationFactory, num_classes: int, in_channels: int, image_size: int) -> None:
-        super().__init__(in_channels, image_size)
+    def __init__(
+        self,
+        input_scale: float = 1.0,
+        *,
+        activation: ActivationFactory,
+        num_classes: int,
+        in_channels: int,
+        image_size: int,
+    ) -> None:
+        super().__init__(in_channels, image_size, input_scale)
         self.features = nn.Sequential(
             OrderedDict(
                 drf=PlainSum(in_channels, 32, (3, 5, 7), activation),
