@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from conftest import TinyNetwork
+from omegaconf import DictConfig
+from outcomes import read_json, run_here
 from torch.nn import functional as F
 
-from fersweep import calibration, checkpoint
+from fersweep import build, calibration, checkpoint
 
 
 def drawn(sharpness: float, n: int = 4000, classes: int = 7) -> tuple[torch.Tensor, torch.Tensor]:
@@ -71,3 +75,31 @@ def test_a_run_says_how_far_off_its_probabilities_are(finished: Path) -> None:
     probabilities = torch.from_numpy(table[names].to_numpy().astype(np.float32))
     assert told["test_ece"] == pytest.approx(calibration.expected_calibration_error(probabilities, labels), abs=1e-5)
     assert told["test_ece_scaled"] != told["test_ece"]
+
+
+def test_validation_images_are_calibrated_on_as_they_are_though_augmented_to_choose(
+    small: Callable[..., DictConfig], finished: Path, tiny_network: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fitted: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+    def fit(logits: torch.Tensor, labels: torch.Tensor) -> float:
+        fitted.append((logits, labels))
+        return 1.0 + len(fitted)
+
+    monkeypatch.setattr("fersweep.module.fit_temperature", fit)
+    cfg = small("recipe.augment_validation=true")
+    directory = run_here(cfg)
+    network = TinyNetwork(1, 7)
+    kept = checkpoint.load_weights(network, directory / "checkpoints" / "best.ckpt")
+    samples = build.samples(cfg)
+    val = build.datamodule(cfg, samples).split.val
+    images, labels = torch.from_numpy(samples.images[val]), torch.from_numpy(samples.labels[val])
+    with torch.no_grad():
+        logits = network.eval()(images[:, None].float() / 255)
+    assert len(fitted) == 3  # after two epochs, and of the best when training has ended
+    torch.testing.assert_close(fitted[2][0], logits)
+    assert torch.equal(fitted[2][1], labels)
+    assert all(not torch.allclose(each, logits, atol=1e-3) for each, _ in fitted[:2])
+    told = read_json(directory / "result.json")["calibration"]
+    assert told["temperature"] == kept["fersweep"]["temperature"] == 4.0
+    assert kept.keys() == checkpoint.load(finished).keys()  # written again as it was

@@ -164,9 +164,25 @@ class FERModule(pl.LightningModule):
             self.log_dict({name: loss.compute(), **metrics.compute()}, sync_dist=True, reduce_fx="max")
             loss.reset()
             metrics.reset()
+        self._calibrate()
+
+    def _calibrate(self) -> None:
+        """Fit the temperature to the validation images of all processes that were just looked at."""
         logits, labels = (gather_to_all(torch.cat(parts)).cpu() for parts in zip(*self.val_outputs, strict=True))
         self.stored["temperature"] = fit_temperature(logits, labels)
         self.val_outputs.clear()
+
+    def on_predict_epoch_start(self) -> None:
+        self.val_outputs.clear()
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Keep the logits of validation images that are not augmented, where those of an epoch are."""
+        logits: Tensor = self(batch.images)
+        self.val_outputs.append((logits, batch.labels))
+        return logits
+
+    def on_predict_epoch_end(self) -> None:
+        self._calibrate()
 
     def on_test_epoch_start(self) -> None:
         self.test_outputs.clear()

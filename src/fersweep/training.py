@@ -139,7 +139,7 @@ OWNED = {
     "num_sanity_val_steps": "",
     "plugins": "",
     "barebones": "",
-    "limit_predict_batches": "",
+    "limit_predict_batches": "trainer.limit_batches",
     "sync_batchnorm": "trainer=ddp",
     "reload_dataloaders_every_n_epochs": "",
     "use_distributed_sampler": "",
@@ -275,6 +275,11 @@ def _attempt(
     best = job.directory / "checkpoints" / "best.ckpt"
     job.ranks.meet()
     chosen = checkpoint.load_weights(module.model, best)
+    if cfg.recipe.augment_validation:  # the epoch was chosen on augmented images; nobody will ask about such
+        trainer.predict(module, datamodule=data, return_predictions=False)
+        chosen["fersweep"]["temperature"] = module.stored["temperature"]
+        if zero:
+            AtomicCheckpointIO().save_checkpoint(chosen, best)
     best_epoch, temperature = chosen["epoch"] + 1, chosen["fersweep"].get("temperature", 1.0)
     del chosen  # a second copy of the weights
     trainer.test(module, datamodule=data, verbose=False)
@@ -353,6 +358,7 @@ def _trainer(job: Job, kept: list[pl.Callback], logger: Any, arithmetic: str, pa
         limit_train_batches=limit * parts if limit else 1.0,
         limit_val_batches=limit * parts if limit else 1.0,
         limit_test_batches=limit * parts if limit else 1.0,
+        limit_predict_batches=limit * parts if limit else 1.0,
         default_root_dir=job.directory,
         enable_progress_bar=job.bar,
         enable_model_summary=False,

@@ -177,6 +177,10 @@ class FERDataModule(pl.LightningDataModule):
     def val_dataloader(self) -> DataLoader[Batch]:
         return self._loader(self._sampler(self.split.val, self.batch_size // self.parts), self.val_transform)
 
+    def predict_dataloader(self) -> DataLoader[Batch]:
+        """Validation images as they are, to calibrate on."""
+        return self._loader(self._sampler(self.split.val, self.batch_size // self.parts), None)
+
     def test_dataloader(self) -> DataLoader[Batch]:
         return self._loader(self._sampler(self.split.test, self.batch_size // self.parts), None)
 
