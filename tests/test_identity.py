@@ -211,7 +211,8 @@ OTHERS = {  # what conf/fidelity/code.yaml says of other networks and attention 
     "resnet": {"resnet.bias", "resnet.stride_on", "resnet.projection_norm.epsilon"},
     "resnetv2": {"resnetv2.bias", "resnetv2.stride_in", "resnetv2.zero_padded_pool"},
     "vgg": {"vgg.dropout", "vgg.attention_shortcut"},
-    "msff_cnn": {"msff_cnn.dropout", "msff_cnn.norm.epsilon", "msff_cnn.norm.momentum"},
+    "aer_cnn": {"aer_cnn.input_scale"},
+    "msff_cnn": {"msff_cnn.input_scale", "msff_cnn.dropout", "msff_cnn.norm.epsilon", "msff_cnn.norm.momentum"},
 }
 
 

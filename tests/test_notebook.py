@@ -21,6 +21,7 @@ from torch.nn import functional as F
 
 from fersweep.build import model
 from fersweep.compose import compose_config
+from fersweep.errors import UserError
 from fersweep.models.notebook import DoubleSigmoidGate, PointGate
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "notebook.json").read_text())
@@ -30,13 +31,18 @@ DENSE_VARIANCE = "classifier.4.running_var"
 
 
 @functools.cache
-def network(name: str) -> nn.Module:
-    """One of the three networks with the formula's weights; shared, so to be left as it is."""
+def network(name: str, scaled: bool = False) -> nn.Module:
+    """One of the three networks with the formula's weights; shared, so to be left as it is.
+
+    The golden numbers are of images in [0, 1] that nothing multiplies, so nothing does here unless ``scaled``.
+    """
     cfg = compose_config([f"backbone={name}", "attention=none", "activation=relu", "fidelity=code"])
     with torch.device("meta"):
         built = model(cfg, 7)
     built = built.to_empty(device="cpu")
     formula.fill(built)
+    if not scaled:
+        built.input_scale = 1.0
     return built.eval()
 
 
@@ -60,6 +66,23 @@ def test_logits_are_the_rebuilds(name: str) -> None:
     assert expected.std(dim=0).mean() > 0.01  # images are told apart, or equality would say nothing
     assert expected.std(dim=1).mean() > 0.05  # and so are classes
     assert distance(name) < 1e-4
+
+
+@pytest.mark.parametrize(("name", "scale"), [("aer_cnn", 255), ("msff_cnn", 255), ("drf_msam", 1)])
+def test_two_of_the_three_see_pixels_from_0_to_255(name: str, scale: int) -> None:
+    """The notebook divides by 255 before it trains DRF + MSAM; then it draws its split anew from uint8 images."""
+    images = (formula.images() * 255).round()  # uint8 values
+    with torch.no_grad():
+        logits = network(name, scaled=True)(images / 255)
+        torch.testing.assert_close(logits, network(name)(images if scale == 255 else images / 255), rtol=1e-4, atol=1e-4)
+        assert (logits - network(name)(images / 255)).abs().max() > 0.1 or scale == 1
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "nan", "inf"])
+def test_an_impossible_scale_is_refused(value: str) -> None:
+    cfg = compose_config(["backbone=aer_cnn", "fidelity=code", f"fidelity.backbone.aer_cnn.input_scale={value}"])
+    with pytest.raises(UserError, match=r"input_scale=\S+ is impossible: choose a number above 0"):
+        model(cfg, 7)
 
 
 @pytest.mark.parametrize("name", PARAMETERS)

@@ -38,6 +38,9 @@ VARIANTS = [
 ]
 """Backbone, further settings and what the source logged."""
 
+EARLIER = {45.70: 46.78, 49.98: 54.60, 48.92: 50.94, 44.79: 49.37}
+"""What an earlier commit logged where the last one logged what stands before."""
+
 N = 5740
 
 
@@ -54,10 +57,11 @@ def only_row(folder: Path) -> Row:
 def test_the_figures_are_the_logged_ones_and_can_be_right() -> None:
     listed = [(backbone, row) for backbone, rows in figures()["rows"].items() for row in rows]
     assert [(backbone, row["accuracy"]) for backbone, row in listed] == [(each[0], each[2]) for each in VARIANTS]
+    assert {row["accuracy"]: row["earlier"] for _, row in listed if "earlier" in row} == EARLIER
     assert figures()["n"] == N
-    for _, row in listed:
-        images = round(row["accuracy"] * N / 100)
-        assert f"{100 * images / N:.2f}" == f"{row['accuracy']:.2f}"  # 45.69 % would be no whole number of them
+    for logged in [*(each[2] for each in VARIANTS), *EARLIER.values()]:
+        images = round(logged * N / 100)
+        assert f"{100 * images / N:.2f}" == f"{logged:.2f}"  # 45.69 % would be no whole number of them
 
 
 @pytest.mark.parametrize(("backbone", "overrides", "accuracy"), VARIANTS)
@@ -68,8 +72,38 @@ def test_the_sources_runs_are_held_against_their_figures(
     assert found(*SOURCE, f"backbone={backbone}", "fidelity=paper") == (None, ())
     reported, protocol = found(*SOURCE, f"backbone={backbone}", *overrides)
     parameters = {"aer_cnn": 24_487, "msff_cnn": 33_369_735, "drf_msam": 97_223}[backbone]
-    assert reported == Reported(parameters / 1e6, None, None, accuracy, N, figures()["note"], "validation")
+    assert reported is not None
+    assert replace(reported, note="") == Reported(parameters / 1e6, None, None, accuracy, N, "", "validation")
+    assert reported.note.startswith(figures()["note"])
+    assert (f"logged {EARLIER.get(accuracy, 0):.2f} % here" in reported.note) == (accuracy in EARLIER)
+    assert ("fails on the notebook's own history" in reported.note) == (backbone != "aer_cnn")
     assert protocol == ()
+
+
+@pytest.mark.parametrize(("backbone", "overrides", "accuracy"), VARIANTS)
+def test_thirty_epochs_of_msff_cnn_are_held_against_the_earlier_commit(
+    backbone: str, overrides: tuple[str, ...], accuracy: float
+) -> None:
+    reported, protocol = found(*SOURCE, f"backbone={backbone}", *overrides, "recipe.max_epochs=30")
+    assert reported is not None
+    if backbone == "msff_cnn":
+        assert (reported.accuracy_percent, protocol) == (EARLIER[accuracy], ())
+    else:  # how many epochs it trained the others is not known
+        assert reported.accuracy_percent == accuracy
+        assert protocol[0].startswith("recipe.max_epochs is 30, not ")
+
+
+@pytest.mark.parametrize(("backbone", "scale", "used"), [("aer_cnn", 1, 255), ("drf_msam", 255, 1)])
+def test_images_of_another_scale_are_another_protocol(backbone: str, scale: int, used: int) -> None:
+    """So are runs of before there was the scale, which saw [0, 1]: of them, the setting is absent."""
+    settings = plain(quickly_composed(*SOURCE, f"backbone={backbone}"))
+    node = settings["fidelity"]["backbone"][backbone]
+    node.pop("input_scale", None)
+    if scale != 1:
+        node["input_scale"] = scale
+    reported, protocol = notebook.reported(integral(completed(settings_of(settings))))
+    assert reported is not None
+    assert protocol == (f"backbone.model.input_scale is {scale}, not {used}",)
 
 
 @pytest.mark.parametrize("backbone", ["aer_cnn", "msff_cnn", "drf_msam"])

@@ -34,10 +34,18 @@ def _protocol(backbone: str) -> dict[str, Any]:
     return integral(completed(settings_of(to_dict(compose_config(chosen)))))
 
 
+SCALE = "backbone.model.input_scale"
+"""What the images are multiplied by: the network is the notebook's with another one, too."""
+
+VARIANT = {"dropout": "backbone.model.dropout", "l2": "recipe.convolution_l2"}
+"""The settings in which the variants of a network differ, by their names in ``notebook.yaml``."""
+
+
 def reported(settings: Mapping[str, Any]) -> tuple[Reported | None, tuple[str, ...]]:
     """What the source logged for a run, ``None`` where that is of no network of its; and where the protocol is another.
 
-    What its text describes are other networks than those it trained: they have no figures.
+    What its text describes are other networks than those it trained: they have no figures. A run of as many epochs as an
+    earlier commit trained is held against that one's log.
 
     Args:
         settings: of a run, see `fersweep.sweep.collect.settings_of`.
@@ -45,16 +53,31 @@ def reported(settings: Mapping[str, Any]) -> tuple[Reported | None, tuple[str, .
     backbone, fidelity, dataset = (settings.get(f"{group}.name") for group in ("backbone", "fidelity", "dataset"))
     if backbone not in figures()["rows"] or (fidelity, dataset) != ("code", "fer2013"):
         return None, ()
-    variant = {"dropout": "backbone.model.dropout", "l2": "recipe.convolution_l2"}
-    ours = {name: settings.get(key) or 0 for name, key in variant.items()}
+    ours = {name: settings.get(key) or 0 for name, key in VARIANT.items()}
     rows = figures()["rows"][backbone]
     row = next((row for row in rows if all(row.get(name, 0) == value for name, value in ours.items())), None)
     if row is None:
         return None, ()
-    expected = {**_protocol(backbone), **{variant[name]: row[name] for name in variant if name in row}}
+    expected = {**_protocol(backbone), **{VARIANT[name]: row[name] for name in VARIANT if name in row}}
+    epochs = figures()["earlier_epochs"].get(backbone)
+    earlier = epochs is not None and settings.get("recipe.max_epochs") == epochs
+    if earlier:
+        expected["recipe.max_epochs"] = epochs
     keys = different(settings, expected)
-    if any(key.startswith(("backbone.", "activation.", "fidelity.")) for key in keys):
+    if any(key.startswith(("backbone.", "activation.", "fidelity.")) and key != SCALE for key in keys):
         return None, ()
-    told = sentences(keys, settings, expected, (*PROTOCOL, "dataset"))
-    figure = Reported(row["params"] / 1e6, None, None, row["accuracy"], figures()["n"], figures()["note"], "validation")
-    return figure, tuple(told)
+    told = sentences(keys, settings, expected, (*PROTOCOL, "dataset", "backbone"))
+    accuracy = row["earlier" if earlier else "accuracy"]
+    note = _note(backbone, row, epochs)
+    return Reported(row["params"] / 1e6, None, None, accuracy, figures()["n"], note, "validation"), tuple(told)
+
+
+def _note(backbone: str, row: Mapping[str, Any], epochs: int | None) -> str:
+    """What is known of a figure, and of what the source concludes from it."""
+    content = figures()
+    notes = [content["note"]]
+    if "earlier" in row:
+        notes.append(content["earlier_note"].format(epochs=f" in {epochs} epochs" if epochs else "", **row))
+    if backbone in content["claim"]["of"]:
+        notes.append(content["claim"]["note"])
+    return " ".join(notes)
