@@ -77,8 +77,9 @@ def test_a_run_says_how_far_off_its_probabilities_are(finished: Path) -> None:
     assert told["test_ece_scaled"] != told["test_ece"]
 
 
+@pytest.mark.usefixtures("tiny_network")
 def test_validation_images_are_calibrated_on_as_they_are_though_augmented_to_choose(
-    small: Callable[..., DictConfig], finished: Path, tiny_network: None, monkeypatch: pytest.MonkeyPatch
+    small: Callable[..., DictConfig], finished: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fitted: list[tuple[torch.Tensor, torch.Tensor]] = []
 

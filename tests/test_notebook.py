@@ -74,7 +74,9 @@ def test_two_of_the_three_see_pixels_from_0_to_255(name: str, scale: int) -> Non
     images = (formula.images() * 255).round()  # uint8 values
     with torch.no_grad():
         logits = network(name, scaled=True)(images / 255)
-        torch.testing.assert_close(logits, network(name)(images if scale == 255 else images / 255), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(
+            logits, network(name)(images if scale == 255 else images / 255), rtol=1e-4, atol=1e-4
+        )
         assert (logits - network(name)(images / 255)).abs().max() > 0.1 or scale == 1
 
 

@@ -44,8 +44,8 @@ VARIANT = {"dropout": "backbone.model.dropout", "l2": "recipe.convolution_l2"}
 def reported(settings: Mapping[str, Any]) -> tuple[Reported | None, tuple[str, ...]]:
     """What the source logged for a run, ``None`` where that is of no network of its; and where the protocol is another.
 
-    What its text describes are other networks than those it trained: they have no figures. A run of as many epochs as an
-    earlier commit trained is held against that one's log.
+    What its text describes are other networks than those it trained: they have no figures. A run of as many epochs as
+    an earlier commit trained is held against that one's log.
 
     Args:
         settings: of a run, see `fersweep.sweep.collect.settings_of`.
