@@ -38,7 +38,7 @@ def claims(rows: Sequence[Row], comparisons: Sequence[Comparison]) -> tuple[Clai
 def _claim(shared: str, comparisons: Sequence[Comparison], rows: dict[str, Row]) -> Claim:
     """The mean over ``comparisons``, all of the same two options; not yet corrected for other claims."""
     datasets: dict[str, tuple[list[Pair], npt.NDArray[np.str_] | None]] = {}
-    seeds = []
+    seeds: list[int] = []
     for each in comparisons:
         one, other = (rows[key] for key in each.rows)
         pairs, _ = datasets.setdefault("\n".join((one.choices["dataset"], *one.ids)), ([], one.people))
@@ -47,7 +47,8 @@ def _claim(shared: str, comparisons: Sequence[Comparison], rows: dict[str, Row])
     effect = mean_gain(list(datasets.values()))
     named = [(joined(v for k, v in each.shared.items() if k in ACROSS), each.difference) for each in comparisons]
     first, second = comparisons[0].names
-    varied = [f"{len(each)} {name}s" for name in ("backbone", "dataset") if len(each := _values(comparisons, name)) > 1]
+    counts = {name: len(_values(comparisons, name)) for name in ("backbone", "dataset")}
+    varied = [f"{count} {name}s" for name, count in counts.items() if count > 1]
     return Claim(
         group=comparisons[0].group,
         shared=shared,
