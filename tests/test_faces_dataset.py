@@ -21,6 +21,7 @@ from fersweep.data.sources.ckplus import CkPlus
 from fersweep.data.sources.jaffe import Jaffe
 from fersweep.errors import UserError
 from fersweep.faces import Face, Pixels
+from fersweep.faces.crop import Crop
 from fersweep.faces.dataset import FaceCropped
 from fersweep.faces.detectors import make
 from fersweep.sweep.identity import identity, run_hash
@@ -84,8 +85,8 @@ def test_it_is_done_once_and_apart_for_each_setting(tmp_path: Path) -> None:
     variants = [
         FaceCropped(source, detector),
         FaceCropped(source, Corner(7)),
-        FaceCropped(source, detector, margin=0.5),
-        FaceCropped(source, detector, align=True),
+        FaceCropped(source, detector, Crop(margin=0.5)),
+        FaceCropped(source, detector, Crop(align=True)),
     ]
     assert len({each.fingerprint() for each in (source, *variants)}) == 5
 

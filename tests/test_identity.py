@@ -202,6 +202,7 @@ def asides(schema: type, above: str) -> Iterator[str]:
         if not each.metadata.get("identity", True):
             yield f"{above}{each.name}"
             yield from (f"{above}{each.name}.{key}" for key in ("name", "project", "entity", "group", "tags", "mode"))
+            yield from (f"{above}{each.name}.{key.name}" for key in (fields(inner) if inner else ()))
         elif inner is not None:
             yield from asides(inner, f"{above}{each.name}.")
 

@@ -178,7 +178,7 @@ def test_settings_that_tell_rows_apart_become_columns(tmp_path: Path) -> None:
 
 def test_runs_from_before_a_setting_was_there_are_of_the_same_row(tmp_path: Path) -> None:
     """Seed 1 was run when there were fewer settings: its ``config.yaml`` has none of them."""
-    older, _ = (finished(tmp_path, (*STUDY, *CBAM), seed, right(0.6, seed)) for seed in (1, 2))
+    older, _ = (finished(tmp_path, (*STUDY, *CBAM), seed, right(0.6, seed, n=7178)) for seed in (1, 2))
     config = OmegaConf.load(older / "config.yaml")
     later = ("dataset.preprocessing", "recipe.convolution_l2", "backbone.lr", "attention.kernel_size")
     for dotted in (*later, "backbone.model.pooling", "trainer.lightning", "callbacks", "plugins"):
@@ -222,6 +222,17 @@ def settings(*overrides: str, folder: Path) -> dict[str, object]:
     return completed(settings_of(config_of(directory)))
 
 
+CROPPED = (
+    "dataset.faces=mtcnn",
+    "dataset.face_crop.clip=true",
+    "dataset.face_crop.size=80",
+    "dataset.face_crop.nearest=true",
+)
+"""The study's crop of CK+."""
+
+WHOLE = ("dataset.faces is none, not yolo5face: the study cut the faces out",)
+
+
 @pytest.mark.parametrize(
     ("overrides", "accuracy", "protocol"),
     [
@@ -232,8 +243,32 @@ def settings(*overrides: str, folder: Path) -> dict[str, object]:
         (("attention=cbam", "split=official"), 59.90, ("split is official, not study",)),
         (("attention=cbam", "augmentation=none", "recipe.augment_validation=false"), 59.90, None),
         (("attention=cbam", "activation=relu"), None, None),
-        (("attention=none", "activation=selu", "dataset=ckplus"), 88.21, ()),
-        (("attention=none", "backbone.model.pooling=max", "dataset=ckplus"), 82.97, ()),
+        (("attention=none", "activation=selu", "dataset=ckplus"), 88.21, WHOLE),
+        (("attention=none", "backbone.model.pooling=max", "dataset=ckplus", *CROPPED), 82.97, ()),
+        ((*CBAM, "dataset=ckplus", *CROPPED), 91.21, ()),
+        ((*CBAM, "dataset=ckplus", *CROPPED, "dataset.faces=yolo5face", "dataset.face_crop.confidence=0.5"), 91.21, ()),
+        ((*CBAM, "dataset=ckplus"), 91.21, WHOLE),
+        ((*CBAM, "dataset=jaffe"), 82.22, WHOLE),
+        (
+            (*CBAM, "dataset=ckplus", "dataset.faces=mtcnn"),
+            91.21,
+            (
+                "dataset.face_crop.clip is False, not True",
+                "dataset.face_crop.size is null, not 80",
+                "dataset.face_crop.nearest is False, not True",
+            ),
+        ),
+        (
+            (*CBAM, "dataset=jaffe", *CROPPED),
+            82.22,
+            ("dataset.face_crop.jpeg_image is null, not 100", "dataset.face_crop.jpeg_face is null, not 95"),
+        ),
+        (
+            (*CBAM, "dataset=ckplus", *CROPPED, "dataset.source.contempt=true"),
+            91.21,
+            ("dataset.source.contempt is True, not False",),
+        ),
+        ((*CBAM, "dataset.preprocessing.equalize=true"), 59.90, ("dataset.preprocessing.equalize is True, not False",)),
         (("attention=none", "backbone.model.pooling=max"), None, ()),  # on FER2013 it was not tried
         (("attention=none", "recipe.batch_size=128"), 57.17, ()),
         (("attention=cbam", "backbone.model.depths=[1,1,1,1]"), None, ()),
@@ -249,6 +284,40 @@ def test_a_run_is_held_against_the_row_it_is(
     assert (None if figures is None else figures.accuracy_percent) == accuracy
     if protocol is not None:
         assert sentences == protocol
+
+
+def test_what_the_results_tell_of_the_protocol_is_named() -> None:
+    """Other images make runs incomparable; precision and detector are named in the note."""
+    figures = Reported(1, 1, 1, 91.21, 182, "A note.")
+
+    def against(n: int, protocol: tuple[str, ...], faces: str, *precisions: str) -> tuple[str, tuple[str, ...]]:
+        results = [{"environment": {"precision": each}} for each in precisions]
+        held, told = study.held_against(figures, protocol, {"dataset.faces": faces}, results, n)
+        return held.note, told
+
+    assert against(182, (), "yolo5face", "32-true") == ("A note.", ())
+    assert against(187, (), "none", "32-true") == ("A note.", ("the test part has 187 images, not 182",))
+    assert against(187, ("split is random, not study",), "none")[1] == ("split is random, not study",)
+    assert against(182, WHOLE, "none", "32-true")[1] == WHOLE
+    note, told = against(182, (), "mtcnn", "32-true", "bf16-mixed", "bf16-mixed")
+    assert told == ()
+    assert note == (
+        "A note. Also otherwise than in the source: trainer.precision is bf16-mixed, not 32-true; "
+        "faces are found by mtcnn, not by yolo5face."
+    )
+
+
+def test_runs_on_whole_frames_are_not_comparable_and_those_of_the_experiment_are(tmp_path: Path) -> None:
+    for overrides in (("dataset=jaffe",), ("experiment=table_attention", "dataset=jaffe")):
+        finished(tmp_path, (*STUDY, *overrides, *CBAM), 1, right(0.8, 1, n=45))
+    rows = {row.labels["faces"]: row for row in contents(tmp_path).rows}
+    assert {faces: row.verdict.comparable for faces, row in rows.items()} == {"none": False, "mtcnn": True}
+    for row in rows.values():
+        assert row.reported is not None
+        assert row.reported.accuracy_percent == 82.22
+    assert "the study cut the faces out" in rows["none"].verdict.sentence
+    (note,) = (row.reported.note for row in rows.values() if row.reported and row.verdict.comparable)
+    assert "faces are found by mtcnn, not by yolo5face" in note
 
 
 def test_every_printed_figure_that_cannot_be_right_is_found() -> None:

@@ -24,6 +24,7 @@ from fersweep.data import cache
 from fersweep.data.preprocess import Preprocessed
 from fersweep.data.samples import Samples
 from fersweep.errors import UserError
+from fersweep.faces.crop import AS_FACE, FACE, PICTURE, Crop
 from fersweep.search import option_file
 
 if TYPE_CHECKING:
@@ -256,12 +257,33 @@ def cache_dir(cfg: DictConfig) -> Path:
 def samples(cfg: DictConfig) -> Samples:
     """The dataset, decoded, cropped to faces and preprocessed once and memory-mapped after."""
     steps = {str(key): value for key, value in cfg.dataset.preprocessing.items()}
-    decoded = source(cfg) if cfg.dataset.faces == "none" else _faces_of(source(cfg), cfg)
+    plain = cfg.dataset.faces == "none" and Crop.of(cfg.dataset.face_crop) == Crop()
+    decoded = source(cfg) if plain else _faces_of(source(cfg), cfg)
     return cache.load(Preprocessed(decoded, **steps) if any(steps.values()) else decoded, cache_dir(cfg))
 
 
+LOOKED_AT = 25
+"""Images of a dataset whose sizes say what it shows."""
+
+
+def framing(cfg: DictConfig) -> str:
+    """What the images of the dataset show as they come: ``face``, cut close, or ``picture``, with what is around.
+
+    That is what the dataset's file says; where it leaves it open, ``face`` where the median longer side of `LOOKED_AT`
+    images is at most twice ``dataset.image_size``: nobody keeps photographs so small.
+    """
+    if cfg.dataset.framing is not None:
+        return str(cfg.dataset.framing)
+    if not hasattr(reads := source(cfg), "records"):
+        return PICTURE
+    records = reads.records()
+    chosen = range(0, len(records), max(1, len(records) // LOOKED_AT))
+    sides = sorted(max(records.read(index).shape[:2]) for index in chosen)
+    return FACE if sides[len(sides) // 2] <= AS_FACE * cfg.dataset.image_size else PICTURE
+
+
 def _faces_of(whole: Any, cfg: DictConfig) -> cache.Source:
-    """The source of faces in the images of another."""
+    """The source of faces in the images of another; with ``faces=none``, of those images as the crop resizes them."""
     from fersweep.faces import dataset, detectors
 
     crop = cfg.dataset.face_crop
@@ -271,7 +293,7 @@ def _faces_of(whole: Any, cfg: DictConfig) -> cache.Source:
         confidence=crop.confidence,
         device="cpu" if cfg.trainer.accelerator == "cpu" else "auto",
     )
-    return dataset.FaceCropped(whole, detector, crop.margin, crop.align)
+    return dataset.FaceCropped(whole, detector, Crop.of(crop))
 
 
 def datamodule(cfg: DictConfig, data: Samples, parts: int = 1) -> FERDataModule:

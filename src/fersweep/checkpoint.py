@@ -14,12 +14,16 @@ from torch import nn
 
 from fersweep.config import title, title_of
 from fersweep.errors import UserError
+from fersweep.sweep.status import atomic_path
 
 FORMAT = 1
 """Version of what `stored` holds."""
 
 SLIM = ("fersweep", "state_dict", "epoch", "global_step", "pytorch-lightning_version")
 """What a best checkpoint holds: enough to test, predict and start another run from."""
+
+TESTED = ("test/accuracy", "test/n", "majority_baseline")
+"""What the best checkpoint of a finished run says of its test."""
 
 PREFIX = "model."
 
@@ -31,12 +35,17 @@ DAMAGED = (
 
 
 def stored(
-    config: Mapping[str, Any], class_names: tuple[str, ...], data_digest: str, precision: str, parts: int
+    config: Mapping[str, Any],
+    class_names: tuple[str, ...],
+    data_digest: str,
+    precision: str,
+    parts: int,
+    framing: str | None = None,
 ) -> dict[str, Any]:
     """What a checkpoint says of itself: format, resolved configuration, class names, which data it has seen.
 
     ``precision`` (Lightning's name) and ``parts`` (micro-batches a step) are those of the arithmetic so far; a run that
-    goes on elsewhere goes on with them.
+    goes on elsewhere goes on with them. ``framing`` is what the dataset's images show, see `fersweep.build.framing`.
     """
     return {
         "format": FORMAT,
@@ -45,7 +54,16 @@ def stored(
         "data_digest": data_digest,
         "precision": precision,
         "parts": parts,
+        "framing": framing,
     }
+
+
+def add(path: Path, **about: Any) -> None:
+    """Have a checkpoint say more of itself, such as what its test said: plain dicts, lists and scalars."""
+    content = load(path)
+    content["fersweep"] |= about
+    with atomic_path(path) as temporary:
+        torch.save(content, temporary)
 
 
 def find(path: Path) -> Path:

@@ -94,6 +94,17 @@ def _validate_numbers(cfg: DictConfig) -> None:
             dataset.face_crop.confidence is None or 0 <= dataset.face_crop.confidence < 1,
             "null (the detector's own) or 0 to below 1",
         ),
+        "dataset.face_crop.size": (
+            dataset.face_crop.size is None or 16 <= dataset.face_crop.size <= 1024,
+            "null (at once to dataset.image_size) or 16 to 1024 pixels",
+        ),
+        **{
+            f"dataset.face_crop.{key}": (
+                dataset.face_crop[key] is None or 1 <= dataset.face_crop[key] <= 100,
+                "null (no JPEG file) or a quality from 1 to 100",
+            )
+            for key in ("jpeg_image", "jpeg_face")
+        },
         "recipe.max_epochs": (recipe.max_epochs >= 1, "1 or more"),
         "recipe.batch_size": (recipe.batch_size >= 2, "2 or more"),
         "recipe.optimizer.lr": (isinstance(rate, int | float) and 0 < rate < float("inf"), "a positive number"),
@@ -146,6 +157,10 @@ def _validate_dataset(cfg: DictConfig) -> None:
     _validate_faces(dataset, reads)
 
 
+RESIZING = ("size", "nearest", "jpeg_image", "jpeg_face")
+"""What ``dataset.face_crop`` does to whole images too."""
+
+
 def _validate_faces(dataset: DictConfig, reads: bool) -> None:
     faces, weights = dataset.faces, dataset.face_crop.weights
     if faces not in detectors.NAMES:
@@ -153,11 +168,14 @@ def _validate_faces(dataset: DictConfig, reads: bool) -> None:
         raise UserError(f"dataset.faces={faces} is not known{hint}; choices: {', '.join(detectors.NAMES)}.")
     if faces != "none" and not reads:
         raise UserError(f"dataset.faces={faces} has no effect with dataset={dataset.name}, whose images are faces.")
-    changed = [key for key, value in vars(FaceCrop()).items() if dataset.face_crop[key] != value]
-    if changed and faces == "none":
+    changed = {key: value for key, value in vars(FaceCrop()).items() if dataset.face_crop[key] != value}
+    if changed and not reads:
+        raise UserError(f"dataset.face_crop has no effect with dataset={dataset.name}, whose images are faces.")
+    if idle := [key for key in changed if faces == "none" and key not in RESIZING]:
+        default = "null" if changed[idle[0]] is None else str(changed[idle[0]]).lower()
         raise UserError(
-            f"dataset.face_crop.{changed[0]} has no effect with dataset.faces=none: "
-            "choose dataset.faces=mtcnn or yolo5face."
+            f"dataset.face_crop.{idle[0]} has no effect with dataset.faces=none: choose dataset.faces=mtcnn or "
+            f"yolo5face, or set dataset.face_crop.{idle[0]}={default}."
         )
     if weights is not None and faces != "yolo5face":
         raise UserError(f"dataset.face_crop.weights has no effect with dataset.faces={faces}: they are yolo5face's.")

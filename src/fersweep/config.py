@@ -73,7 +73,7 @@ class Preprocessing:
 
 @dataclass
 class FaceCrop:
-    """How the face that ``dataset.faces`` finds is cut out, see `fersweep.faces.crop.cut`.
+    """How the face that ``dataset.faces`` finds is cut out and resized, see `fersweep.faces.crop.Crop`.
 
     ``weights`` is the ONNX file of yolo5face; faces above ``confidence`` are found, null: the detector's own choice.
     """
@@ -82,6 +82,23 @@ class FaceCrop:
     align: bool = False
     weights: str | None = None
     confidence: float | None = None
+    clip: bool = False
+    size: int | None = None
+    nearest: bool = False
+    jpeg_image: int | None = None
+    jpeg_face: int | None = None
+
+
+@dataclass
+class StudyCrop:
+    """What experiments of the study set ``faces`` and ``face_crop`` to; by default its images are not cropped."""
+
+    faces: str = "none"
+    clip: bool = False
+    size: int | None = None
+    nearest: bool = False
+    jpeg_image: int | None = None
+    jpeg_face: int | None = None
 
 
 @dataclass
@@ -89,8 +106,9 @@ class Dataset:
     """``source`` names the class that reads ``root``; ``batch_size`` is the study's for this dataset.
 
     ``splits`` are those that the dataset has the fields for, null: any. ``faces`` names the detector whose most
-    confident face stands for each image, before ``preprocessing``. ``labels_from`` and ``of_people`` are for model
-    cards: who labelled the images, and whether they may show people.
+    confident face stands for each image, before ``preprocessing``. ``framing`` says what an image shows as it comes:
+    ``face``, cut close, or ``picture``, with what is around; null: by its size (`fersweep.build.framing`).
+    ``labels_from`` and ``of_people`` are for model cards: who labelled the images, and whether they may show people.
     """
 
     name: str = MISSING
@@ -99,12 +117,14 @@ class Dataset:
     splits: list[str] | None = aside(None)
     labels_from: str | None = aside(None)
     of_people: bool = aside(True)
+    framing: str | None = aside(None)
     root: str | None = aside(None)
     image_size: int = 48
     channels: int = 1
     download: bool = aside(False)
     faces: str = "none"
     face_crop: FaceCrop = field(default_factory=FaceCrop)
+    study_crop: StudyCrop = field(default_factory=StudyCrop, metadata={"identity": False})
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
     batch_size: int = aside(64)
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,14 @@ from torch import Tensor, nn
 
 from fersweep import build, checkpoint, plugins
 from fersweep.config import Config, one_line, title, title_of, to_dict
-from fersweep.data import images
 from fersweep.data.preprocess import changed
 from fersweep.device import choose_device
 from fersweep.errors import UserError
 from fersweep.faces import Pixels
+from fersweep.faces.crop import PICTURE, Crop
+from fersweep.report.statistics import wilson
+from fersweep.search import option_file, options
+from fersweep.sweep.collect import result_of
 
 BATCH, BATCH_PIXELS = 256, 600_000
 """Most images, and most pixels of all of them, that a network is given at once."""
@@ -38,6 +42,8 @@ class Trained:
         class_names: ``K`` names.
         temperature: logits are divided by it before the softmax; 1 where the checkpoint has none.
         device: where it computes.
+        framing: what the images of its dataset showed as they came, see `fersweep.build.framing`.
+        tested: ``test/accuracy``, ``test/n`` and ``majority_baseline`` of its test; empty where nothing is known.
     """
 
     path: Path
@@ -46,6 +52,13 @@ class Trained:
     class_names: tuple[str, ...]
     temperature: float
     device: torch.device
+    framing: str = PICTURE
+    tested: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def crop(self) -> Crop:
+        """How faces became its training images."""
+        return Crop.of(self.cfg.dataset.face_crop)
 
     @property
     def image_size(self) -> int:
@@ -63,14 +76,26 @@ class Trained:
         config = to_dict(self.cfg)
         return f"{title(config)}, {title_of(config, 'dataset')}"
 
+    @property
+    def caveats(self) -> tuple[str, ...]:
+        """What whoever asks the network should know first, a sentence each; none where nothing is wrong with it."""
+        said = []
+        if not self.cfg.dataset.of_people:
+            said.append("This network was trained on drawn faces: what it says of people's means little.")
+        if set(checkpoint.TESTED) <= set(self.tested):
+            accuracy, n, majority = (self.tested[key] for key in checkpoint.TESTED)
+            if wilson(round(accuracy * n), int(n))[0] <= majority:
+                said.append(
+                    f"On its test part this network is not told apart from always answering the commonest class: "
+                    f"accuracy {100 * accuracy:.1f} %, commonest class {100 * majority:.1f} %, n = {n:,.0f}."
+                )
+        return tuple(said)
+
     def prepare(self, faces: Sequence[Pixels]) -> Tensor:
         """Faces of any size, grey or RGB, as the network was trained on them: uint8 ``(B, C, H, W)``."""
-        steps = self.cfg.dataset.preprocessing
+        steps, crop = self.cfg.dataset.preprocessing, self.crop
         made = [
-            changed(
-                images.resize(images.to_channels(face, self.channels), self.image_size), steps.min_max, steps.equalize
-            )
-            for face in faces
+            changed(crop.image(face, self.image_size, self.channels), steps.min_max, steps.equalize) for face in faces
         ]
         shape = (0, self.image_size, self.image_size) + ((3,) if self.channels == 3 else ())
         return as_batch(np.stack(made) if made else np.empty(shape, np.uint8))
@@ -114,7 +139,27 @@ def load(path: Path, device: str = "auto") -> Trained:
     names = tuple(about["class_names"])
     cfg, network = rebuilt(about["config"], len(names), file)
     checkpoint.put(network, content, file)
-    return Trained(file, network.to(place), cfg, names, float(about.get("temperature", 1.0)), place)
+    temperature = float(about.get("temperature", 1.0))
+    return Trained(file, network.to(place), cfg, names, temperature, place, _framing(about, cfg), _tested(about, file))
+
+
+def _framing(about: Mapping[str, Any], cfg: DictConfig) -> str:
+    """What the images of the dataset showed; of checkpoints of earlier versions what its file says today."""
+    known = about.get("framing") or cfg.dataset.framing
+    if known is None and cfg.dataset.name in options("dataset"):
+        known = option_file("dataset", cfg.dataset.name).get("framing")
+    return str(known or PICTURE)
+
+
+def _tested(about: Mapping[str, Any], file: Path) -> Mapping[str, float]:
+    """What the test said; of checkpoints of earlier versions what stands in the ``result.json`` of their run."""
+    tested: Any = about.get("tested")
+    if tested is None and file.name == "best.ckpt":
+        with contextlib.suppress(UserError):  # whoever needs the result reads it, and says what is wrong with it
+            result = result_of(file.parent.parent) or {}
+            told = {**result.get("metrics", {}), "majority_baseline": result.get("majority_baseline")}
+            tested = {key: told[key] for key in checkpoint.TESTED if isinstance(told.get(key), int | float)}
+    return tested or {}
 
 
 def rebuilt(config: Mapping[str, Any], classes: int, path: Path) -> tuple[DictConfig, nn.Module]:

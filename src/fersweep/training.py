@@ -264,7 +264,8 @@ def _attempt(
     cfg, zero = job.cfg, job.ranks.rank == 0
     data = build.datamodule(cfg, samples, parts)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
-    about = checkpoint.stored(job.config, samples.class_names, digest, arithmetic, parts)
+    shown = build.framing(cfg)
+    about = checkpoint.stored(job.config, samples.class_names, digest, arithmetic, parts, shown)
     module = _module(job, data, about)
     kept = callbacks(job.config["recipe"], job.directory, job.bar)
     history = next(each for each in kept if isinstance(each, History))
@@ -425,4 +426,8 @@ def _write(
         tracking.log_figures(logger, {f"figures/{name}": directory / f"{name}.png" for name in shown})
         also = ("best_epoch", "params_total", "params_trainable", "images_per_second")
         tracking.log_summary(logger, {**result["metrics"], **{key: result[key] for key in also}})
+    kept = {**result["metrics"], "majority_baseline": result["majority_baseline"]}
+    checkpoint.add(
+        directory / "checkpoints" / "best.ckpt", tested={key: kept[key] for key in checkpoint.TESTED if key in kept}
+    )
     write_json(directory / "result.json", result)

@@ -1,16 +1,26 @@
-"""Which of the faces found count, and how one is cut out of its image."""
+"""Which of the faces found count, and how one is cut out of its image and becomes an image of a dataset (`Crop`)."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
 
 import cv2
 import numpy as np
+from PIL import Image
 
+from fersweep.data import images
 from fersweep.faces import LANDMARKS, Face, Pixels
 
 CHOICES = ("all", "largest", "confident")
+
+FACE, PICTURE = "face", "picture"
+"""What the images of a dataset show as they come: a face, cut close, or also what is around it."""
+
+AS_FACE = 2
+"""A picture is taken for a face, cut close, where its longer side is at most so many times a network's image."""
 
 
 def choose(faces: Sequence[Face], which: str) -> list[Face]:
@@ -21,7 +31,61 @@ def choose(faces: Sequence[Face], which: str) -> list[Face]:
     return [max(faces, key=lambda face: face.area if which == "largest" else face.confidence)]
 
 
-def cut(image: Pixels, face: Face, margin: float = 0.0, align: bool = False) -> Pixels:
+@dataclass(frozen=True)
+class Crop:
+    """How a face in a picture becomes an image of a dataset; by default its box is cut out and resized once.
+
+    Attributes:
+        margin, align, clip: as of `cut`.
+        size: pixels a side that a face is first resized to, averaging areas (OpenCV's ``INTER_AREA``); ``None``: it is
+            resized to the dataset's size at once.
+        nearest: resize to the dataset's size by nearest neighbour, as Pillow does, and Keras' loader with it.
+        jpeg_image, jpeg_face: qualities, 1 to 100, of a JPEG file that the picture goes through before faces are looked
+            for, and the face after ``size``; ``None``: no such file.
+    """
+
+    margin: float = 0.0
+    align: bool = False
+    clip: bool = False
+    size: int | None = None
+    nearest: bool = False
+    jpeg_image: int | None = None
+    jpeg_face: int | None = None
+
+    @classmethod
+    def of(cls, face_crop: Mapping[str, Any]) -> Crop:
+        """Return what the section ``dataset.face_crop`` of a configuration says, but for the detector's settings."""
+        return cls(**{each.name: face_crop[each.name] for each in fields(cls)})
+
+    def picture(self, image: Pixels) -> Pixels:
+        """Return a picture as faces are looked for in it, and cut out of it."""
+        return image if self.jpeg_image is None else _jpeg(image, self.jpeg_image)
+
+    def cut(self, image: Pixels, face: Face) -> Pixels:
+        """Cut a face out of what `picture` returned, at its own size."""
+        return cut(image, face, self.margin, self.align, self.clip)
+
+    def image(self, face: Pixels, image_size: int, channels: int) -> Pixels:
+        """Return a face of any size as an image of the dataset: uint8 ``(H, W)``, or ``(H, W, 3)`` for 3 channels."""
+        if self.size is not None:
+            face = np.asarray(cv2.resize(face, (self.size, self.size), interpolation=cv2.INTER_AREA), dtype=np.uint8)
+        if self.jpeg_face is not None:
+            face = _jpeg(face, self.jpeg_face)
+        face = images.to_channels(face, channels)
+        if self.nearest:
+            return np.asarray(Image.fromarray(face).resize((image_size, image_size), Image.Resampling.NEAREST))
+        return images.resize(face, image_size)
+
+
+def _jpeg(image: Pixels, quality: int) -> Pixels:
+    """An image as it comes back from a JPEG file that OpenCV writes."""
+    colour = image.ndim == 3
+    done, data = cv2.imencode(".jpg", image[..., ::-1] if colour else image, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    assert done
+    return images.decode(data.tobytes())
+
+
+def cut(image: Pixels, face: Face, margin: float = 0.0, align: bool = False, clip: bool = False) -> Pixels:
     """Cut a face out of its image, grey or RGB as that is.
 
     Args:
@@ -31,11 +95,12 @@ def cut(image: Pixels, face: Face, margin: float = 0.0, align: bool = False) -> 
             repeated.
         align: turn the image about the middle of the box so that the eyes are level; a face without landmarks is cut
             out as it is.
+        clip: end the box, with its margin, where the image ends, instead of repeating the image's border.
     """
     left, top, right, bottom = face.box
     wide, high = margin * max(right - left, 0.0), margin * max(bottom - top, 0.0)
-    x, width = _side(left - wide, right + wide, image.shape[1])
-    y, height = _side(top - high, bottom + high, image.shape[0])
+    x, width = _side(left - wide, right + wide, image.shape[1], clip)
+    y, height = _side(top - high, bottom + high, image.shape[0], clip)
     tilt = _tilt(face) if align else 0.0
     if tilt == 0.0:
         return _window(image, x, y, width, height)
@@ -48,9 +113,13 @@ def cut(image: Pixels, face: Face, margin: float = 0.0, align: bool = False) -> 
     return np.asarray(turned, dtype=np.uint8)
 
 
-def _side(low: float, high: float, size: int) -> tuple[int, int]:
-    """The first pixel and the number of pixels, at least one, between two edges; at most ``size`` beyond the image."""
-    first, end = (round(min(max(each, -size), 2 * size)) for each in (low, high))
+def _side(low: float, high: float, size: int, clip: bool) -> tuple[int, int]:
+    """The first pixel and the number of pixels, at least one, between two edges.
+
+    They lie at most ``size`` beyond the image, with ``clip`` within it.
+    """
+    least, most = (0, size) if clip else (-size, 2 * size)
+    first, end = (round(min(max(each, least), most)) for each in (low, high))
     return first, max(end - first, 1)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
 from typing import Protocol
 
@@ -12,7 +12,7 @@ from fersweep.data import images
 from fersweep.data.samples import Samples
 from fersweep.errors import UserError
 from fersweep.faces import Detector, Face, Pixels
-from fersweep.faces.crop import choose, cut
+from fersweep.faces.crop import Crop, choose
 
 _log = logging.getLogger(__name__)
 
@@ -43,13 +43,12 @@ class FaceCropped:
     Attributes:
         source: of the images.
         detector: finds the faces.
-        margin, align: as of `fersweep.faces.crop.cut`.
+        crop: what becomes of them.
     """
 
     source: Source
     detector: Detector
-    margin: float = 0.0
-    align: bool = False
+    crop: Crop = field(default_factory=Crop)
 
     @property
     def name(self) -> str:
@@ -58,8 +57,8 @@ class FaceCropped:
 
     def fingerprint(self) -> str:
         """Return a digest of the source's, the detector's, and of how faces are cut out."""
-        parts = [self.source.fingerprint(), self.detector.fingerprint(), float(self.margin), self.align]
-        return sha256(json.dumps(parts).encode()).hexdigest()
+        parts = [self.source.fingerprint(), self.detector.fingerprint(), asdict(self.crop)]
+        return sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def load(self) -> Samples:
         """Decode everything, and crop it.
@@ -89,12 +88,12 @@ class FaceCropped:
         return images.load(cropped, self.source.image_size, self.source.channels, self.name)
 
     def _read(self, records: images.Records, start: int, count: int) -> list[Pixels]:
-        """The next images at their own size."""
+        """The next images at their own size, as faces are looked for in them."""
         whole: dict[int, Pixels] = {}
 
         def fill(offset: int) -> None:
             try:
-                whole[offset] = records.read(start + offset)
+                whole[offset] = self.crop.picture(records.read(start + offset))
             except images.UnreadableImageError as error:
                 advice = f"`fersweep data {self.name}` lists every unreadable image"
                 raise UserError(f"cannot read the image {records.ids[start + offset]}: {error} ({advice})") from error
@@ -105,5 +104,5 @@ class FaceCropped:
     def _cropped(self, image: Pixels, found: list[Face]) -> Pixels:
         """The most confident face, or the whole image, in the dataset's size and channels."""
         for face in choose(found, "confident"):
-            image = cut(image, face, self.margin, self.align)
-        return images.resize(images.to_channels(image, self.source.channels), self.source.image_size)
+            image = self.crop.cut(image, face)
+        return self.crop.image(image, self.source.image_size, self.source.channels)

@@ -23,8 +23,13 @@ from fersweep.paths import unicode
 from fersweep.predict.inputs import Frame
 from fersweep.sweep.status import atomic_path
 
-COLUMNS = ("file", "frame", "seconds", "face", "left", "top", "right", "bottom", "confidence", "label", "error")
-"""Of the CSV table, before one probability column for each class; ``face`` is who it is, in a video."""
+BOX = ("left", "top", "right", "bottom")
+COLUMNS = ("file", "frame", "seconds", "face", *BOX, "face_confidence", "label", "probability", "error")
+"""Of the CSV table, before one probability column for each class.
+
+``face`` is who it is, in a video; ``face_confidence`` the detector's, 1 of a picture that is taken whole;
+``probability`` that of the label.
+"""
 
 
 @dataclass(frozen=True)
@@ -94,13 +99,14 @@ class Table:
             if not len(seen.faces):
                 self._add({**about, "error": frame.error or NO_FACE}, [])
             for face, number, probabilities in zip(seen.faces, seen.numbers, seen.probabilities, strict=True):
-                left, top, right, bottom = (round(float(each), 2) for each in face.box)
+                box = [round(float(each), 2) for each in face.box]
                 row = {
                     **about,
                     "face": number,
-                    **{"left": left, "top": top, "right": right, "bottom": bottom},
-                    "confidence": round(float(face.confidence), 4),
+                    **dict(zip(BOX, box, strict=True)),
+                    "face_confidence": round(float(face.confidence), 4),
                     "label": self.class_names[int(probabilities.argmax())],
+                    "probability": round(float(probabilities.max()), 6),
                 }
                 self._add(row, [round(float(each), 6) for each in probabilities])
         self._seen += 1
@@ -109,7 +115,7 @@ class Table:
         for writer in self._rows:
             writer.writerow([*("" if row.get(name) is None else row[name] for name in COLUMNS), *chances])
         if self._lines:
-            box = [row.pop(side) for side in ("left", "top", "right", "bottom")] if chances else None
+            box = [row.pop(side) for side in BOX] if chances else None
             told = {key: value for key, value in row.items() if value is not None}
             if box:
                 told |= {"box": box, "probabilities": dict(zip(self.class_names, chances, strict=True))}

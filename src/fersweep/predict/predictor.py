@@ -16,10 +16,8 @@ from fersweep import trained
 from fersweep.data.images import UnreadableImageError, quiet
 from fersweep.errors import UserError, did_you_mean
 from fersweep.faces import Detector, Face, Pixels, crop, detectors, pictures
+from fersweep.faces.crop import AS_FACE, FACE
 from fersweep.plugins import use
-
-AS_FACE = 2
-"""A picture is taken for a face as it is where its longer side is at most so many times the network's image."""
 
 
 class Prediction(NamedTuple):
@@ -41,9 +39,10 @@ class Predictor:
 
     Args:
         checkpoint: a ``.ckpt`` file, a run's directory, or a folder of runs: their mean probabilities.
-        detector: ``mtcnn``, ``yolo5face``, ``none`` (a picture is a face), or ``auto``: the one of the dataset that the
-            network was trained on; where that has none, pictures hardly larger than the network's own are taken for
-            faces and MTCNN looks at the others.
+        detector: ``mtcnn``, ``yolo5face``, ``none`` (pictures are taken as they are), or ``auto``: as the network's
+            training images were made. That is the detector that cut them, none where they were whole pictures; where
+            they came as faces, pictures hardly larger than the network's own are taken as they are, and MTCNN looks
+            at the others.
         weights: YOLO5Face's ONNX file.
         choose: of several faces ``all``, the ``largest``, or the most ``confident`` one.
         device: ``cpu``, ``gpu``, or ``auto``: a GPU where there is one.
@@ -74,10 +73,12 @@ class Predictor:
         self.class_names = self.trained[0].class_names
         self.choose = choose
         dataset: DictConfig = self.trained[0].cfg.dataset
+        _refuse_unlike(self.trained)
         self._small_are_faces = detector == "auto" and dataset.faces == "none" and weights is None
         settings: dict[str, Any] = {"weights": weights}
         if detector == "auto":
-            detector = "yolo5face" if weights else "mtcnn" if dataset.faces == "none" else dataset.faces
+            came = "mtcnn" if self.trained[0].framing == FACE else "none"
+            detector = "yolo5face" if weights else came if dataset.faces == "none" else dataset.faces
         if detector == dataset.faces and detector != "none":
             own = dataset.face_crop
             settings = {
@@ -91,6 +92,16 @@ class Predictor:
         """Network, attention and dataset in words."""
         first, *others = self.trained
         return f"{first.title} and {len(others)} more" if others else first.title
+
+    @property
+    def caveats(self) -> tuple[str, ...]:
+        """What whoever asks should know first, see `fersweep.trained.Trained.caveats`."""
+        return tuple(dict.fromkeys(each for network in self.trained for each in network.caveats))
+
+    @property
+    def takes_pictures_whole(self) -> bool:
+        """Whether no faces are looked for, however large a picture is."""
+        return self.detector.name == "none"
 
     def __call__(self, images: Pixels | str | Path | Sequence[Pixels | str | Path]) -> Prediction:
         """Find and classify the faces of one picture or several.
@@ -115,7 +126,8 @@ class Predictor:
         limit = AS_FACE * self.trained[0].image_size if self._small_are_faces else 0
         looked_at = [number for number, image in enumerate(images) if max(image.shape[:2]) > limit]
         found = [_whole(image) for image in images]
-        for number, faces in zip(looked_at, self.detector.detect([images[each] for each in looked_at]), strict=True):
+        seen = [self.trained[0].crop.picture(images[each]) for each in looked_at]
+        for number, faces in zip(looked_at, self.detector.detect(seen), strict=True):
             found[number] = crop.choose(faces, self.choose)
         return found
 
@@ -139,16 +151,24 @@ class Predictor:
 def cut_as(network: trained.Trained, image: Pixels, faces: Sequence[Face]) -> list[Pixels]:
     """Cut faces out of a picture as those were cut that the network was trained on.
 
-    Where its dataset came cropped, boxes are made square: on FER2013's own images, the median side of MTCNN's squared
+    Where they were not cut out, boxes are made square: on FER2013's own images, the median side of MTCNN's squared
     boxes is 49 of 48 pixels, in their middle. A face that is the whole picture stays so.
     """
-    dataset, whole = network.cfg.dataset, _whole(image)[0].box
-    margin, align = float(dataset.face_crop.margin), bool(dataset.face_crop.align)
-    square = dataset.faces == "none"
+    whole, square, image = _whole(image)[0].box, network.cfg.dataset.faces == "none", network.crop.picture(image)
     return [
-        image if face.box == whole else crop.cut(image, squared(face) if square else face, margin, align)
-        for face in faces
+        image if face.box == whole else network.crop.cut(image, squared(face) if square else face) for face in faces
     ]
+
+
+def _refuse_unlike(networks: Sequence[trained.Trained]) -> None:
+    """Refuse an ensemble of networks that saw faces and networks that saw whole pictures."""
+    shown = [(each, each.framing if each.cfg.dataset.faces == "none" else FACE) for each in networks]
+    for each, framing in shown[1:]:
+        if framing != shown[0][1]:
+            raise UserError(
+                f"{each.path} was trained on {framing}s, {shown[0][0].path} on {shown[0][1]}s: "
+                "an ensemble needs networks that see the same of a picture."
+            )
 
 
 def squared(face: Face) -> Face:

@@ -31,6 +31,9 @@ SHOWN = 20
 """Lines on the terminal: faces of pictures, people in videos; the files have all."""
 
 
+WHOLE = "Pictures are taken whole, as this network's training pictures were; --detector mtcnn looks for faces in them."
+
+
 @dataclass(frozen=True)
 class Job:
     """What was asked for; see ``fersweep predict --help``."""
@@ -252,6 +255,10 @@ def _summarise(job: Job, predictor: Predictor, count: _Count) -> None:
         f"{predictor.title}: {_many(count.faces, 'face')} in {_many(count.frames, 'picture')}, "
         f"{count.empty} without{common}"
     )
+    for caveat in predictor.caveats:
+        Console(stderr=True, markup=False, highlight=False, soft_wrap=True).print(f"warning: {caveat}")
+    if predictor.takes_pictures_whole and job.detector == "auto":
+        console.print(WHOLE)
     for unread in count.unread[:5]:
         console.print(f"unreadable: {printable(unread.file)}: {unread.error}")
     if len(count.unread) > 5:

@@ -268,6 +268,9 @@ def _row(runs: Sequence[Finished], columns: Mapping[str, str]) -> Row:
     if figures is not None and figures.part == "validation":
         validation = _mean([float(folds[0].result["metrics"]["val/accuracy"]) for folds in seeds])
     measured, images = (accuracy, n) if validation is None else (validation, int(first.result["val_n"]))
+    if figures is not None:
+        results = [run.result for run in used]
+        figures, protocol = study.held_against(figures, protocol, first.settings, results, images)
     people = whole[0][2] if same else None
     over = None
     if people is not None and len(np.unique(people)) > 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,17 @@ FILE = Path(__file__).with_name("study.yaml")
 
 FIDELITIES = ("code", "paper")
 
-NETWORK = ("backbone", "attention", "activation", "fidelity", "dataset")
+NETWORK = ("backbone", "attention", "activation", "fidelity", "dataset.image_size", "dataset.channels")
 """The parts of a configuration that make a run another row than one of the study's table where they differ."""
 
-PROTOCOL = ("split", "augmentation", "recipe", "weights", "trainer")
+PROTOCOL = ("dataset", "split", "augmentation", "recipe", "weights", "trainer")
 """Those that make it the same row under other conditions."""
+
+DETECTOR = "yolo5face"
+"""What the study found faces with, where it cut them out: YOLO5Face, above a confidence of 0.5."""
+
+PRECISION = "32-true"
+"""What both sources computed in, by Lightning's name."""
 
 
 @cache
@@ -62,8 +69,7 @@ def _composed(dataset: str) -> dict[str, Any]:
     from fersweep.config import to_dict
 
     chosen = [f"dataset={dataset}", "dataset.root=anywhere", "activation=elu", "augmentation=flip_zoom"]
-    protocol = ["fidelity=code", "split=study", "recipe=study"]
-    return to_dict(compose_config([*chosen, *protocol]))
+    return to_dict(compose_config(["experiment=table_attention", *chosen]))
 
 
 def _protocol(dataset: str, backbone: str, attention: str, fidelity: str) -> dict[str, Any]:
@@ -86,19 +92,63 @@ def reported(settings: Mapping[str, Any], varied: Collection[str] = ()) -> tuple
     Returns:
         The figures of the study's table or of one of its ablations, ``None`` where neither has this network on this
         dataset; and sentences such as ``"recipe.max_epochs is 3, not 200"``, none where all is as in the study.
-        Fidelity, seed and precision may be any.
+        Fidelity and seed may be any; for precision and detector see `held_against`.
     """
     groups = ("dataset", "backbone", "attention", "fidelity")
     dataset, backbone, attention, fidelity = (str(settings.get(f"{group}.name")) for group in groups)
     if dataset not in study()["test_n"] or (backbone, attention) not in rows() or fidelity not in FIDELITIES:
         return None, ()
     expected = _protocol(dataset, backbone, attention, fidelity)
-    differing = different(settings, expected)
+    differing = [key for key in different(settings, expected) if not _same_crop(key, settings, expected)]
     figures, setting = _ablation(settings, differing, varied, (dataset, backbone, attention))
     left = [key for key in differing if not (setting and f"{key}.".startswith(setting))]
-    if figures is None and not any(key.partition(".")[0] in NETWORK for key in left):
+    if figures is None and not any(map(_of_network, left)):
         figures = _table(dataset, backbone, attention)
-    return figures, tuple(sentences(left, settings, expected))
+    told = sentences([key for key in left if not _of_network(key)], settings, expected)
+    if settings.get("dataset.faces") == "none" != expected["dataset.faces"]:
+        told = [each for each in told if not each.startswith(("dataset.faces", "dataset.face_crop"))]
+        told.insert(0, f"dataset.faces is none, not {DETECTOR}: the study cut the faces out")
+    return figures, tuple(told)
+
+
+def held_against(
+    figures: Reported, protocol: tuple[str, ...], settings: Mapping[str, Any], results: Collection[Any], n: int
+) -> tuple[Reported, tuple[str, ...]]:
+    """What else the runs of a row did otherwise than a source, as their results tell.
+
+    Another number of images is another part of the data: it joins the sentences of ``protocol``, unless these say so
+    already. The precision that was computed in, and a detector other than the study's, leave the comparison as it is:
+    they are named in the note on the figures.
+
+    Args:
+        figures, protocol: as `reported`, or the notebook's, returned them.
+        settings: of the runs.
+        results: their ``result.json``.
+        n: images that the figures are compared over.
+    """
+    told = protocol
+    if n != figures.n and not any(each.startswith(("split", "dataset.source")) for each in protocol):
+        told = (*protocol, f"the {figures.part} part has {n:,} images, not {figures.n:,}")
+    precisions = sorted({str(each.get("environment", {}).get("precision", PRECISION)) for each in results})
+    named = [f"trainer.precision is {each}, not {PRECISION}" for each in precisions if each != PRECISION]
+    cut_out = settings.get("dataset.faces", "none") != "none"
+    if cut_out and settings["dataset.faces"] != DETECTOR and not any("dataset.faces" in each for each in protocol):
+        named.append(f"faces are found by {settings['dataset.faces']}, not by {DETECTOR}")
+    note = f"{figures.note} Also otherwise than in the source: {'; '.join(named)}.".strip() if named else figures.note
+    return replace(figures, note=note), told
+
+
+def _of_network(key: str) -> bool:
+    return key in NETWORK or key.partition(".")[0] in NETWORK
+
+
+def _same_crop(key: str, settings: Mapping[str, Any], expected: Mapping[str, Any]) -> bool:
+    """Whether a setting of the detector leaves the study's crop what it is: it may be MTCNN, or the study's own."""
+    faces = settings.get("dataset.faces")
+    if expected["dataset.faces"] == "none" or faces == "none":
+        return False
+    own = {"dataset.faces": DETECTOR, "dataset.face_crop.confidence": 0.5}
+    return faces == DETECTOR and (key == "dataset.face_crop.weights" or own.get(key, ()) == settings.get(key))
 
 
 def different(settings: Mapping[str, Any], expected: Mapping[str, Any]) -> list[str]:
@@ -118,7 +168,8 @@ def sentences(
     chosen = [group for group in groups if f"{group}.name" in different]
     keys = [f"{group}.name" for group in chosen]
     keys += [key for key in different if key.partition(".")[0] in groups and key.partition(".")[0] not in chosen]
-    return [f"{key.removesuffix('.name')} is {settings.get(key)}, not {expected.get(key)}" for key in keys]
+    said = [tuple("null" if each.get(key) is None else each[key] for each in (settings, expected)) for key in keys]
+    return [f"{key.removesuffix('.name')} is {ours}, not {its}" for key, (ours, its) in zip(keys, said, strict=True)]
 
 
 def _table(dataset: str, backbone: str, attention: str) -> Reported:
@@ -152,7 +203,7 @@ def _ablation(
     for each in content["ablations"].values():
         setting, values = each["setting"], each["values"]
         begins = setting.removesuffix("name") if setting.endswith(".name") else f"{setting}."
-        others = [key for key in different if not f"{key}.".startswith(begins) and key.partition(".")[0] in NETWORK]
+        others = [key for key in different if not f"{key}.".startswith(begins) and _of_network(key)]
         here = (each["dataset"], each["backbone"], each["attention"]) == row and not others
         value = settings.get(setting)
         if here and (setting in different or setting in varied) and value in values:

@@ -22,7 +22,10 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", metavar="N", type=int, help="of 127.0.0.1; default: the first free one from 7860")
     parser.add_argument("--open", action="store_true", help="open the page in the default browser")
     parser.add_argument(
-        "--detector", metavar="NAME", default="auto", help="mtcnn, yolo5face, none, or auto: as the network's dataset"
+        "--detector",
+        metavar="NAME",
+        default="auto",
+        help="mtcnn, yolo5face, or none: pictures as they are; default: as the training images were made",
     )
     parser.add_argument("--weights", metavar="FILE", type=Path, help="YOLO5Face's ONNX file")
     parser.add_argument("--device", choices=("auto", "cpu", "gpu"), default="auto", help="default: %(default)s")

@@ -29,7 +29,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--detector",
         default="auto",
-        help="mtcnn, yolo5face, none (each picture is a face); default: that of the training data",
+        help="mtcnn, yolo5face, or none: pictures as they are; default: as the training images were made",
     )
     parser.add_argument("--weights", metavar="FILE", type=Path, help="those of yolo5face, an ONNX file")
     parser.add_argument("--device", choices=("auto", "cpu", "gpu"), default="auto", help="default: %(default)s")

@@ -26,7 +26,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--detector",
         default="auto",
-        help="mtcnn, yolo5face, none (each picture is a face); default: that of the training data",
+        help="mtcnn, yolo5face, or none: pictures as they are; default: as the training images were made",
     )
     parser.add_argument("--weights", metavar="FILE", type=Path, help="YOLO5Face as an ONNX file")
     parser.add_argument("--choose", default="all", help="of several faces: all (default), largest, confident")
