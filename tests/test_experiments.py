@@ -19,6 +19,7 @@ from fersweep.command_line import check_command_line, swept_by_experiment
 from fersweep.compose import compose_config
 from fersweep.config import to_dict
 from fersweep.errors import UserError
+from fersweep.faces.crop import Crop
 from fersweep.report.notebook import figures as notebook
 from fersweep.report.study import study
 from fersweep.run import prepare
@@ -80,6 +81,26 @@ def test_every_run_of_an_experiment_can_be_built(experiment: str) -> None:
             protocol = (cfg.fidelity.name, cfg.recipe.name, cfg.split.name)
             assert protocol == PROTOCOLS.get(experiment, ("code", "study", "study"))
             assert cfg.sweep == experiment
+
+
+def test_the_studys_experiments_crop_as_it_did() -> None:
+    """FER2013's images are faces already; a detector of one's own takes the place of MTCNN, and none does, too."""
+    runs = {name: compose_config(runs_of("table_attention", f"dataset={name}")[0]) for name in study()["test_n"]}
+    assert {name: (cfg.dataset.faces, Crop.of(cfg.dataset.face_crop)) for name, cfg in runs.items()} == {
+        "ckplus": ("mtcnn", Crop(clip=True, size=80, nearest=True)),
+        "jaffe": ("mtcnn", Crop(clip=True, size=80, nearest=True, jpeg_image=100, jpeg_face=95)),
+        "fer2013": ("none", Crop()),
+    }
+    own = ("dataset=ckplus", "dataset.faces=yolo5face", f"dataset.face_crop.weights={__file__}")
+    whole = ("dataset=ckplus", "dataset.faces=none", "dataset.face_crop.clip=false")
+    for typed, faces in ((own, "yolo5face"), (whole, "none")):
+        cfg = compose_config(runs_of("table_attention", *typed)[0])
+        validate(cfg)
+        assert (cfg.dataset.faces, cfg.dataset.face_crop.size) == (faces, 80)
+    for experiment in (each for each in SWEEPS if each not in PROTOCOLS):
+        file = OmegaConf.load(config_dir() / "experiment" / f"{experiment}.yaml")
+        assert "_study_crop" in file.defaults
+        assert "dataset.faces=yolo5face dataset.face_crop.weights=" in head(experiment)
 
 
 @pytest.mark.parametrize("experiment", SWEEPS)

@@ -11,6 +11,7 @@ import fakes
 import numpy as np
 import pytest
 from conftest import plain, quickly_composed
+from PIL import Image
 from skimage.data import astronaut
 
 from fersweep import build
@@ -61,6 +62,68 @@ def test_the_most_confident_face_at_the_images_own_size_is_decoded(tmp_path: Pat
     assert cropped.class_names == whole.class_names
     nothing = FaceCropped(source, make("none")).load()
     assert np.array_equal(nothing.images, whole.images)
+
+
+STUDY = Crop(clip=True, size=80, nearest=True, jpeg_image=100, jpeg_face=95)
+
+
+class Fixed:
+    """Finds the same face in every image, its box beyond the image's right edge."""
+
+    name = "fixed"
+
+    def fingerprint(self) -> str:
+        return self.name
+
+    def detect(self, images: Sequence[Pixels]) -> list[list[Face]]:
+        return [[Face((11.0, 5.0, image.shape[1] + 9.0, 57.0), 0.9)] for image in images]
+
+
+def test_jaffe_goes_through_the_files_of_the_studys_program(tmp_path: Path) -> None:
+    """To the byte: its conversion of tiffs, its crop, and what Keras' loader makes of that, each a file on the disk.
+
+    The program asks OpenCV for a JPEG quality of 200, which that takes for 100, writes the crop under the picture's
+    name, so as JPEG again, at OpenCV's default; Keras opens it by Pillow, as grey, and resizes by nearest neighbour.
+    """
+    source = Jaffe(fakes.jaffe(tmp_path / "jaffe"), 48)
+    samples = FaceCropped(source, Fixed(), STUDY).load()
+    for index in (0, 20):
+        tiff = next((tmp_path / "jaffe").glob(f"{samples.ids[index]}*"))
+        converted, cropped = str(tmp_path / "converted.jpg"), str(tmp_path / "cropped.jpg")
+        cv2.imwrite(converted, cv2.imread(str(tiff)), [int(cv2.IMWRITE_JPEG_QUALITY), 200])
+        face = cv2.imread(converted)[5:57, 11:64]
+        cv2.imwrite(cropped, cv2.resize(face, (80, 80), interpolation=cv2.INTER_AREA))
+        with Image.open(cropped) as opened:
+            expected = np.asarray(opened.convert("L").resize((48, 48), Image.Resampling.NEAREST))
+        assert np.array_equal(samples.images[index], expected)
+    other = cv2.resize(cv2.imread(cropped, cv2.IMREAD_GRAYSCALE), (48, 48), interpolation=cv2.INTER_NEAREST)
+    assert not np.array_equal(other, expected)  # OpenCV's nearest neighbours are others
+
+
+def test_colour_frames_of_ckplus_go_through_the_studys_crop(tmp_path: Path) -> None:
+    """Its files are PNG, which lose nothing; grey is computed by Pillow there and OpenCV here, within one step."""
+    source = CkPlus(fakes.ckplus(tmp_path / "ck"), 48)
+    records, crop = source.records(), Crop(clip=True, size=80, nearest=True)
+    samples = FaceCropped(source, Fixed(), crop).load()
+    (index,) = [each for each in range(len(records)) if records.read(each).ndim == 3][:1]
+    frame = records.read(index)
+    face = cv2.resize(frame[5:57, 11:], (80, 80), interpolation=cv2.INTER_AREA)
+    expected = np.asarray(Image.fromarray(face).convert("L").resize((48, 48), Image.Resampling.NEAREST))
+    assert np.abs(samples.images[index].astype(int) - expected).max() <= 1
+    assert len({FaceCropped(source, Fixed(), each).fingerprint() for each in (crop, STUDY, Crop())}) == 3
+
+
+def test_the_same_resizing_without_a_detector_is_of_whole_images(tmp_path: Path) -> None:
+    """``dataset.faces=none`` with the study's resizing: its protocol on whole frames."""
+    root, cache_folder = fakes.jaffe(tmp_path / "jaffe"), f"cache={tmp_path / 'cache'}"
+    options = ("dataset=jaffe", f"dataset.root={root}", "split=subjects", cache_folder)
+    resized = (*options, "dataset.face_crop.size=80", "dataset.face_crop.nearest=true")
+    validate(quickly_composed(*resized))
+    samples, plain_ones = build.samples(quickly_composed(*resized)), build.samples(quickly_composed(*options))
+    whole = build.source(quickly_composed(*options)).records().read(0)
+    area = cv2.resize(whole, (80, 80), interpolation=cv2.INTER_AREA)
+    assert np.array_equal(samples.images[0], Image.fromarray(area).resize((48, 48), Image.Resampling.NEAREST))
+    assert not np.array_equal(samples.images[0], plain_ones.images[0])
 
 
 def test_images_without_a_face_stay_whole_and_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -137,6 +200,10 @@ JAFFE = ("dataset=jaffe", "dataset.root=x", "split=subjects")
         ),
         ((*JAFFE, "dataset.face_crop.margin=0.1"), "dataset.face_crop.margin has no effect with dataset.faces=none"),
         ((*JAFFE, "dataset.face_crop.align=true"), "dataset.face_crop.align has no effect"),
+        ((*JAFFE, "dataset.face_crop.clip=true"), "or set dataset.face_crop.clip=false."),
+        (("dataset.face_crop.size=80",), "dataset.face_crop has no effect with dataset=synthetic"),
+        ((*JAFFE, "dataset.face_crop.size=4"), "size=4 is out of range: null .* 16 to 1024"),
+        ((*JAFFE, "dataset.face_crop.jpeg_face=200"), "jpeg_face=200 is out of range"),
         (
             (*JAFFE, "dataset.faces=mtcnn", "dataset.face_crop.weights=x"),
             "weights has no effect with dataset.faces=mtcnn",
@@ -172,9 +239,14 @@ def test_earlier_runs_keep_their_hashes_and_faces_make_other_runs(tmp_path: Path
             (),
             ("dataset.faces=mtcnn",),
             ("dataset.faces=mtcnn", "dataset.face_crop.margin=0.2"),
+            ("dataset.faces=mtcnn", "dataset.face_crop.size=80"),
+            ("dataset.faces=mtcnn", "dataset.face_crop.size=80", "dataset.face_crop.nearest=true"),
+            ("dataset.faces=mtcnn", "dataset.face_crop.clip=true"),
+            ("dataset.faces=mtcnn", "dataset.face_crop.jpeg_image=95"),
+            ("dataset.faces=mtcnn", "dataset.face_crop.jpeg_face=95"),
             (yolo[0], f"{yolo[1]}{weights}"),
             (yolo[0], f"{yolo[1]}{same}"),
         )
     ]
-    assert len(set(hashes)) == 4
-    assert hashes[3] == hashes[4]
+    assert len(set(hashes)) == 9
+    assert hashes[-2] == hashes[-1]
