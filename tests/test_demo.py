@@ -103,6 +103,7 @@ def test_the_page(served: tuple[subprocess.Popen[str], str], tmp_path: Path) -> 
         expect(page.get_by_role("heading", name="ResNet-50 + SE, ELU, synthetic faces")).to_be_visible()
         expect(page.get_by_text(CAVEAT)).to_be_visible()
         expect(page.get_by_text("Test accuracy unknown")).to_be_visible()
+        expect(page.locator("#warnings")).to_contain_text("This network was trained on drawn faces")
 
         upload(page, broken)
         expect(says).to_contain_text("This picture cannot be read")

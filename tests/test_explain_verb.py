@@ -56,7 +56,15 @@ def test_every_face_gets_pictures_arrays_and_a_row(saved: Path, tmp_path: Path, 
     assert done["folder"].tolist() == ["face", "face-2", "two_lines_x"]
     assert table.loc[table["reason"].notna(), "file"].tolist() == [str(tmp_path / "b" / "broken.png")]
     assert done[["deletion", "insertion", "deletion_random", "insertion_random"]].notna().all().all()
-    assert "broken.png: not an image" in capsys.readouterr().out
+    told = capsys.readouterr()
+    assert "broken.png: not an image" in told.out
+    assert "trained on drawn faces" in told.err
+    worth = {(True, True): "", (False, False): "no better", (True, False): "by deletion", (False, True): "by insertion"}
+    for _, row in done.iterrows():
+        better = (row["deletion"] < row["deletion_random"], row["insertion"] > row["insertion_random"])
+        assert worth[better] in row["worth"]
+    useless = done["worth"].str.startswith("no better").sum()
+    assert (f"3 faces explained, {useless} of the maps no better than random" in told.out) == bool(useless)
     for folder, label, probability in zip(done["folder"], done["predicted"], done["probability"], strict=True):
         assert {each.name for each in (out / folder).iterdir()} == {"gradcam.png", "attention.png", "arrays.npz"}
         with np.load(out / folder / "arrays.npz") as arrays:
@@ -124,8 +132,13 @@ def test_a_run_gets_sheets_of_its_test_images_and_its_report_shows_them(
     assert summary["deletion_gain"] == pytest.approx(gain, abs=2e-4)
     low, high = summary["deletion_gain_interval"]
     assert low <= summary["deletion_gain"] <= high
-    said = capsys.readouterr().out.splitlines()
+    told = capsys.readouterr()
+    said = told.out.splitlines()
+    assert told.err.startswith("warning: This network was trained on drawn faces")
     assert said[0].startswith("Grad-CAM over 14 images: deletion ")
+    no_better = [name for name in ("deletion", "insertion") if summary[f"{name}_gain_interval"][0] <= 0]
+    assert no_better  # it has learnt nothing
+    assert said[0].endswith(f" By {' and '.join(no_better)}, these maps are no better than random ones.")
     before = {each.name: each.read_bytes() for each in folder.iterdir()}
     assert cli.main(["explain", str(run)]) == 0
     assert {each.name: each.read_bytes() for each in folder.iterdir()} == before

@@ -78,7 +78,7 @@ def test_the_card_has_numbers_with_intervals_and_limits(run: Path) -> None:
     assert "| network | ResNet-50 + CBAM, ELU, as its paper defines it |" in text
     assert "| dataset | FER2013 |" in text
     assert "The dataset has terms of its own" in text
-    assert "| faces | as the dataset has them |" in text
+    assert "| what its images show | faces, cut close, as the dataset has them |" in text
     assert "n = 200" in text
     assert "most frequent class scores 25.0 %" in text
     assert "| happy | – | 50.0 % | 1,234 |" in text

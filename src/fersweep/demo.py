@@ -107,6 +107,8 @@ def build(predictor: Predictor) -> gr.Blocks:
             return "No face was found: try a picture in which one is larger, or seen from the front.", *nothing
         count, chosen = len(seen.faces), seen.largest
         says = f"{count} faces, numbered from left to right." if count > 1 else "One face was found."
+        if predictor.takes_pictures_whole:
+            says = "The picture is taken whole, as the network's training pictures were."
         radio = gr.Radio([(f"Face {n + 1}", n) for n in range(count)], value=chosen, visible=count > 1)
         return (
             says,
@@ -122,6 +124,8 @@ def build(predictor: Predictor) -> gr.Blocks:
 
     with gr.Blocks(title=f"fersweep: {predictor.title}", analytics_enabled=False) as page:
         gr.Markdown(f"# {predictor.title}\n{score(predictor)}")
+        if predictor.caveats:
+            gr.Markdown("\n\n".join(f"**{each}**" for each in predictor.caveats), elem_id="warnings")
         seen = gr.State()
         with gr.Row():
             with gr.Column():

@@ -140,11 +140,13 @@ def load(path: Path, device: str = "auto") -> Trained:
     cfg, network = rebuilt(about["config"], len(names), file)
     checkpoint.put(network, content, file)
     temperature = float(about.get("temperature", 1.0))
-    return Trained(file, network.to(place), cfg, names, temperature, place, _framing(about, cfg), _tested(about, file))
+    return Trained(
+        file, network.to(place), cfg, names, temperature, place, framing_of(about, cfg), _tested(about, file)
+    )
 
 
-def _framing(about: Mapping[str, Any], cfg: DictConfig) -> str:
-    """What the images of the dataset showed; of checkpoints of earlier versions what its file says today."""
+def framing_of(about: Mapping[str, Any], cfg: DictConfig) -> str:
+    """What the images of the dataset showed; of files of earlier versions what the dataset's own says today."""
     known = about.get("framing") or cfg.dataset.framing
     if known is None and cfg.dataset.name in options("dataset"):
         known = option_file("dataset", cfg.dataset.name).get("framing")

@@ -23,7 +23,7 @@ from fersweep.sweep.status import atomic_path
 
 TABLE = "explanations.csv"
 SCORES = ("deletion", "insertion", "deletion_random", "insertion_random")
-COLUMNS = ("file", "face", "folder", "predicted", "probability", *SCORES, "reason")
+COLUMNS = ("file", "face", "folder", "predicted", "probability", *SCORES, "worth", "reason")
 
 
 def explain_files(predictor: Predictor, inputs: Sequence[Path], out: Path) -> list[dict[str, Any]]:
@@ -93,9 +93,14 @@ def write_one(folder: Path, pixels: Pixels, explanation: Explanation) -> None:
 
 
 def row_of(explanation: Explanation) -> dict[str, Any]:
-    """What a table says of an explanation: the class, its probability and the scores."""
+    """What a table says of an explanation: the class, its probability, the scores, and what these say in words."""
     scores = {name: round(value, 4) for name, value in asdict(explanation.scores).items()}
-    return {"predicted": explanation.label, "probability": round(explanation.probability, 4), **scores}
+    return {
+        "predicted": explanation.label,
+        "probability": round(explanation.probability, 4),
+        **scores,
+        "worth": explanation.scores.worth,
+    }
 
 
 def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:

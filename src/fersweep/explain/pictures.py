@@ -56,43 +56,54 @@ def overlay(pixels: Pixels, saliency: Array, low: float = 0.0, high: float | Non
 
 @styled
 def gradcam(path: Path, pixels: Pixels, explanation: Explanation) -> None:
-    """Draw a face and, beside it, Grad-CAM over it, with the answer and the scores, as PNG."""
-    figure = blank(5.6, 3.55)
-    x, y, width, height = inches(figure, 0.15, 0.55, 0.15, 0.42)
+    """Draw a face and, beside it, Grad-CAM over it, with the answer, a colour bar and the scores, as PNG."""
+    figure = blank(6.1, 3.75)
+    x, y, width, height = inches(figure, 0.15, 0.75, 0.65, 0.42)
     first = figure.add_axes((x, y, 0.48 * width, height))
     second = figure.add_axes((x + 0.52 * width, y, 0.48 * width, height))
     _image(first, pixels)
     _image(second, overlay(pixels, explanation.maps[GRADCAM]))
     first.set_title(_answer(explanation), loc="left", fontsize=11, weight="bold")
-    second.set_title(f"speaks for {_line(explanation.label)}: yellow most, purple least", loc="right", fontsize=8.5)
+    second.set_title(f"speaks for {_line(explanation.label)}", loc="right", fontsize=8.5)
+    _bar(figure, (x + width + 0.13 / figure.get_figwidth(), y, 0.1 / figure.get_figwidth(), height), 0.0, 1.0)
     scores = explanation.scores
-    figure.text(
-        x,
-        0.16 / figure.get_figheight(),
+    _write(
+        figure,
+        0.15,
+        figure.get_figheight() - 0.62,
         f"Deletion {scores.deletion:.2f} (random {scores.deletion_random:.2f}; less is better)    "
-        f"Insertion {scores.insertion:.2f} (random {scores.insertion_random:.2f}; more is better)",
+        f"Insertion {scores.insertion:.2f} (random {scores.insertion_random:.2f}; more is better)\n"
+        f"By these scores this map is {scores.worth}. Colours: shares of its largest value.",
         fontsize=8,
         color=GREY,
+        va="top",
     )
     save_png(figure, path)
 
 
 @styled
 def attention(path: Path, pixels: Pixels, explanation: Explanation) -> None:
-    """Draw all gates (there must be some) as PNG: maps over the face first, then those of channels and mixtures."""
+    """Draw all gates (there must be some) as PNG: maps over the face first, then those of channels and mixtures.
+
+    All maps have one scale, from the smallest to the largest gate of any of them, which a colour bar beside them shows.
+    """
     maps = [name for name in explanation.gates if name in explanation.maps]
     others = [name for name in explanation.gates if name not in explanation.maps]
     rows = [*_rows(maps), *_rows(others)]
     side, gap, top, left = 1.35, 0.52, 0.45, 0.32
     across = min(ACROSS, max(len(maps), len(others), 3))
-    figure = blank(left + across * (side + 0.28), top + len(rows) * (side + gap))
+    scale = _scale([explanation.maps[name] for name in maps])
+    figure = blank(left + across * (side + 0.28) + (0.45 if maps else 0), top + len(rows) * (side + gap))
     for number, row in enumerate(rows):
         for column, name in enumerate(row):
             right = figure.get_figwidth() - left - column * (side + 0.28) - side
             above = top + number * (side + gap) + gap - 0.15
             below = figure.get_figheight() - above - side
             axes = figure.add_axes(inches(figure, left + column * (side + 0.28), below, right, above))
-            _gate(axes, pixels, explanation, name, first=column == 0)
+            _gate(axes, pixels, explanation, name, scale, first=column == 0)
+    if maps:
+        below = figure.get_figheight() - top - gap + 0.15 - side
+        _bar(figure, inches(figure, figure.get_figwidth() - 0.6, below, 0.5, top + gap - 0.15), *scale)
     _write(figure, left, 0.12, _heading(maps, others), fontsize=8.5, color=GREY, va="top")
     save_png(figure, path)
 
@@ -103,18 +114,35 @@ def _rows(names: Sequence[str]) -> Iterator[Sequence[str]]:
 
 
 def _heading(maps: Sequence[str], others: Sequence[str]) -> str:
-    lines = ["Maps: gates of positions, purple least, yellow most"] * bool(maps)
+    lines = ["Maps: gates of positions, all on the scale at the right"] * bool(maps)
     lines += ["Bars: gates of channels, sorted; of branches, stacked"] * bool(others)
     return "\n".join(lines)
 
 
-def _gate(axes: Axes, pixels: Pixels, explanation: Explanation, name: str, *, first: bool) -> None:
+def _scale(maps: Sequence[Array]) -> tuple[float, float]:
+    """The smallest and the largest value of maps; 0 and 1 of none."""
+    return (min(float(each.min()) for each in maps), max(float(each.max()) for each in maps)) if maps else (0.0, 1.0)
+
+
+def _bar(figure: Figure, place: tuple[float, float, float, float], low: float, high: float) -> None:
+    """A colour bar with its ends and the middle written beside it."""
+    axes = figure.add_axes(place)
+    axes.imshow(np.linspace(1, 0, 256)[:, None], cmap=COLOURS, aspect="auto", extent=(0, 1, 0, 1))
+    axes.set_xticks([])
+    axes.set_yticks((0, 0.5, 1), [f"{each:.2f}" for each in (low, (low + high) / 2, high)], fontsize=6.5)
+    axes.yaxis.tick_right()
+    axes.tick_params(length=2)
+    axes.spines[:].set_visible(False)
+
+
+def _gate(
+    axes: Axes, pixels: Pixels, explanation: Explanation, name: str, scale: tuple[float, float], *, first: bool
+) -> None:
     """One gate: a map, bars of channels, or stacked shares of branches."""
     gate = explanation.gates[name]
     span = f"{gate.min():.2f}…{gate.max():.2f}"
     if name in explanation.maps:
-        saliency = explanation.maps[name]
-        _image(axes, overlay(pixels, saliency, float(saliency.min()), float(saliency.max())))
+        _image(axes, overlay(pixels, explanation.maps[name], *scale))
     else:
         shares = np.atleast_2d(gate)
         shares = shares[:, np.argsort(-shares[0])]
@@ -149,6 +177,8 @@ def sheet(path: Path, class_name: str, right: Sequence[Shown], wrong: Sequence[S
     height = top + sum(block if shown else 0.62 for _, shown, _ in parts)
     figure = blank(2 * left + ACROSS * (side + gap), height)
     _write(figure, left, 0.27, _line(class_name), fontsize=13, weight="bold")
+    within = "Grad-CAM from 0 (purple) to the largest value in each image (yellow)"
+    _write(figure, figure.get_figwidth() - left, 0.27, within, fontsize=8, color=GREY, ha="right")
     y = top
     for title, shown, colour in parts:
         _write(figure, left, y + 0.2, title if shown else f"{title.partition(',')[0]}: none", fontsize=9.5, color=GREY)

@@ -42,6 +42,15 @@ class Scores:
     deletion_random: float
     insertion_random: float
 
+    @property
+    def worth(self) -> str:
+        """What both scores say of the map beside random ones, in words."""
+        by = {"deletion": self.deletion < self.deletion_random, "insertion": self.insertion > self.insertion_random}
+        better = [name for name, is_better in by.items() if is_better]
+        if len(better) == 1:
+            return f"better than random maps by {better[0]} alone"
+        return "better than random maps" if better else "no better than random maps"
+
 
 def score(trained: Trained, picture: Tensor, target: int, coarse: Tensor, seed: int = 0) -> Scores:
     """Deletion and insertion of one map, and of random ones.

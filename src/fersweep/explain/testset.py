@@ -22,7 +22,7 @@ MOST = 8
 """Images of a class that were recognised, and as many that were not."""
 
 DRAWS = 10_000
-COLUMNS = ("id", "class", "predicted", "probability", *SCORES)
+COLUMNS = ("id", "class", "predicted", "probability", *SCORES, "worth")
 
 
 def explain_test(trained: Trained, out: Path) -> dict[str, Any]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from fersweep.config import choices_of, to_dict
 from fersweep.errors import UserError
+from fersweep.faces.crop import FACE
 from fersweep.sweep.identity import run_hash
 from fersweep.trained import Trained
 
@@ -28,7 +30,25 @@ def metadata(trained: Trained) -> dict[str, str]:
         "image_size": str(trained.image_size),
         "channels": str(trained.channels),
         "temperature": str(trained.temperature),
+        "faces": faces(trained),
+        "framing": trained.framing,
+        "face_crop": json.dumps(asdict(trained.crop)),
     }
+
+
+def faces(trained: Trained) -> str:
+    """How the training images were framed, for whoever has to cut faces alike, in words."""
+    dataset, crop = trained.cfg.dataset, trained.crop
+    if dataset.faces == "none":
+        words = ["faces, cut close, as the dataset has them" if trained.framing == FACE else "whole pictures, not cut"]
+    else:
+        words = [f"cut out by {dataset.faces}, margin {crop.margin}"]
+        words += ["turned upright"] * crop.align + ["within the picture"] * crop.clip
+    words += [f"the picture as JPEG of quality {crop.jpeg_image}"] * (crop.jpeg_image is not None)
+    words += [f"resized to {crop.size} pixels by area"] * (crop.size is not None)
+    words += [f"as JPEG of quality {crop.jpeg_face}"] * (crop.jpeg_face is not None)
+    words += [f"to {trained.image_size} by nearest neighbour"] * crop.nearest
+    return ", ".join(words)
 
 
 def as_json(trained: Trained) -> str:

@@ -70,6 +70,7 @@ def render(trained: Trained) -> str:
         version=version("fersweep"),
         labels_from=trained.cfg.dataset.labels_from or "not known",
         parameters=sum(each.numel() for each in trained.network.parameters()),
+        faces=about.faces(trained),
         weights=about.shareable(trained)["weights"],
     )
 

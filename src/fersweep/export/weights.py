@@ -13,7 +13,7 @@ from fersweep.errors import UserError
 from fersweep.export import about, graph
 from fersweep.export.graph import Difference, Graph
 from fersweep.sweep.status import atomic_path
-from fersweep.trained import Trained, rebuilt
+from fersweep.trained import Trained, framing_of, rebuilt
 
 
 def write(trained: Trained, path: Path) -> Difference:
@@ -53,4 +53,5 @@ def load(path: Path) -> Trained:
     names = tuple(json.loads(known["labels"]))
     cfg, network = rebuilt(json.loads(known["config"]), len(names), path)
     network.load_state_dict(tensors)
-    return Trained(path, network, cfg, names, float(known["temperature"]), torch.device("cpu"))
+    temperature, shown = float(known["temperature"]), framing_of(known, cfg)
+    return Trained(path, network, cfg, names, temperature, torch.device("cpu"), shown)

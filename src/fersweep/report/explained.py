@@ -70,17 +70,23 @@ def first(runs: Iterable[tuple[Path, int]], notes: list[str]) -> Explained | Non
 
 
 def gains(summary: Mapping[str, Any]) -> str:
-    """What ``scores.json`` says, in words: both scores beside those of random maps, with the intervals."""
+    """What ``scores.json`` says, in words: both scores beside those of random maps, with the intervals.
+
+    Where an interval (of a single image, the score) does not lie above zero, the maps are said to be no better.
+    """
     n = summary["n"]
-    said = []
+    said, no_better = [], []
     for name in ("deletion", "insertion"):
         interval = summary[f"{name}_gain_interval"]
+        if (summary[f"{name}_gain"] if interval is None else interval[0]) <= 0:
+            no_better.append(name)
         between = "" if interval is None else f", 95 % {interval[0]:.3f} to {interval[1]:.3f}"
         said.append(
             f"{name} {summary[name]:.3f}, {summary[f'{name}_random']:.3f} with random maps "
             f"(better by {summary[f'{name}_gain']:.3f}{between})"
         )
-    return f"Grad-CAM over {n} image{'s'[: n != 1]}: {'; '.join(said)}."
+    verdict = f" By {' and '.join(no_better)}, these maps are no better than random ones." if no_better else ""
+    return f"Grad-CAM over {n} image{'s'[: n != 1]}: {'; '.join(said)}.{verdict}"
 
 
 def as_webp(file: Path) -> str:

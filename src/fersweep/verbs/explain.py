@@ -8,6 +8,8 @@ a picture cannot be read.
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from fersweep.errors import UserError, printable
@@ -60,7 +62,11 @@ def _pictures(parsed: argparse.Namespace) -> int:
         if "reason" in row:
             print(printable(f"{row['file']}: {row['reason']}"))
     explained = sum("folder" in row for row in rows)
-    print(f"{explained} face{'s'[: explained != 1]} explained\n{printable(str(parsed.out / TABLE))}")
+    print(f"{explained} face{'s'[: explained != 1]} explained", end="")
+    if useless := sum(row.get("worth", "").startswith("no better") for row in rows):
+        print(f", {useless} of the maps no better than random ones by deletion and insertion", end="")
+    print(f"\n{printable(str(parsed.out / TABLE))}")
+    _warn(predictor.caveats)
     return 1 if any(row.get("reason", NO_FACE) != NO_FACE for row in rows) else 0
 
 
@@ -70,8 +76,15 @@ def _test(parsed: argparse.Namespace) -> int:
     from fersweep.report.explained import FOLDER, gains
 
     out = parsed.out or parsed.checkpoint / FOLDER
-    summary = explain_test(trained.load(parsed.checkpoint, parsed.device), out)
+    network = trained.load(parsed.checkpoint, parsed.device)
+    summary = explain_test(network, out)
     print(gains(summary))
     for name in summary["sheets"].values():
         print(printable(str(out / name)))
+    _warn(network.caveats)
     return 0
+
+
+def _warn(caveats: Iterable[str]) -> None:
+    for caveat in caveats:
+        print(f"warning: {caveat}", file=sys.stderr)

@@ -32,7 +32,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(parsed: argparse.Namespace) -> int:
     """Do it; returns the exit code."""
-    from fersweep.export import files
+    from fersweep.export import about, files
     from fersweep.trained import load
 
     trained = load(parsed.checkpoint, "cpu")
@@ -47,6 +47,7 @@ def run(parsed: argparse.Namespace) -> int:
         print(flush=True)
     if used:
         shape = f"(batch, {trained.channels}, {trained.image_size}, {trained.image_size})"
-        print(f"images: uint8 {shape}, 0 to 255, faces cut as the dataset's; classes: {', '.join(trained.class_names)}")
+        print(f"images: uint8 {shape}, 0 to 255, as in training: {about.faces(trained)}")
+        print(f"classes: {', '.join(trained.class_names)}")
         print("\n".join(used))
     return 0
