@@ -57,8 +57,8 @@ def overlay(pixels: Pixels, saliency: Array, low: float = 0.0, high: float | Non
 @styled
 def gradcam(path: Path, pixels: Pixels, explanation: Explanation) -> None:
     """Draw a face and, beside it, Grad-CAM over it, with the answer, a colour bar and the scores, as PNG."""
-    figure = blank(6.1, 3.75)
-    x, y, width, height = inches(figure, 0.15, 0.75, 0.65, 0.42)
+    figure = blank(6.1, 3.55)
+    x, y, width, height = inches(figure, 0.15, 0.55, 0.65, 0.42)
     first = figure.add_axes((x, y, 0.48 * width, height))
     second = figure.add_axes((x + 0.52 * width, y, 0.48 * width, height))
     _image(first, pixels)
@@ -70,7 +70,7 @@ def gradcam(path: Path, pixels: Pixels, explanation: Explanation) -> None:
     _write(
         figure,
         0.15,
-        figure.get_figheight() - 0.62,
+        figure.get_figheight() - 0.45,
         f"Deletion {scores.deletion:.2f} (random {scores.deletion_random:.2f}; less is better)    "
         f"Insertion {scores.insertion:.2f} (random {scores.insertion_random:.2f}; more is better)\n"
         f"By these scores this map is {scores.worth}. Colours: shares of its largest value.",
@@ -102,8 +102,11 @@ def attention(path: Path, pixels: Pixels, explanation: Explanation) -> None:
             axes = figure.add_axes(inches(figure, left + column * (side + 0.28), below, right, above))
             _gate(axes, pixels, explanation, name, scale, first=column == 0)
     if maps:
-        below = figure.get_figheight() - top - gap + 0.15 - side
-        _bar(figure, inches(figure, figure.get_figwidth() - 0.6, below, 0.5, top + gap - 0.15), *scale)
+        x, below = (
+            left + min(len(maps), ACROSS) * (side + 0.28) - 0.18,
+            figure.get_figheight() - top - gap + 0.15 - side,
+        )
+        _bar(figure, inches(figure, x, below, figure.get_figwidth() - x - 0.1, top + gap - 0.15), *scale)
     _write(figure, left, 0.12, _heading(maps, others), fontsize=8.5, color=GREY, va="top")
     save_png(figure, path)
 
