@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fersweep.report.contents import Reported
-from fersweep.report.study import different, sentences
+from fersweep.report.study import PROTOCOL, different, sentences
 from fersweep.sweep.collect import settings_of
 from fersweep.sweep.identity import completed, integral
 
@@ -68,7 +68,7 @@ def reported(settings: Mapping[str, Any]) -> tuple[Reported | None, tuple[str, .
         return None, ()
     told = sentences(keys, settings, expected, (*PROTOCOL, "backbone"))
     accuracy = row["earlier" if earlier else "accuracy"]
-    note = _note(backbone, row, epochs)
+    note = _note(str(backbone), row, epochs)
     return Reported(row["params"] / 1e6, None, None, accuracy, figures()["n"], note, "validation"), tuple(told)
 
 
