@@ -21,6 +21,7 @@ from rich.console import Console
 from fersweep.report import figures
 from fersweep.report.statistics import wilson
 from fersweep.report.summary import print_done, print_summary
+from fersweep.report.ticks import exact_ticks
 
 NAMES = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise", "contempt")
 
@@ -129,6 +130,44 @@ def test_learning_curves_show_the_history(tmp_path: Path, drawn: list[Figure], e
         np.testing.assert_allclose(np.asarray(axes.lines[line].get_ydata(), dtype=float), history[column])
     (legend,) = drawn[0].legends
     assert f"best epoch: {best} ({history['val/accuracy'][best]:.2%})" in [text.get_text() for text in legend.texts]
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 7, 13, 40, 200])
+@pytest.mark.parametrize(("low", "high"), [(0.0, 0.09), (0.31, 0.3149), (0.1, 0.98)])
+def test_ticks_are_labelled_with_their_values(
+    tmp_path: Path, drawn: list[Figure], epochs: int, low: float, high: float
+) -> None:
+    """No percentage is a rounded one, and epochs are whole numbers."""
+    scores = np.linspace(low, high, epochs)
+    history = history_of(epochs).assign(**dict.fromkeys(("train/accuracy", "val/accuracy", "val/macro_f1"), scores))
+    history["lr"] = 0.00123456
+    figures.learning_curves(history, tmp_path / "c.png", 0)
+    loss, accuracy, rate = drawn[0].axes
+    for axis, unit in ((loss.yaxis, ""), (accuracy.yaxis, "%"), (accuracy.xaxis, ""), (rate.yaxis, "")):
+        labels = [label.get_text() for label in axis.get_ticklabels()]
+        values = [(100 if unit else 1) * float(tick) for tick in axis.get_ticklocs()]
+        assert [float(label.removesuffix(unit).replace("−", "-")) for label in labels] == pytest.approx(
+            values, abs=1e-9
+        )
+        assert all(label.endswith(unit) for label in labels)
+        assert len(set(labels)) == len(labels)
+    assert all(label.get_text().lstrip("−").isdigit() for label in accuracy.get_xticklabels())
+
+
+@pytest.mark.parametrize("factor", [1, 100])
+def test_labels_are_exact_for_any_range(factor: int) -> None:
+    axes = figures.blank(4, 3).add_subplot()
+    exact_ticks(axes.yaxis, factor)
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        low, size = rng.uniform(-1, 1), 10 ** rng.uniform(-4, 4)
+        axes.set_ylim(low, low + size)
+        ticks = axes.yaxis.get_majorticklocs()
+        labels = axes.yaxis.get_major_formatter().format_ticks(ticks)
+        assert [float(label.replace("−", "-")) for label in labels] == pytest.approx(factor * ticks, rel=1e-9, abs=1e-9)
+        assert len({len(label.partition(".")[2]) for label in labels}) == 1
+        step = np.diff(ticks).min() / 10 ** np.floor(np.log10(np.diff(ticks).min()) + 1e-9)
+        assert round(step, 6) in (1, 2, 5)
 
 
 def test_learning_curves_leave_gaps_where_values_are_missing(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from report_runs import STUDY, configured, failed, finished, right
 
 from fersweep import cli
 from fersweep.errors import UserError
-from fersweep.report import gather, study, tables
+from fersweep.report import gather, results, study, tables
 from fersweep.report.compare import compare
 from fersweep.report.contents import Mean, Report, Reported
 from fersweep.report.statistics import multiple_of, wilson
@@ -451,34 +451,93 @@ def test_intervals_over_people(tmp_path: Path) -> None:
 def test_tables_hold_the_same_in_three_languages(sweep: Path) -> None:
     report = contents(sweep)
     lines = tables.as_markdown(report).splitlines()
-    assert lines[0].startswith("| backbone | attention | reported params | params | reported % | accuracy % | seeds")
-    assert lines[2] == (
-        "| ResNet-50 | none | 23.49M | 23.49M | 58.61 | 60.00 ± 0.10 | 3 | 56.93 to 62.99 | 0.600 | 1000 | 25.00 "
-        "| within (other protocol) |"
+    assert lines[0] == (
+        "| Attention | Accuracy (%) | 95 % interval | Reported (%) | Verdict | Macro-F1 | Reported params (M) |"
     )
+    assert lines[2] == "| none | 60.00 ± 0.10 | 56.93–62.99 | 58.61 | within (other protocol) | 0.600 | 23.49 |"
     assert any(line.startswith("- ResNet-50 · none: Reported 58.61 %") for line in lines)
     assert lines[-2:] == ["- 29 of the study's 32 rows have no finished run on FER2013.", "- 1 run is not done."]
+    assert "backbone ResNet-50, " in lines[6]
     assert "dataset FER2013, split study" in lines[6]
-    assert "recipe.max_epochs 3, recipe.batch_size 64, dataset.image_size 48." in lines[6]
+    assert "max epochs 3, batch size 64, image size 48, seeds 3, n 1,000" in lines[6]
+    assert lines[6].endswith("majority class 25.00 %, parameters 23.49 M.")
     (first, *_) = rows = list(csv.DictReader(io.StringIO(tables.as_csv(report))))
     assert [row["attention"] for row in rows] == ["none", "se", "cbam"]
     assert (first["dataset"], first["split"], first["recipe"]) == ("fer2013", "study", "study")
     assert float(first["accuracy"]) == pytest.approx(0.6)
     assert (first["seeds"], first["n"], first["verdict"], first["comparable"]) == ("3", "1000", "within", "False")
-    latex = tables.as_latex(report).splitlines()
-    latex = [line for line in latex if not line.startswith("%")]
-    assert latex[0] == r"\begin{tabular}{llrrrrrrrrrl}"
-    assert r"ResNet-50 & none & 23.49M & 23.49M & 58.61 & 60.00 $\pm$ 0.10 & 3 & 56.93 to 62.99" in latex[4]
-    assert r"accuracy \%" in latex[2]
-    assert {len(re.findall(r"(?<!\\)&", line)) for line in latex if line.endswith(r"\\")} == {11}
+    latex = [line for line in tables.as_latex(report).splitlines() if not line.startswith("%")]
+    assert latex[0] == r"\begin{tabular}{lrrrlrr}"
+    assert latex[2] == (
+        r"Attention & Accuracy (\%) & 95 \% interval & Reported (\%) & Verdict & Macro-F1 & Reported params (M) \\"
+    )
+    assert latex[4] == r"none & 60.00 $\pm$ 0.10 & 56.93--62.99 & 58.61 & within (other protocol) & 0.600 & 23.49 \\"
+    assert latex[6].startswith(r"CBAM & \textbf{66.00 $\pm$ 0.10} & ")
 
 
-def test_latex_is_escaped(tmp_path: Path) -> None:
+def parsed(latex: str) -> list[list[str]]:
+    """The cells of a ``tabular``, after LaTeX's rules: comments, braces, environments and special characters."""
+    assert latex.isascii() or not re.search(r"[^\x00-\x7f]", re.sub("(?m)^%.*$", "", latex))
+    body = re.sub(r"(?m)^%.*\n", "", latex)
+    found = re.fullmatch(r"\\begin\{tabular\}\{([lr]+)\}\n\\toprule\n(.*)\\bottomrule\n\\end\{tabular\}\n", body, re.S)
+    assert found is not None
+    depth = 0
+    for token in re.findall(r"\\.|[{}]", found[2]):
+        depth += {"{": 1, "}": -1}.get(token, 0)
+        assert depth >= 0
+    assert depth == 0
+    assert len(re.findall(r"(?<!\\)\$", body)) % 2 == 0
+    assert not re.search(r"(?<!\\)[#%~_^]|[<>|\"]", body)
+    lines = [line for line in found[2].splitlines() if line not in (r"\midrule", r"\addlinespace")]
+    assert all(line.endswith(r" \\") for line in lines)
+    rows = [re.split(r" (?<!\\)& ", line.removesuffix(r" \\")) for line in lines]
+    assert {len(row) for row in rows} == {len(found[1])}
+    return rows
+
+
+def test_latex_is_escaped_and_its_table_whole(tmp_path: Path) -> None:
+    title = 'a_{} & 50 % #1 $x^2$ ~ \\ <b> | "é"'
     for name in ("vgg16", "resnetv2_50"):
-        finished(tmp_path, (*STUDY, *NONE, f"backbone={name}", f"backbone.title=a_{name}"), 1, right(0.5, 1))
+        given = f"backbone.title='{title} {name}'" if name == "vgg16" else f"backbone.title=b_{name}"
+        finished(tmp_path, (*STUDY, *NONE, f"backbone={name}", given), 1, right(0.5, 1))
     latex = tables.as_latex(contents(tmp_path))
-    assert r"a\_resnetv2\_50" in latex
+    assert r"b\_resnetv2\_50" in latex
     assert latex.count(r"\addlinespace") == 1
+    header, *rows = parsed(latex.replace("é", ""))
+    assert header[0] == "Backbone"
+    escaped = r"a\_\{\} \& 50 \% \#1 \$x\textasciicircum{}2\$ \textasciitilde{} \textbackslash{} "
+    escaped += r"\textless{}b\textgreater{} \textbar{} "
+    assert any(row[0].startswith(escaped) for row in rows)
+
+
+def test_bold_is_the_highest_mean_on_the_same_images(tmp_path: Path) -> None:
+    """Of each dataset and split, all that print the highest; a row alone beats nobody."""
+    for backbone, share in (("resnet50", 0.6), ("vgg16", 0.7), ("vgg19", 0.7)):
+        finished(tmp_path, (*STUDY, *NONE, f"backbone={backbone}"), 1, right(share, 1))
+    for backbone, share in (("resnet50", 0.9), ("vgg16", 0.8)):
+        finished(tmp_path, (*STUDY, *NONE, "dataset=ckplus", f"backbone={backbone}"), 1, right(share, 1, n=182))
+    finished(tmp_path, (*STUDY, *NONE, "split=official"), 1, right(0.95, 1, n=300))
+    _, *rows = parsed(tables.as_latex(contents(tmp_path)))
+    bold = [set(row[:3]) for row in rows if any("textbf" in cell for cell in row)]
+    winners = (("CK+", "study", "ResNet-50"), ("FER2013", "study", "VGG-16"), ("FER2013", "study", "VGG-19"))
+    assert bold == [set(each) for each in winners]
+    assert all(sum("textbf" in cell for cell in row) <= 1 for row in rows)
+
+
+def test_no_table_has_a_column_that_is_empty_or_says_the_same_of_all_rows(tmp_path: Path) -> None:
+    own = ("dataset=folder", "dataset.root=x", "split=random")
+    for seed in (1, 2):
+        for activation in ("relu", "elu"):
+            finished(tmp_path, (*own, "backbone=aer_cnn", *NONE, f"activation={activation}"), seed, right(0.5, seed))
+    report = contents(tmp_path)
+    (header, _, *rows), _ = (part.splitlines() for part in tables.as_markdown(report).split("\n\n"))
+    assert header == "| Activation | Accuracy (%) | 95 % interval |"  # which differ in nothing else
+    assert len(rows) == 2
+    choice = results.choice(report, page=True)
+    assert [column.heading for column in choice.shown] == ["Activation", "Accuracy (%)", "95 % interval"]
+    assert choice.common["Backbone"] == "AER-CNN"
+    assert (choice.common["Seeds"], choice.common["n"], choice.common["Majority class (%)"]) == ("2", "1,000", "25.00")
+    assert "Attention" not in choice.common  # the network takes none
 
 
 def test_the_command_writes_everything_and_says_what_is_missing(
@@ -496,6 +555,7 @@ def test_the_command_writes_everything_and_says_what_is_missing(
     page = (folder / "index.html").read_text(encoding="utf-8")
     assert "no memory &lt;b&gt;left&lt;/b&gt;" in page
     assert {path.suffix for path in (folder / "figures").iterdir()} == {".svg", ".png"}
+    assert not list((folder / "figures").glob("*time*"))
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     cli.main(["report", str(sweep), "-o", str(folder)])
     assert before == {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
@@ -687,11 +747,41 @@ def test_what_cannot_be_told_from_the_commonest_class_is_marked(tmp_path: Path) 
     assert cbam.notes == ()
 
 
-def test_columns_of_the_study_are_left_out_where_it_prints_nothing(tmp_path: Path) -> None:
+def test_one_row_has_all_columns_but_those_of_the_study_where_it_prints_nothing(tmp_path: Path) -> None:
     finished(tmp_path, (*NONE, "dataset=synthetic"), 1, right(0.5, 1))
+    lines = tables.as_markdown(contents(tmp_path)).splitlines()
+    headings = (
+        "Backbone | Attention | Accuracy (%) | 95 % interval | Macro-F1 | Seeds | n | Majority class (%) | Parameters"
+    )
+    assert lines[0] == f"| {headings} (M) |"
+    assert r"\begin{tabular}{llrrrrrrr}" in tables.as_latex(contents(tmp_path))
+
+
+def test_a_title_is_the_sweep_or_where_there_are_several_the_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    run = finished(tmp_path, (*STUDY, *NONE), 1, right(0.5, 1))
+    shutil.move(run.parent, folder)
+    assert contents(folder).title == "s"
+    other = finished(tmp_path, (*STUDY, *CBAM), 1, right(0.5, 1))
+    config = OmegaConf.load(other / "config.yaml")
+    config.sweep = "t"
+    OmegaConf.save(config, other / "config.yaml")
+    shutil.move(other, folder)
+    assert contents(folder).title == "folder"
+
+
+def test_runs_that_were_kept_without_their_status_are_reported(tmp_path: Path) -> None:
+    for options in (NONE, CBAM):
+        run = finished(tmp_path, (*STUDY, *options), 1, right(0.5, 1))
+        (run / "status.json").unlink()
+    (run / "result.json").unlink()
     report = contents(tmp_path)
-    assert tables.header(report) == [
-        *("backbone", "attention", "params", "accuracy %", "seeds", "95 % interval", "macro-F1", "n", "majority %")
-    ]
-    assert len(tables.cells(report, report.rows[0])) == 9
-    assert r"\begin{tabular}{llrrrrrrr}" in tables.as_latex(report)
+    assert [row.labels["attention"] for row in report.rows] == ["none"]
+    assert [run.state for run in report.unfinished] == ["interrupted"]
+
+
+def test_times_are_plotted_where_they_are_asked_for(tmp_path: Path) -> None:
+    finished(tmp_path, (*STUDY, *NONE), 1, right(0.5, 1))
+    assert cli.main(["report", str(tmp_path / "s"), "-o", str(tmp_path), "--time"]) == 0
+    assert {path.name for path in (tmp_path / "figures").glob("*time*")} == {"accuracy_time.png", "accuracy_time.svg"}
+    assert "plot-accuracy_time" in (tmp_path / "index.html").read_text(encoding="utf-8")

@@ -14,7 +14,9 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from report_sample import MISPRINT, NASTY, SENTENCES, SHARED_NOTE, sample
 
+from fersweep.report import formats
 from fersweep.report import page as report_page
+from fersweep.report.paired import turned
 
 REPORT = sample()
 
@@ -98,7 +100,7 @@ def table_texts(page: Page, selector: str = "#table") -> list[list[str]]:
 
 
 def accuracies(page: Page) -> list[float]:
-    return [float(row[7].split()[0]) for row in table_texts(page)]
+    return [float(row[4].split()[0]) for row in table_texts(page)]
 
 
 def test_the_same_report_is_the_same_page(html: str) -> None:
@@ -109,7 +111,7 @@ def test_ids_are_unique_and_every_link_has_its_target(html: str) -> None:
     elements = Elements(html)
     assert len(elements.ids) == len(set(elements.ids))
     assert set(elements.targets) <= set(elements.ids)
-    assert elements.tags.count("svg") == 4 + len(REPORT.rows)
+    assert elements.tags.count("svg") == 3 + len(REPORT.rows)
     assert elements.loaded == ["data:,"]
     assert not {"img", "iframe", "object", "embed"} & set(elements.tags)
 
@@ -139,35 +141,63 @@ def test_a_report_without_rows_or_comparisons_is_a_page() -> None:
     ("value", "text"), [(0.01234, "+1.23"), (-0.005, "−0.50"), (0.0, "+0.00"), (0.0004, "+0.04"), (-0.1, "−10.00")]
 )
 def test_points_have_a_sign(value: float, text: str) -> None:
-    assert report_page.points(value) == text
+    assert formats.points(value) == text
 
 
 def test_numbers_are_written_as_readers_expect() -> None:
-    assert [report_page.p_value(p) for p in (0.0004, 0.001, 0.04951, 1.0)] == ["< 0.001", "0.001", "0.050", "1.000"]
-    assert [report_page.millions(count) for count in (23_490_739, None)] == ["23.49", "–"]
-    assert [report_page.percent(share) for share in (0.62345, None)] == ["62.34", "–"]
-    assert [report_page.duration(s) for s in (14.2, 89.9, 900, 14_000)] == ["14 s", "90 s", "15 min", "3.9 h"]
-    assert [report_page.counted(n, "person", "people") for n in (1, 1200)] == ["1 person", "1,200 people"]
+    assert [formats.p_value(p) for p in (0.0004, 0.001, 0.04951, 1.0)] == ["< 0.001", "0.001", "0.050", "1.000"]
+    assert [formats.millions(count) for count in (23_490_739, None)] == ["23.49", "–"]
+    assert [formats.percent(share) for share in (0.62345, None)] == ["62.34", "–"]
+    assert [formats.duration(s) for s in (14.2, 89.9, 900, 14_000)] == ["14 s", "90 s", "15 min", "3.9 h"]
+    assert [formats.counted(n, "person", "people") for n in (1, 1200)] == ["1 person", "1,200 people"]
 
 
 def test_the_table_holds_the_rows(show: Open) -> None:
-    rows = table_texts(show(viewport={"width": 1400, "height": 900}))
+    page = show(viewport={"width": 1280, "height": 900})
+    rows = table_texts(page)
     assert len(rows) == 10
     for cells, row in zip(rows, REPORT.rows, strict=True):
         study, sd = row.reported, row.accuracy.sd
         names = re.sub(r"[\d,]+$", "", cells[0]) if row.labels["dataset"] == "ckplus" else cells[0]
         assert [names, *cells[1:4]] == list(row.shown.values())
-        assert cells[4] == (f"{study.params_m:.2f}" if study else "–")
-        assert cells[5] == f"{row.params_total / 1e6:.2f}"
-        assert cells[6].removesuffix("3") == (f"{study.accuracy_percent:.2f}".removesuffix("3") if study else "–")
-        assert cells[7] == f"{100 * row.accuracy.mean:.2f}" + ("" if sd is None else f" ± {100 * sd:.2f}")
+        accuracy = f"{100 * row.accuracy.mean:.2f}" + ("" if sd is None else f" ± {100 * sd:.2f}")
+        assert cells[4] == f"{accuracy} {100 * row.interval[0]:.2f}–{100 * row.interval[1]:.2f}"
+        assert cells[5].removesuffix("3") == (f"{study.accuracy_percent:.2f}".removesuffix("3") if study else "–")
+        assert cells[7] == f"{row.macro_f1.mean:.3f}"
         assert cells[8] == str(row.accuracy.n)
-        assert cells[9] == f"{100 * row.interval[0]:.2f}–{100 * row.interval[1]:.2f}"
+        assert cells[9] == f"{row.n:,}"
         assert cells[10] == f"{100 * row.majority:.2f}"
-        assert cells[11] == f"{row.macro_f1.mean:.3f}"
-        assert cells[12] == f"{row.n:,}"
+        assert cells[11] == f"{row.params_total / 1e6:.2f} " + (f"{study.params_m:.2f}" if study else "–")
     verdicts = ["≈ within", "✕ cannot be right", "–", "▼ below", "≈ within ≠ other protocol", "≈ within", "≈ within"]
-    assert [cells[13] for cells in rows] == [*verdicts, "▲ above ≠ other protocol", "≈ within", "≈ within"]
+    assert [cells[6] for cells in rows] == [*verdicts, "▲ above ≠ other protocol", "≈ within", "≈ within"]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_column_is_visible_at_1280_pixels(show: Open, scheme: str) -> None:
+    page = show(viewport={"width": 1280, "height": 900}, color_scheme=scheme)
+    for table in ("#results", "#claims", "#comparisons", "#pairs"):
+        widths = page.locator(f"{table} .scroll").evaluate_all(
+            "each => each.map(one => [one.scrollWidth, one.clientWidth])"
+        )
+        assert widths
+        assert all(content <= room for content, room in widths), table
+
+
+def test_many_settings_are_gathered_in_one_column(browser: Browser, tmp_path: Path) -> None:
+    names = [f"setting_{number}" for number in range(8)]
+    rows = tuple(
+        replace(row, labels={**row.labels, **{name: f"{k * row.params_total}" for k, name in enumerate(names, 1)}})
+        for row in REPORT.rows[:3]
+    )
+    report = replace(REPORT, rows=rows, columns=(*REPORT.columns, *names), options=(), fidelity=())
+    (tmp_path / "many.html").write_text(report_page.render(report), encoding="utf-8")
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.goto((tmp_path / "many.html").as_uri())
+    headings = page.locator("#table .head").all_inner_texts()
+    assert headings[:5] == ["Attention", "Fidelity", "Setting 0", "Setting 1", "Settings"]
+    assert f"setting 7 {8 * rows[0].params_total}" in table_texts(page)[0][4]
+    assert page.locator("#results .scroll").evaluate("each => each.scrollWidth <= each.clientWidth")
+    page.close()
 
 
 def test_notes_are_numbered_once_and_verdicts_open(show: Open) -> None:
@@ -178,7 +208,7 @@ def test_notes_are_numbered_once_and_verdicts_open(show: Open) -> None:
         for row in (REPORT.rows[0], *REPORT.rows[2:4], REPORT.rows[8])
     ]
     assert marks == [["1,2"], ["2"], [], ["3"]]
-    verdict = page.locator(f"#row-{REPORT.rows[1].key} .verdict")
+    verdict = page.locator(f"#row-{REPORT.rows[1].key} [data-heading='Verdict']")
     assert SENTENCES["cannot be right"] not in verdict.inner_text()
     verdict.locator("summary").click()
     assert SENTENCES["cannot be right"] in verdict.inner_text()
@@ -197,46 +227,60 @@ def test_statements_come_established_first_and_lead_to_their_rows(show: Open) ->
 
 
 def test_comparisons_and_pairs_hold_their_numbers(show: Open) -> None:
-    page = show(viewport={"width": 1600, "height": 900})
-    first = table_texts(page, "#comparisons table")[0]
+    page = show(viewport={"width": 1280, "height": 900})
+    headings = page.locator("#comparisons .head").all_inner_texts()
+    first = dict(zip(headings, table_texts(page, "#comparisons table")[0], strict=True))
     pair = REPORT.options[0]
-    assert first[:6] == ["CK+", "ResNet-50", "CBAM − none", "as its code ran", "+3.48", "−6.79 to +13.75"]
-    assert first[6:10] == [f"{p:.3f}" for p in (pair.p, pair.p_holm, pair.mcnemar_p, pair.mcnemar_holm)]
-    assert first[10:] == [*(f"{count:.1f}" for count in pair.discordant), "3", "182", "○ no"]
-    groups = page.locator("#pairs thead .group").all_inner_texts()
-    assert groups == ["as its code ran", "as its paper defines it"]
+    assert (first["Dataset"], first["Backbone"], first["Attention"]) == ("CK+", "ResNet-50", "CBAM − none")
+    assert (first["Fidelity"], first["Difference (points)"]) == ("as its code ran", "+3.48 −6.79 to +13.75")
+    assert first["p"] == f"{pair.p:.3f} {pair.p_holm:.3f}"
+    assert first["p, McNemar"] == f"{pair.mcnemar_p:.3f} {pair.mcnemar_holm:.3f}"
+    assert (first["P(A > B)"], first["Power (%)"]) == ("0.75", "40 9" if pair.seeds_needed else "40 –")
+    claim = dict(
+        zip(page.locator("#claims .head").all_inner_texts(), table_texts(page, "#claims table")[0], strict=True)
+    )
+    assert claim["Difference (points)"] == "+1.70 −3.00 to +6.40"
+    assert (claim["Options"], claim["Above zero"], claim["Seeds"]) == ("CBAM − none", "2 of 3", "1 to 3")
+    assert [first["Only first"], first["Only second"]] == [f"{count:.1f}" for count in pair.discordant]
+    assert (first["Seeds"], first["n"], first["Established"]) == ("3", "182", "○ no")
     published, paper = REPORT.rows[6], REPORT.rows[7]
-    cells = table_texts(page, "#pairs table")[2]
-    assert cells[:4] == ["FER2013", "ResNet-50", "CBAM", "59.90"]
-    for at, row in ((4, published), (6, paper)):
+    headings = page.locator("#pairs .head").all_inner_texts()
+    cells = dict(zip(headings, table_texts(page, "#pairs table")[2], strict=True))
+    assert (cells["Dataset"], cells["Attention"], cells["Reported (%)"]) == ("FER2013", "CBAM", "59.90")
+    assert "Backbone" not in cells  # all are ResNet-50
+    assert "In all lines: backbone ResNet-50." in page.locator("#pairs caption").inner_text()
+    for name, row in (("As its code ran (%)", published), ("As its paper defines it (%)", paper)):
         ours = f"{100 * row.accuracy.mean:.2f} ± {100 * row.accuracy.sd:.2f}"
-        assert cells[at : at + 2] == [f"{row.params_total / 1e6:.2f}", ours]
-    assert cells[8] == f"+{100 * (paper.accuracy.mean - published.accuracy.mean):.2f}"
-    assert cells[-1] == "● yes"
+        assert cells[name] == f"{ours} {row.params_total / 1e6:.2f} M"
+    (found,) = turned(REPORT.fidelity, {row.key: row for row in REPORT.rows})
+    assert cells["Difference (points)"].split()[0] == f"+{100 * (paper.accuracy.mean - published.accuracy.mean):.2f}"
+    assert cells["Established"] == "● yes"
+    assert len(found) == len(REPORT.fidelity)
 
 
 def test_sorting_by_click_and_by_keyboard(show: Open) -> None:
-    page = show()
-    header = page.locator("#table th", has_text="ours").nth(1)
+    page = show(viewport={"width": 1280, "height": 900})
+    header = page.locator("#table th", has_text="Accuracy")
     header.get_by_role("button").click()
     assert accuracies(page) == sorted(accuracies(page))
     assert header.get_attribute("aria-sort") == "ascending"
     header.get_by_role("button").press("Enter")
     assert accuracies(page) == sorted(accuracies(page), reverse=True)
     assert header.get_attribute("aria-sort") == "descending"
-    page.locator("#table th", has_text="study").first.get_by_role("button").press("Space")
-    published = [row[4] for row in table_texts(page)]
+    reported = page.locator("#table th", has_text="Reported (%)")
+    reported.get_by_role("button").press("Space")
+    published = [row[5].removesuffix("3") for row in table_texts(page)]
     assert published == [*sorted(published[:-1], key=float), "–"]
     assert header.get_attribute("aria-sort") == "none"
-    page.locator("#table th", has_text="study").first.get_by_role("button").click()
-    assert table_texts(page)[-1][4] == "–"
+    reported.get_by_role("button").click()
+    assert table_texts(page)[-1][5] == "–"
 
 
 def test_sorting_is_stable_and_by_size_not_by_letter(show: Open) -> None:
-    page = show()
-    for name in ("Macro-F1", "backbone", "n"):
+    page = show(viewport={"width": 1280, "height": 900})
+    for name in ("Macro-F1", "Backbone", "n"):
         page.locator("#table").get_by_role("button", name=name, exact=True).click()
-    rows = [(int(row[12].replace(",", "")), row[1], float(row[11])) for row in table_texts(page)]
+    rows = [(int(row[9].replace(",", "")), row[1], float(row[7])) for row in table_texts(page)]
     assert rows == sorted(rows)
     assert {row[0] for row in rows} == {182, 7178}
 
@@ -247,8 +291,8 @@ def test_filtering_counts_rows_and_hides_what_belongs_to_others(show: Open) -> N
     assert count.inner_text() == "10 of 10 rows"
     assert page.locator("#filters select").evaluate_all(
         "each => each.map(one => one.parentElement.firstChild.textContent.trim())"
-    ) == ["dataset", "backbone", "attention", "fidelity"]
-    page.get_by_label("backbone").select_option("VGG-19")
+    ) == ["Dataset", "Backbone", "Attention", "Fidelity", "Sort by"]
+    page.get_by_label("Backbone").select_option("VGG-19")
     assert count.inner_text() == "2 of 10 rows"
     assert {row[1] for row in table_texts(page)} == {"VGG-19"}
     shown = "each => each.filter(one => !one.hidden).map(one => one.dataset.rows)"
@@ -267,7 +311,7 @@ def test_filtering_counts_rows_and_hides_what_belongs_to_others(show: Open) -> N
 
 def test_a_link_to_a_row_that_is_filtered_out_brings_it_back(show: Open) -> None:
     page = show()
-    page.get_by_label("dataset").select_option("CK+")
+    page.get_by_label("Dataset").select_option("CK+")
     page.locator("#statements > ul > li").first.get_by_role("link").first.click()
     expect(page.locator("#filters output")).to_have_text("10 of 10 rows")
     row = REPORT.rows[0]
@@ -312,14 +356,24 @@ def test_nothing_makes_the_page_scroll_sideways(show: Open, width: int) -> None:
     assert max(sizes[:2]) <= sizes[2] == width
 
 
-def test_on_a_phone_the_name_of_a_row_stays_while_numbers_scroll(show: Open) -> None:
+def test_on_a_phone_a_row_is_a_card_with_all_it_says(show: Open) -> None:
     page = show(viewport={"width": 390, "height": 844})
-    name = page.locator("#table tbody th").first
-    assert "ResNet-50 · none · as its code ran" in name.inner_text()
-    before = name.bounding_box()
-    page.locator("#results .scroll").evaluate("each => { each.scrollLeft = 300; }")
-    assert page.locator("#results .scroll").evaluate("each => each.scrollLeft") == 300
-    assert name.bounding_box() == before
+    row = REPORT.rows[3]
+    card = page.locator(f"#row-{row.key}")
+    assert row.name in card.inner_text()
+    assert "FER2013" in row.name
+    for heading, text in (("Verdict", "▼ below"), ("n", "7,178"), ("95 % interval", f"{100 * row.interval[0]:.2f}")):
+        cell = card.locator(f"[data-heading='{heading}']")
+        assert text in cell.inner_text()
+        box = cell.bounding_box()
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= 390
+        assert cell.evaluate("each => getComputedStyle(each, '::before').content") == f'"{heading}"'
+    assert not card.locator("[data-heading='Backbone']").is_visible()  # the name has it
+    tables = page.locator("#results .scroll, #comparisons .scroll, #pairs .scroll")
+    assert tables.evaluate_all("each => each.every(one => one.scrollWidth <= one.clientWidth)")
+    page.get_by_label("Sort by").select_option("Accuracy (%)")
+    assert accuracies(page) == sorted(accuracies(page), reverse=True)
 
 
 def luminance(colour: str) -> float:
@@ -335,7 +389,7 @@ def contrast(one: str, other: str) -> float:
 
 TEXTS = """
 () => [...document.querySelectorAll(
-  "h1, p, li, a, caption, th, td, small, summary, figcaption, dt, dd, label, output, .verdict span, .state, svg text")]
+  "h1, p, li, a, caption, th, td, small, summary, figcaption, dt, dd, label, output, td span, .state, svg text")]
   .map(each => each.tagName === "text" ? getComputedStyle(each).fill : getComputedStyle(each).color)
 """
 

@@ -232,8 +232,10 @@ def test_a_confusion_matrix_has_percentages_counts_and_scores() -> None:
     assert f"{angry[0]:,}" in words
     assert "nan" not in markup.lower()
     assert "FER2013 · ResNet-50 · none · as its code ran" in words
-    assert "Percentages of the true class; 3 seeds, counts summed" in words
-    assert f"Accuracy {100 * row.accuracy.mean:.2f} ± {100 * row.accuracy.sd:.2f} %, macro-F1 0.551, n = 7,178" in words
+    total = f"{counts.sum():,}"
+    assert f"Percentages of the true class. n = 7,178, 3 seeds: counts sum to {total}" in words
+    assert f"Accuracy {100 * row.accuracy.mean:.2f} ± {100 * row.accuracy.sd:.2f} %, macro-F1 0.551" in words
+    assert "Percentages of the true class. n = 182" in texts(svg._svg(plots.confusion_matrix(REPORT.rows[2])))
 
 
 def test_all_figures_are_written_as_svg_and_png_of_the_same_bytes_each_time(tmp_path: Path) -> None:
@@ -241,7 +243,7 @@ def test_all_figures_are_written_as_svg_and_png_of_the_same_bytes_each_time(tmp_
     report = replace(with_rows(*rows), options=REPORT.options[:1])
     first, again = (plots.write(report, tmp_path / name) for name in ("first", "again"))
     per_row = [f"confusion-{row.key}" for row in report.rows] + [f"curves-{rows[0].key}"]
-    names = {"accuracy_params", "accuracy_time", "options", "fidelity", *per_row}
+    names = {"accuracy_params", "options", "fidelity", *per_row}
     assert {path.name for path in first} == {f"{name}.{kind}" for name in names for kind in ("svg", "png")}
     assert {path.name for path in (tmp_path / "first").iterdir()} == {path.name for path in first}
     for path, other in zip(first, again, strict=True):
@@ -257,7 +259,9 @@ def test_all_figures_are_written_as_svg_and_png_of_the_same_bytes_each_time(tmp_
 
 def test_one_row_alone_has_its_two_figures() -> None:
     report = with_rows(replace(REPORT.rows[2], reported=None))
-    assert list(plots.overview(report)) == ["accuracy_params", "accuracy_time"]
+    assert list(plots.overview(report)) == ["accuracy_params"]
+    assert list(plots.overview(report, time=True)) == ["accuracy_params", "accuracy_time"]
+    assert not plots.overview(report)["accuracy_params"].legends  # of one attention, one fidelity, and nothing printed
     assert plots.overview(with_rows()) == {}
 
 
@@ -278,6 +282,55 @@ def test_markup_for_the_page_follows_its_colours_and_keeps_its_ids_to_itself() -
     assert used == {f"#{each}" for each in ids if f"#{each}" in used}
     assert not ids & {part.attrib["id"] for part in ElementTree.fromstring(other).iter() if "id" in part.attrib}
     assert one == svg.inline(plots.accuracy_against(REPORT, "params"), "one", 'say "<this>"')
+
+
+def test_a_legend_has_only_what_rows_differ_in() -> None:
+    code = [row for row in REPORT.rows if row.labels["fidelity"] == "code" and row.labels["backbone"] == "resnet50"]
+    rows = [replace(row, reported=None) for row in code]
+    assert [text.get_text() for text in plots.accuracy_against(with_rows(*rows), "params").legends[0].get_texts()] == [
+        *("none", "SE", "CBAM")
+    ]
+    two = [replace(row, reported=None) for row in REPORT.rows[6:8]]  # CBAM in both fidelities
+    legend = plots.accuracy_against(with_rows(*two), "params").legends[0]
+    assert [text.get_text() for text in legend.get_texts()] == ["as its code ran", "as its paper defines it"]
+
+
+def labelled(figure: Figure) -> list[tuple[float, str]]:
+    """The ticks of all axes with the labels that are shown."""
+    figure.canvas.draw()
+    return [
+        (float(tick), label.get_text())
+        for axes in figure.axes
+        for axis in (axes.xaxis, axes.yaxis)
+        for tick, label in zip(axis.get_ticklocs(), axis.get_ticklabels(), strict=True)
+        if label.get_text()
+    ]
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 0.1), (0.4978, 0.5021), (0.02, 1), (0.33, 0.345)])
+def test_every_tick_of_every_figure_says_its_value(low: float, high: float) -> None:
+    curve = history(np.random.default_rng(0), 13, 0.6)
+    scores = np.linspace(low, high, len(curve))
+    curve = curve.assign(**{"train/accuracy": scores, "val/accuracy": scores[::-1]})
+    base = replace(REPORT.rows[3], curves=(curve,), best_epoch=(4,))
+    ticks = labelled(plots.learning_curves(base))
+    percents = [(tick, label) for tick, label in ticks if label.endswith("%")]
+    assert len(percents) >= 3
+    assert all(
+        float(label.rstrip("%").replace("−", "-")) == pytest.approx(100 * tick, abs=1e-9) for tick, label in percents
+    )
+    assert all(float(label.replace("−", "-")) == pytest.approx(tick) for tick, label in ticks if label[-1] != "%")
+    rows = [
+        replace(
+            row, accuracy=replace(row.accuracy, mean=mean, sd=0.001), params_trainable=int(1e8 * mean), reported=None
+        )
+        for row, mean in zip(REPORT.rows[3:5], (low, high), strict=True)
+    ]
+    report = with_rows(*rows)
+    for figure in (*plots.overview(report, time=True).values(), plots.differences(REPORT.options)):
+        ticks = labelled(figure)
+        assert len(ticks) >= 3
+        assert all(float(label.replace("−", "-")) == pytest.approx(tick, rel=1e-9, abs=1e-9) for tick, label in ticks)
 
 
 def test_dollars_and_brackets_in_names_stay_as_they_are() -> None:

@@ -53,12 +53,13 @@ def test_a_network_that_takes_no_attention_is_never_shown_with_none(sweep: Path)
     sentences = [pair.sentence.partition(" by ")[0] for pair in report.options]
     assert sorted(sentences) == ["AER-CNN: ELU beats ReLU", "ResNet-50, ReLU: CBAM beats none"]
     html, markdown, latex = page.render(report), tables.as_markdown(report), tables.as_latex(report)
-    assert '<td class="label" data-value="–">–</td>' in html
+    assert '<span class="label">–</span>' in html
     assert "<small>AER-CNN · ReLU · as its code ran · FER2013" in html  # the run that failed
     assert "| AER-CNN | – | ReLU |" in markdown
     assert "AER-CNN & -- & ReLU &" in latex
     legend = overview(report)["accuracy_params"].legends[0]
     assert [text.get_text() for text in legend.get_texts()][:3] == ["none", "CBAM", "ResNet"]
+    assert "Attention" in markdown.splitlines()[0]
     for text in (html, markdown, latex, printed(sweep)):
         for wrong in ("aer_cnn + none", "AER-CNN + none", "no attention", "AER-CNN · none", "AER-CNN  none"):
             assert wrong not in text

@@ -95,6 +95,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     report.add_argument("outputs", metavar="OUTPUTS", type=Path, help="the folder of a sweep, such as outputs/runs")
     report.add_argument("-o", metavar="DIR", type=Path, dest="folder", help="where to; default: OUTPUTS/report")
+    report.add_argument(
+        "--time",
+        action="store_true",
+        help="plot accuracy against the time of a run, too; where runs had a machine each",
+    )
     report.set_defaults(verb=_report)
     params = verbs.add_parser(
         "params",
@@ -225,7 +230,7 @@ def _report(parsed: argparse.Namespace) -> int:
 
     report = write.contents(parsed.outputs)
     folder = parsed.outputs / "report" if parsed.folder is None else parsed.folder
-    write.write(report, folder)
+    write.write(report, folder, parsed.time)
     done, rows = report.done, len(report.rows)
     print(f"{done} finished run{'s'[: done != 1]} in {rows} row{'s'[: rows != 1]}, {len(report.unfinished)} not done")
     for pair in (*report.options, *report.fidelity)[:10]:

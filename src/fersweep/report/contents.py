@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from fersweep.report.explained import Explained
-from fersweep.report.titles import joined
+from fersweep.report.titles import ABSENT, joined, spelled
 from fersweep.sweep.collect import Run
 
 
@@ -149,8 +149,11 @@ class Row:
 
     @property
     def name(self) -> str:
-        """What is shown in one line: ``ResNet-50 · CBAM · as its code ran``."""
-        return joined(self.shown.values())
+        """What is shown in one line: ``ResNet-50 · CBAM · as its code ran``; a setting is shown with its name."""
+        return joined(
+            value if column in self.titles or value == ABSENT else f"{spelled(column)} {value}"
+            for column, value in self.shown.items()
+        )
 
 
 @dataclass(frozen=True)
@@ -238,7 +241,7 @@ class Report:
     """Everything a page shows.
 
     Attributes:
-        title: of the page: the folder's name.
+        title: of the page: the sweep that all runs are of, else the folder's name.
         rows: best known order: by dataset, backbone, attention, fidelity.
         columns: of `Row.labels`.
         common: what all rows have in common: group → title, and the settings that matter most.

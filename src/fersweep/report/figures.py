@@ -19,9 +19,9 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from fersweep.report.statistics import wilson
+from fersweep.report.ticks import exact_ticks
 from fersweep.sweep.status import atomic_path
 
 DPI = 150
@@ -141,12 +141,13 @@ def learning_curves(history: pd.DataFrame, path: Path, best_epoch: int) -> None:
     loss.tick_params(labelbottom=False)
     low, high = accuracy.get_ylim()
     accuracy.set_ylim(max(0.0, math.floor(10 * low) / 10), min(1.005, math.ceil(10 * high) / 10))
-    accuracy.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    exact_ticks(loss.yaxis)
+    exact_ticks(accuracy.yaxis, 100, "%")
     words = rate.text(0.99, 0.97, "learning rate", transform=rate.transAxes, ha="right", va="top", fontsize=9)
     words.set(color=GREY, bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5})
-    top = float(history["lr"].max())
+    top = float(f"{history['lr'].max():.3g}")  # the tick stands where its label says
     rate.set_ylim(0, 1.7 * top if top > 0 else 1)
-    rate.set_yticks([0, top] if top > 0 else [0], labels=["0", f"{top:.3g}"] if top > 0 else ["0"], fontsize=8.5)
+    rate.set_yticks([0, top] if top > 0 else [0], labels=["0", f"{top:g}"] if top > 0 else ["0"], fontsize=8.5)
     figure.legend(handles=lines, loc="upper center", ncols=len(lines), frameon=False, fontsize=10)
     save_png(figure, path)
 
@@ -163,7 +164,7 @@ def plain_axes(axes: Axes, epochs: npt.NDArray[np.float64]) -> None:
     """Give the axes whole epochs, a light horizontal grid and no frame at the top and right."""
     margin = max(0.5, 0.02 * float(np.ptp(epochs)))
     axes.set_xlim(epochs.min() - margin, epochs.max() + margin)
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, min_n_ticks=1))
+    exact_ticks(axes.xaxis, whole=True)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color="#E6E6E6", linewidth=0.7)
     axes.set_axisbelow(True)

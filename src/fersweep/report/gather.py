@@ -22,6 +22,7 @@ from fersweep.report.statistics import wilson
 from fersweep.report.titles import ABSENT, titled
 from fersweep.sweep.collect import Run, config_of, result_of, settings_of
 from fersweep.sweep.identity import completed, identity, integral
+from fersweep.sweep.status import FILE_NAME as STATUS
 
 SEED, FOLD = "seed", ("split.fold", "split.function.fold")
 ALWAYS = ("backbone", "attention")
@@ -42,6 +43,7 @@ class Finished:
         ids: of its test images, sorted, and ``correct`` whether each was recognised; both empty where
             ``predictions.parquet`` is missing; ``people`` who is shown on each, ``None`` where that is not known.
         history: ``history.csv``.
+        sweep: the setting of that name.
     """
 
     directory: Path
@@ -53,6 +55,7 @@ class Finished:
     correct: npt.NDArray[np.bool_]
     people: npt.NDArray[np.str_] | None
     history: pd.DataFrame
+    sweep: str = ""
 
     @property
     def fold(self) -> int:
@@ -63,26 +66,33 @@ class Finished:
 def read(runs: Iterable[Run]) -> tuple[list[Finished], list[Run]]:
     """The finished ones of ``runs``, each hash once (the same run in two sweeps is one), and the others.
 
+    The files of a run that were kept without its ``status.json`` count as finished where ``result.json`` is there.
     Among the others are runs that say they are done but whose files are damaged, with what is wrong, and none that is
     done in another sweep.
     """
     found: dict[str, Finished] = {}
     others = []
     for run in runs:
-        if run.state == "done" and run.run in found:
+        done = run.state == "done" or _kept(run)
+        if done and run.run in found:
             continue
         try:
-            if run.state == "done":
+            if done:
                 found[run.run] = _read(run.directory)
             else:
                 others.append(run)
         except UserError as error:
             reason = {"type": type(error).__name__, "message": str(error)}
             others.append(replace(run, state="unreadable", error=reason))
-    done = list(found.values())
-    titles = titled((run.directory, run.result["choices"]) for run in done)
-    done = [replace(run, titles=each) for run, each in zip(done, titles, strict=True)]
-    return done, [run for run in others if run.run not in found]
+    finished = list(found.values())
+    titles = titled((run.directory, run.result["choices"]) for run in finished)
+    finished = [replace(run, titles=each) for run, each in zip(finished, titles, strict=True)]
+    return finished, [run for run in others if run.run not in found]
+
+
+def _kept(run: Run) -> bool:
+    """Whether these are files of a run that was done, kept without its ``status.json``: ``result.json`` comes last."""
+    return run.state == "interrupted" and not (run.directory / STATUS).exists() and result_of(run.directory) is not None
 
 
 def _read(directory: Path) -> Finished:
@@ -103,8 +113,8 @@ def _read(directory: Path) -> Finished:
     ids = np.array([], dtype=str) if table is None else table["id"].to_numpy(dtype=str)
     correct = np.array([], dtype=bool) if table is None else (table["label"] == table["predicted"]).to_numpy(dtype=bool)
     people = None if table is None or "subject" not in table else table["subject"].to_numpy(dtype=str)
-    settings = integral(completed(settings_of(config)))
-    return Finished(directory, result, settings, {}, _row_key(config), ids, correct, people, history)
+    settings, sweep = integral(completed(settings_of(config))), str(config.get("sweep") or "")
+    return Finished(directory, result, settings, {}, _row_key(config), ids, correct, people, history, sweep)
 
 
 def _row_key(config: Mapping[str, Any]) -> str:

@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from fersweep.report import explained, plots, study, svg, tables
-from fersweep.report.compare import oriented
-from fersweep.report.contents import Comparison, Report, Row
-from fersweep.report.titles import ABSENT, joined
+from fersweep.report import explained, formats, paired, plots, results, study, svg
+from fersweep.report.columns import Choice, Column, choose, said
+from fersweep.report.contents import Report, Row
+from fersweep.report.titles import joined
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -26,15 +26,6 @@ CAPTIONS = {
     "fidelity": "Differences in test accuracy between the study’s code and the papers’ definitions.",
 }
 
-VERDICTS = {
-    "within": ("≈", "within"),
-    "above": ("▲", "above"),
-    "below": ("▼", "below"),
-    "too few seeds": ("·", "too few seeds"),
-    "cannot be right": ("✕", "cannot be right"),
-}
-"""Kind → the sign and the word that say it without colour."""
-
 
 class Drawing(NamedTuple):
     """A figure in the page."""
@@ -43,29 +34,39 @@ class Drawing(NamedTuple):
     caption: str
 
 
-def render(report: Report) -> str:
+def render(report: Report, time: bool = False) -> str:
     """Return the page as HTML, the same text for the same report.
 
     Everything that comes from runs (names, messages, classes) is escaped. Style and script stand in the document, whose
     own policy forbids it to load or run anything else.
+
+    Args:
+        report: what it shows.
+        time: whether accuracy is drawn against the time of a run, too.
     """
     script = (TEMPLATES / "page.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     environment = _environment()
+    rows = {row.key: row for row in report.rows}
+    table, compared = results.choice(report, page=True), paired.pairs(report.options, rows)
     return environment.get_template("page.html.j2").render(
         report=report,
         style=Markup((TEMPLATES / "style.css").read_text(encoding="utf-8")),
         script=Markup(script),
         script_hash=digest,
-        rows={row.key: row for row in report.rows},
-        choices={column: _options(report, column) for column in report.columns},
-        notes=_notes(report),
-        verdicts=VERDICTS,
+        rows=rows,
+        table=table,
+        filters=_filters(table, report.rows),
+        notes=_notes(table.shown, report.rows),
+        known=any(row.reported for row in report.rows),
         contradictions=study.study()["contradictions"] if _of_the_study(report) else [],
         established=[each for each in (*report.options, *report.fidelity) if each.established],
         open=[each for each in (*report.options, *report.fidelity) if not each.established],
-        pairs=_pairs(report.fidelity),
-        drawings={name: _drawing(name, figure) for name, figure in plots.overview(report).items()},
+        compared_pairs=compared,
+        claimed=choose(paired.CLAIMS, report.claims),
+        tested=paired.tested(report, compared),
+        turned=[(pairs, paired.side_by_side(report, pairs)) for pairs in paired.turned(report.fidelity, rows)],
+        drawings={name: _drawing(name, figure) for name, figure in plots.overview(report, time).items()},
         curves={row.key: _curves(row) for row in report.rows if row.curves},
     )
 
@@ -85,67 +86,17 @@ def _environment() -> Environment:
         keep_trailing_newline=True,
     )
     environment.filters |= {
-        "percent": percent,
-        "points": points,
-        "p_value": p_value,
-        "millions": millions,
-        "grouped": grouped,
-        "counted": counted,
-        "duration": duration,
-        "notes_of": notes_of,
+        "percent": formats.percent,
+        "grouped": formats.grouped,
+        "counted": formats.counted,
+        "duration": formats.duration,
+        "counts": results.counts,
         "marked": marked,
         "joined": joined,
-        "printed": tables.printed,
+        "said": said,
         "as_webp": explained.as_webp,
     }
     return environment
-
-
-def percent(fraction: float | None) -> str:
-    """0.6234 → ``62.34``; an en dash for what is not known."""
-    return ABSENT if fraction is None else f"{100 * fraction:.2f}"
-
-
-def points(difference: float) -> str:
-    """0.0123 → ``+1.23``; with a minus sign where it is negative."""
-    return f"{100 * difference:+.2f}".replace("-", "−")
-
-
-def p_value(p: float) -> str:
-    """Three decimals, or that it is less than can be shown with them."""
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
-
-
-def millions(count: float | None) -> str:
-    """23490739 → ``23.49``; an en dash for what is not known."""
-    return ABSENT if count is None else f"{count / 1e6:.2f}"
-
-
-def grouped(count: int) -> str:
-    """7178 → ``7,178``."""
-    return f"{count:,}"
-
-
-def counted(count: int, noun: str, plural: str = "") -> str:
-    """``1 run``, ``12 runs``."""
-    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
-
-
-def duration(seconds: float) -> str:
-    """How long something took, in the unit a reader would use: ``4.1 h``, ``12 min``, ``48 s``."""
-    if seconds >= 5400:
-        return f"{seconds / 3600:.1f} h"
-    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
-
-
-def notes_of(row: Row) -> list[str]:
-    """What a reader must know of a row: its own notes, and who is in both parts."""
-    shared = (
-        []
-        if not row.shared_subjects
-        else [f"{counted(row.shared_subjects, 'person', 'people')} in both train and test."]
-    )
-    return [*row.notes, *shared]
 
 
 def marked(texts: Iterable[str], notes: dict[str, int]) -> Markup:
@@ -154,27 +105,20 @@ def marked(texts: Iterable[str], notes: dict[str, int]) -> Markup:
     return Markup('<sup class="marks">{}</sup>').format(Markup(",").join(links)) if links else Markup("")
 
 
-def _notes(report: Report) -> dict[str, int]:
+def _notes(columns: Sequence[Column[Row]], rows: Sequence[Row]) -> dict[str, int]:
     """All notes, each once, numbered in the order in which the table refers to them."""
-    texts = [
-        text
-        for row in report.rows
-        for text in (*notes_of(row), *([row.reported.note] if row.reported and row.reported.note else []))
-    ]
+    texts = [text for row in rows for column in columns for text in column.notes(row)]
     return {text: number for number, text in enumerate(dict.fromkeys(texts), start=1)}
 
 
-def _options(report: Report, column: str) -> list[str]:
-    """What rows have in a column, in the order of the rows, as it is shown."""
-    return list(dict.fromkeys(row.shown[column] for row in report.rows))
-
-
-def _pairs(comparisons: Sequence[Comparison]) -> dict[tuple[str, str], list[Comparison]]:
-    """Comparisons by the names of the two options that they compare, each the same way round."""
-    pairs: dict[tuple[str, str], list[Comparison]] = {}
-    for each in oriented(comparisons):
-        pairs.setdefault(each.names, []).append(each)
-    return pairs
+def _filters(choice: Choice[Row], rows: Sequence[Row]) -> list[tuple[int, str, list[str]]]:
+    """Where a column of few words stands in the table, its heading, and what rows have there, in their order."""
+    options = [
+        (number, column.heading, list(dict.fromkeys(column.text(row) for row in rows)))
+        for number, (column, _) in enumerate(choice.stacks)
+        if column.filters
+    ]
+    return [each for each in options if len(each[2]) > 1]
 
 
 def _drawing(name: str, figure: Any) -> Drawing:

@@ -16,17 +16,22 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from fersweep.report import figures
 from fersweep.report.compare import oriented
 from fersweep.report.contents import Comparison, Report, Row
 from fersweep.report.figures import BLUE, GREEN, GREY, VERMILION
+from fersweep.report.results import counts
 from fersweep.report.svg import INK, ORANGE, PAPER, PURPLE, RULE, SKY, save, styled
+from fersweep.report.ticks import exact_ticks
 from fersweep.report.titles import ABSENT, joined
 
 ATTENTION = {"none": GREY, "se": BLUE, "eca": GREEN, "cbam": VERMILION}
 MARKERS = "osD^vPX*<>"
+
+LONGEST = 30
+"""Characters of a name beside a point."""
 
 MOST = 200
 """Comparisons in one figure: more would not be read."""
@@ -40,15 +45,17 @@ class Point(NamedTuple):
     sd: float = 0.0
 
 
-def overview(report: Report) -> dict[str, Figure]:
+def overview(report: Report, time: bool = False) -> dict[str, Figure]:
     """Return the figures over all rows by name, those with something to show.
 
-    They are ``accuracy_params``, ``accuracy_time``, ``options`` and ``fidelity``.
+    They are ``accuracy_params``, with ``time`` also ``accuracy_time``, ``options`` and ``fidelity``. Times can be
+    compared where no run shared its machine; a report cannot know that.
     """
     drawn = {}
     if report.rows:
         drawn["accuracy_params"] = accuracy_against(report, "params")
-        drawn["accuracy_time"] = accuracy_against(report, "time")
+        if time:
+            drawn["accuracy_time"] = accuracy_against(report, "time")
     if report.options:
         drawn["options"] = differences(report.options)
     if report.fidelity:
@@ -56,13 +63,13 @@ def overview(report: Report) -> dict[str, Figure]:
     return drawn
 
 
-def write(report: Report, folder: Path) -> list[Path]:
+def write(report: Report, folder: Path, time: bool = False) -> list[Path]:
     """Write every figure into ``folder``, made where it is missing, as SVG and PNG; return the files.
 
     They are those of `overview` and, of each row, ``confusion-<key>`` and, where it has curves, ``curves-<key>``.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    files = [path for name, figure in overview(report).items() for path in save(figure, folder, name)]
+    files = [path for name, figure in overview(report, time).items() for path in save(figure, folder, name)]
     for row in report.rows:
         files += save(confusion_matrix(row), folder, f"confusion-{row.key}")
         if row.curves:
@@ -85,17 +92,18 @@ def accuracy_against(report: Report, cost: Literal["params", "time"]) -> Figure:
         panels.setdefault(" · ".join(row.titles.get(name, "") for name in names), []).append(row)
     handles = _handles(report, cost)
     columns = min(2, len(panels))
-    lines, per_line = -(-len(panels) // columns), min(len(handles), 4 * columns)
+    lines, per_line = -(-len(panels) // columns), max(1, min(len(handles), 4 * columns))
     width, top = 10.2 if columns == 2 else 7.4, 0.4 + 0.21 * -(-len(handles) // per_line)
     figure = figures.blank(width, 3.8 * lines + top - 0.2)
-    x, y, w, h = figures.inches(figure, 0.62, 0.5, 0.12, top)
+    x, y, w, h = figures.inches(figure, 0.62, 0.5, 0.3, top)
     figure.subplots_adjust(left=x, right=x + w, bottom=y, top=y + h, wspace=0.14, hspace=0.3)
     for number, (title, rows) in enumerate(panels.items()):
         axes = figure.add_subplot(lines, columns, number + 1)
         _panel(axes, rows, report, cost)
         axes.set_title(title, loc="left", fontsize=10.5, weight="bold")
         axes.set_ylabel("" if number % columns else "Test accuracy (%)")
-    figure.legend(handles=handles, loc="upper center", ncols=per_line, frameon=False)
+    if handles:
+        figure.legend(handles=handles, loc="upper center", ncols=per_line, frameon=False)
     return figure
 
 
@@ -122,11 +130,14 @@ def _taking(rows: Sequence[Row]) -> list[Row]:
 
 
 def _handles(report: Report, cost: str) -> list[Line2D]:
-    """The entries of the legend."""
+    """The entries of the legend: of what rows differ in, and of what the study prints."""
     colours, markers = _looks(report)
-    handles = [Line2D([], [], color=colour, linewidth=4, label=name) for name, colour in colours.items()]
-    for shape, marker in markers.items():
-        handles.append(Line2D([], [], color=INK, marker=marker, linestyle="", label=shape))
+    handles = []
+    if len({row.shown["attention"] for row in report.rows}) > 1:
+        handles += [Line2D([], [], color=colour, linewidth=4, label=name) for name, colour in colours.items()]
+    if len(markers) > 1:
+        marked: Any = {"color": INK, "linestyle": ""}
+        handles += [Line2D([], [], marker=marker, label=shape, **marked) for shape, marker in markers.items()]
     if cost == "params" and any(row.reported and row.reported.params_trainable for row in report.rows):
         hollow: Any = {"markerfacecolor": PAPER, "markeredgecolor": INK}
         handles.append(Line2D([], [], marker="o", linestyle="", label="as the study prints", **hollow))
@@ -141,7 +152,7 @@ def _panel(axes: Axes, rows: Sequence[Row], report: Report, cost: str) -> None:
         unit, factor = ("h", 3600) if longest > 7200 else ("min", 60) if longest > 120 else ("s", 1)
         unit = f"Time of a run ({unit})"
     colours, markers = _looks(report)
-    lines: dict[tuple[str, str], list[Point]] = {}
+    lines: dict[tuple[str, str, tuple[str, ...]], list[Point]] = {}
     printed: dict[tuple[Point, str], str] = {}
     for row in rows:
         colour, marker = colours.get(row.shown["attention"], INK), markers[_shape(row)]
@@ -150,8 +161,8 @@ def _panel(axes: Axes, rows: Sequence[Row], report: Report, cost: str) -> None:
         bar = None if row.accuracy.sd is None else point.sd
         axes.errorbar(point.x, point.y, bar, fmt=marker, color=colour, markersize=6, elinewidth=1.1, capsize=2.5)
         told = ("attention", "dataset", "split", "fidelity")
-        name = joined(value for column, value in row.shown.items() if column not in told)
-        lines.setdefault((name, marker), []).append(point)
+        others = tuple(label for column, label in row.labels.items() if column not in told)
+        lines.setdefault((_short(row, told), marker, others), []).append(point)
         if cost == "params" and row.reported and row.reported.params_trainable:
             x = row.reported.params_trainable / factor
             printed.setdefault((Point(x, row.reported.accuracy_percent), colour), marker)
@@ -164,7 +175,13 @@ def _panel(axes: Axes, rows: Sequence[Row], report: Report, cost: str) -> None:
     shown = [point for points in (*lines.values(), hollow) for point in points]
     _baseline(axes, [100 * row.majority for row in rows], [point.y for point in shown])
     _limit(axes, [point.x for point in shown])
-    _name(axes, [(name, points) for (name, _), points in lines.items()], hollow)
+    _name(axes, [(name, points) for (name, *_), points in lines.items()], hollow)
+
+
+def _short(row: Row, told: Sequence[str]) -> str:
+    """What stands beside a point: what the figure does not tell otherwise, or where that is long, the backbone."""
+    name = joined(value for column, value in row.shown.items() if column not in told)
+    return name if len(name) <= LONGEST else row.shown["backbone"]
 
 
 def _baseline(axes: Axes, majorities: Sequence[float], accuracies: Sequence[float]) -> None:
@@ -186,17 +203,18 @@ def _limit(axes: Axes, xs: Sequence[float]) -> None:
     if high > 10 * low > 0:
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.12g}"))
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_xlim(low / 1.5, high * 1.5)
     else:
         room = 0.17 * (high - low) or 0.1 * abs(high) or 1.0
         axes.set_xlim(low - room, high + room)
+        exact_ticks(axes.xaxis)
     axes.margins(y=0.1)
     bottom, top = axes.get_ylim()
     narrow = max(0.0, 2.0 - (top - bottom)) / 2  # accuracies that hardly differ should look so
     axes.set_ylim(max(bottom - narrow, -1.0), min(top + narrow, 102.0))
-    axes.ticklabel_format(axis="y", useOffset=False)
+    exact_ticks(axes.yaxis)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color=RULE, linewidth=0.7)
     axes.set_axisbelow(True)
@@ -212,7 +230,10 @@ def _name(axes: Axes, named: Sequence[tuple[str, list[Point]]], hollow: Sequence
         for start, end in pairwise(pixels([point[:2] for point in sorted(points)])):
             steps = np.linspace(start, end, 2 + int(np.hypot(*(end - start)) / 6))
             taken += list(np.hstack([steps - 3, steps + 3]))
+    written: list[tuple[str, Any]] = []
     for name, points in named:
+        if any(name == other and np.hypot(*(pixels(points[0][:2]) - pixels(at))) < 40 for other, at in written):
+            continue  # its neighbour has the same name
         text = axes.annotate(name, points[0][:2], (0, 0), textcoords="offset points", fontsize=8.5)
         size = np.array(text.get_window_extent().size)
         choices: list[tuple[float, int, int, Any, Any]] = []
@@ -225,6 +246,7 @@ def _name(axes: Axes, named: Sequence[tuple[str, list[Point]]], hollow: Sequence
                 choices.append((covered + 9 * outside, number, len(choices), offset, box))
         _, number, _, offset, box = min(choices, key=lambda choice: choice[:3])
         text.xy = points[number][:2]
+        written.append((name, text.xy))
         text.set_position(tuple(offset * 72 / figures.DPI))
         taken.append(box)
 
@@ -261,6 +283,7 @@ def differences(comparisons: Sequence[Comparison]) -> Figure:
     axes.set_ylim(len(lines) - 0.4, -0.6)
     axes.set_yticks([])
     axes.margins(x=0.06)
+    exact_ticks(axes.xaxis)
     axes.grid(axis="x", color=RULE, linewidth=0.7)
     axes.set_axisbelow(True)
     axes.spines[["top", "left", "right"]].set_visible(False)
@@ -310,9 +333,10 @@ def learning_curves(row: Row) -> Figure:
                 figures.draw_line(axes, tested, f"val/{name}", color=INK, linestyle="", marker="D", markersize=4),
             ]
         figures.plain_axes(axes, longest)
+        exact_ticks(axes.yaxis)
         axes.set_title(name.capitalize(), loc="left", fontsize=10, weight="bold")
         axes.set_xlabel("Epoch")
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    exact_ticks(axes.yaxis, 100, "%")
     figure.legend(handles, names, loc="upper right", ncols=3, frameon=False)
     return figure
 
@@ -337,10 +361,9 @@ def confusion_matrix(row: Row) -> Figure:
         figures.write_cell(
             axes, true + 0.5, predicted + 0.5, share[true, predicted], int(row.confusion[true, predicted])
         )
-    seeds = f"{len(row.seeds)} seeds, counts summed" if len(row.seeds) > 1 else "1 seed"
     sd = "" if row.accuracy.sd is None else f" ± {100 * row.accuracy.sd:.2f}"
-    scores = f"Accuracy {100 * row.accuracy.mean:.2f}{sd} %, macro-F1 {row.macro_f1.mean:.3f}, n = {row.n:,}"
+    scores = f"Accuracy {100 * row.accuracy.mean:.2f}{sd} %, macro-F1 {row.macro_f1.mean:.3f}"
     figures.centred(figure, 0.14, row.name, size=11.5, weight="bold")
-    figures.centred(figure, 0.4, f"Percentages of the true class; {seeds}", size=9, color=GREY)
+    figures.centred(figure, 0.4, f"Percentages of the true class. {counts(row)}", size=9, color=GREY)
     figures.centred(figure, -0.12, scores, size=9)
     return figure

@@ -56,3 +56,14 @@ def distinct(titles: Mapping[str, str]) -> dict[str, str]:
 def joined(values: Iterable[str]) -> str:
     """What of ``values`` there is, with dots between."""
     return " · ".join(value for value in values if value != ABSENT)
+
+
+def spelled(column: str) -> str:
+    """A group or setting in words: ``max_epochs`` → ``max epochs``; a dotted name stays as it is."""
+    return column if "." in column else {"lr": "learning rate"}.get(column, column.replace("_", " "))
+
+
+def heading(column: str) -> str:
+    """The same as it stands above a column: ``Max epochs``."""
+    words = spelled(column)
+    return words if "." in column else words[:1].upper() + words[1:]

@@ -8,6 +8,7 @@ from pathlib import Path
 from fersweep.errors import UserError
 from fersweep.report import across, compare, gather, study, tables
 from fersweep.report.contents import Report, Row
+from fersweep.report.gather import Finished
 from fersweep.report.titles import joined, titled
 from fersweep.sweep.collect import collect
 from fersweep.sweep.status import atomic_path
@@ -31,7 +32,7 @@ def contents(outputs: Path) -> Report:
     groups = [group for group in compare.compared(columns) if group != "fidelity"]
     compared = {group: compare.compare(rows, group) for group in (*groups, "fidelity")}
     return Report(
-        title=outputs.resolve().name,
+        title=_title(finished, outputs),
         rows=tuple(rows),
         columns=columns,
         common=gather.common(finished),
@@ -43,6 +44,12 @@ def contents(outputs: Path) -> Report:
         done=len(finished),
         missing=tuple(_missing(rows)),
     )
+
+
+def _title(runs: Sequence[Finished], outputs: Path) -> str:
+    """The sweep that all runs are of, or the name of the folder where there are several."""
+    sweeps = {run.sweep for run in runs}
+    return sweeps.pop() if len(sweeps) == 1 and "" not in sweeps else outputs.resolve().name
 
 
 def _missing(rows: Sequence[Row]) -> list[str]:
@@ -68,8 +75,13 @@ def _missing(rows: Sequence[Row]) -> list[str]:
     return sentences
 
 
-def write(report: Report, folder: Path) -> list[Path]:
+def write(report: Report, folder: Path, time: bool = False) -> list[Path]:
     """Write ``index.html``, ``table.md``, ``table.csv``, ``table.tex`` and ``figures/``; return the files.
+
+    Args:
+        report: what to write.
+        folder: where to, made where it is missing.
+        time: whether to draw accuracy against the time of a run, too.
 
     Raises:
         UserError: where ``folder`` cannot be written.
@@ -77,7 +89,7 @@ def write(report: Report, folder: Path) -> list[Path]:
     from fersweep.report import page, plots  # matplotlib takes a second, which mistakes need not wait for
 
     texts = {
-        "index.html": page.render(report),
+        "index.html": page.render(report, time),
         "table.md": tables.as_markdown(report),
         "table.csv": tables.as_csv(report),
         "table.tex": tables.as_latex(report),
@@ -87,7 +99,7 @@ def write(report: Report, folder: Path) -> list[Path]:
         for name, text in texts.items():
             with atomic_path(folder / name) as temporary:
                 temporary.write_text(text, encoding="utf-8", newline="")
-        figures = plots.write(report, folder / "figures")
+        figures = plots.write(report, folder / "figures", time)
     except OSError as error:
         raise UserError(f"{folder} cannot be written ({error.strerror}): choose another place with -o DIR.") from error
     return [*(folder / name for name in texts), *figures]

@@ -9,8 +9,7 @@
     return sign * (numeric ? one - other : one.localeCompare(other, "en", { numeric: true }));
   }
 
-  function sort(table, header) {
-    const descending = header.getAttribute("aria-sort") === "ascending";
+  function sort(table, header, descending = header.getAttribute("aria-sort") === "ascending") {
     for (const each of all("[aria-sort]", table)) each.setAttribute("aria-sort", "none");
     header.setAttribute("aria-sort", descending ? "descending" : "ascending");
     const { column, kind } = header.dataset;
@@ -33,11 +32,28 @@
   }
 
   const form = document.getElementById("filters");
+  const main = document.getElementById("table");
+
+  // Where the table has no headings to click at, on a phone.
+  function offerSorting() {
+    const label = document.createElement("span");
+    const select = document.createElement("select");
+    const headers = all("th[data-column]", main);
+    label.className = "phone";
+    select.ariaLabel = "Sort by";
+    select.append(new Option("as listed", ""), ...headers.map((header) => new Option(header.dataset.heading, header.dataset.column)));
+    select.addEventListener("input", () => {
+      const header = headers.find((each) => each.dataset.column === select.value);
+      if (header) sort(main, header, header.dataset.kind === "number");
+    });
+    label.append("Sort by ", select);
+    form.querySelector("button").before(label);
+  }
   const rows = all("#table tbody tr");
 
   function filter() {
     const words = form.elements.text.value.toLowerCase().split(/\s+/);
-    const chosen = all("select", form).filter((select) => select.value !== "");
+    const chosen = all("select[data-column]", form).filter((select) => select.value !== "");
     const shown = new Set();
     for (const row of rows) {
       const text = row.textContent.toLowerCase();
@@ -56,6 +72,7 @@
     form.addEventListener("reset", () => setTimeout(filter));
     form.addEventListener("submit", (event) => event.preventDefault());
     form.hidden = false;
+    offerSorting();
     filter();
   }
 

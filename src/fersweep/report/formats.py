@@ -1,0 +1,47 @@
+"""Numbers as the tables and the page of a report write them."""
+
+from __future__ import annotations
+
+from fersweep.report.titles import ABSENT
+
+
+def percent(fraction: float | None) -> str:
+    """0.6234 → ``62.34``; an en dash for what is not known."""
+    return ABSENT if fraction is None else f"{100 * fraction:.2f}"
+
+
+def interval(ends: tuple[float, float]) -> str:
+    """(0.5958, 0.6184) → ``59.58–61.84``."""
+    return f"{percent(ends[0])}–{percent(ends[1])}"
+
+
+def points(difference: float) -> str:
+    """0.0123 → ``+1.23``; with a minus sign where it is negative."""
+    return f"{100 * difference:+.2f}".replace("-", "−")
+
+
+def p_value(p: float) -> str:
+    """Three decimals, or that it is less than can be shown with them."""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def millions(count: float | None) -> str:
+    """23490739 → ``23.49``; an en dash for what is not known."""
+    return ABSENT if count is None else f"{count / 1e6:.2f}"
+
+
+def grouped(count: int) -> str:
+    """7178 → ``7,178``."""
+    return f"{count:,}"
+
+
+def counted(count: int, noun: str, plural: str = "") -> str:
+    """``1 run``, ``12 runs``."""
+    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
+
+
+def duration(seconds: float) -> str:
+    """How long something took, in the unit a reader would use: ``4.1 h``, ``12 min``, ``48 s``."""
+    if seconds >= 5400:
+        return f"{seconds / 3600:.1f} h"
+    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"

@@ -1,0 +1,200 @@
+"""The columns of the main table, one definition each: to add a column, add one to `RESULTS`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from fersweep.report.columns import Choice, Column, choose
+from fersweep.report.contents import Report, Row
+from fersweep.report.formats import counted, grouped, interval, millions, percent
+from fersweep.report.titles import ABSENT, heading
+
+SIGNS = {
+    "within": "≈",
+    "above": "▲",
+    "below": "▼",
+    "too few seeds": "·",
+    "cannot be right": "✕",
+}
+"""Kind of verdict → the sign that tells it beside colour and word."""
+
+MOST = 5
+"""Columns of what tells rows apart that the page has room for; more are gathered in one."""
+
+
+def mean_and_sd(row: Row) -> str:
+    """``60.71 ± 1.26``, in percent; without the standard deviation where there is one seed."""
+    sd = row.accuracy.sd
+    return percent(row.accuracy.mean) + ("" if sd is None else f" ± {percent(sd)}")
+
+
+def reported(row: Row) -> str:
+    """A row's reported accuracy in percent, beside ours where it is of validation; an en dash where there is none."""
+    if row.reported is None:
+        return ABSENT
+    ours = "" if row.validation is None else f" (validation; ours {percent(row.validation.mean)})"
+    return f"{row.reported.accuracy_percent:.2f}{ours}"
+
+
+def counts(row: Row) -> str:
+    """How many answers the confusion matrix of a row counts: ``n = 35, 2 seeds: counts sum to 70``."""
+    n, seeds = f"n = {grouped(row.n)}", len(row.seeds)
+    return n if seeds == 1 else f"{n}, {seeds} seeds: counts sum to {grouped(int(row.confusion.sum()))}"
+
+
+def on_two_lines(text: str) -> str:
+    """A text with what it has in brackets on a line of its own."""
+    return text.removesuffix(")").replace(" (", "\n")
+
+
+def reported_note(row: Row) -> list[str]:
+    """What is known to be wrong with what is reported."""
+    return [row.reported.note] if row.reported and row.reported.note else []
+
+
+def notes_of(row: Row) -> list[str]:
+    """What a reader must know of a row: its own notes, and who is in both parts."""
+    shared = row.shared_subjects
+    people = [f"{counted(shared, 'person', 'people')} in both train and test."] if shared else []
+    return [*row.notes, *people]
+
+
+def verdict(row: Row) -> str:
+    """``within``, or ``below (other protocol)``."""
+    if row.verdict.kind == "none":
+        return ABSENT
+    return row.verdict.kind + (" (other protocol)" if _other_protocol(row) else "")
+
+
+def _other_protocol(row: Row) -> bool:
+    return not row.verdict.comparable and row.verdict.kind not in ("none", "cannot be right")
+
+
+def _signed_verdict(row: Row) -> str:
+    if row.verdict.kind == "none":
+        return ABSENT
+    sign = SIGNS.get(row.verdict.kind, "")
+    return f"{sign} {row.verdict.kind}".strip() + ("\n≠ other protocol" if _other_protocol(row) else "")
+
+
+def _reported_params(row: Row) -> float | None:
+    return row.reported.params_m if row.reported else None
+
+
+def _params_text(row: Row) -> str:
+    return millions(None if (params := _reported_params(row)) is None else 1e6 * params)
+
+
+ACCURACY = "Accuracy (%)"
+
+RESULTS: tuple[Column[Row], ...] = (
+    Column(
+        ACCURACY,
+        mean_and_sd,
+        lambda row: row.accuracy.mean,
+        about="on the test images, mean ± standard deviation over seeds",
+        look="accuracy",
+        always=True,
+    ),
+    Column(
+        "95 % interval",
+        lambda row: interval(row.interval),
+        lambda row: row.interval[0],
+        about="Wilson’s, for n test images",
+        below=ACCURACY,
+        always=True,
+    ),
+    Column(
+        "Best of three (%)",
+        lambda row: ABSENT if row.best_of is None else percent(row.best_of[1]),
+        lambda row: None if row.best_of is None else row.best_of[1],
+        about="mean of the best of as many runs as the study prints the best of",
+        below=ACCURACY,
+    ),
+    Column(
+        "Reported (%)",
+        reported,
+        lambda row: row.reported.accuracy_percent if row.reported else None,
+        page=lambda row: on_two_lines(reported(row)),
+        about="what the study prints, or the notebook logged",
+        notes=reported_note,
+    ),
+    Column(
+        "Verdict",
+        verdict,
+        page=_signed_verdict,
+        about="whether the reported accuracy holds up",
+        details=lambda row: "" if row.verdict.kind == "none" else row.verdict.sentence,
+        look=lambda row: row.verdict.kind.replace(" ", "-"),
+        number=False,
+    ),
+    Column("Macro-F1", lambda row: f"{row.macro_f1.mean:.3f}", lambda row: row.macro_f1.mean),
+    Column("Seeds", lambda row: str(row.accuracy.n), lambda row: row.accuracy.n),
+    Column("n", lambda row: grouped(row.n), lambda row: row.n, about="test images"),
+    Column(
+        "Majority class (%)",
+        lambda row: percent(row.majority),
+        lambda row: row.majority,
+        about="what always answering the commonest class would score",
+    ),
+    Column(
+        "Parameters (M)",
+        lambda row: millions(row.params_total),
+        lambda row: row.params_total,
+        about="all of the network, in millions, batch norm’s moving statistics included",
+    ),
+    Column("Reported params (M)", _params_text, _reported_params, below="Parameters (M)"),
+)
+"""What is known of a row, in the order of the tables."""
+
+
+def choice(report: Report, page: bool = False) -> Choice[Row]:
+    """The columns of a report's main table, and what is the same in all its rows.
+
+    First those that tell rows apart, which are of the report, then those of `RESULTS`.
+
+    Args:
+        report: what the table is of.
+        page: for the page, which opens verdicts and has room for `MOST` columns that tell rows apart.
+    """
+    names = [Column(heading(name), _shown(name), look="label", number=False, filters=True) for name in report.columns]
+    told = choose(names, report.rows)
+    first, *others = told.shown or names[:1]
+    if page and len(others) >= MOST:
+        others = [*others[: MOST - 2], _gathered(others[MOST - 2 :])]
+    first = replace(first, notes=notes_of, link=lambda row: f"details-{row.key}", look="name")
+    found = choose(RESULTS, report.rows, details=page)
+    common = {heading(name.rpartition(".")[2]): value for name, value in report.common.items()}
+    return Choice((first, *others, *found.shown), told.common | common | found.common)
+
+
+def _shown(name: str) -> Callable[[Row], str]:
+    return lambda row: row.shown[name]
+
+
+def _gathered(columns: Sequence[Column[Row]]) -> Column[Row]:
+    """One column in place of several, each value with its heading."""
+
+    def text(row: Row) -> str:
+        told = [(column.heading, column.text(row)) for column in columns]
+        return ", ".join(f"{name[0].lower()}{name[1:]} {value}" for name, value in told if value != ABSENT) or ABSENT
+
+    return Column("Settings", text, look="label", number=False)
+
+
+def block(row: Row) -> tuple[object, ...]:
+    """What is equal for rows whose accuracies can be set side by side: they are of the same test images."""
+    return row.choices["dataset"], row.choices["split"], row.n
+
+
+def best(rows: Sequence[Row]) -> set[str]:
+    """The keys of the rows with the highest mean accuracy of their `block`, as printed; none where that is one row."""
+    blocks: dict[tuple[object, ...], list[Row]] = {}
+    for row in rows:
+        blocks.setdefault(block(row), []).append(row)
+    found: set[str] = set()
+    for alike in blocks.values():
+        highest = percent(max(row.accuracy.mean for row in alike))
+        found |= {row.key for row in alike if percent(row.accuracy.mean) == highest and len(alike) > 1}
+    return found
