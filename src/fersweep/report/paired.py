@@ -89,6 +89,7 @@ TESTS: tuple[Column[Pair], ...] = (
         lambda pair: pair.test.seeds_needed,
         about="of each, with which the power would be 80 %",
         below="Power (%)",
+        always=True,
     ),
     Column(
         "Only first",
