@@ -297,14 +297,19 @@ def _faces_of(whole: Any, cfg: DictConfig) -> cache.Source:
 
 
 def datamodule(cfg: DictConfig, data: Samples, parts: int = 1) -> FERDataModule:
-    """Split ``data`` and make its loaders, of batches in ``parts`` that are computed one after the other."""
+    """Split ``data``, drop twins where that is asked, and make loaders, of batches in ``parts`` that are computed one after the other."""
     from fersweep.data.datamodule import FERDataModule  # and with it Lightning, which only training needs
 
+    from fersweep.data import twins
+
     workers = cfg.trainer.workers
+    split = _called(cfg.split.function, data)
+    if cfg.dataset.twins == "drop_from_training":
+        split = twins.drop(data, split)
     transform = _called(cfg.augmentation.transform, image_size=cfg.dataset.image_size)
     return FERDataModule(
         data,
-        _called(cfg.split.function, data),
+        split,
         train_transform=transform,
         batch_size=cfg.recipe.batch_size,
         seed=cfg.seed,

@@ -22,6 +22,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "recipe.class_weights": ("none", "balanced"),
     "recipe.test_crops": (1, 10),
     "dataset.channels": (1, 3),
+    "dataset.twins": ("keep", "drop_from_training"),
     "trainer.accelerator": ("auto", "cpu", "gpu"),
     "trainer.strategy": ("single", "ddp"),
     "trainer.precision": ("auto", "bf16", "32"),

@@ -105,16 +105,20 @@ class StudyCrop:
 class Dataset:
     """``source`` names the class that reads ``root``; ``batch_size`` is the study's for this dataset.
 
-    ``splits`` are those that the dataset has the fields for, null: any. ``faces`` names the detector whose most
-    confident face stands for each image, before ``preprocessing``. ``framing`` says what an image shows as it comes:
-    ``face``, cut close, or ``picture``, with what is around; null: by its size (`fersweep.build.framing`).
-    ``labels_from`` and ``of_people`` are for model cards: who labelled the images, and whether they may show people.
+    ``splits`` are those that the dataset has the fields for, null: any; ``sequences`` has ``split=random`` keep the
+    frames of a sequence together. ``twins`` says whether images with a twin in the test part train
+    (`fersweep.data.twins`). ``faces`` names the detector whose most confident face stands for each image, before
+    ``preprocessing``. ``framing`` says what an image shows as it comes: ``face``, cut close, or ``picture``, with what
+    is around; null: by its size (`fersweep.build.framing`). ``labels_from`` and ``of_people`` are for model cards: who
+    labelled the images, and whether they may show people.
     """
 
     name: str = MISSING
     title: str | None = aside(None)
     source: dict[str, Any] = MISSING
     splits: list[str] | None = aside(None)
+    sequences: bool = aside(False)
+    twins: str = "keep"
     labels_from: str | None = aside(None)
     of_people: bool = aside(True)
     framing: str | None = aside(None)

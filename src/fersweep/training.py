@@ -24,7 +24,7 @@ from fersweep.config import choices_of, title, title_of
 from fersweep.data import twins
 from fersweep.data.datamodule import FERDataModule
 from fersweep.data.samples import Samples
-from fersweep.data.splits import majority_accuracy, shared_subjects
+from fersweep.data.splits import majority_accuracy, shared
 from fersweep.distributed import sync_batch_norm
 from fersweep.errors import LockLostError, UserError, did_you_mean
 from fersweep.module import FERModule
@@ -382,6 +382,9 @@ def _result(
     labels = torch.from_numpy(samples.labels[indices.numpy()])
     metrics, counts = record.test_metrics(labels, single, final)
     metrics |= record.without_twins(labels, final, found.any[indices.numpy()])
+    (people, of_people), (sequences, of_sequences) = (
+        shared(names, data.split) for names in (samples.subjects, samples.sequences)
+    )
     result = {
         "run": run_hash(config),
         "title": title(config),
@@ -390,8 +393,13 @@ def _result(
         "metrics": metrics,
         "accuracy_interval": list(wilson(int(counts.trace()), int(counts.sum()))),
         "majority_baseline": majority_accuracy(samples, data.split),
-        "shared_subjects": shared_subjects(samples, data.split),
+        "shared_subjects": people,
+        "shared_subject_images": of_people,
+        "shared_sequences": sequences,
+        "shared_sequence_images": of_sequences,
         "twins": {**found.counts(), "dropped": data.split.dropped},
+        "fold": data.split.fold,
+        "folds": data.split.folds,
         "train_n": len(data.split.train),
         "val_n": len(data.split.val),
         "per_class": record.per_class(counts, samples.class_names),

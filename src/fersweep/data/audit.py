@@ -91,8 +91,9 @@ def _as_records(samples: Samples) -> Records:
         samples.labels,
         samples.class_names,
         lambda index: samples.images[index],
-        samples.subjects,
-        samples.usage,
+        subjects=samples.subjects,
+        usage=samples.usage,
+        sequences=samples.sequences,
     )
 
 

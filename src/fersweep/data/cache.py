@@ -89,7 +89,7 @@ def _read(place: Path) -> Samples | None:
 def _write(samples: Samples, place: Path) -> None:
     """Write a cache folder beside ``place`` and move it there."""
     temporary = place.parent / f".{place.name}.{socket.gethostname()}.{os.getpid()}.{uuid.uuid4().hex[:8]}"
-    known = {name: getattr(samples, name) for name in ("labels", "ids", "subjects", "usage")}
+    known = {name: getattr(samples, name) for name in ("labels", "ids", "subjects", "usage", "sequences")}
     try:
         temporary.mkdir()
         with (temporary / "images.npy").open("wb") as file:

@@ -47,7 +47,7 @@ class Records:
     """A source's images before decoding: what is known of each, and how to get its pixels.
 
     Attributes:
-        ids, labels, class_names, subjects, usage: as in `Samples`.
+        ids, labels, class_names, subjects, usage, sequences: as in `Samples`.
         read: the pixels of the i-th image at its own size, uint8, ``(H, W)`` grey or ``(H, W, 3)`` RGB; raises
             `UnreadableImageError`; safe in threads.
         faults: ``(id, reason)`` of records too broken to have a label or pixels, such as rows of a CSV file; they are
@@ -61,6 +61,7 @@ class Records:
     subjects: npt.NDArray[np.str_] | None = None
     usage: npt.NDArray[np.str_] | None = None
     faults: tuple[tuple[str, str], ...] = ()
+    sequences: npt.NDArray[np.str_] | None = None
 
     def __post_init__(self) -> None:
         names, counts = np.unique(self.ids, return_counts=True)
@@ -180,7 +181,15 @@ def load(records: Records, image_size: int, channels: int, name: str) -> Samples
             raise UserError(f"cannot read the image {records.ids[index]}: {error} ({advice})") from error
 
     for_each(len(records), fill)
-    return Samples(images, records.labels, records.ids, records.class_names, records.subjects, records.usage)
+    return Samples(
+        images,
+        records.labels,
+        records.ids,
+        records.class_names,
+        subjects=records.subjects,
+        usage=records.usage,
+        sequences=records.sequences,
+    )
 
 
 def for_each(count: int, work: Callable[[int], None]) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
+from typing import Any
 
 import cv2
 import numpy as np
@@ -59,8 +60,9 @@ class Preprocessed:
                 "lower it."
             )
         kept |= ~may_go
-        subjects, usage = (None if each is None else each[kept] for each in (samples.subjects, samples.usage))
-        return Samples(images[kept], samples.labels[kept], samples.ids[kept], samples.class_names, subjects, usage)
+        known = {name: getattr(samples, name) for name in ("labels", "ids", "subjects", "usage", "sequences")}
+        left: dict[str, Any] = {name: None if array is None else array[kept] for name, array in known.items()}
+        return replace(samples, images=images[kept], **left)
 
 
 def changed(image: npt.NDArray[np.uint8], min_max: bool, equalize: bool) -> npt.NDArray[np.uint8]:

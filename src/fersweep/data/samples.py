@@ -45,6 +45,7 @@ class Samples:
         subjects: str, ``(N,)``, who is shown; ``None`` where the source does not know.
         usage: str, ``(N,)``, one of ``Training``, ``PublicTest``, ``PrivateTest``, or ``Test`` where a source has a
             test part but not FER2013's two; ``None`` where the source has no parts of its own.
+        sequences: str, ``(N,)``, of which sequence of frames an image is; ``None`` where images stand alone.
     """
 
     images: npt.NDArray[np.uint8]
@@ -53,6 +54,7 @@ class Samples:
     class_names: tuple[str, ...]
     subjects: npt.NDArray[np.str_] | None = None
     usage: npt.NDArray[np.str_] | None = None
+    sequences: npt.NDArray[np.str_] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)

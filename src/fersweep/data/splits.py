@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 import numpy as np
@@ -29,12 +29,15 @@ class Split:
         test: what is reported.
         dropped: how many images were left out of train and val because they have a twin in test
             (`fersweep.data.twins`).
+        fold: which of ``folds`` this is, where the split is one of several.
     """
 
     train: Indices
     val: Indices
     test: Indices
     dropped: int = 0
+    fold: int | None = None
+    folds: int | None = None
 
 
 def official(samples: Samples) -> Split:
@@ -76,20 +79,29 @@ def study(samples: Samples, *, seed: int = 1337, test_fraction: float = 0.2, val
     return _from_val_and_test(samples, "study", val, test)
 
 
-def random(samples: Samples, *, val_fraction: float, test_fraction: float, seed: int) -> Split:
+def random(
+    samples: Samples, *, val_fraction: float, test_fraction: float, seed: int, whole_sequences: bool = False
+) -> Split:
     """Stratified at random: per class ``round(fraction * n)`` images. The dataset's own parts are not looked at.
 
+    With ``whole_sequences`` the frames of a sequence stay in one part: of the sequences whose frames show the same
+    classes, ``round(fraction * n)`` are drawn.
+
     Raises:
-        UserError: the fractions are not above 0 or leave nothing to train on, or a part lacks a class that it needs.
+        UserError: the fractions are not above 0 or leave nothing to train on, or a part lacks a class that it needs; or
+            sequences are to be kept whole and the samples have none.
     """
     _check_fractions(val_fraction=val_fraction, test_fraction=test_fraction)
+    if whole_sequences and samples.sequences is None:
+        raise UserError("split.function.whole_sequences=true needs sequences of frames, and this dataset has none")
     generator = np.random.default_rng(seed)
     val, test = [], []
-    for members in _by_class(samples):
-        order = generator.permutation(members)
-        tests = round(test_fraction * len(members))
-        test.append(order[:tests])
-        val.append(order[tests : tests + round(val_fraction * len(members))])
+    unit, strata = _by_sequence(samples) if whole_sequences else (np.arange(len(samples)), _by_class(samples))
+    for units in strata:
+        order = generator.permutation(units)
+        tests = round(test_fraction * len(units))
+        test.append(np.flatnonzero(np.isin(unit, order[:tests])))
+        val.append(np.flatnonzero(np.isin(unit, order[tests : tests + round(val_fraction * len(units))])))
     return _from_val_and_test(samples, "random", val, test)
 
 
@@ -125,13 +137,14 @@ def subjects(samples: Samples, *, fold: int = 0, folds: int | None = None, seed:
     dealt[np.random.default_rng(seed).permutation(len(people))] = np.arange(len(people)) % folds
     of_sample = dealt[np.searchsorted(people, samples.subjects)]
     validated = (fold + 1) % folds
-    return _checked(
+    split = _checked(
         samples,
         "subjects",
         np.flatnonzero((of_sample != fold) & (of_sample != validated)),
         np.flatnonzero(of_sample == validated),
         np.flatnonzero(of_sample == fold),
     )
+    return replace(split, fold=fold, folds=folds)
 
 
 def notebook(samples: Samples, *, seed: int = 42, val_fraction: float = 0.2) -> Split:
@@ -155,15 +168,17 @@ def notebook(samples: Samples, *, seed: int = 42, val_fraction: float = 0.2) -> 
     return _from_val_and_test(samples, "notebook", [shuffled[:validates]], [np.flatnonzero(samples.usage != TRAINING)])
 
 
-def shared_subjects(samples: Samples, split: Split) -> int | None:
-    """Return how many of the people in the test part are also in the training or validation part.
+def shared(names: npt.NDArray[np.str_] | None, split: Split) -> tuple[int, int] | tuple[None, None]:
+    """Return how many people (or sequences) are in both test and training part, and how many test images are of them.
 
-    ``None`` where the source does not know who is shown.
+    Args:
+        names: of every sample: `Samples.subjects` or `Samples.sequences`; ``None`` where the source does not know.
+        split: of the samples. Who is in the validation part does not count.
     """
-    if samples.subjects is None:
-        return None
-    seen = np.concatenate((samples.subjects[split.train], samples.subjects[split.val]))
-    return len(np.intersect1d(samples.subjects[split.test], seen))
+    if names is None:
+        return None, None
+    seen = np.isin(names[split.test], names[split.train])
+    return len(np.unique(names[split.test][seen])), int(seen.sum())
 
 
 def majority_accuracy(samples: Samples, split: Split) -> float:
@@ -205,6 +220,16 @@ def _by_class(samples: Samples) -> list[Indices]:
     return [order[samples.labels[order] == label] for label in range(len(samples.class_names))]
 
 
+def _by_sequence(samples: Samples) -> tuple[Indices, list[Indices]]:
+    """Return the number of each sample's sequence, by name, and these numbers, apart where sequences show other classes."""
+    assert samples.sequences is not None
+    names, number = np.unique(samples.sequences, return_inverse=True)
+    shown = np.zeros((len(names), len(samples.class_names)), bool)
+    shown[number, samples.labels] = True
+    kinds = np.unique(shown, axis=0)[::-1]
+    return number, [np.flatnonzero((shown == kind).all(axis=1)) for kind in kinds]
+
+
 def _from_val_and_test(samples: Samples, split: str, val: list[Indices], test: list[Indices]) -> Split:
     rest = np.ones(len(samples), bool)
     rest[np.concatenate([*val, *test])] = False
@@ -237,4 +262,5 @@ def _checked(samples: Samples, split: str, train: Indices, val: Indices, test: I
                     f"split={split} puts the class {name} into the {where} part ({counts[where][label]} images) but "
                     f"none of it into the training part: add images of {name}, or choose another split"
                 )
-    return Split(*(part.astype(np.int64) for part in (train, val, test)))
+    train, val, test = (part.astype(np.int64) for part in (train, val, test))
+    return Split(train, val, test)

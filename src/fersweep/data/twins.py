@@ -23,6 +23,7 @@ import numpy.typing as npt
 from fersweep.data.images import Pixels, to_channels
 from fersweep.data.samples import Samples
 from fersweep.data.splits import Split
+from fersweep.errors import UserError
 
 Indices = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
@@ -106,6 +107,9 @@ def drop(samples: Samples, split: Split) -> Split:
     """Return ``split`` without the training and validation images that have a twin in the test part.
 
     Its ``dropped`` says how many those are.
+
+    Raises:
+        UserError: nothing is left to validate on, or no image to train on of a class that is validated or tested.
     """
     digests, small = _digests(samples.images), reduced(samples.images)
     twin = np.isin(digests, digests[split.test])
@@ -113,6 +117,14 @@ def drop(samples: Samples, split: Split) -> Split:
     for _, theirs in near_pairs(small, split.test, seen):
         twin[theirs] = True
     train, val = (part[~twin[part]] for part in (split.train, split.val))
+    asked = "dataset.twins=drop_from_training leaves no image"
+    if not len(val):
+        raise UserError(f"{asked} to validate on: choose dataset.twins=keep or another split.")
+    lost = np.setdiff1d(samples.labels[np.concatenate((val, split.test))], samples.labels[train])
+    if len(lost):
+        raise UserError(
+            f"{asked} of {samples.class_names[lost[0]]} to train on: choose dataset.twins=keep or another split."
+        )
     return replace(split, train=train, val=val, dropped=len(seen) - len(train) - len(val))
 
 

@@ -47,7 +47,7 @@ class Sequences:
 
 
 class CkPlus(ImageFiles):
-    """CK+ as `Samples`, with subjects.
+    """CK+ as `Samples`, with subjects and sequences.
 
     Args:
         root: the folder with ``cohn-kanade-images`` and ``Emotion``, CK+48's folder, an archive of one of them, or any
@@ -91,6 +91,7 @@ class CkPlus(ImageFiles):
         """Return a digest of the file names, sizes and checksums (or times), the options, and the decoded form."""
         tree = self._open()
         options: dict[str, object] = {"size": self.image_size, "channels": self.channels}
+        options |= {"sequences": True}  # folders that were decoded before these were kept do not have them
         options |= {"peak_frames": self.peak_frames, "neutral": self.neutral, "contempt": self.contempt}
         names = [name for name in tree.stamps if files.is_image(name) or _EMOTION.fullmatch(_file(name))]
         return files.fingerprint(tree.stamps, names, options)
@@ -107,15 +108,15 @@ class CkPlus(ImageFiles):
         if held.cropped and neutral:
             raise UserError(f"{held.tree.path} is CK+48, which has no neutral faces: leave dataset.source.neutral out")
         rows = [
-            (name, label, key[0])
+            (name, label, key)
             for key, label in held.labels.items()
             if label != CONTEMPT or self.contempt
             for name in _tail(held.frames[key], last, key, spare=int(neutral))
         ]
         if neutral:
-            rows += [(frames[0], "neutral", key[0]) for key, frames in held.frames.items()]
+            rows += [(frames[0], "neutral", key) for key, frames in held.frames.items()]
         rows.sort()
-        names, labels, subjects = zip(*rows, strict=True)
+        names, labels, keys = zip(*rows, strict=True)
         class_names = tuple(
             name
             for name in (*CLASSES, CONTEMPT)
@@ -126,7 +127,8 @@ class CkPlus(ImageFiles):
             labels=np.array([class_names.index(label) for label in labels], np.int64),
             class_names=class_names,
             read=images.reader(held.tree, names),
-            subjects=np.array(subjects),
+            subjects=np.array([subject for subject, _ in keys]),
+            sequences=np.array(["_".join(key) for key in keys]),
         )
 
     def checks(self, records: images.Records) -> list[tuple[str, int, int]]:
