@@ -46,7 +46,7 @@ def test_official_has_the_three_parts_of_fer2013() -> None:
     assert per_class(data, split.test) == [491, 55, 528, 879, 626, 594, 416]
     assert set(data.usage[split.val]) == {PUBLIC}
     assert splits.majority_accuracy(data, split) == pytest.approx(879 / 3589)
-    assert splits.shared_subjects(data, split) is None
+    assert splits.shared(data.subjects, split) == (None, None)
 
 
 def test_study_on_fer2013_takes_the_first_thirty_percent_of_each_class() -> None:
@@ -165,6 +165,7 @@ def test_random_is_stratified_and_seeded() -> None:
     other = splits.random(data, val_fraction=0.1, test_fraction=0.2, seed=1)
     assert first.test.tolist() == again.test.tolist()
     assert first.test.tolist() != other.test.tolist()
+    assert first.test[:6].tolist() == [5, 8, 9, 10, 11, 13]  # drawn with numpy's generator, and never to change
 
 
 def people(count: int) -> Samples:
@@ -182,19 +183,61 @@ def test_subjects_test_everyone_once_and_share_nobody(count: int, folds: int) ->
         parts = [set(data.subjects[part].tolist()) for part in (split.train, split.val, split.test)]
         assert sum(map(len, parts)) == len(set.union(*parts)) == count
         assert count // folds <= len(parts[2]) <= -(-count // folds)
-        assert splits.shared_subjects(data, split) == 0
+        assert splits.shared(data.subjects, split) == (0, 0)
+        assert (split.fold, split.folds) == (fold, folds)
         tested += split.test.tolist()
     assert sorted(tested) == list(range(len(data)))
     with pytest.raises(UserError, match=f"split.fold={folds} does not exist: choose 0 to {folds - 1}"):
         splits.subjects(data, fold=folds)
 
 
-def test_shared_subjects_counts_the_people_in_several_parts() -> None:
-    data = people(6)
+def test_people_of_test_and_training_are_counted_with_their_test_images() -> None:
+    data = samples([8], ("a",), subjects=["train", "both", "val", "both", "both", "val", "new", "new"])
+    split = splits.Split(*(np.array(part) for part in ([0, 1], [2], [3, 4, 5, 6, 7])))
+    assert splits.shared(data.subjects, split) == (1, 2)
+
+
+def sequences(per_class: list[int], frames: int = 3) -> Samples:
+    """``frames`` images of each sequence, of one class."""
+    names = [f"{label}-{index // frames}" for label, count in enumerate(per_class) for index in range(count * frames)]
+    data = samples([count * frames for count in per_class], CLASSES[: len(per_class)])
+    return replace(data, sequences=np.array(names))
+
+
+def test_random_keeps_the_frames_of_a_sequence_together() -> None:
+    data = sequences([45, 59, 25, 69, 28, 83])
+    split = splits.random(data, val_fraction=0.15, test_fraction=0.15, seed=0, whole_sequences=True)
+    parts = [set(data.sequences[part].tolist()) for part in (split.train, split.val, split.test)]
+    assert sum(map(len, parts)) == len(set.union(*parts)) == 309
+    assert per_class(data, split.test) == per_class(data, split.val) == [21, 27, 12, 30, 12, 36]
+    order = np.random.default_rng(1).permutation(len(data))
+    fields = {name: getattr(data, name)[order] for name in ("images", "labels", "ids", "sequences")}
+    other = splits.random(replace(data, **fields), val_fraction=0.15, test_fraction=0.15, seed=0, whole_sequences=True)
+    assert set(data.ids[order][other.test]) == set(data.ids[split.test])
+
+
+def test_random_draws_sequences_of_several_classes_as_often_as_others() -> None:
+    """As in the original CK+: a neutral first frame, and a peak of most sequences."""
+    names = [f"s{index:02d}" for index in range(40)] + [f"s{index:02d}" for index in range(30)]
+    data = replace(samples([40, 20, 10], ("neutral", "happy", "sad")), sequences=np.array(names))
+    split = splits.random(data, val_fraction=0.2, test_fraction=0.1, seed=0, whole_sequences=True)
+    assert per_class(data, split.test) == [4, 2, 1]
+    assert per_class(data, split.val) == [8, 4, 2]
+    assert splits.shared(data.sequences, split) == (0, 0)
+
+
+def test_sequences_that_are_cut_are_counted() -> None:
+    data = sequences([45, 59, 25, 69, 28, 83])
     split = splits.study(data)
-    tested = set(data.subjects[split.test].tolist())
-    seen = set(data.subjects[np.concatenate((split.train, split.val))].tolist())
-    assert splits.shared_subjects(data, split) == len(tested & seen) > 0
+    seen = set(data.sequences[split.train].tolist())
+    of_seen = [name for name in data.sequences[split.test].tolist() if name in seen]
+    assert splits.shared(data.sequences, split) == (len(set(of_seen)), len(of_seen))
+    assert len(of_seen) > 100
+
+
+def test_without_sequences_none_can_be_kept_whole() -> None:
+    with pytest.raises(UserError, match="needs sequences of frames, and this dataset has none"):
+        splits.random(samples([20] * 7), val_fraction=0.2, test_fraction=0.2, seed=0, whole_sequences=True)
 
 
 def test_a_split_says_what_it_lacks_and_what_is_possible() -> None:

@@ -20,7 +20,7 @@ from torch import nn
 from fersweep import targets
 from fersweep.compose import compose_config
 from fersweep.config import dotted, one_line
-from fersweep.data import cache
+from fersweep.data import cache, twins
 from fersweep.data.preprocess import Preprocessed
 from fersweep.data.samples import Samples
 from fersweep.errors import UserError
@@ -297,10 +297,14 @@ def _faces_of(whole: Any, cfg: DictConfig) -> cache.Source:
 
 
 def datamodule(cfg: DictConfig, data: Samples, parts: int = 1) -> FERDataModule:
-    """Split ``data``, drop twins where that is asked, and make loaders, of batches in ``parts`` that are computed one after the other."""
-    from fersweep.data.datamodule import FERDataModule  # and with it Lightning, which only training needs
+    """Split ``data``, drop twins where that is asked, and make loaders.
 
-    from fersweep.data import twins
+    A batch is computed in ``parts``, one after the other.
+
+    Raises:
+        UserError: the data cannot be split so, or too little is left without twins.
+    """
+    from fersweep.data.datamodule import FERDataModule  # and with it Lightning, which only training needs
 
     workers = cfg.trainer.workers
     split = _called(cfg.split.function, data)

@@ -29,7 +29,7 @@ from fersweep.distributed import sync_batch_norm
 from fersweep.errors import LockLostError, UserError, did_you_mean
 from fersweep.module import FERModule
 from fersweep.ranks import Ranks
-from fersweep.report import figures
+from fersweep.report import figures, leaks
 from fersweep.report.statistics import wilson
 from fersweep.sweep.identity import run_hash, slug
 from fersweep.sweep.lock import Claim
@@ -424,7 +424,8 @@ def _write(
     record.write_predictions(directory / "predictions.parquet", samples, indices, final, twin)
     choices = result["choices"]
     data = title_of(job.config, "dataset")
-    subtitle = f"{data}, split {choices['split']}, recipe {choices['recipe']}, seed {result['seed']}"
+    part = ", ".join(each for each in (choices["split"], leaks.fold(result)) if each)
+    subtitle = f"{data}, split {part}, recipe {choices['recipe']}, seed {result['seed']}"
     figures.confusion_matrix(counts, samples.class_names, directory / "confusion_matrix.png", result["title"], subtitle)
     figures.learning_curves(history.frame(), directory / "learning_curves.png", result["best_epoch"])
     if logger is not None:

@@ -1,4 +1,4 @@
-"""What is in a dataset, and what is wrong with it: counts, identical images, unreadable and odd-sized files.
+"""What is in a dataset, and what is wrong with it: counts, (near-)identical images, unreadable and odd-sized files.
 
 Two images are identical when their decoded pixels at their own size are, whatever the files' names or metadata. In
 FER2013 the bytes of the files give the same groups.
@@ -6,7 +6,6 @@ FER2013 the bytes of the files give the same groups.
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from itertools import combinations
@@ -18,6 +17,7 @@ from rich.console import Group
 from rich.markup import escape
 from rich.table import Table
 
+from fersweep.data import twins
 from fersweep.data.images import Records, UnreadableImageError, for_each
 from fersweep.data.samples import Samples
 
@@ -42,10 +42,12 @@ def audit(source: Source) -> dict[str, Any]:
 
         - ``dataset``, ``path`` (``None`` for a source without files), ``total``, ``classes`` (names);
         - ``counts``: usage -> class -> images, with the usage ``all`` where the source has no parts;
-        - ``usages``: usage -> images; ``subjects``: how many people, or ``None``;
+        - ``usages``: usage -> images; ``subjects`` and ``sequences``: how many, or ``None``;
         - ``checks``: list of ``what``, ``found``, ``expected`` and ``ok``;
         - ``identical``: ``groups``, ``images`` in them, ``conflicting_labels`` (groups with more than one class),
           ``across_usages`` (groups), ``by_pair`` (``"Training/PrivateTest"`` -> groups), ``examples`` of both kinds;
+        - ``near_identical`` (`fersweep.data.twins`): ``by_pair``: ``"Training/PrivateTest"`` -> images of the second
+          part with a near-identical one in the first and no identical one; ``examples``: such pairs;
         - ``unreadable``: list of ``id`` and ``reason``;
         - ``sizes``: ``common`` (``"48x48"``), ``different`` (images), ``odd`` (list of ``id`` and ``size``);
         - ``balance``: class -> share of all images, and ``majority``: ``class`` and ``share``;
@@ -55,7 +57,7 @@ def audit(source: Source) -> dict[str, Any]:
         UserError: the source cannot be found or listed. A broken image or row is reported, not raised.
     """
     records = source.records() if hasattr(source, "records") else _as_records(source.load())
-    digests, sizes, unreadable = _look(records)
+    digests, sizes, small, unreadable = _look(records)
     checks = source.checks(records) if hasattr(source, "checks") else []
     usage = records.usage if records.usage is not None else np.full(len(records), "all")
     classes = list(records.class_names)
@@ -69,8 +71,10 @@ def audit(source: Source) -> dict[str, Any]:
         "usages": {part: sum(numbers.values()) for part, numbers in counts.items()},
         "counts": counts,
         "subjects": None if records.subjects is None else len(np.unique(records.subjects)),
+        "sequences": None if records.sequences is None else len(np.unique(records.sequences)),
         "checks": [{"what": w, "found": f, "expected": e, "ok": f == e} for w, f, e in checks],
         "identical": _identical(records, usage, digests),
+        "near_identical": _near_identical(records, usage, digests, small),
         "unreadable": [{"id": name, "reason": reason} for name, reason in unreadable],
         "sizes": _sizes(records, sizes),
         "balance": {name: number / max(1, len(records)) for name, number in whole.items()},
@@ -97,9 +101,15 @@ def _as_records(samples: Samples) -> Records:
     )
 
 
-def _look(records: Records) -> tuple[list[bytes], list[str], list[tuple[str, str]]]:
-    """Decode every image; return digests (empty where unreadable), sizes such as ``48x48``, and what is unreadable."""
+def _look(records: Records) -> tuple[list[bytes], list[str], npt.NDArray[np.uint8], list[tuple[str, str]]]:
+    """Decode every image.
+
+    Returns:
+        Digests (empty where unreadable), sizes such as ``48x48``, the images as `twins.reduced` has them (black where
+        unreadable), and what is unreadable.
+    """
     digests, sizes, reasons = [b""] * len(records), [""] * len(records), [""] * len(records)
+    small = np.zeros((len(records), twins.SIDE, twins.SIDE), np.uint8)
 
     def look(index: int) -> None:
         try:
@@ -108,11 +118,12 @@ def _look(records: Records) -> tuple[list[bytes], list[str], list[tuple[str, str
             reasons[index] = str(error) or "unreadable"
             return
         sizes[index] = f"{image.shape[1]}x{image.shape[0]}"
-        digests[index] = hashlib.blake2b(repr(image.shape).encode() + image.tobytes(), digest_size=16).digest()
+        digests[index] = twins.digest(image)
+        small[index] = twins.reduced_image(image)
 
     for_each(len(records), look)
     broken = [(str(records.ids[index]), reason) for index, reason in enumerate(reasons) if reason]
-    return digests, sizes, [*records.faults, *broken]
+    return digests, sizes, small, [*records.faults, *broken]
 
 
 def _identical(records: Records, usage: npt.NDArray[np.str_], digests: list[bytes]) -> dict[str, Any]:
@@ -137,6 +148,23 @@ def _identical(records: Records, usage: npt.NDArray[np.str_], digests: list[byte
         "by_pair": {"/".join(pair): number for pair, number in pairs.items() if number},
         "examples": {"conflicting_labels": names(conflicting), "across_usages": names(across)},
     }
+
+
+def _near_identical(
+    records: Records, usage: npt.NDArray[np.str_], digests: list[bytes], small: npt.NDArray[np.uint8]
+) -> dict[str, Any]:
+    numbers: dict[str, int] = {}
+    examples: list[list[str]] = []
+    for first, second in combinations(_ordered(usage), 2):
+        known = {digests[index] for index in np.flatnonzero(usage == first)}
+        twin: dict[int, int] = {}
+        for one, other in twins.near_pairs(small, np.flatnonzero(usage == second), np.flatnonzero(usage == first)):
+            found = zip(one.tolist(), other.tolist(), strict=True)
+            twin |= {index: theirs for index, theirs in found if digests[index] not in known}
+        if twin:
+            numbers[f"{first}/{second}"] = len(twin)
+        examples += [[str(records.ids[index]) for index in pair] for pair in sorted(twin.items())]
+    return {"by_pair": numbers, "examples": examples[:EXAMPLES]}
 
 
 def _sizes(records: Records, sizes: list[str]) -> dict[str, Any]:
@@ -217,12 +245,18 @@ def _findings_table(report: dict[str, Any]) -> Table:
     table.add_row("  across parts", f"{same['across_usages']:,}", _example(across))
     for pair, number in same["by_pair"].items():
         table.add_row(f"    {pair}", f"{number:,}", "")
+    near = report["near_identical"]
+    table.add_row("near-identical images across parts", "", _example(near["examples"]))
+    for pair, number in near["by_pair"].items():
+        table.add_row(f"    {pair}", f"{number:,}", f"images of {pair.partition('/')[2]}")
     unreadable = report["unreadable"]
     table.add_row("unreadable", f"{len(unreadable):,}", _few([f"{u['id']}: {u['reason']}" for u in unreadable]))
     odd = [f"{image['id']}: {image['size']}" for image in sizes["odd"]]
     table.add_row(f"not of {sizes['common']} pixels", f"{sizes['different']:,}", _few(odd))
     if report["subjects"] is not None:
         table.add_row("subjects", f"{report['subjects']:,}", "")
+    if report["sequences"] is not None:
+        table.add_row("sequences", f"{report['sequences']:,}", "")
     table.add_row("always answering the commonest class", f"{majority['share']:.1%}", majority["class"])
     return table
 

@@ -221,7 +221,7 @@ def _by_class(samples: Samples) -> list[Indices]:
 
 
 def _by_sequence(samples: Samples) -> tuple[Indices, list[Indices]]:
-    """Return the number of each sample's sequence, by name, and these numbers, apart where sequences show other classes."""
+    """Return the number of each sample's sequence, and the numbers of those that show the same classes, by these."""
     assert samples.sequences is not None
     names, number = np.unique(samples.sequences, return_inverse=True)
     shown = np.zeros((len(names), len(samples.class_names)), bool)

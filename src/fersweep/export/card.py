@@ -12,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from fersweep.config import NAMED, takes_attention, title, title_of, to_dict
 from fersweep.errors import UserError
 from fersweep.export import about
+from fersweep.report import leaks
 from fersweep.report.statistics import wilson
 from fersweep.sweep.status import atomic_path
 from fersweep.trained import Trained
@@ -66,6 +67,8 @@ def render(trained: Trained) -> str:
         of_people=trained.cfg.dataset.of_people,
         result=result,
         rows=rows,
+        twins=_without_twins(result) if result else None,
+        fold=leaks.fold(result) if result else "",
         run=about.run(trained),
         version=version("fersweep"),
         labels_from=trained.cfg.dataset.labels_from or "not known",
@@ -84,6 +87,16 @@ def _accuracies(trained: Trained, result: dict[str, Any]) -> list[dict[str, Any]
     n = int(metrics["test/n"])
     found = [(float(metrics[key]), what) for key, what in kinds]
     return [{"what": what, "value": value, "interval": wilson(round(value * n), n)} for value, what in found]
+
+
+def _without_twins(result: dict[str, Any]) -> dict[str, Any] | None:
+    """``sentence`` on test images with twins, where there are some; ``value``, ``interval`` and ``n`` on the rest."""
+    sentence, known = leaks.with_twins([result]), leaks.without_twins([result])
+    if not sentence or known is None:
+        return None
+    hits, n = known
+    share = {"value": hits / n, "interval": wilson(hits, n)} if n else {}
+    return {"sentence": sentence, "n": n, **share}
 
 
 def _front(trained: Trained, rows: list[dict[str, Any]]) -> ModelCardData:

@@ -108,6 +108,8 @@ class Row:
             mean; ``None`` where it prints single runs.
         at_chance: the seeds of runs that never left chance, see `fersweep.report.effects.at_chance`.
         validation: accuracy of the chosen checkpoint on validation, where a reported figure is of that.
+        without_twins: accuracy on the ``n_without_twins`` test images without an identical or near-identical image in
+            training or validation; ``None`` where that is not known.
         explained: the contact sheets of the first of its runs that has some.
     """
 
@@ -141,6 +143,13 @@ class Row:
     at_chance: tuple[int, ...] = ()
     validation: Mean | None = None
     explained: Explained | None = None
+    without_twins: Mean | None = None
+    n_without_twins: int | None = None
+
+    @property
+    def has_twins(self) -> bool:
+        """Whether some test image has a twin."""
+        return self.n_without_twins is not None and self.n_without_twins < self.n
 
     @property
     def shown(self) -> dict[str, str]:

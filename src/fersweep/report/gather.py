@@ -15,7 +15,7 @@ import pandas as pd
 
 from fersweep.config import GROUPS
 from fersweep.errors import UserError
-from fersweep.report import explained, notebook, study
+from fersweep.report import explained, leaks, notebook, study
 from fersweep.report.contents import Mean, Row, Verdict
 from fersweep.report.effects import at_chance, best_of, over_people
 from fersweep.report.statistics import wilson
@@ -271,6 +271,7 @@ def _row(runs: Sequence[Finished], columns: Mapping[str, str]) -> Row:
     stuck = [k for k, counts in enumerate(confusions) if at_chance(counts)]
     if stuck:
         notes.append(_chance(stuck, seeds, accuracy.values))
+    notes += leaks.notes([run.result for run in seeds[0]])
     figures, protocol = study.reported(first.settings, columns.values())
     if figures is None:
         figures, protocol = notebook.reported(first.settings)
@@ -325,7 +326,17 @@ def _row(runs: Sequence[Finished], columns: Mapping[str, str]) -> Row:
         at_chance=tuple(seeds[k][0].settings[SEED] for k in stuck),
         validation=validation,
         explained=sheets,
+        **_without_twins(seeds),
     )
+
+
+def _without_twins(seeds: Sequence[Sequence[Finished]]) -> dict[str, Any]:
+    """`Row.without_twins` and `Row.n_without_twins`, where all runs know them and the images are the same."""
+    found = [leaks.without_twins([run.result for run in folds]) for folds in seeds]
+    known = [each for each in found if each is not None and each[1]]
+    if len(known) < len(found) or len({n for _, n in known}) > 1:
+        return {}
+    return {"without_twins": _mean([hits / n for hits, n in known]), "n_without_twins": known[0][1]}
 
 
 def _images(runs: Sequence[Finished]) -> list[int]:
@@ -343,8 +354,13 @@ def _common_folds(seeds: list[list[Finished]]) -> tuple[list[list[Finished]], li
         seeds, everywhere = seeds[:1], {run.fold for run in seeds[0]}
     kept = [[run for run in folds if run.fold in everywhere] for folds in seeds]
     dropped = sum(map(len, seeds)) - sum(map(len, kept))
-    wanted = settings.get("split.folds") or 10
-    note = f"Accuracy over the pooled predictions of {len(everywhere)} folds of {wanted}: n counts their test images."
+    wanted = seeds[0][0].result.get("folds") or settings.get("split.folds") or 10
+    if len(everywhere) == 1:
+        note = f"Fold {min(everywhere)} of {wanted} only: n counts its test images."
+    else:
+        note = (
+            f"Accuracy over the pooled predictions of {len(everywhere)} folds of {wanted}: n counts their test images."
+        )
     return kept, [note + (f" {dropped} runs of folds that not all seeds have are left out." if dropped else "")]
 
 

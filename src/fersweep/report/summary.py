@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
-import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from fersweep.config import takes_attention
+from fersweep.report import again, leaks
 from fersweep.report.statistics import wilson
 from fersweep.report.titles import titled
 from fersweep.sweep.collect import config_of
@@ -33,26 +32,27 @@ def print_summary(result: Mapping[str, Any], run_dir: Path, class_names: Sequenc
 
     Args:
         result: what ``result.json`` holds, with ``title`` (the network in words), ``majority_baseline`` (a fraction:
-            the share of the test part's most frequent class) and ``shared_subjects`` (how many people are in both
-            training and test part).
+            the share of the test part's most frequent class) and what the test part shares with training
+            (`fersweep.report.leaks`), as far as it is known.
         run_dir: the directory of the run; only files that exist are listed.
         class_names: the names of the classes, in order.
         console: where to print; plain text when it is not a terminal.
     """
     choices, config = result["choices"], config_of(run_dir)
     (titles,) = titled([(run_dir, choices)])
+    titles = titles | {"fold": leaks.fold(result)} if leaks.fold(result) else titles
     rows = [
         ("network", f"{escape(result['title'])} · {_join(titles, 'fidelity')}"),
-        ("data", f"{_join(titles, 'dataset', 'split', 'augmentation')} · {len(class_names)} classes"),
+        ("data", f"{_join(titles, 'dataset', 'split', 'fold', 'augmentation')} · {len(class_names)} classes"),
         ("recipe", f"{_join(titles, 'recipe')} · seed {result['seed']}"),
         *_scores(result),
         ("parameters", _parameters(result["params_total"], result["params_trainable"])),
         ("time", f"{duration(result['seconds'])} · {result['images_per_second']:,.0f} images/s in training"),
     ]
     _print_rows(f"Run {result['run']} is done", rows, console)
-    _warn_of_shared_people(result, console)
+    _warn(result, console)
     _print_files(run_dir, console)
-    _print_command("Next", _suggestion(choices, config), console)
+    _print_command("Next", _other_folds(result, config) or _suggestion(choices, config), console)
 
 
 def print_done(result: Mapping[str, Any], run_dir: Path, console: Console) -> None:
@@ -60,12 +60,12 @@ def print_done(result: Mapping[str, Any], run_dir: Path, console: Console) -> No
     _print_rows(
         f"Run {result['run']} is done already, nothing to do; force=true runs it again", _scores(result), console
     )
-    _warn_of_shared_people(result, console)
+    _warn(result, console)
     _print_files(run_dir, console)
 
 
 def _scores(result: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The rows that belong together: no accuracy without its interval, n and what guessing scores."""
+    """The rows that belong together: no accuracy without its interval, n, twins and what guessing scores."""
     metrics = result["metrics"]
     n = int(metrics["test/n"])
     low, high = wilson(round(metrics["test/accuracy"] * n), n)
@@ -74,6 +74,7 @@ def _scores(result: Mapping[str, Any]) -> list[tuple[str, str]]:
             "test accuracy",
             f"[bold]{metrics['test/accuracy']:.2%}[/bold]  (95 % interval {low:.2%} to {high:.2%}, n = {n:,})",
         ),
+        *_without_twins(result),
         ("test macro-F1", f"{metrics['test/macro_f1']:.4f}"),
         (
             "majority class",
@@ -83,12 +84,33 @@ def _scores(result: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def _warn_of_shared_people(result: Mapping[str, Any], console: Console) -> None:
-    if shared := result["shared_subjects"]:
-        people = "person" if shared == 1 else "people"
+def _without_twins(result: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Where test images have twins, the accuracy on the others; where such were dropped, how many."""
+    rows, known = [], leaks.without_twins([result])
+    if known and (said := leaks.with_twins([result])):
+        hits, n = known
+        score = f"{hits / n:.2%}  (n = {n:,}; {said})" if n else f"–  ({said})"
+        rows.append(("  without twins", score))
+    if dropped := (result.get("twins") or {}).get("dropped"):
+        rows.append(("twins dropped", f"{dropped:,} images of training and validation, with a twin in the test part"))
+    return rows
+
+
+def _warn(result: Mapping[str, Any], console: Console) -> None:
+    """Warn of people and of sequences that training has shown."""
+    n = f"{int(result['metrics']['test/n']):,}"
+    if shared := result.get("shared_subjects"):
+        people, images = "person" if shared == 1 else "people", result.get("shared_subject_images")
+        count = "" if images is None else f" ({images:,} of {n} test images)"
         console.print(
-            f"[yellow]Warning:[/yellow] {shared} {people} in the test part are in the training part too, so this score "
-            "says little about new faces; split=subjects keeps people apart.",
+            f"[yellow]Warning:[/yellow] {shared} {people} in the test part are in the training part too{count}, so "
+            "this score says little about new faces; split=subjects keeps people apart.",
+            highlight=False,
+        )
+    if images := result.get("shared_sequence_images"):
+        console.print(
+            f"[yellow]Warning:[/yellow] {images:,} of {n} test images are of sequences that training also has; "
+            "split=random and split=subjects keep the frames of a sequence together.",
             highlight=False,
         )
 
@@ -121,6 +143,16 @@ def _print_command(label: str, command: str, console: Console) -> None:
     console.print(f"[dim]{label}:[/dim] {escape(command)}", highlight=False, soft_wrap=True)
 
 
+def _other_folds(result: Mapping[str, Any], config: Mapping[str, Any]) -> str:
+    """The command for the other folds of a split that has several, with all else as it was; empty where it has none."""
+    folds = result.get("folds")
+    if folds is None:
+        return ""
+    others = ",".join(str(each) for each in range(folds) if each != result["fold"])
+    kept = again.overrides(config, without=("split.fold", "split.function.fold", "force"))
+    return " ".join(["uv run train.py -m", *kept, f"split.fold={others}"])
+
+
 def _suggestion(choices: Mapping[str, str], config: Mapping[str, Any]) -> str:
     """Return the command to try next: the attention modules on this network or, where it has one, other networks."""
     backbone, attention = choices["backbone"], choices["attention"]
@@ -131,19 +163,10 @@ def _suggestion(choices: Mapping[str, str], config: Mapping[str, Any]) -> str:
     else:
         sweep = f"backbone=vgg19,resnet50,resnetv2_50 attention={attention}"
     keep = [f"{group}={choices[group]}" for group in ("dataset", "split", "recipe") if group in choices]
-    plugins = ",".join(config.get("plugins") or [])
-    named = [shlex.quote(f"plugins=[{plugins}]")] if plugins else []
-    return " ".join(["uv run train.py -m", sweep, *keep, *_data_root(config), *named])
-
-
-def _data_root(config: Mapping[str, Any]) -> list[str]:
-    """Return the override that finds the run's data again, or nothing where it needs none."""
-    root = config.get("dataset", {}).get("root")
-    if root is None:
-        return []
-    plain = re.fullmatch(r"[\w./~ -]+", root)
-    value = root if plain else "'" + root.replace("'", r"\'") + "'"
-    return [shlex.quote(f"dataset.root={value}")]
+    root, plugins = config.get("dataset", {}).get("root"), config.get("plugins")
+    found = [] if root is None else [again.setting("dataset.root", root)]
+    named = [again.setting("plugins", plugins)] if plugins else []
+    return " ".join(["uv run train.py -m", sweep, *keep, *found, *named])
 
 
 def _shown(path: Path) -> str:

@@ -78,6 +78,8 @@ RECORD: dict[str, Callable[[Row], object]] = {
     "macro_f1_sd": lambda row: row.macro_f1.sd,
     "n": lambda row: row.n,
     "majority": lambda row: row.majority,
+    "accuracy_without_twins": lambda row: row.without_twins and row.without_twins.mean,
+    "n_without_twins": lambda row: row.n_without_twins,
     "seconds": lambda row: row.seconds,
     "verdict": lambda row: row.verdict.kind,
     "comparable": lambda row: row.verdict.comparable,

@@ -1,0 +1,69 @@
+"""The overrides that make a run again, from its configuration."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from fersweep.compose import compose_config
+from fersweep.config import GROUPS, choices_of, dotted, to_dict
+
+
+def overrides(config: Mapping[str, Any], without: Sequence[str] = ()) -> list[str]:
+    """What was chosen and set otherwise than by default, each safe in a shell: ``dataset=jaffe``, ``seed=2``.
+
+    Args:
+        config: resolved, as in ``config.yaml``.
+        without: settings to leave out, dotted, and all below them.
+
+    Raises:
+        UserError: an option is not there any more.
+    """
+    choices, plugins = choices_of(config), config.get("plugins") or []
+    usual = choices_of(to_dict(compose_config([])))
+    named = [setting("plugins", plugins)] if plugins else []
+    named += [f"{group}={choices[group]}" for group in GROUPS if choices[group] != usual[group]]
+    left = (*without, "plugins")
+    direct = _differing(config, [shlex.split(each)[0] for each in named], left, interpolated=False)
+    known = [shlex.split(each)[0] for each in (*named, *direct)]
+    return [*named, *direct, *_differing(config, known, left, interpolated=True)]
+
+
+def _differing(config: Mapping[str, Any], known: list[str], left: Sequence[str], interpolated: bool) -> list[str]:
+    """Overrides for what ``known`` ones do not give, where the files have a value of its own, or also where not."""
+    composed = compose_config(known)
+    raw: Any = OmegaConf.to_container(composed, resolve=False)
+    usual, files, ours = dotted(to_dict(composed)), dotted(raw), dotted(config)
+    found = []
+    for key, value in ours.items():
+        if key in usual and usual[key] == value:
+            continue
+        if any(key == each or key.startswith(f"{each}.") for each in left) or key.endswith((".name", ".title")):
+            continue
+        if interpolated or "${" not in str(files.get(key)):
+            found.append(setting(key if key in usual else f"+{key}", value))
+    return found
+
+
+def setting(key: str, value: Any) -> str:
+    """``key=value`` in Hydra's grammar, quoted for a shell where that is needed."""
+    return shlex.quote(f"{key}={_value(value)}")
+
+
+def _value(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{name}:{_value(each)}" for name, each in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ",".join(map(_value, value)) + "]"
+    text = str(value)
+    if not isinstance(value, str) or re.fullmatch(r"[\w./~ -]*[\w./~-]", text):
+        return text
+    return "'" + text.replace("'", r"\'") + "'"
