@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
-from report_sample import MISPRINT, NASTY, SENTENCES, SHARED_NOTE, sample
+from report_sample import MISPRINT, NASTY, PEOPLE_NOTE, SENTENCES, SHARED_NOTE, sample
 
 from fersweep.report import formats
 from fersweep.report import page as report_page
@@ -202,7 +202,7 @@ def test_many_settings_are_gathered_in_one_column(browser: Browser, tmp_path: Pa
 
 def test_notes_are_numbered_once_and_verdicts_open(show: Open) -> None:
     page = show(viewport={"width": 1400, "height": 900})
-    assert page.locator("ol.notes li").all_inner_texts() == [SHARED_NOTE, "97 people in both train and test.", MISPRINT]
+    assert page.locator("ol.notes li").all_inner_texts() == [SHARED_NOTE, PEOPLE_NOTE, MISPRINT]
     marks = [
         page.locator(f"#row-{row.key} .marks").all_inner_texts()
         for row in (REPORT.rows[0], *REPORT.rows[2:4], REPORT.rows[8])
@@ -216,12 +216,12 @@ def test_notes_are_numbered_once_and_verdicts_open(show: Open) -> None:
 
 def test_statements_come_established_first_and_lead_to_their_rows(show: Open) -> None:
     page = show()
-    assert page.locator("#statements > ul .mark.yes").count() == 3
+    assert page.locator("#statements > ul:not(.claims) .mark.yes").count() == 3
     sentences = [each.sentence for each in (*REPORT.options, *REPORT.fidelity) if each.established]
-    shown = page.locator("#statements > ul > li").all_inner_texts()
+    shown = page.locator("#statements > ul:not(.claims) > li").all_inner_texts()
     assert all(sentence in text for sentence, text in zip(sentences, shown, strict=True))
     assert page.locator("#statements details summary").inner_text() == "6 differences not established"
-    page.locator("#statements > ul > li").first.get_by_role("link").first.click()
+    page.locator("#statements > ul:not(.claims) > li").first.get_by_role("link").first.click()
     key = next(each for each in REPORT.options if each.established).rows[0]
     assert page.evaluate("document.querySelector(':target').id") == f"row-{key}"
 
@@ -292,7 +292,7 @@ def test_filtering_counts_rows_and_hides_what_belongs_to_others(show: Open) -> N
     assert page.locator("#filters select").evaluate_all(
         "each => each.map(one => one.parentElement.firstChild.textContent.trim())"
     ) == ["Dataset", "Backbone", "Attention", "Fidelity", "Sort by"]
-    page.get_by_label("Backbone").select_option("VGG-19")
+    page.locator("#filters").get_by_label("Backbone").select_option("VGG-19")
     assert count.inner_text() == "2 of 10 rows"
     assert {row[1] for row in table_texts(page)} == {"VGG-19"}
     shown = "each => each.filter(one => !one.hidden).map(one => one.dataset.rows)"
@@ -312,7 +312,7 @@ def test_filtering_counts_rows_and_hides_what_belongs_to_others(show: Open) -> N
 def test_a_link_to_a_row_that_is_filtered_out_brings_it_back(show: Open) -> None:
     page = show()
     page.get_by_label("Dataset").select_option("CK+")
-    page.locator("#statements > ul > li").first.get_by_role("link").first.click()
+    page.locator("#statements > ul:not(.claims) > li").first.get_by_role("link").first.click()
     expect(page.locator("#filters output")).to_have_text("10 of 10 rows")
     row = REPORT.rows[0]
     page.locator(f"#row-{row.key} th a").first.click()
