@@ -14,7 +14,6 @@ from markupsafe import Markup
 from fersweep.report import explained, formats, paired, plots, results, study, svg
 from fersweep.report.columns import Choice, Column, choose, said
 from fersweep.report.contents import Report, Row
-from fersweep.report.titles import joined
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -92,7 +91,6 @@ def _environment() -> Environment:
         "duration": formats.duration,
         "counts": results.counts,
         "marked": marked,
-        "joined": joined,
         "said": said,
         "as_webp": explained.as_webp,
     }

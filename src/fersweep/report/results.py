@@ -14,7 +14,6 @@ SIGNS = {
     "within": "≈",
     "above": "▲",
     "below": "▼",
-    "too few seeds": "·",
     "cannot be right": "✕",
 }
 """Kind of verdict → the sign that tells it beside colour and word."""
