@@ -35,7 +35,7 @@ class Exactly(Formatter):
 
 
 def exact_ticks(axis: Axis, factor: float = 1, unit: str = "", whole: bool = False) -> None:
-    """Give a linear axis at most nine ticks at multiples of `STEPS`, labelled with their values.
+    """Give a linear axis a few ticks at multiples of `STEPS`, labelled with their values.
 
     Args:
         axis: of an ``Axes``.
@@ -44,6 +44,6 @@ def exact_ticks(axis: Axis, factor: float = 1, unit: str = "", whole: bool = Fal
         whole: put ticks at whole numbers alone, such as epochs.
     """
     steps = list(STEPS)
-    locator = MaxNLocator(8, steps=steps, integer=True, min_n_ticks=1) if whole else MaxNLocator("auto", steps=steps)
+    locator = MaxNLocator(8, steps=steps, integer=True, min_n_ticks=1) if whole else MaxNLocator(6, steps=steps)
     axis.set_major_locator(locator)
     axis.set_major_formatter(Exactly(factor, unit))
