@@ -16,6 +16,7 @@ from outcomes import read_json, run_here
 from torch.nn import functional as F
 
 from fersweep import build, calibration, checkpoint
+from fersweep.data.samples import CLASSES
 
 
 def drawn(sharpness: float, n: int = 4000, classes: int = 7) -> tuple[torch.Tensor, torch.Tensor]:
@@ -70,7 +71,7 @@ def test_a_run_says_how_far_off_its_probabilities_are(finished: Path) -> None:
     told = json.loads((finished / "result.json").read_text())["calibration"]
     assert told["temperature"] == checkpoint.load(finished)["fersweep"]["temperature"] != 1.0
     table = pd.read_parquet(finished / "predictions.parquet")
-    names = list(table.columns[3:])
+    names = list(CLASSES)
     labels = torch.tensor([names.index(label) for label in table["label"]])
     probabilities = torch.from_numpy(table[names].to_numpy().astype(np.float32))
     assert told["test_ece"] == pytest.approx(calibration.expected_calibration_error(probabilities, labels), abs=1e-5)
