@@ -82,11 +82,12 @@ def recorded(run: Path) -> tuple[list[str], np.ndarray]:
 
 @pytest.mark.parametrize("overrides", [(), STUDY_CROP], ids=["whole", "cropped"])
 def test_its_own_test_images_are_answered_as_in_its_test(
-    tmp_path: Path, cache: Path, overrides: tuple[str, ...]
+    tmp_path: Path, cache: Path, overrides: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = portraits(tmp_path / "data")
     data = ("dataset=folder", f"dataset.root={root}", "split=official")
     run = trained_on(tmp_path / "outputs", cache, *data, *overrides)
+    assert ("2 classes · faces cut out by mtcnn" in " ".join(capsys.readouterr().out.split())) == bool(overrides)
     assert checkpoint.load(run)["fersweep"]["framing"] == "picture"
     ids, expected = recorded(run)
     assert len(ids) == 2 * PARTS["test"]

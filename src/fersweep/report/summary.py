@@ -41,9 +41,11 @@ def print_summary(result: Mapping[str, Any], run_dir: Path, class_names: Sequenc
     choices, config = result["choices"], config_of(run_dir)
     (titles,) = titled([(run_dir, choices)])
     titles = titles | {"fold": leaks.fold(result)} if leaks.fold(result) else titles
+    faces = config.get("dataset", {}).get("faces", "none")
+    cut = "" if faces == "none" else f" · faces cut out by {faces}"
     rows = [
         ("network", f"{escape(result['title'])} · {_join(titles, 'fidelity')}"),
-        ("data", f"{_join(titles, 'dataset', 'split', 'fold', 'augmentation')} · {len(class_names)} classes"),
+        ("data", f"{_join(titles, 'dataset', 'split', 'fold', 'augmentation')} · {len(class_names)} classes{cut}"),
         ("recipe", f"{_join(titles, 'recipe')} · seed {result['seed']}"),
         *_scores(result),
         ("parameters", _parameters(result["params_total"], result["params_trainable"])),
