@@ -33,6 +33,9 @@ SETTINGS = (
 )
 
 
+CUT = ("dataset.faces=mtcnn", "dataset.face_crop.size=80", "dataset.face_crop.nearest=true")
+
+
 def write_checkpoint(path: Path, *overrides: str, **about: Any) -> Path:
     """A checkpoint as a run leaves it, of a network with random weights."""
     cfg = quickly_composed(*overrides)
@@ -83,7 +86,7 @@ class Parts(nn.Module):
 def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Trained]:
     """An ONNX file of `Parts` behind all preprocessing, and what it was made from."""
     folder = tmp_path_factory.mktemp("exported")
-    steps = ("dataset.preprocessing.min_max=true", "dataset.preprocessing.equalize=true")
+    steps = ("dataset.preprocessing.min_max=true", "dataset.preprocessing.equalize=true", *CUT)
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(build, "model", Parts)
         trained = load(write_checkpoint(folder / "a.ckpt", "dataset.image_size=33", *steps), "cpu")
@@ -101,7 +104,7 @@ def test_onnx_answers_as_pytorch(exported: tuple[Path, Trained]) -> None:
     for count in (1, 2, 20):
         faces = draw.integers(40, 200, (count, 33, 33), np.uint8)
         (onnx_says,) = session.run(["probabilities"], {"images": faces[:, None]})
-        torch_says = trained.probabilities(trained.prepare(list(faces))).numpy()
+        torch_says = trained.probabilities(trained.preprocessed(faces)).numpy()
         assert np.abs(onnx_says - torch_says).max() < 1e-5
         assert onnx_says.sum(axis=1) == pytest.approx(1, abs=1e-6)
         assert torch_says.max() > 0.25  # they are not all alike
@@ -115,6 +118,8 @@ def test_onnx_says_what_it_is(exported: tuple[Path, Trained]) -> None:
     assert (known["image_size"], known["channels"], known["temperature"]) == ("33", "1", "1.7")
     assert known["title"] == "ResNet-50 + CBAM, ELU, synthetic faces"
     assert len(known["run"]) == 10
+    assert known["faces"] == "cut out by mtcnn, margin 0.0, resized to 80 pixels by area, to 33 by nearest neighbour"
+    assert json.loads(known["face_crop"])["size"] == 80
     shape = model.graph.input[0].type.tensor_type
     assert shape.elem_type == onnx.TensorProto.UINT8
     assert [each.dim_param or each.dim_value for each in shape.shape.dim] == ["batch", 1, 33, 33]

@@ -93,12 +93,18 @@ class Trained:
 
     def prepare(self, faces: Sequence[Pixels]) -> Tensor:
         """Faces of any size, grey or RGB, as the network was trained on them: uint8 ``(B, C, H, W)``."""
-        steps, crop = self.cfg.dataset.preprocessing, self.crop
-        made = [
-            changed(crop.image(face, self.image_size, self.channels), steps.min_max, steps.equalize) for face in faces
-        ]
+        made = [self.crop.image(face, self.image_size, self.channels) for face in faces]
         shape = (0, self.image_size, self.image_size) + ((3,) if self.channels == 3 else ())
-        return as_batch(np.stack(made) if made else np.empty(shape, np.uint8))
+        return self.preprocessed(np.stack(made) if made else np.empty(shape, np.uint8))
+
+    def preprocessed(self, made: npt.NDArray[np.uint8]) -> Tensor:
+        """Images of the network's size and channels, ``(B, H, W)`` or ``(B, H, W, 3)``, as a batch ``(B, C, H, W)``."""
+        steps = self.cfg.dataset.preprocessing
+        if steps.min_max or steps.equalize:
+            made = np.array([changed(each, steps.min_max, steps.equalize) for each in made], np.uint8).reshape(
+                made.shape
+            )
+        return as_batch(made)
 
     @torch.inference_mode()
     def logits(self, batch: Tensor) -> Tensor:

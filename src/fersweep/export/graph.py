@@ -97,14 +97,14 @@ class Difference(NamedTuple):
 
 
 def check(answer: Answer, trained: Trained, path: Path) -> Difference:
-    """Compare an exported network with the trained one, prepared and asked in its own way, on random faces.
+    """Compare an exported network with the trained one, prepared and asked in its own way, on random images.
 
     Raises:
         UserError: where they differ by more than `TOLERANCE`, or are not finite; ``path`` is named.
     """
     probabilities, logits = [], []
     for faces in (_faces(trained, count) for count in BATCHES):
-        ours = trained.logits(trained.prepare(list(faces)))
+        ours = trained.logits(trained.preprocessed(faces))
         theirs = answer(as_batch(faces))
         probabilities.append((theirs[0] - (ours / trained.temperature).softmax(dim=1)).abs().max())
         logits.append((theirs[1] - ours).abs().max() / ours.abs().max().clamp_min(1))
@@ -118,7 +118,7 @@ def check(answer: Answer, trained: Trained, path: Path) -> Difference:
 
 
 def _faces(trained: Trained, count: int) -> npt.NDArray[np.uint8]:
-    """Noise of any brightness and contrast, as ``Trained.prepare`` takes it: ``(count, H, W)``, or with 3 channels."""
+    """Noise of any brightness and contrast, as `Trained.preprocessed` takes it: ``(count, H, W)`` or with channels."""
     draw = np.random.default_rng(count)
     low, high = np.sort(draw.integers(0, 256, (2, count, 1, 1, 1)), axis=0)
     shape = (count, trained.image_size, trained.image_size, trained.channels)
