@@ -302,7 +302,7 @@ def test_what_the_results_tell_of_the_protocol_is_named() -> None:
     note, told = against(182, (), "mtcnn", "32-true", "bf16-mixed", "bf16-mixed")
     assert told == ()
     assert note == (
-        "A note. Also otherwise than in the source: trainer.precision is bf16-mixed, not 32-true; "
+        "A note. Also different from the source: trainer.precision is bf16-mixed, not 32-true; "
         "faces are found by mtcnn, not by yolo5face."
     )
 

@@ -134,7 +134,7 @@ def held_against(
     cut_out = settings.get("dataset.faces", "none") != "none"
     if cut_out and settings["dataset.faces"] != DETECTOR and not any("dataset.faces" in each for each in protocol):
         named.append(f"faces are found by {settings['dataset.faces']}, not by {DETECTOR}")
-    note = f"{figures.note} Also otherwise than in the source: {'; '.join(named)}.".strip() if named else figures.note
+    note = f"{figures.note} Also different from the source: {'; '.join(named)}.".strip() if named else figures.note
     return replace(figures, note=note), told
 
 
