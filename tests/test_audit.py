@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import fakes
+import numpy as np
 import pytest
 from fakes import csv_row, encoded, picture, write
 from rich.console import Console
@@ -51,6 +52,19 @@ def test_identical_images_are_found_across_parts_and_labels(copies: Path) -> Non
     text = printed(report)
     assert "groups of identical images" in text
     assert "such as test/fear/PrivateTest_a.png" in text
+
+
+def test_near_identical_images_are_found_across_parts(copies: Path) -> None:
+    darker = (picture(77).astype(float) * 0.7).astype(np.uint8)
+    write(copies / "train/angry/Training_near.png", encoded(picture(77)))
+    write(copies / "test/happy/PrivateTest_near.png", encoded(darker))
+    report = audit(Fer2013(copies))
+    assert report["near_identical"] == {
+        "by_pair": {f"{TRAINING}/{PRIVATE}": 1},
+        "examples": [["test/happy/PrivateTest_near.png", "train/angry/Training_near.png"]],
+    }
+    assert report["identical"]["groups"] == 3
+    assert "near-identical across parts" in printed(report)
 
 
 def test_identity_is_of_pixels_not_of_files(tmp_path: Path) -> None:

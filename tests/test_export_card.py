@@ -124,6 +124,23 @@ def test_people_seen_in_training_are_warned_of(run: Path) -> None:
     assert "**9 of the people in the test part were in the training part too" in rendered(run)
 
 
+def test_twins_and_sequences_stand_in_the_card(run: Path) -> None:
+    result = json.loads((run / "result.json").read_text())
+    metrics = result["metrics"] | {"test/accuracy_without_twins": 0.6, "test/n_without_twins": 150}
+    twins = {"either": {"identical": 40, "near": 10}, "dropped": 0}
+    more = {"shared_subjects": 9, "shared_subject_images": 80, "shared_sequence_images": 70}
+    write_json(run / "result.json", result | {"metrics": metrics, "twins": twins, **more, "fold": 2, "folds": 10})
+    text = rendered(run)
+    low, high = (f"{end:.1%}".replace("%", " %") for end in wilson(90, 150))
+    assert (
+        "50 of 200 test images have an identical (40) or near-identical (10) image in training or validation." in text
+    )
+    assert f"On the other 150 the accuracy is 60.0 % ({low} to {high})" in text
+    assert "| people of the test part seen in training | 9 (80 test images) |" in text
+    assert "| test images of sequences that training also has | 70 |" in text
+    assert ", fold 2 of 10 |" in text
+
+
 def test_the_card_of_an_older_run_says_what_it_knows(run: Path) -> None:
     result = json.loads((run / "result.json").read_text())
     del result["calibration"], result["per_class"]

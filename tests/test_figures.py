@@ -14,14 +14,17 @@ import matplotlib.image
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import plain, quickly_composed
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from matplotlib.figure import Figure
 from rich.console import Console
 
+from fersweep.config import choices_of
 from fersweep.report import figures
 from fersweep.report.statistics import wilson
 from fersweep.report.summary import print_done, print_summary
 from fersweep.report.ticks import exact_ticks
+from fersweep.sweep.status import write_config
 
 NAMES = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise", "contempt")
 
@@ -265,6 +268,30 @@ def test_summary_warns_of_shared_subjects(tmp_path: Path) -> None:
     text = printed(print_summary, result_of(shared_subjects=3), tmp_path, NAMES[:7])
     assert "Warning: 3 people in the test part are in the training part too" in text
     assert "split=subjects" in text
+
+
+def test_summary_says_what_the_test_part_shares_with_training(tmp_path: Path) -> None:
+    metrics = result_of()["metrics"] | {"test/accuracy_without_twins": 0.72, "test/n_without_twins": 350}
+    counts = {"either": {"identical": 40, "near": 10}, "dropped": 0}
+    result = result_of(metrics=metrics, twins=counts, shared_subjects=3, shared_subject_images=90)
+    text = " ".join(printed(print_summary, result | {"shared_sequence_images": 12}, tmp_path, NAMES[:7]).split())
+    assert "without twins 72.00% (n = 350; 50 of 400 test images have an identical (40) or near-identical (10)" in text
+    assert "3 people in the test part are in the training part too (90 of 400 test images), so this score" in text
+    assert "Warning: 12 of 400 test images are of sequences that training also has" in text
+    none = counts | {"either": {"identical": 0, "near": 0}, "dropped": 55}
+    text = printed(print_done, result_of(metrics=metrics, twins=none), tmp_path)
+    assert "without twins" not in text
+    assert "55 images of training and validation" in text
+
+
+def test_one_fold_is_called_one_and_the_others_are_proposed(tmp_path: Path) -> None:
+    config = plain(quickly_composed("split=subjects", "split.fold=1", "seed=42", "recipe.max_epochs=3"))
+    write_config(tmp_path, config)
+    result = result_of(choices=choices_of(config), fold=1, folds=4)
+    text = printed(print_summary, result, tmp_path, NAMES[:7])
+    assert "synthetic faces · subjects · fold 1 of 4" in text
+    command = text.split("Next: ")[1].splitlines()[0]
+    assert command == "uv run train.py -m split=subjects recipe.max_epochs=3 seed=42 split.fold=0,2,3"
 
 
 def test_done_says_how_to_force(tmp_path: Path) -> None:

@@ -136,8 +136,32 @@ def test_rows_tested_on_other_images_are_not_compared(tmp_path: Path) -> None:
     assert contents(tmp_path).options == ()
 
 
+def test_accuracy_without_twins_is_a_mean_over_seeds(tmp_path: Path) -> None:
+    for seed, accuracy in ((1, 0.5), (2, 0.6)):
+        directory = finished(tmp_path, ("attention=none",), seed, right(0.7, seed, n=100))
+        result = json.loads((directory / "result.json").read_text())
+        result["metrics"] |= {"test/accuracy_without_twins": accuracy, "test/n_without_twins": 80}
+        result |= {"twins": {"either": {"identical": 15, "near": 5}}, "shared_subjects": 4, "shared_subject_images": 60}
+        write_json(directory / "result.json", result)
+    report = contents(tmp_path)
+    (row,) = report.rows
+    assert (row.without_twins.mean, row.without_twins.n, row.n_without_twins) == (pytest.approx(0.55), 2, 80)
+    assert "4 people in both train and test: 60 of 100 test images show people of training." in row.notes
+    assert "Without twins (%)" in tables.as_markdown(report)
+    assert "55.00 ± 7.07 (n = 80)" in tables.as_markdown(report)
+    finished(tmp_path, ("attention=se",), 1, right(0.7, 1, n=100))  # of an earlier version, which did not count
+    assert [each.without_twins is None for each in contents(tmp_path).rows] == [False, True]
+    del result["metrics"]["test/n_without_twins"]
+    write_json(directory / "result.json", result)
+    assert "Without twins" not in tables.as_markdown(contents(tmp_path))
+
+
 def test_folds_are_pooled(tmp_path: Path) -> None:
     jaffe = ("dataset=jaffe", "dataset.root=x", "split=subjects", "recipe=study", "attention=none")
+    finished(tmp_path, (*jaffe, "split.fold=2"), 7, right(0.5, 7, n=22), first=200)
+    (alone,) = contents(tmp_path).rows
+    assert alone.notes[0] == "Fold 2 of 10 only: n counts its test images."
+    shutil.rmtree(tmp_path / "s")
     for fold, share in enumerate((0.2, 0.4, 0.9)):
         finished(tmp_path, (*jaffe, f"split.fold={fold}"), 1, right(share, fold, n=20 + fold), first=100 * fold)
     (row,) = contents(tmp_path).rows

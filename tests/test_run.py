@@ -94,6 +94,10 @@ def test_result_json_holds_what_the_contract_names(finished: Path) -> None:
         "logger": "csv",
     }
     assert {"val/accuracy", "test/accuracy", "test/macro_f1", "test/loss", "test/n"} <= result["metrics"].keys()
+    assert {"test/accuracy_without_twins", "test/n_without_twins"} <= result["metrics"].keys()
+    assert result["twins"].keys() == {"train", "val", "either", "dropped"}
+    assert 0 < result["shared_subjects"] <= result["shared_subject_images"] <= 14
+    assert (result["shared_sequences"], result["shared_sequence_images"], result["folds"]) == (None, None, None)
     assert (result["train_n"], result["val_n"], result["metrics"]["test/n"]) == (112, 14, 14)
     network = TinyNetwork(1, 7)
     trainable = sum(parameter.numel() for parameter in network.parameters())
@@ -123,6 +127,10 @@ def test_metrics_can_be_recomputed_from_the_predictions(finished: Path, small: S
     assert [CLASSES[k] for k in probabilities.argmax(axis=1)] == list(table["predicted"])
     metrics = read_json(finished / "result.json")["metrics"]
     assert metrics["test/accuracy"] == pytest.approx((table["label"] == table["predicted"]).mean(), abs=1e-8)
+    without = table[~table["twin"]]
+    assert metrics["test/n_without_twins"] == len(without)
+    right = (without["label"] == without["predicted"]).mean()
+    assert metrics["test/accuracy_without_twins"] == pytest.approx(right, abs=1e-8)
     own = [row[row["label"]] for _, row in table.iterrows()]
     assert metrics["test/loss"] == pytest.approx(-np.log(np.array(own, dtype=np.float64)).mean(), rel=1e-6)
     scores = []

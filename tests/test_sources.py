@@ -275,6 +275,8 @@ def test_ck48_has_three_frames_and_no_neutral(tmp_path: Path) -> None:
     assert counts(data) == {name: 12 for name in CLASSES if name != "neutral"}
     assert data.ids[0] == "anger/S010_001_00000015.png"
     assert set(data.subjects.tolist()) == {"S010", "S011", "S012", "S013"}
+    assert data.sequences[:4].tolist() == ["S010_001", "S010_001", "S010_001", "S011_001"]
+    assert np.unique(data.sequences, return_counts=True)[1].tolist() == [3] * 24
     last = CkPlus(tmp_path, peak_frames=1, contempt=True).load()
     assert counts(last) == {name: 4 for name in CLASSES if name != "neutral"} | {"contempt": 4}
     assert all(name.endswith("17.png") for name in last.ids)
