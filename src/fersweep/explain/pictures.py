@@ -92,7 +92,8 @@ def attention(path: Path, pixels: Pixels, explanation: Explanation) -> None:
     rows = [*_rows(maps), *_rows(others)]
     side, gap, top, left = 1.35, 0.52, 0.45, 0.32
     across = min(ACROSS, max(len(maps), len(others), 3))
-    scale = _scale([explanation.maps[name] for name in maps])
+    gates = [explanation.gates[name] for name in maps]
+    scale = _scale([gate.mean(axis=0) if gate.ndim == 3 else gate for gate in gates])
     figure = blank(left + across * (side + 0.28) + (0.45 if maps else 0), top + len(rows) * (side + gap))
     for number, row in enumerate(rows):
         for column, name in enumerate(row):
