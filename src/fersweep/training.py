@@ -6,7 +6,7 @@ import gc
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from fersweep.config import choices_of, title, title_of
 from fersweep.data import twins
 from fersweep.data.datamodule import FERDataModule
 from fersweep.data.samples import Samples
-from fersweep.data.splits import majority_accuracy, shared
+from fersweep.data.splits import Split, majority_accuracy, shared
 from fersweep.distributed import sync_batch_norm
 from fersweep.errors import LockLostError, UserError, did_you_mean
 from fersweep.module import FERModule
@@ -285,8 +285,9 @@ def _attempt(
     del chosen  # a second copy of the weights
     trainer.test(module, datamodule=data, verbose=False)
     outputs = record.gather(module.test_outputs)
-    found = twins.find(samples, data.split)
-    result, counts = _result(job.config, samples, data, outputs, found)
+    tested = replace(data.split, test=outputs[0].numpy())  # fewer than all where trainer.limit_batches says so
+    found = twins.find(samples, tested)
+    result, counts = _result(job.config, samples, tested, outputs, found)
     validation = next(row["val/accuracy"] for row in history.rows if row["epoch"] == best_epoch)
     result["metrics"] = record.jsonable({"val/accuracy": validation, **result["metrics"]})
     indices, single, _ = outputs
@@ -373,7 +374,7 @@ def _trainer(job: Job, kept: list[pl.Callback], logger: Any, arithmetic: str, pa
 def _result(
     config: Mapping[str, Any],
     samples: Samples,
-    data: FERDataModule,
+    split: Split,
     outputs: tuple[torch.Tensor, ...],
     found: twins.Twins,
 ) -> tuple[dict[str, Any], Any]:
@@ -383,7 +384,7 @@ def _result(
     metrics, counts = record.test_metrics(labels, single, final)
     metrics |= record.without_twins(labels, final, found.any[indices.numpy()])
     (people, of_people), (sequences, of_sequences) = (
-        shared(names, data.split) for names in (samples.subjects, samples.sequences)
+        shared(names, split) for names in (samples.subjects, samples.sequences)
     )
     result = {
         "run": run_hash(config),
@@ -392,16 +393,16 @@ def _result(
         "seed": config["seed"],
         "metrics": metrics,
         "accuracy_interval": list(wilson(int(counts.trace()), int(counts.sum()))),
-        "majority_baseline": majority_accuracy(samples, data.split),
+        "majority_baseline": majority_accuracy(samples, split),
         "shared_subjects": people,
         "shared_subject_images": of_people,
         "shared_sequences": sequences,
         "shared_sequence_images": of_sequences,
-        "twins": {**found.counts(), "dropped": data.split.dropped},
-        "fold": data.split.fold,
-        "folds": data.split.folds,
-        "train_n": len(data.split.train),
-        "val_n": len(data.split.val),
+        "twins": {**found.counts(), "dropped": split.dropped},
+        "fold": split.fold,
+        "folds": split.folds,
+        "train_n": len(split.train),
+        "val_n": len(split.val),
         "per_class": record.per_class(counts, samples.class_names),
         "confusion_matrix": counts.tolist(),
     }
