@@ -116,6 +116,15 @@ def test_the_number_is_what_its_source_has(document: str, source: str) -> None:
         assert " " in source  # words
 
 
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_differences_with_an_interval_stand_in_a_report(document: str) -> None:
+    """0.4 points more than CBAM (95 % −2.2…3.0): word for word as a report in results/ has it."""
+    pages = [path.read_text(encoding="utf-8") for path in sorted((ROOT / "results").glob("*/index.html"))]
+    text = re.sub(r"\s+", " ", (ROOT / document).read_text(encoding="utf-8"))
+    for stated_difference in re.findall(r"\d\.\d points[^.(]{0,40}\(95 % [−\d][^)]*\)", text):
+        assert any(stated_difference in page for page in pages), stated_difference
+
+
 def test_the_curves_beside_the_notebooks_log_are_those_of_the_runs() -> None:
     """The table of AER-CNN in docs/notebook.md: epoch, the log's loss and accuracy, then those of each seed."""
     table = (ROOT / "docs" / "notebook.md").read_text(encoding="utf-8").partition("\n| Epoch | Log |")[2]
