@@ -270,6 +270,12 @@ def test_summary_warns_of_shared_subjects(tmp_path: Path) -> None:
     assert "split=subjects" in text
 
 
+@pytest.mark.parametrize(("counts", "warned"), [([[0, 60], [0, 40]], True), ([[50, 10], [10, 30]], False)])
+def test_summary_warns_of_a_network_that_never_learnt(tmp_path: Path, counts: list[list[int]], warned: bool) -> None:
+    text = printed(print_summary, result_of(confusion_matrix=counts, epochs=1), tmp_path, NAMES[:2])
+    assert ("Warning: after 1 epoch this network's answers" in " ".join(text.split())) is warned
+
+
 def test_summary_says_what_the_test_part_shares_with_training(tmp_path: Path) -> None:
     metrics = result_of()["metrics"] | {"test/accuracy_without_twins": 0.72, "test/n_without_twins": 350}
     counts = {"either": {"identical": 40, "near": 10}, "dropped": 0}

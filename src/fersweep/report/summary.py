@@ -7,12 +7,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from fersweep.config import takes_attention
 from fersweep.report import again, leaks
+from fersweep.report.effects import at_chance
 from fersweep.report.statistics import wilson
 from fersweep.report.titles import titled
 from fersweep.sweep.collect import config_of
@@ -99,8 +101,16 @@ def _without_twins(result: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _warn(result: Mapping[str, Any], console: Console) -> None:
-    """Warn of people and of sequences that training has shown."""
+    """Warn of a network that has not learnt, and of people and sequences that training has shown."""
     n = f"{int(result['metrics']['test/n']):,}"
+    counts = result.get("confusion_matrix")
+    if counts and at_chance(np.array(counts)):
+        epochs = f"{result['epochs']} epoch{'' if result['epochs'] == 1 else 's'}"
+        console.print(
+            f"[yellow]Warning:[/yellow] after {epochs} this network's answers have nothing to do with the images: it "
+            "never left chance. More epochs, a longer recipe.patience or another seed may let it learn.",
+            highlight=False,
+        )
     if shared := result.get("shared_subjects"):
         people, images = "person" if shared == 1 else "people", result.get("shared_subject_images")
         count = "" if images is None else f" ({images:,} of {n} test images)"
