@@ -108,7 +108,7 @@ def _warn(result: Mapping[str, Any], console: Console) -> None:
         epochs = f"{result['epochs']} epoch{'' if result['epochs'] == 1 else 's'}"
         console.print(
             f"[yellow]Warning:[/yellow] after {epochs} this network's answers have nothing to do with the images: it "
-            "never left chance. More epochs, a longer recipe.patience or another seed may let it learn.",
+            "never left chance. More epochs, a larger recipe.early_stopping_patience or another seed may let it learn.",
             highlight=False,
         )
     if shared := result.get("shared_subjects"):
