@@ -209,7 +209,7 @@ def _claim() -> Claim:
         p=0.26,
         p_holm=0.26,
         established=False,
-        sentence="CBAM less no attention is 1.7 points in the mean over 2 backbones and 2 datasets: not established",
+        sentence="CBAM minus no attention is 1.7 points on average over 2 backbones and 2 datasets: not established",
     )
 
 

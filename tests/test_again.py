@@ -39,8 +39,8 @@ def test_leaks_of_folds_are_counted_together() -> None:
 
     folds = [of(10, 4, shared_sequence_images=3), of(5, 10, shared_sequence_images=0)]
     assert leaks.notes(folds) == [
-        "2 people in both train and test: 15 of 100 test images show people of training.",
-        "3 of 100 test images are of sequences that training also has.",
+        "2 people in both train and test: 15 of 100 test images show people seen in training.",
+        "3 of 100 test images come from sequences that training also has.",
         "16 of 100 test images have an identical (14) or near-identical (2) image in training or validation.",
         "4 images with a twin in the test part were left out of training and validation.",
     ]

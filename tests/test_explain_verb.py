@@ -64,7 +64,7 @@ def test_every_face_gets_pictures_arrays_and_a_row(saved: Path, tmp_path: Path, 
         better = (row["deletion"] < row["deletion_random"], row["insertion"] > row["insertion_random"])
         assert worth[better] in row["worth"]
     useless = done["worth"].str.startswith("no better").sum()
-    assert (f"3 faces explained, {useless} of the maps no better than random" in told.out) == bool(useless)
+    assert (f"3 faces explained; on {useless} Grad-CAM is no better than random maps" in told.out) == bool(useless)
     for folder, label, probability in zip(done["folder"], done["predicted"], done["probability"], strict=True):
         assert {each.name for each in (out / folder).iterdir()} == {"gradcam.png", "attention.png", "arrays.npz"}
         with np.load(out / folder / "arrays.npz") as arrays:

@@ -137,7 +137,7 @@ def test_twins_and_sequences_stand_in_the_card(run: Path) -> None:
     )
     assert f"On the other 150 the accuracy is 60.0 % ({low} to {high})" in text
     assert "| people of the test part seen in training | 9 (80 test images) |" in text
-    assert "| test images of sequences that training also has | 70 |" in text
+    assert "| test images from sequences that training also has | 70 |" in text
     assert ", fold 2 of 10 |" in text
 
 

@@ -283,11 +283,11 @@ def test_summary_says_what_the_test_part_shares_with_training(tmp_path: Path) ->
     text = " ".join(printed(print_summary, result | {"shared_sequence_images": 12}, tmp_path, NAMES[:7]).split())
     assert "without twins 72.00% (n = 350; 50 of 400 test images have an identical (40) or near-identical (10)" in text
     assert "3 people in the test part are in the training part too (90 of 400 test images), so this score" in text
-    assert "Warning: 12 of 400 test images are of sequences that training also has" in text
+    assert "Warning: 12 of 400 test images come from sequences that training also has" in text
     none = counts | {"either": {"identical": 0, "near": 0}, "dropped": 55}
     text = printed(print_done, result_of(metrics=metrics, twins=none), tmp_path)
     assert "without twins" not in text
-    assert "55 images of training and validation" in text
+    assert "55 training and validation images" in text
 
 
 def test_one_fold_is_called_one_and_the_others_are_proposed(tmp_path: Path) -> None:

@@ -153,11 +153,11 @@ def test_a_network_that_should_not_be_trusted_says_so(
     fakes.write(tmp_path / "face.png", fakes.encoded(fakes.picture(1)))
     assert main(["predict", str(file), str(tmp_path / "face.png")]) == 0
     drawn, chance = capsys.readouterr().err.splitlines()
-    assert drawn == "warning: This network was trained on drawn faces: what it says of people's means little."
+    assert drawn == "warning: This network was trained on drawn faces: its answers on photos of people mean little."
     tested = content["fersweep"]["tested"]
     assert tested["test/n"] == 14
     assert chance == (
-        "warning: On its test part this network is not told apart from always answering the commonest class: "
+        "warning: On its test part this network is not measurably better than always answering the commonest class: "
         f"accuracy {100 * tested['test/accuracy']:.1f} %, commonest class 14.3 %, n = 14."
     )
     content["fersweep"]["tested"] |= {"test/accuracy": 0.7, "test/n": 3000}

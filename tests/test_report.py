@@ -146,7 +146,7 @@ def test_accuracy_without_twins_is_a_mean_over_seeds(tmp_path: Path) -> None:
     report = contents(tmp_path)
     (row,) = report.rows
     assert (row.without_twins.mean, row.without_twins.n, row.n_without_twins) == (pytest.approx(0.55), 2, 80)
-    assert "4 people in both train and test: 60 of 100 test images show people of training." in row.notes
+    assert "4 people in both train and test: 60 of 100 test images show people seen in training." in row.notes
     assert "Without twins (%)" in tables.as_markdown(report)
     assert "55.00 ± 7.07 (n = 80)" in tables.as_markdown(report)
     finished(tmp_path, ("attention=se",), 1, right(0.7, 1, n=100))  # of an earlier version, which did not count
@@ -432,7 +432,7 @@ def test_the_mean_gain_over_backbones_is_claimed(tmp_path: Path) -> None:
     assert (cbam.positive, len(cbam.pairs), cbam.over, cbam.seeds) == (4, 4, "4 backbones", (1, 1))
     assert cbam.established
     assert cbam.interval[0] > 0
-    assert "CBAM less no attention is 7.5 points in the mean over 4 backbones (95 % " in cbam.sentence
+    assert "CBAM minus no attention is 7.5 points on average over 4 backbones (95 % " in cbam.sentence
     assert cbam.sentence.endswith("above zero in 4 of 4: established")
     se = next(claim for claim in report.claims if (claim.first, claim.second) == ("SE", "none"))
     assert (se.positive, se.established) == (2, False)
@@ -767,7 +767,7 @@ def test_what_cannot_be_told_from_the_commonest_class_is_marked(tmp_path: Path) 
     finished(tmp_path, (*STUDY, *NONE), 1, right(0.26, 1))
     finished(tmp_path, (*STUDY, *CBAM), 1, right(0.4, 1))
     none, cbam = contents(tmp_path).rows
-    assert none.notes == ("No better than always answering the commonest class, as far as these images tell.",)
+    assert none.notes == ("No better than always answering the commonest class, as far as these images can tell.",)
     assert cbam.notes == ()
 
 

@@ -76,7 +76,7 @@ def test_the_sources_runs_are_held_against_their_figures(
     assert replace(reported, note="") == Reported(parameters / 1e6, None, None, accuracy, N, "", "validation")
     assert reported.note.startswith(figures()["note"])
     assert (f"logged {EARLIER.get(accuracy, 0):.2f} % here" in reported.note) == (accuracy in EARLIER)
-    assert ("fails on the notebook's own history" in reported.note) == (backbone != "aer_cnn")
+    assert ("which the notebook's own history contradicts" in reported.note) == (backbone != "aer_cnn")
     assert protocol == ()
 
 

@@ -98,7 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument(
         "--time",
         action="store_true",
-        help="plot accuracy against the time of a run, too; where runs had a machine each",
+        help="also plot accuracy against training time, for runs that each had a machine to themselves",
     )
     report.set_defaults(verb=_report)
     params = verbs.add_parser(

@@ -78,15 +78,15 @@ class Trained:
 
     @property
     def caveats(self) -> tuple[str, ...]:
-        """What whoever asks the network should know first, a sentence each; none where nothing is wrong with it."""
+        """What a user of the network should know first, a sentence each; none where nothing is wrong with it."""
         said = []
         if not self.cfg.dataset.of_people:
-            said.append("This network was trained on drawn faces: what it says of people's means little.")
+            said.append("This network was trained on drawn faces: its answers on photos of people mean little.")
         if set(checkpoint.TESTED) <= set(self.tested):
             accuracy, n, majority = (self.tested[key] for key in checkpoint.TESTED)
             if wilson(round(accuracy * n), int(n))[0] <= majority:
                 said.append(
-                    f"On its test part this network is not told apart from always answering the commonest class: "
+                    "On its test part this network is not measurably better than always answering the commonest class: "
                     f"accuracy {100 * accuracy:.1f} %, commonest class {100 * majority:.1f} %, n = {n:,.0f}."
                 )
         return tuple(said)

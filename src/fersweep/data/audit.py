@@ -246,7 +246,7 @@ def _findings_table(report: dict[str, Any]) -> Table:
     for pair, number in same["by_pair"].items():
         table.add_row(f"    {pair}", f"{number:,}", "")
     near = report["near_identical"]
-    table.add_row("near-identical across parts", "", _example(near["examples"]))
+    table.add_row("near-identical across parts", "" if near["by_pair"] else "0", _example(near["examples"]))
     for pair, number in near["by_pair"].items():
         table.add_row(f"    {pair}", f"{number:,}", f"images of {pair.partition('/')[2]}")
     unreadable = report["unreadable"]

@@ -93,7 +93,7 @@ def random(
     """
     _check_fractions(val_fraction=val_fraction, test_fraction=test_fraction)
     if whole_sequences and samples.sequences is None:
-        raise UserError("split.function.whole_sequences=true needs sequences of frames, and this dataset has none")
+        raise UserError("split.function.whole_sequences=true needs sequences of frames, and this dataset has none.")
     generator = np.random.default_rng(seed)
     val, test = [], []
     unit, strata = _by_sequence(samples) if whole_sequences else (np.arange(len(samples)), _by_class(samples))

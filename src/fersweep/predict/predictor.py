@@ -167,7 +167,7 @@ def _refuse_unlike(networks: Sequence[trained.Trained]) -> None:
         if framing != shown[0][1]:
             raise UserError(
                 f"{each.path} was trained on {framing}s, {shown[0][0].path} on {shown[0][1]}s: "
-                "an ensemble needs networks that see the same of a picture."
+                "an ensemble needs networks that are shown pictures in the same way."
             )
 
 

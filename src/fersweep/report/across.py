@@ -1,4 +1,4 @@
-"""The claim across backbones: what an option is worth in the mean over all networks and datasets that were given it."""
+"""The claim across backbones: the mean gain of one option over another in all networks and datasets that had both."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def _judged(claim: Claim) -> Claim:
     established = claim.p_holm < LEVEL
     where = f"{claim.shared}: " if claim.shared else ""
     sentence = (
-        f"{where}{first} less {second} is {signed(100 * claim.difference)} points in the mean over {claim.over} "
+        f"{where}{first} minus {second} is {signed(100 * claim.difference)} points on average over {claim.over} "
         f"(95 % {low}…{high}), above zero in {claim.positive} of {len(claim.pairs)}: "
         f"{'established' if established else 'not established'}"
     )

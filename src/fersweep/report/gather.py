@@ -267,7 +267,7 @@ def _row(runs: Sequence[Finished], columns: Mapping[str, str]) -> Row:
     majority = float(np.average([run.result["majority_baseline"] for run in used], weights=_images(used)))
     interval = wilson(round(accuracy.mean * n), n)
     if interval[0] <= majority:
-        notes.append("No better than always answering the commonest class, as far as these images tell.")
+        notes.append("No better than always answering the commonest class, as far as these images can tell.")
     stuck = [k for k, counts in enumerate(confusions) if at_chance(counts)]
     if stuck:
         notes.append(_chance(stuck, seeds, accuracy.values))
@@ -287,7 +287,7 @@ def _row(runs: Sequence[Finished], columns: Mapping[str, str]) -> Row:
     if people is not None and len(np.unique(people)) > 1:
         over = over_people(np.stack([correct for _, correct, _ in whole]), people)
         span = " to ".join(f"{100 * end:.2f}" for end in over)
-        notes.append(f"For other people than these {len(np.unique(people))} the 95 % interval is {span} %.")
+        notes.append(f"For people other than these {len(np.unique(people))}, the 95 % interval is {span} %.")
     best = None
     if figures is not None and figures.best_of > 1 < accuracy.n:
         best = figures.best_of, best_of(accuracy.values, figures.best_of)
@@ -377,7 +377,8 @@ def _chance(stuck: Sequence[int], seeds: Sequence[Sequence[Finished]], accuracie
         return f"{note}."
     learnt = _mean(others)
     spread = "" if learnt.sd is None else f" ± {100 * learnt.sd:.2f}"
-    return f"{note}; the {len(others)} that learnt score {100 * learnt.mean:.2f}{spread} %."
+    score = "scores" if len(others) == 1 else "score"
+    return f"{note}; the {len(others)} that learnt {score} {100 * learnt.mean:.2f}{spread} %."
 
 
 def _pooled(

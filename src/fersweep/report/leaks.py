@@ -1,6 +1,6 @@
-"""What a run's test part shares with what it was trained and chosen on, in words, from its ``result.json``.
+"""What a run's test part shares with the images it was trained and chosen on, in words, from its ``result.json``.
 
-Results of earlier versions lack some of the counts: of what is not there nothing is said.
+Results of earlier versions lack some of the counts; nothing is said about those.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ Result = Mapping[str, Any]
 
 
 def notes(results: Sequence[Result]) -> list[str]:
-    """Sentences on people, sequences and twins; none of what there is nothing of.
+    """Sentences on people, sequences and twins that are shared; none where nothing is.
 
     Args:
         results: of one run, or of several folds, whose test images are counted together.
@@ -20,10 +20,10 @@ def notes(results: Sequence[Result]) -> list[str]:
     n, said = _n(results), []
     if people := _total(results, "shared_subjects"):
         images = _total(results, "shared_subject_images")
-        rest = "." if images is None else f": {images:,} of {n:,} test images show people of training."
+        rest = "." if images is None else f": {images:,} of {n:,} test images show people seen in training."
         said.append(f"{people:,} {'person' if people == 1 else 'people'} in both train and test{rest}")
     if images := _total(results, "shared_sequence_images"):
-        said.append(f"{images:,} of {n:,} test images are of sequences that training also has.")
+        said.append(f"{images:,} of {n:,} test images come from sequences that training also has.")
     if twins := with_twins(results):
         said.append(f"{twins}.")
     if dropped := _total(results, "twins", "dropped"):

@@ -34,7 +34,7 @@ def print_summary(result: Mapping[str, Any], run_dir: Path, class_names: Sequenc
 
     Args:
         result: what ``result.json`` holds, with ``title`` (the network in words), ``majority_baseline`` (a fraction:
-            the share of the test part's most frequent class) and what the test part shares with training
+            test accuracy of always naming training's most frequent class) and what the test part shares with training
             (`fersweep.report.leaks`), as far as it is known.
         run_dir: the directory of the run; only files that exist are listed.
         class_names: the names of the classes, in order.
@@ -96,7 +96,7 @@ def _without_twins(result: Mapping[str, Any]) -> list[tuple[str, str]]:
         score = f"{hits / n:.2%}  (n = {n:,}; {said})" if n else f"–  ({said})"
         rows.append(("  without twins", score))
     if dropped := (result.get("twins") or {}).get("dropped"):
-        rows.append(("twins dropped", f"{dropped:,} images of training and validation, with a twin in the test part"))
+        rows.append(("twins dropped", f"{dropped:,} training and validation images that have a twin in the test part"))
     return rows
 
 
@@ -112,16 +112,17 @@ def _warn(result: Mapping[str, Any], console: Console) -> None:
             highlight=False,
         )
     if shared := result.get("shared_subjects"):
-        people, images = "person" if shared == 1 else "people", result.get("shared_subject_images")
+        people = "person in the test part is" if shared == 1 else "people in the test part are"
+        images = result.get("shared_subject_images")
         count = "" if images is None else f" ({images:,} of {n} test images)"
         console.print(
-            f"[yellow]Warning:[/yellow] {shared} {people} in the test part are in the training part too{count}, so "
+            f"[yellow]Warning:[/yellow] {shared} {people} in the training part too{count}, so "
             "this score says little about new faces; split=subjects keeps people apart.",
             highlight=False,
         )
     if images := result.get("shared_sequence_images"):
         console.print(
-            f"[yellow]Warning:[/yellow] {images:,} of {n} test images are of sequences that training also has; "
+            f"[yellow]Warning:[/yellow] {images:,} of {n} test images come from sequences that training also has; "
             "split=random and split=subjects keep the frames of a sequence together.",
             highlight=False,
         )

@@ -64,7 +64,7 @@ def _pictures(parsed: argparse.Namespace) -> int:
     explained = sum("folder" in row for row in rows)
     print(f"{explained} face{'s'[: explained != 1]} explained", end="")
     if useless := sum(row.get("worth", "").startswith("no better") for row in rows):
-        print(f", {useless} of the maps no better than random ones by deletion and insertion", end="")
+        print(f"; on {useless} Grad-CAM is no better than random maps, by deletion and by insertion", end="")
     print(f"\n{printable(str(parsed.out / TABLE))}")
     _warn(predictor.caveats)
     return 1 if any(row.get("reason", NO_FACE) != NO_FACE for row in rows) else 0
