@@ -1,13 +1,13 @@
-"""Twins: test images that training or validation shows too, byte for byte or nearly so.
+"""Twins: test images that training or validation shows too, pixel for pixel or nearly so.
 
 *Identical* images have equal decoded pixels, as the network is given them. *Near-identical* ones have a normalised
-correlation of at least `NEAR`, in grey and at `SIDE` pixels a side: copies saved or scaled again, with other brightness
-or contrast, with a watermark, moved by a pixel. Mirrored copies are not looked for.
+correlation of at least `NEAR`, in grey and at `SIDE` pixels a side: copies that were saved or scaled again, have
+another brightness or contrast or a watermark, or are moved by a pixel. Mirrored copies are not looked for.
 
-Why 0.98: on FER2013 every pair above it that was looked at is one photograph twice, and so are those down to 0.93; the
-first pairs of different people come at 0.92. But photographs of one person in front of one camera are alike, too: in
-AT&T's Database of Faces (40 people, ten photographs each) 25 of the 1,800 pairs of one person reach 0.95, and one
-reaches 0.98. Frames of one video sequence do reach it. `docs/data.md` has the figures.
+Why 0.98: on FER2013 every pair above it that was looked at is one photograph twice, and so are those down to 0.93;
+pairs of different people begin at 0.92. But photographs of one person in front of one camera are alike, too: in AT&T's
+Database of Faces (40 people, ten photographs each) 25 of the 1,800 pairs of one person reach 0.95, and one reaches
+0.98. Frames of one video sequence do reach it. `docs/data.md` has the figures.
 """
 
 from __future__ import annotations

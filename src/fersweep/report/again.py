@@ -14,7 +14,7 @@ from fersweep.config import GROUPS, choices_of, dotted, to_dict
 
 
 def overrides(config: Mapping[str, Any], without: Sequence[str] = ()) -> list[str]:
-    """What was chosen and set otherwise than by default, each safe in a shell: ``dataset=jaffe``, ``seed=2``.
+    """What was chosen or set differently from the defaults, each quoted for a shell: ``dataset=jaffe``, ``seed=2``.
 
     Args:
         config: resolved, as in ``config.yaml``.
@@ -27,14 +27,17 @@ def overrides(config: Mapping[str, Any], without: Sequence[str] = ()) -> list[st
     usual = choices_of(to_dict(compose_config([])))
     named = [setting("plugins", plugins)] if plugins else []
     named += [f"{group}={choices[group]}" for group in GROUPS if choices[group] != usual[group]]
-    left = (*without, "plugins")
-    direct = _differing(config, [shlex.split(each)[0] for each in named], left, interpolated=False)
+    without = (*without, "plugins")
+    direct = _differing(config, [shlex.split(each)[0] for each in named], without, interpolated=False)
     known = [shlex.split(each)[0] for each in (*named, *direct)]
-    return [*named, *direct, *_differing(config, known, left, interpolated=True)]
+    return [*named, *direct, *_differing(config, known, without, interpolated=True)]
 
 
-def _differing(config: Mapping[str, Any], known: list[str], left: Sequence[str], interpolated: bool) -> list[str]:
-    """Overrides for what ``known`` ones do not give, where the files have a value of its own, or also where not."""
+def _differing(config: Mapping[str, Any], known: list[str], without: Sequence[str], interpolated: bool) -> list[str]:
+    """Overrides for settings that the ``known`` ones leave wrong.
+
+    Those that the files compute from other settings are among them only if ``interpolated``.
+    """
     composed = compose_config(known)
     raw: Any = OmegaConf.to_container(composed, resolve=False)
     usual, files, ours = dotted(to_dict(composed)), dotted(raw), dotted(config)
@@ -42,7 +45,7 @@ def _differing(config: Mapping[str, Any], known: list[str], left: Sequence[str],
     for key, value in ours.items():
         if key in usual and usual[key] == value:
             continue
-        if any(key == each or key.startswith(f"{each}.") for each in left) or key.endswith((".name", ".title")):
+        if any(key == each or key.startswith(f"{each}.") for each in without) or key.endswith((".name", ".title")):
             continue
         if interpolated or "${" not in str(files.get(key)):
             found.append(setting(key if key in usual else f"+{key}", value))

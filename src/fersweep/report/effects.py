@@ -1,10 +1,10 @@
 """How much one method is better than another, and how sure that is: other images and other runs allowed for.
 
-A run answers each test image rightly or wrongly. What an answer varies with: the image, which all methods share and
-which cancels in a difference; image and method together; the run, that is the seed of its training; and the rest, which
-is an image's answer changing from run to run. Variances are estimated from the table of answers, runs × images, as in
-an analysis of variance with two crossed random factors (S. R. Searle, G. Casella and C. E. McCulloch, "Variance
-Components", Wiley 1992, chapter 4).
+A run answers each test image rightly or wrongly. An answer varies with the image, which all methods share and which
+cancels in a difference; with image and method together; with the run, that is the seed of its training; and with the
+rest, since the answer to an image changes from run to run. Variances are estimated from the table of answers, runs ×
+images, as in an analysis of variance with two crossed random factors (S. R. Searle, G. Casella and C. E. McCulloch,
+"Variance Components", Wiley 1992, chapter 4).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Answers = npt.NDArray[np.bool_]
 """Whether each run recognised each image, ``(runs, images)``."""
 
 MOST_SEEDS = 200
-"""Beyond so many runs of each method nobody would go."""
+"""The most runs of each method that are ever suggested."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Effect:
 
     @property
     def p(self) -> float:
-        """Two-sided, of there being no difference; 0 or 1 where nothing varies."""
+        """The two-sided p-value of there being no difference; 0 or 1 where nothing varies."""
         from scipy.stats import t
 
         if self.error == 0:
@@ -86,7 +86,7 @@ class Effect:
 def difference(first: Answers, second: Answers, people: npt.NDArray[np.str_] | None = None) -> Effect:
     """Accuracy of one method less that of another, over the images that both were tested on.
 
-    The part of the images is the variance of what image and method share, from which the rest is taken out (never below
+    The part of the images is the variance of image and method together, from which the rest is taken out (never below
     zero); the part of the runs is that of their accuracies, never below what the rest alone must give. Degrees of
     freedom after Satterthwaite and Welch (B. L. Welch, Biometrika 34 (1947) 28–35). With one run of each, nothing is
     known of other runs, and only images vary; with one run of one, its spread is taken to be the other's.
@@ -101,11 +101,7 @@ def difference(first: Answers, second: Answers, people: npt.NDArray[np.str_] | N
     value, rest = float(means.mean()), _rest(methods)
     if rest is None:
         return Effect(value, images, 0.0, freedom, 0.0)
-    runs, floor, runs_freedom = _spread(methods), rest / first.shape[1], _welch(methods)
-    images = max(images - floor, 0.0)
-    if runs < floor:
-        return Effect(value, images, floor, np.inf, runs_freedom)
-    return Effect(value, images, runs, _satterthwaite([(images, freedom), (runs, runs_freedom)]), runs_freedom)
+    return _effect(value, (images, freedom), (_spread(methods), _welch(methods)), rest / first.shape[1])
 
 
 @dataclass(frozen=True)
@@ -157,10 +153,18 @@ def _of_settings(gains: npt.NDArray[np.float64], people: npt.NDArray[np.str_] | 
     images, freedom = _of_images(gains.mean(axis=0), people)
     runs = float(gains.mean(axis=1).var(ddof=1)) / count
     floor = max(float(gains.var(axis=0, ddof=1).mean()) - count * runs, 0.0) / (n * count)
-    images, value = max(images - floor, 0.0), float(gains.mean())
-    if runs < floor:
-        return Effect(value, images, floor, np.inf, count - 1)
-    return Effect(value, images, runs, _satterthwaite([(images, freedom), (runs, count - 1)]), count - 1)
+    return _effect(float(gains.mean()), (images, freedom), (runs, count - 1), floor)
+
+
+def _effect(value: float, images: tuple[float, float], runs: tuple[float, float], rest: float) -> Effect:
+    """An effect from the variances of images and of runs, each with its degrees of freedom, and that of the rest.
+
+    Both hold the rest: it is taken out of the images, and the runs are never below it.
+    """
+    of_images = max(images[0] - rest, 0.0)
+    if runs[0] < rest:
+        return Effect(value, of_images, rest, np.inf, runs[1])
+    return Effect(value, of_images, runs[0], _satterthwaite([(of_images, images[1]), runs]), runs[1])
 
 
 def superiority(first: Sequence[float], second: Sequence[float]) -> float:
