@@ -143,3 +143,22 @@ def test_superiority_and_the_best_of_three() -> None:
 )
 def test_runs_that_never_left_chance(confusion: list[list[int]], stuck: bool) -> None:
     assert at_chance(np.array(confusion)) is stuck
+
+
+@pytest.mark.parametrize("freedom", [1.0, 2.0, 9.0, 180.0])
+def test_power_is_a_number_for_every_size(freedom: float) -> None:
+    """SciPy's noncentral t has none where the other tail is all but zero."""
+    powers = [Effect(size, 0.0, 1.0, freedom, freedom).power() for size in np.linspace(0, 31, 1000)]
+    assert np.isfinite(powers).all()
+    assert max(powers) <= 1
+    assert np.diff(powers).min() > -0.001
+
+
+def test_a_few_people_leave_few_degrees_of_freedom() -> None:
+    """Runs that happen to agree do not make three people into many."""
+    rng = np.random.default_rng(7)
+    one, other = (np.stack([rng.permutation(45) < hits for _ in range(3)]) for hits in (35, 25))
+    effect = difference(one, other, np.repeat(["A", "B", "C"], 15))
+    assert effect.images > 0
+    assert 2 <= effect.freedom < np.inf
+    assert difference(one, other).freedom == np.inf

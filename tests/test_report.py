@@ -179,7 +179,7 @@ def test_folds_are_pooled(tmp_path: Path) -> None:
     assert row.accuracy.values == pytest.approx((12 / 41, 16 / 41), abs=0.02)
     assert row.correct.shape == (2, 41)
     assert "2 folds of 10" in row.notes[0]
-    assert "1 runs of folds that not all seeds have are left out." in row.notes[0]
+    assert "1 run of a fold that not all seeds have is left out." in row.notes[0]
 
 
 def test_settings_that_tell_rows_apart_become_columns(tmp_path: Path) -> None:
@@ -437,6 +437,28 @@ def test_the_mean_gain_over_backbones_is_claimed(tmp_path: Path) -> None:
     se = next(claim for claim in report.claims if (claim.first, claim.second) == ("SE", "none"))
     assert (se.positive, se.established) == (2, False)
     assert len(report.claims) == 3
+
+
+@pytest.mark.parametrize(
+    ("settings", "seeds", "said"),
+    [
+        ([("resnet50", "fer2013"), ("vgg16", "fer2013")], 3, "(2 settings; it takes 4)"),
+        ([("resnet50", "fer2013"), *[(name, "ckplus") for name in ("resnet50", "vgg16", "vgg19")]], 1, "takes 3 seeds"),
+        ([(name, "fer2013") for name in ("resnet50", "vgg16", "vgg19", "resnet101")], 1, ""),
+    ],
+)
+def test_what_is_too_little_for_a_claim(tmp_path: Path, settings: list[tuple[str, str]], seeds: int, said: str) -> None:
+    for number, (backbone, dataset) in enumerate(settings):
+        for seed in range(seeds):
+            for attention, rate in (("none", 0.3), ("se", 0.6)):
+                chosen = (f"dataset={dataset}", "dataset.root=x", "split=study", f"backbone={backbone}")
+                answers = right(rate, 10 * number + seed, ground=number)
+                finished(tmp_path, (*chosen, f"attention={attention}"), seed, answers, first=0)
+    (claim,) = contents(tmp_path).claims
+    assert claim.p < 0.05
+    assert claim.established is (not said)
+    assert claim.sentence.endswith(f"not established ({claim.open})" if said else ": established")
+    assert said in f"({claim.open})"
 
 
 def test_one_backbone_makes_no_claim(sweep: Path) -> None:

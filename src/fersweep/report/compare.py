@@ -120,6 +120,8 @@ def _open(pair: Comparison) -> str:
     fewest = min(pair.seeds)
     if fewest < MIN_SEEDS:
         return f"{fewest} seed{'s' if fewest > 1 else ''}; it takes {MIN_SEEDS}"
+    if pair.difference == 0:
+        return "the same accuracy"
     chance = f"power for a difference of this size {100 * pair.power:.0f} %"
     if pair.seeds_needed is None:
         return f"{chance}; more than {MOST_SEEDS} seeds of each would be needed"

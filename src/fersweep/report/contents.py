@@ -225,8 +225,9 @@ class Claim:
         difference: the mean over settings.
         interval: its 95 % interval, over settings and images.
         p: two-sided; ``p_holm`` corrected for all claims of this group.
-        established: whether ``p_holm`` is below 0.05.
+        established: whether ``p_holm`` is below 0.05, and settings and seeds are enough to tell.
         sentence: the plain statement.
+        open: why nothing can be established, such as ``2 settings; it takes 4``; empty where something can.
     """
 
     group: str
@@ -243,6 +244,7 @@ class Claim:
     p_holm: float
     established: bool
     sentence: str
+    open: str = ""
 
 
 @dataclass(frozen=True)

@@ -121,8 +121,8 @@ def mean_gain(datasets: Sequence[tuple[Sequence[Pair], npt.NDArray[np.str_] | No
     """The mean difference of two methods over settings, such as backbones, each of which had both.
 
     Settings are paired and taken as drawn from many: their part of the variance is that of their gains. It holds what
-    the runs add, so one run of each in a setting is enough. Images are shared by the settings of a dataset, and treated
-    as in `difference`.
+    the runs add, so one run of each in a setting is enough, except where a dataset has a single setting. Images are
+    shared by the settings of a dataset, and treated as in `difference`.
 
     Args:
         datasets: of each its settings, tested on the same images, and the people in these, if known.
@@ -163,7 +163,7 @@ def _effect(value: float, images: tuple[float, float], runs: tuple[float, float]
     """
     of_images = max(images[0] - rest, 0.0)
     if runs[0] < rest:
-        return Effect(value, of_images, rest, np.inf, runs[1])
+        return Effect(value, of_images, rest, _satterthwaite([(of_images, images[1]), (rest, np.inf)]), runs[1])
     return Effect(value, of_images, runs[0], _satterthwaite([(of_images, images[1]), runs]), runs[1])
 
 
@@ -280,4 +280,5 @@ def _power(true: float, variance: float, freedom: float) -> float:
     beyond, shift = _quantile(0.95, freedom), abs(true) / variance**0.5
     if np.isinf(freedom) or shift > 30:
         return float(norm.sf(beyond - shift) + norm.cdf(-beyond - shift))
-    return float(nct.sf(beyond, freedom, shift) + nct.cdf(-beyond, freedom, shift))
+    below = float(np.nan_to_num(nct.cdf(-beyond, freedom, shift)))  # SciPy has none where it is all but zero
+    return float(nct.sf(beyond, freedom, shift)) + below

@@ -361,7 +361,10 @@ def _common_folds(seeds: list[list[Finished]]) -> tuple[list[list[Finished]], li
         note = (
             f"Accuracy over the pooled predictions of {len(everywhere)} folds of {wanted}: n counts their test images."
         )
-    return kept, [note + (f" {dropped} runs of folds that not all seeds have are left out." if dropped else "")]
+    if dropped:
+        which, verb = ("run of a fold", "is") if dropped == 1 else ("runs of folds", "are")
+        note += f" {dropped} {which} that not all seeds have {verb} left out."
+    return kept, [note]
 
 
 def _chance(stuck: Sequence[int], seeds: Sequence[Sequence[Finished]], accuracies: Sequence[float]) -> str:
