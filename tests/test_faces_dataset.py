@@ -138,6 +138,12 @@ def test_images_without_a_face_stay_whole_and_are_counted(tmp_path: Path, caplog
     assert f"corner finds no face in {len(small)} of the {len(records)} images of ckplus" in caplog.text
 
 
+def test_a_face_in_no_image_at_all_is_an_error(tmp_path: Path) -> None:
+    source = Jaffe(fakes.jaffe(tmp_path / "jaffe"), 32)
+    with pytest.raises(UserError, match=r"corner finds no face in any of the .* images of jaffe: dataset.faces=none"):
+        FaceCropped(source, Corner(least=10_000)).load()
+
+
 def test_it_is_done_once_and_apart_for_each_setting(tmp_path: Path) -> None:
     source, detector = Jaffe(fakes.jaffe(tmp_path / "jaffe"), 32), Corner()
     first = cache.load(FaceCropped(source, detector), tmp_path / "cache")

@@ -71,9 +71,9 @@ def test_what_beats_what_is_said_plainly(sweep: Path) -> None:
     report = contents(sweep)
     sentences = [pair.sentence for pair in report.options]
     assert len(sentences) == 3
-    pattern = r"ResNet-50: CBAM beats none by 6\.0 points \(95 % \d\.\d…\d\.\d\): established"
+    pattern = r"ResNet-50: CBAM beats no attention by 6\.0 points \(95 % \d\.\d…\d\.\d\): established"
     assert sum(bool(re.fullmatch(pattern, each)) for each in sentences) == 1
-    pattern = r"ResNet-50: SE scores 0\.3 points more than none \(95 % −\d\.\d…\d\.\d\): not established"
+    pattern = r"ResNet-50: SE scores 0\.3 points more than no attention \(95 % −\d\.\d…\d\.\d\): not established"
     assert re.match(pattern, sentences[-1])
     seeds = (
         r"\(power for a difference of this size \d+ %; (more than 200|\d+) seeds of each would (be needed|give 80 %)\)$"
@@ -593,7 +593,7 @@ def test_the_command_writes_everything_and_says_what_is_missing(
     assert cli.main(["report", str(sweep), "-o", str(folder)]) == 1  # one run failed
     out = capsys.readouterr().out
     assert out.startswith("9 finished runs in 3 rows, 1 not done\n")
-    assert "CBAM beats none by 6.0 points" in out
+    assert "CBAM beats no attention by 6.0 points" in out
     assert "not done: 1 failed; the page lists them" in out
     assert out.endswith(f"{folder / 'index.html'}\n")
     for name in ("index.html", "table.md", "table.csv", "table.tex"):
@@ -731,7 +731,7 @@ def test_rows_without_a_setting_are_compared_with_rows_that_have_it(tmp_path: Pa
     assert ("attention", "se", "none", "4") in pairs
     assert ("attention", "se", "none", "16") in pairs
     assert {group for group, *_ in pairs} == {"attention", "reduction"}
-    assert "ResNet-50, 16: SE beats none by 20.0 points" in " ".join(pair.sentence for pair in report.options)
+    assert "ResNet-50, 16: SE beats no attention by 20.0 points" in " ".join(pair.sentence for pair in report.options)
 
 
 def test_settings_of_one_class_are_shown_where_they_differ_within_it(tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def test_a_network_that_takes_no_attention_is_never_shown_with_none(sweep: Path)
     assert [row.name for row in report.rows[2:]] == ["AER-CNN · ELU", "AER-CNN · ReLU"]
     assert [row.labels["attention"] for row in report.rows] == ["none", "cbam", "none", "none"]
     sentences = [pair.sentence.partition(" by ")[0] for pair in report.options]
-    assert sorted(sentences) == ["AER-CNN: ELU beats ReLU", "ResNet-50, ReLU: CBAM beats none"]
+    assert sorted(sentences) == ["AER-CNN: ELU beats ReLU", "ResNet-50, ReLU: CBAM beats no attention"]
     html, markdown, latex = page.render(report), tables.as_markdown(report), tables.as_latex(report)
     assert '<span class="label">–</span>' in html
     assert "<small>AER-CNN · ReLU · as its code ran · FER2013" in html  # the run that failed
@@ -61,7 +61,14 @@ def test_a_network_that_takes_no_attention_is_never_shown_with_none(sweep: Path)
     assert [text.get_text() for text in legend.get_texts()][:3] == ["none", "CBAM", "ResNet"]
     assert "Attention" in markdown.splitlines()[0]
     for text in (html, markdown, latex, printed(sweep)):
-        for wrong in ("aer_cnn + none", "AER-CNN + none", "no attention", "AER-CNN · none", "AER-CNN  none"):
+        for wrong in (
+            "aer_cnn + none",
+            "AER-CNN + none",
+            "AER-CNN · no attention",
+            "AER-CNN: no attention",
+            "AER-CNN · none",
+            "AER-CNN  none",
+        ):
             assert wrong not in text
     assert "\r\naer_cnn,none,elu,code,fer2013," in tables.as_csv(report)
 

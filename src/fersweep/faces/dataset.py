@@ -64,7 +64,7 @@ class FaceCropped:
         """Decode everything, and crop it.
 
         Raises:
-            UserError: of the source, or an image is broken.
+            UserError: of the source, or an image is broken, or there is a face in none of them.
         """
         records = self.source.records()
         faces: list[Pixels] = []
@@ -75,6 +75,11 @@ class FaceCropped:
             for name, image, found in zip(ids, whole, self.detector.detect(whole), strict=True):
                 without += [] if found else [str(name)]
                 faces.append(self._cropped(image, found))
+        if without and len(without) == len(records):
+            raise UserError(
+                f"{self.detector.name} finds no face in any of the {len(records):,} images of {self.name}: "
+                "dataset.faces=none trains on whole images."
+            )
         if without:
             _log.warning(
                 "%s finds no face in %d of the %d images of %s, which stay whole: %s",

@@ -37,7 +37,7 @@ class _Classifier(nn.Module):
 
     def __init__(self, in_channels: int, image_size: int, input_scale: float) -> None:
         super().__init__()
-        if not (math.isfinite(input_scale) and input_scale > 0):
+        if not (isinstance(input_scale, int | float) and math.isfinite(input_scale) and input_scale > 0):
             raise UserError(f"input_scale={input_scale} is impossible: choose a number above 0.")
         self.in_channels, self.image_size, self.input_scale = in_channels, image_size, input_scale
 

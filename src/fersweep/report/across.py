@@ -94,8 +94,6 @@ def _judged(claim: Claim) -> Claim:
     """With the conclusion, and the sentence that states it."""
     low, high = (signed(100 * end) for end in claim.interval)
     first, second = said(claim.group, claim.first), said(claim.group, claim.second)
-    if claim.second == "none":
-        second = f"no {claim.group}"
     established = not claim.open and claim.p_holm < LEVEL
     end = "established" if established else "not established" + (f" ({claim.open})" if claim.open else "")
     where = f"{claim.shared}: " if claim.shared else ""

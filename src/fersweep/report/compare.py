@@ -101,8 +101,6 @@ def _judged(pair: Comparison) -> Comparison:
     established = fewest >= MIN_SEEDS and pair.p_holm < LEVEL
     low, high = (100 * end for end in pair.interval)
     first, second = (said(pair.group, name) for name in pair.names)
-    if pair.first == "none":
-        first = f"no {pair.group}"  # "none beats CBAM" would read as: nothing does
     points = f"{100 * pair.difference:.1f} points"
     shown = [(key, value) for key, value in pair.shared.items() if value != ABSENT]
     values = [value for _, value in shown]
@@ -134,6 +132,8 @@ def said(group: str, name: str) -> str:
     """An option as a sentence has it, in quotes where it is several words; the whole setting where it is a value."""
     if group not in GROUPS:
         return f"{group}={name}"
+    if name == "none":
+        return f"no {group}"  # "none beats CBAM" would read as: nothing does
     return f"“{name}”" if " " in name else name
 
 
