@@ -19,6 +19,9 @@ import numpy.typing as npt
 Answers = npt.NDArray[np.bool_]
 """Whether each run recognised each image, ``(runs, images)``."""
 
+POWER = 0.8
+"""The power that `Effect.seeds_needed` asks for."""
+
 MOST_SEEDS = 200
 """The most runs of each method that are ever suggested."""
 
@@ -46,9 +49,9 @@ class Effect:
         """The standard error."""
         return float((self.images + self.runs) ** 0.5)
 
-    def interval(self, confidence: float = 0.95) -> tuple[float, float]:
-        """Student's interval."""
-        half = _quantile(confidence, self.freedom) * self.error
+    def interval(self) -> tuple[float, float]:
+        """Student's 95 % interval."""
+        half = _quantile(self.freedom) * self.error
         return self.value - half, self.value + half
 
     @property
@@ -64,12 +67,11 @@ class Effect:
         """How probable it is that a ``true`` difference (by default the estimated one) gives p < 0.05."""
         return _power(self.value if true is None else true, self.images + self.runs, self.freedom)
 
-    def seeds_needed(self, seeds: float, power: float = 0.8) -> int | None:
-        """How many runs of each method would show a difference of this size with ``power``, from 3 on.
+    def seeds_needed(self, seeds: float) -> int | None:
+        """How many runs of each method, from 3 on, would give a difference of this size p < 0.05 with 80 % power.
 
         Args:
             seeds: runs of each method now.
-            power: wanted, at the level of 0.05.
 
         Returns:
             ``None`` where more than `MOST_SEEDS` are needed: the images are too few.
@@ -78,7 +80,7 @@ class Effect:
         for wanted in range(3, MOST_SEEDS + 1):
             runs = self.runs * seeds / wanted
             freedom = _satterthwaite([(self.images, np.inf), (runs, max(share * 2 * (wanted - 1), 1.0))])
-            if _power(self.value, self.images + runs, freedom) >= power:
+            if _power(self.value, self.images + runs, freedom) >= POWER:
                 return wanted
         return None
 
@@ -197,17 +199,16 @@ def at_chance(confusion: npt.NDArray[np.int64]) -> bool:
     return bool(binom.sf(int(np.trace(confusion)) - 1, n, min(expected, 1.0)) > 0.05)
 
 
-def over_people(correct: Answers, people: npt.NDArray[np.str_], confidence: float = 0.95) -> tuple[float, float]:
-    """The interval of a mean accuracy had other people been photographed: Student's, people as clusters.
+def over_people(correct: Answers, people: npt.NDArray[np.str_]) -> tuple[float, float]:
+    """The 95 % interval of a mean accuracy had other people been photographed: Student's, people as clusters.
 
     Args:
         correct: ``(runs, n)``.
         people: who is shown, ``(n,)``; two or more.
-        confidence: the coverage.
     """
     means = correct.mean(axis=0)
     variance, freedom = _of_images(means, people)
-    half = _quantile(confidence, freedom) * variance**0.5
+    half = _quantile(freedom) * variance**0.5
     return max(0.0, float(means.mean()) - half), min(1.0, float(means.mean()) + half)
 
 
@@ -264,11 +265,11 @@ def _satterthwaite(parts: Sequence[tuple[float, float]]) -> float:
     return total**2 / below if below > 0 else np.inf
 
 
-def _quantile(confidence: float, freedom: float) -> float:
+def _quantile(freedom: float) -> float:
+    """How many standard errors a 95 % interval reaches to either side."""
     from scipy.stats import norm, t
 
-    q = (1 + confidence) / 2
-    return float(norm.ppf(q) if np.isinf(freedom) else t.ppf(q, freedom))
+    return float(norm.ppf(0.975) if np.isinf(freedom) else t.ppf(0.975, freedom))
 
 
 def _power(true: float, variance: float, freedom: float) -> float:
@@ -277,7 +278,7 @@ def _power(true: float, variance: float, freedom: float) -> float:
 
     if variance == 0:
         return 0.0 if true == 0 else 1.0
-    beyond, shift = _quantile(0.95, freedom), abs(true) / variance**0.5
+    beyond, shift = _quantile(freedom), abs(true) / variance**0.5
     if np.isinf(freedom) or shift > 30:
         return float(norm.sf(beyond - shift) + norm.cdf(-beyond - shift))
     below = float(np.nan_to_num(nct.cdf(-beyond, freedom, shift)))  # SciPy has none where it is all but zero

@@ -233,6 +233,7 @@ def expected_range(accuracy: Mean, n: int, figures: Reported) -> tuple[float, fl
     """
     from scipy.stats import t
 
+    assert figures.best_of in (1, 3), "the spread of other bests is not known here"
     k = accuracy.n
     if accuracy.sd is None or k < MIN_SEEDS:
         return None
