@@ -276,13 +276,11 @@ def _attempt(
     best = job.directory / "checkpoints" / "best.ckpt"
     job.ranks.meet()
     chosen = checkpoint.load_weights(module.model, best)
-    if cfg.recipe.augment_validation:  # the epoch was chosen on augmented images; nobody will ask about such
-        trainer.predict(module, datamodule=data, return_predictions=False)
-        chosen["fersweep"]["temperature"] = module.stored["temperature"]
-        if zero:
-            AtomicCheckpointIO().save_checkpoint(chosen, best)
     best_epoch, temperature = chosen["epoch"] + 1, chosen["fersweep"].get("temperature", 1.0)
     del chosen  # a second copy of the weights
+    if cfg.recipe.augment_validation:  # the epoch was chosen on augmented images; nobody will ask about such
+        trainer.predict(module, datamodule=data, return_predictions=False)
+        temperature = module.stored["temperature"]
     trainer.test(module, datamodule=data, verbose=False)
     outputs = record.gather(module.test_outputs)
     tested = replace(data.split, test=outputs[0].numpy())  # fewer than all where trainer.limit_batches says so
@@ -304,7 +302,7 @@ def _attempt(
         "environment": record.environment(job.device, arithmetic, job.ranks.world),
     }
     if zero:
-        _write(job, result, samples, outputs, found.any, counts, history, logger)
+        _write(job, result, samples, outputs, found.any, counts, history, logger, temperature)
     return result
 
 
@@ -418,6 +416,7 @@ def _write(
     counts: Any,
     history: History,
     logger: Any,
+    temperature: float,
 ) -> None:
     """The run's files, ``result.json`` last; and the same for W&B or TensorBoard, where one is used."""
     refuse_if_lost(job.held)
@@ -437,7 +436,6 @@ def _write(
         also = ("best_epoch", "params_total", "params_trainable", "images_per_second")
         tracking.log_summary(logger, {**result["metrics"], **{key: result[key] for key in also}})
     kept = {**result["metrics"], "majority_baseline": result["majority_baseline"]}
-    checkpoint.add(
-        directory / "checkpoints" / "best.ckpt", tested={key: kept[key] for key in checkpoint.TESTED if key in kept}
-    )
+    tested = {key: kept[key] for key in checkpoint.TESTED if key in kept}
+    checkpoint.add(directory / "checkpoints" / "best.ckpt", tested=tested, temperature=temperature)
     write_json(directory / "result.json", result)
