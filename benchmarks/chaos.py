@@ -29,7 +29,7 @@ import pandas as pd
 import torch
 
 from fersweep.bench.startup import TRAIN, first_steps
-from fersweep.sweep.lock import is_held
+from fersweep.runs.lock import is_held
 
 TINY = (
     "backbone=aer_cnn",

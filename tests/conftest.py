@@ -135,7 +135,7 @@ def small(tmp_path: Path, cache: Path) -> Callable[..., DictConfig]:
 def finished(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
     """The directory of a finished small run of the tiny network; to look at, not to change."""
     from fersweep.run import run_one
-    from fersweep.sweep.identity import run_dir
+    from fersweep.runs.identity import run_dir
 
     outputs = tmp_path_factory.mktemp("finished")
     cfg = quickly_composed(*SMALL, FACES, f"outputs={outputs}", f"cache={cache}")

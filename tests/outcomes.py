@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 
 from fersweep.module import FERModule
 from fersweep.run import run_one
-from fersweep.sweep.identity import run_dir
+from fersweep.runs.identity import run_dir
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from fersweep.report.contents import Claim, Comparison, Mean, Report, Reported, Row, Verdict
 from fersweep.report.statistics import wilson
-from fersweep.sweep.collect import Run
+from fersweep.runs.collect import Run
 
 CLASSES = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
 COLUMNS = ("dataset", "backbone", "attention", "fidelity")

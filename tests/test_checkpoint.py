@@ -22,7 +22,7 @@ from fersweep.data.samples import CLASSES
 from fersweep.errors import UserError
 from fersweep.module import FERModule
 from fersweep.run import run_one
-from fersweep.sweep.identity import run_dir
+from fersweep.runs.identity import run_dir
 
 Small = Callable[..., DictConfig]
 

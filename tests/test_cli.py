@@ -15,7 +15,7 @@ from conftest import TRAIN
 
 from fersweep import cli
 from fersweep.config import GROUPS
-from fersweep.sweep.status import mark_pending
+from fersweep.runs.status import mark_pending
 from fersweep.tracking import report, sync
 
 FERSWEEP = (sys.executable, "-c", "import sys; from fersweep.cli import main; sys.exit(main())")

@@ -22,10 +22,10 @@ from fersweep import cli
 from fersweep.config import GROUPS
 from fersweep.errors import UserError
 from fersweep.report import listing
-from fersweep.sweep import collect as module
-from fersweep.sweep.collect import Run, collect, read
-from fersweep.sweep.lock import claim
-from fersweep.sweep.status import (
+from fersweep.runs import collect as module
+from fersweep.runs.collect import Run, collect, read
+from fersweep.runs.lock import claim
+from fersweep.runs.status import (
     Status,
     mark_done,
     mark_failed,
@@ -120,7 +120,7 @@ def test_each_state_is_told_from_the_others(tmp_path: Path) -> None:
 
 def test_a_run_is_running_while_a_live_process_holds_its_lock(tmp_path: Path) -> None:
     directory = asked_for(tmp_path / "none-s1-0000000001")
-    script = "import sys; from pathlib import Path; from fersweep.sweep.lock import claim\n"
+    script = "import sys; from pathlib import Path; from fersweep.runs.lock import claim\n"
     script += "with claim(Path(sys.argv[1])): print('held', flush=True); input()"
     command = [sys.executable, "-c", script, directory]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:

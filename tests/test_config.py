@@ -412,7 +412,7 @@ def test_every_argument_of_the_trainer_is_either_free_or_decided_here() -> None:
 def test_targets_outside_the_package_are_refused() -> None:
     for target in (
         "os.system",
-        "fersweep.sweep.status.write_json",  # of this package, but writes files
+        "fersweep.runs.status.write_json",  # of this package, but writes files
         "fersweep.data.augment.os.system",  # an allowed module only imports it
         "torch.nn.functional.torch.load",
         "fersweep.data.sources.fer2013.download",  # a function that fetches data

@@ -15,9 +15,9 @@ import torch
 from conftest import FACES, NARROW, train_process
 from test_processes import planned, sweep, wait_for
 
+from fersweep.runs.status import Status
 from fersweep.sweep.plan import Planned
 from fersweep.sweep.processes import RunProcesses
-from fersweep.sweep.status import Status
 
 __all__ = ["planned"]
 

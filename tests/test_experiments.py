@@ -23,8 +23,8 @@ from fersweep.faces.crop import Crop
 from fersweep.report.notebook import figures as notebook
 from fersweep.report.study import study
 from fersweep.run import prepare
+from fersweep.runs.identity import run_hash
 from fersweep.search import config_dir
-from fersweep.sweep.identity import run_hash
 
 SWEEPS = {
     "table_attention": 3 * 32,

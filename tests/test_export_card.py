@@ -22,7 +22,7 @@ from fersweep.config import choices_of
 from fersweep.data.samples import CLASSES
 from fersweep.export import card, files
 from fersweep.report.statistics import wilson
-from fersweep.sweep.status import write_json
+from fersweep.runs.status import write_json
 from fersweep.trained import Trained, load
 
 TOKEN = "hf_" + "s3cret" * 5

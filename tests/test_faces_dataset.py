@@ -25,7 +25,7 @@ from fersweep.faces import Face, Pixels
 from fersweep.faces.crop import Crop
 from fersweep.faces.dataset import FaceCropped
 from fersweep.faces.detectors import make
-from fersweep.sweep.identity import identity, run_hash
+from fersweep.runs.identity import identity, run_hash
 
 
 class Corner:

@@ -24,7 +24,7 @@ from fersweep.report import figures
 from fersweep.report.statistics import wilson
 from fersweep.report.summary import print_done, print_summary
 from fersweep.report.ticks import exact_ticks
-from fersweep.sweep.status import write_config
+from fersweep.runs.status import write_config
 
 NAMES = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise", "contempt")
 
@@ -190,7 +190,7 @@ def test_equal_figures_are_equal_files(tmp_path: Path) -> None:
 def test_imports_are_light() -> None:
     code = (
         "import sys, fersweep.report.figures, fersweep.report.statistics, fersweep.report.summary, "
-        "fersweep.sweep.status, fersweep.tracking; "
+        "fersweep.runs.status, fersweep.tracking; "
         "print(*{'torch', 'wandb', 'pytorch_lightning', 'matplotlib.pyplot'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -19,7 +19,7 @@ from fersweep.errors import UserError
 from fersweep.faces import Pixels
 from fersweep.predict import Predictor
 from fersweep.run import run_one
-from fersweep.sweep.identity import run_dir
+from fersweep.runs.identity import run_dir
 
 pytestmark = pytest.mark.usefixtures("tiny_network")
 

@@ -25,8 +25,8 @@ from fersweep import targets
 from fersweep.compose import compose_config
 from fersweep.config import GROUPS, NAMED, Config, section
 from fersweep.errors import UserError
+from fersweep.runs.identity import identity, run_dir, run_hash, slug
 from fersweep.search import config_dir, options
-from fersweep.sweep.identity import identity, run_dir, run_hash, slug
 
 KNOWN = json.loads((Path(__file__).parent / "golden" / "identity.json").read_text())
 """``hashes`` of runs by their overrides, ``defaults`` of every class that ``conf`` names and of the schema.
@@ -264,7 +264,7 @@ def test_the_project_can_grow_without_renaming_a_run(tmp_path: Path) -> None:
         "from fersweep.compose import compose_config\n"
         "from fersweep.config import to_dict\n"
         "from fersweep.search import options\n"
-        "from fersweep.sweep.identity import run_hash\n"
+        "from fersweep.runs.identity import run_hash\n"
         "assert 'another' in options('attention')\n"
         "known = json.load(sys.stdin)\n"
         "found = {each: run_hash(to_dict(compose_config(each.split()))) for each in known}\n"

@@ -18,11 +18,11 @@ from rich.console import Console
 
 from fersweep import record, training
 from fersweep.config import choices_of
+from fersweep.runs.identity import run_hash
+from fersweep.runs.status import Status, mark_done, write_json
 from fersweep.sweep import local, processes
 from fersweep.sweep.board import Board
-from fersweep.sweep.identity import run_hash
 from fersweep.sweep.plan import Outcome, Planned
-from fersweep.sweep.status import Status, mark_done, write_json
 
 Train = Callable[..., int]
 

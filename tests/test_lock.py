@@ -20,13 +20,13 @@ from pathlib import Path
 import pytest
 
 from fersweep.errors import UserError
-from fersweep.sweep import lock
-from fersweep.sweep.lock import LockedError, claim, is_held
+from fersweep.runs import lock
+from fersweep.runs.lock import LockedError, claim, is_held
 
 HOLDER = """
 import sys
 from pathlib import Path
-from fersweep.sweep.lock import LockedError, claim
+from fersweep.runs.lock import LockedError, claim
 
 input()
 try:
@@ -310,7 +310,7 @@ def test_a_forked_child_does_not_release(tmp_path: Path) -> None:
     script = """
 import os, sys
 from pathlib import Path
-from fersweep.sweep.lock import claim, is_held
+from fersweep.runs.lock import claim, is_held
 
 with claim(Path(sys.argv[1])) as held:
     if (child := os.fork()) == 0:
@@ -386,7 +386,7 @@ def test_an_error_in_the_block_stays_what_it_is_and_frees_the_lock(tmp_path: Pat
 
 
 def test_to_look_where_there_is_no_lock_needs_no_import(tmp_path: Path) -> None:
-    script = "import sys; from pathlib import Path; from fersweep.sweep.lock import is_held\n"
+    script = "import sys; from pathlib import Path; from fersweep.runs.lock import is_held\n"
     script += "print(is_held(Path(sys.argv[1])), {'filelock', 'torch', 'hydra'} & {*sys.modules})"
     done = subprocess.run([sys.executable, "-c", script, tmp_path], capture_output=True, text=True, timeout=60)
     assert done.stdout == "False set()\n"

@@ -27,14 +27,14 @@ from rich.console import Console
 from fersweep.bench.runs import wait_for_server
 from fersweep.compose import compose_config
 from fersweep.run import run_frozen
+from fersweep.runs.identity import run_dir
+from fersweep.runs.lock import is_held
+from fersweep.runs.status import Status
 from fersweep.sweep import worker
 from fersweep.sweep.board import Board
-from fersweep.sweep.identity import run_dir
 from fersweep.sweep.local import LocalSweep
-from fersweep.sweep.lock import is_held
 from fersweep.sweep.plan import Outcome, Planned
 from fersweep.sweep.processes import NOT_HANDED_DOWN, RunProcesses, warm_up
-from fersweep.sweep.status import Status
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "killpg"), reason="process groups are needed")
 

@@ -24,9 +24,9 @@ from fersweep.report.contents import Mean, Report, Reported
 from fersweep.report.statistics import multiple_of, wilson
 from fersweep.report.study import expected_range, verdict
 from fersweep.report.write import contents
-from fersweep.sweep.collect import collect, config_of, settings_of
-from fersweep.sweep.identity import completed
-from fersweep.sweep.status import write_json
+from fersweep.runs.collect import collect, config_of, settings_of
+from fersweep.runs.identity import completed
+from fersweep.runs.status import write_json
 
 NONE, CBAM, SE = ("attention=none",), ("attention=cbam",), ("attention=se",)
 SHORT = (*STUDY, "recipe.max_epochs=3")

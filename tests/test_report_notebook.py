@@ -15,8 +15,8 @@ from fersweep.report.contents import Mean, Reported, Row
 from fersweep.report.notebook import figures
 from fersweep.report.study import expected_range, verdict
 from fersweep.report.write import contents
-from fersweep.sweep.collect import settings_of
-from fersweep.sweep.identity import completed, integral
+from fersweep.runs.collect import settings_of
+from fersweep.runs.identity import completed, integral
 
 SOURCE = (
     "backbone=aer_cnn",

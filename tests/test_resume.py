@@ -20,7 +20,7 @@ from fersweep import build
 from fersweep.errors import UserError
 from fersweep.module import FERModule
 from fersweep.run import run_one
-from fersweep.sweep.identity import run_dir
+from fersweep.runs.identity import run_dir
 
 Small = Callable[..., DictConfig]
 
@@ -119,7 +119,7 @@ def test_a_directory_that_another_process_holds_is_left_alone(small: Small) -> N
     directory = run_dir(plain(cfg))
     directory.mkdir(parents=True)
     script = (
-        "import sys, pathlib\nfrom fersweep.sweep.lock import claim\n"
+        "import sys, pathlib\nfrom fersweep.runs.lock import claim\n"
         "with claim(pathlib.Path(sys.argv[1])):\n print('held', flush=True)\n input()"
     )
     command = [sys.executable, "-c", script, str(directory)]

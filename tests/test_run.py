@@ -24,7 +24,7 @@ from fersweep.data.samples import CLASSES
 from fersweep.errors import UserError
 from fersweep.module import FERModule
 from fersweep.run import run_one
-from fersweep.sweep.identity import run_dir, run_hash, slug
+from fersweep.runs.identity import run_dir, run_hash, slug
 
 Small = Callable[..., DictConfig]
 

@@ -14,7 +14,7 @@ import yaml
 
 from fersweep.config import GROUPS
 from fersweep.errors import UserError
-from fersweep.sweep.status import (
+from fersweep.runs.status import (
     Status,
     atomic_path,
     freeze,

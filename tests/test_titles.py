@@ -17,7 +17,7 @@ from fersweep.report.plots import overview
 from fersweep.report.summary import print_summary
 from fersweep.report.titles import distinct, joined, titled
 from fersweep.report.write import contents
-from fersweep.sweep.collect import collect, config_of
+from fersweep.runs.collect import collect, config_of
 
 AER = (*STUDY, "backbone=aer_cnn", "attention=none", "activation=relu")
 RESNET = (*STUDY, "activation=relu")

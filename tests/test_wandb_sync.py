@@ -19,7 +19,7 @@ from rich.console import Console
 from wandb_server import KEY, Server, account
 
 from fersweep.errors import UserError
-from fersweep.sweep.lock import claim
+from fersweep.runs.lock import claim
 from fersweep.tracking import sync as syncing
 from fersweep.tracking.sync import exit_code, render, sync
 

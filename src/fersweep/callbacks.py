@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from fersweep.checkpoint import SLIM
-from fersweep.sweep.status import atomic_path
+from fersweep.runs.status import atomic_path
 
 log = logging.getLogger("fersweep")
 

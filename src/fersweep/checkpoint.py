@@ -14,7 +14,7 @@ from torch import nn
 
 from fersweep.config import title, title_of
 from fersweep.errors import UserError
-from fersweep.sweep.status import atomic_path
+from fersweep.runs.status import atomic_path
 
 FORMAT = 1
 """Version of what `stored` holds."""

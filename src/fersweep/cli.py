@@ -213,7 +213,7 @@ def _collect(parsed: argparse.Namespace) -> int:
     from rich.console import Console
 
     from fersweep.report import listing
-    from fersweep.sweep.collect import collect
+    from fersweep.runs.collect import collect
 
     runs = collect(parsed.outputs)
     if parsed.json:

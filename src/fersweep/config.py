@@ -210,7 +210,7 @@ class Config:
     """One run.
 
     A setting that is added later has a default here that changes nothing: then the runs made before keep their
-    identity (`fersweep.sweep.identity`).
+    identity (`fersweep.runs.identity`).
     """
 
     backbone: Backbone = field(default_factory=Backbone)

@@ -26,7 +26,7 @@ from fersweep.explain import GRADCAM, explain
 from fersweep.explain.pictures import overlay
 from fersweep.faces import Face, Pixels, pictures
 from fersweep.predict import Predictor, draw
-from fersweep.sweep import collect
+from fersweep.runs import collect
 
 HOST = "127.0.0.1"
 PORTS = range(7860, 7960)

@@ -17,7 +17,7 @@ from torchmetrics.functional.classification import multiclass_confusion_matrix, 
 
 from fersweep.data.samples import Samples
 from fersweep.distributed import gather_to_all
-from fersweep.sweep.status import atomic_path
+from fersweep.runs.status import atomic_path
 
 PACKAGES = ("fersweep", "torch", "torchvision", "pytorch-lightning", "hydra-core", "albumentations", "numpy")
 

@@ -23,10 +23,10 @@ from fersweep.config import Config, choices_of, to_dict
 from fersweep.data.samples import CLASSES
 from fersweep.errors import LockLostError, NotFiniteError, UserError
 from fersweep.report.summary import print_done, print_summary
-from fersweep.sweep.collect import result_of
-from fersweep.sweep.identity import run_dir
-from fersweep.sweep.lock import claim
-from fersweep.sweep.status import Status, mark_done, mark_failed, mark_pending, mark_running
+from fersweep.runs.collect import result_of
+from fersweep.runs.identity import run_dir
+from fersweep.runs.lock import claim
+from fersweep.runs.status import Status, mark_done, mark_failed, mark_pending, mark_running
 
 TRAIN, DONE, FAILED = range(3)
 """What rank zero finds that there is to do, for the other ranks to follow."""

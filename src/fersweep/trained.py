@@ -24,8 +24,8 @@ from fersweep.errors import UserError
 from fersweep.faces import Pixels
 from fersweep.faces.crop import PICTURE, Crop
 from fersweep.report.statistics import wilson
+from fersweep.runs.collect import result_of
 from fersweep.search import option_file, options
-from fersweep.sweep.collect import result_of
 
 BATCH, BATCH_PIXELS = 256, 600_000
 """Most images, and most pixels of all of them, that a network is given at once."""

@@ -31,9 +31,9 @@ from fersweep.module import FERModule
 from fersweep.ranks import Ranks
 from fersweep.report import figures, leaks
 from fersweep.report.statistics import wilson
-from fersweep.sweep.identity import run_hash, slug
-from fersweep.sweep.lock import Claim
-from fersweep.sweep.status import write_config, write_json
+from fersweep.runs.identity import run_hash, slug
+from fersweep.runs.lock import Claim
+from fersweep.runs.status import write_config, write_json
 
 log = logging.getLogger("fersweep")
 

@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from outcomes import assert_same_outcome, history, read_json
 
 from fersweep.run import run_frozen
-from fersweep.sweep.identity import run_dir
+from fersweep.runs.identity import run_dir
 from fersweep.sweep.preemption import END, GO_ON, REQUEUE, LeftError, Preemption
 
 Small = Callable[..., DictConfig]

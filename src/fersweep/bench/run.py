@@ -29,7 +29,7 @@ from fersweep.bench import (
     together,
 )
 from fersweep.errors import UserError
-from fersweep.sweep.status import write_json
+from fersweep.runs.status import write_json
 
 MEASURES = {
     "efficiency": efficiency.measure,

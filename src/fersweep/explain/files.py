@@ -19,7 +19,7 @@ from fersweep.faces.pictures import find, read
 from fersweep.faces.table import NO_FACE
 from fersweep.paths import Names, refuse_inside
 from fersweep.predict import Predictor
-from fersweep.sweep.status import atomic_path
+from fersweep.runs.status import atomic_path
 
 TABLE = "explanations.csv"
 SCORES = ("deletion", "insertion", "deletion_random", "insertion_random")

@@ -15,7 +15,7 @@ from fersweep.explain import Explanation, explain, pictures
 from fersweep.explain.files import SCORES, TABLE, row_of, safe, write_table
 from fersweep.paths import Names
 from fersweep.report.explained import FILE
-from fersweep.sweep.status import write_json
+from fersweep.runs.status import write_json
 from fersweep.trained import Trained, as_batch
 
 MOST = 8

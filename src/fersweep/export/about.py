@@ -11,7 +11,7 @@ from typing import Any
 from fersweep.config import choices_of, to_dict
 from fersweep.errors import UserError
 from fersweep.faces.crop import FACE
-from fersweep.sweep.identity import run_hash
+from fersweep.runs.identity import run_hash
 from fersweep.trained import Trained
 
 FORMAT = 1

@@ -14,7 +14,7 @@ from fersweep.errors import UserError
 from fersweep.export import about
 from fersweep.report import leaks
 from fersweep.report.statistics import wilson
-from fersweep.sweep.status import atomic_path
+from fersweep.runs.status import atomic_path
 from fersweep.trained import Trained
 
 TEMPLATES = Path(__file__).parent / "templates"

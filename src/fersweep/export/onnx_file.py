@@ -11,7 +11,7 @@ from torch import Tensor
 from fersweep.errors import UserError
 from fersweep.export import about, graph
 from fersweep.export.graph import INPUT, OUTPUTS, Difference
-from fersweep.sweep.status import atomic_path
+from fersweep.runs.status import atomic_path
 from fersweep.trained import Trained
 
 

@@ -9,7 +9,7 @@ import torch
 
 from fersweep.export import about, graph
 from fersweep.export.graph import Difference
-from fersweep.sweep.status import atomic_path
+from fersweep.runs.status import atomic_path
 from fersweep.trained import Trained
 
 METADATA = "metadata.json"

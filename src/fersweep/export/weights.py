@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save
 from fersweep.errors import UserError
 from fersweep.export import about, graph
 from fersweep.export.graph import Difference, Graph
-from fersweep.sweep.status import atomic_path
+from fersweep.runs.status import atomic_path
 from fersweep.trained import Trained, framing_of, rebuilt
 
 

@@ -21,7 +21,7 @@ from fersweep.errors import UserError
 from fersweep.faces import Detector, Face, Pixels, pictures, table
 from fersweep.faces.crop import choose, cut
 from fersweep.paths import refuse_inside
-from fersweep.sweep.status import atomic_path, write_json
+from fersweep.runs.status import atomic_path, write_json
 
 SETTINGS = "faces.json"
 

@@ -21,7 +21,7 @@ from fersweep.faces import Face, Pixels
 from fersweep.faces.table import NO_FACE
 from fersweep.paths import unicode
 from fersweep.predict.inputs import Frame
-from fersweep.sweep.status import atomic_path
+from fersweep.runs.status import atomic_path
 
 BOX = ("left", "top", "right", "bottom")
 COLUMNS = ("file", "frame", "seconds", "face", *BOX, "face_confidence", "label", "probability", "error")

@@ -13,7 +13,7 @@ import pandas as pd
 
 from fersweep.report.explained import Explained
 from fersweep.report.titles import ABSENT, joined, spelled
-from fersweep.sweep.collect import Run
+from fersweep.runs.collect import Run
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from matplotlib.lines import Line2D
 
 from fersweep.report.statistics import wilson
 from fersweep.report.ticks import exact_ticks
-from fersweep.sweep.status import atomic_path
+from fersweep.runs.status import atomic_path
 
 DPI = 150
 

@@ -20,9 +20,9 @@ from fersweep.report.contents import Mean, Row, Verdict
 from fersweep.report.effects import at_chance, best_of, over_people
 from fersweep.report.statistics import wilson
 from fersweep.report.titles import ABSENT, titled
-from fersweep.sweep.collect import Run, config_of, result_of, settings_of
-from fersweep.sweep.identity import completed, identity, integral
-from fersweep.sweep.status import FILE_NAME as STATUS
+from fersweep.runs.collect import Run, config_of, result_of, settings_of
+from fersweep.runs.identity import completed, identity, integral
+from fersweep.runs.status import FILE_NAME as STATUS
 
 SEED, FOLD = "seed", ("split.fold", "split.function.fold")
 ALWAYS = ("backbone", "attention")

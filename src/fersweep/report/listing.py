@@ -1,4 +1,4 @@
-"""What `fersweep.sweep.collect` found, for people (a table of scores, one of what is not done) and for programs."""
+"""What `fersweep.runs.collect` found, for people (a table of scores, one of what is not done) and for programs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fersweep.report.titles import titled
-from fersweep.sweep.collect import STATES, Run, State
+from fersweep.runs.collect import STATES, Run, State
 
 if TYPE_CHECKING:
     from rich.console import Console

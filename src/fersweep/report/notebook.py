@@ -9,8 +9,8 @@ from typing import Any
 
 from fersweep.report.contents import Reported
 from fersweep.report.study import PROTOCOL, different, sentences
-from fersweep.sweep.collect import settings_of
-from fersweep.sweep.identity import completed, integral
+from fersweep.runs.collect import settings_of
+from fersweep.runs.identity import completed, integral
 
 FILE = Path(__file__).with_suffix(".yaml")
 
@@ -48,7 +48,7 @@ def reported(settings: Mapping[str, Any]) -> tuple[Reported | None, tuple[str, .
     an earlier commit trained is held against that one's log.
 
     Args:
-        settings: of a run, see `fersweep.sweep.collect.settings_of`.
+        settings: of a run, see `fersweep.runs.collect.settings_of`.
     """
     backbone, fidelity, dataset = (settings.get(f"{group}.name") for group in ("backbone", "fidelity", "dataset"))
     if backbone not in figures()["rows"] or (fidelity, dataset) != ("code", "fer2013"):

@@ -11,8 +11,8 @@ from typing import Any
 from fersweep.report.contents import Mean, Reported, Verdict
 from fersweep.report.effects import best_of
 from fersweep.report.statistics import MIN_SEEDS, multiple_of
-from fersweep.sweep.collect import settings_of
-from fersweep.sweep.identity import completed, integral
+from fersweep.runs.collect import settings_of
+from fersweep.runs.identity import completed, integral
 
 FILE = Path(__file__).with_name("study.yaml")
 
@@ -85,7 +85,7 @@ def reported(settings: Mapping[str, Any], varied: Collection[str] = ()) -> tuple
     """What the study prints for a run, and where the run's protocol is another.
 
     Args:
-        settings: of a run, see `fersweep.sweep.collect.settings_of`.
+        settings: of a run, see `fersweep.runs.collect.settings_of`.
         varied: settings that differ between the rows of a report. Where the study has an ablation of one, its figure is
             taken, also at the value that the main table has.
 

@@ -17,7 +17,7 @@ from fersweep.report import again, leaks
 from fersweep.report.effects import at_chance
 from fersweep.report.statistics import wilson
 from fersweep.report.titles import titled
-from fersweep.sweep.collect import config_of
+from fersweep.runs.collect import config_of
 
 FILES = (
     ("result.json", "scores, choices, environment"),

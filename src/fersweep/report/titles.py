@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fersweep.config import takes_attention, title_of
-from fersweep.sweep.collect import config_of
+from fersweep.runs.collect import config_of
 
 ABSENT = "–"
 """Stands where there is nothing to choose or set, such as the attention of a network that brings its own."""

@@ -10,8 +10,8 @@ from fersweep.report import across, compare, gather, study, tables
 from fersweep.report.contents import Report, Row
 from fersweep.report.gather import Finished
 from fersweep.report.titles import joined, titled
-from fersweep.sweep.collect import collect
-from fersweep.sweep.status import atomic_path
+from fersweep.runs.collect import collect
+from fersweep.runs.status import atomic_path
 
 
 def contents(outputs: Path) -> Report:

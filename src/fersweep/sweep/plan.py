@@ -19,9 +19,9 @@ from omegaconf.errors import OmegaConfBaseException
 from fersweep.compose import one_sentence
 from fersweep.config import Config, dotted
 from fersweep.errors import UserError
-from fersweep.sweep import status
-from fersweep.sweep.collect import distinguish, read, result_of
-from fersweep.sweep.status import Status
+from fersweep.runs import status
+from fersweep.runs.collect import distinguish, read, result_of
+from fersweep.runs.status import Status
 
 
 @dataclass(frozen=True)

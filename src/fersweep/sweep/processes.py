@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from fersweep.errors import UserError
-from fersweep.sweep.lock import claim
-from fersweep.sweep.status import Status, mark_failed, mark_pending
+from fersweep.runs.lock import claim
+from fersweep.runs.status import Status, mark_failed, mark_pending
 
 NOT_HANDED_DOWN = (
     "RANK",

@@ -17,12 +17,12 @@ from pathlib import Path
 from hydra.core.utils import JobReturn, JobStatus
 
 from fersweep.errors import UserError
+from fersweep.runs.status import Status, atomic_path
 from fersweep.sweep import slurm_queue
 from fersweep.sweep.plan import Outcome, Planned, already_done, conclude, done_elsewhere, finished, freeze, refuse
 from fersweep.sweep.processes import NOT_HANDED_DOWN
 from fersweep.sweep.slurm_queue import ENDED, NEVER, Place, QueueError
 from fersweep.sweep.slurm_settings import Settings, shown
-from fersweep.sweep.status import Status, atomic_path
 
 PAUSES = (2.0, 30.0)
 """Seconds between two looks at the queue, from the first to the longest; a growing pause while nothing changes."""

@@ -16,8 +16,8 @@ from submitit.core.utils import UncompletedJobError
 from submitit.helpers import DelayedSubmission
 
 from fersweep.errors import LockLostError, UserError
-from fersweep.sweep.lock import LEASE, is_held
-from fersweep.sweep.status import Status, mark_failed, mark_pending
+from fersweep.runs.lock import LEASE, is_held
+from fersweep.runs.status import Status, mark_failed, mark_pending
 
 PORTS = range(15000, 25000)
 """Of the rank zeros: the end of the job's number chooses, so that jobs which share a node do not share a port."""

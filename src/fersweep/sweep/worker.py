@@ -19,10 +19,10 @@ from fersweep import targets
 from fersweep.errors import LockLostError, UserError
 from fersweep.report import figures  # noqa: F401 (matplotlib takes a second)
 from fersweep.run import run_frozen, stop
-from fersweep.sweep.identity import run_dir
-from fersweep.sweep.lock import LockedError
+from fersweep.runs.identity import run_dir
+from fersweep.runs.lock import LockedError
+from fersweep.runs.status import Status
 from fersweep.sweep.processes import ELSEWHERE
-from fersweep.sweep.status import Status
 
 targets.import_own()  # so that whoever edits the code while a sweep runs changes none of its runs
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from fersweep.errors import UserError
-from fersweep.sweep.lock import is_held
+from fersweep.runs.lock import is_held
 from fersweep.tracking import account
 
 if TYPE_CHECKING:

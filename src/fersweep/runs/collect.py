@@ -15,10 +15,10 @@ from omegaconf import MISSING
 
 from fersweep.config import Config, dotted, section
 from fersweep.errors import UserError
-from fersweep.sweep import lock, status
-from fersweep.sweep.identity import integral
-from fersweep.sweep.lock import is_held
-from fersweep.sweep.status import Status
+from fersweep.runs import lock, status
+from fersweep.runs.identity import integral
+from fersweep.runs.lock import is_held
+from fersweep.runs.status import Status
 
 State = Literal["done", "running", "failed", "unreadable", "interrupted", "pending"]
 STATES: tuple[State, ...] = get_args(State)
