@@ -18,11 +18,11 @@ import torch
 from torch import nn
 
 from fersweep import build
-from fersweep.compose import compose_config
+from fersweep.config.compose import compose_config
+from fersweep.config.options import option_file, options
 from fersweep.data.samples import CLASSES
 from fersweep.errors import UserError
 from fersweep.export import onnx_file
-from fersweep.search import option_file, options
 from fersweep.trained import Trained
 
 SPREAD = 3.0

@@ -24,8 +24,8 @@ from skimage.data import astronaut
 
 from fersweep import build, checkpoint
 from fersweep.cli import main as fersweep
-from fersweep.compose import compose_config
-from fersweep.config import to_dict
+from fersweep.config.compose import compose_config
+from fersweep.config.schema import to_dict
 from fersweep.data.samples import CLASSES
 from fersweep.predict import Predictor, draw
 from fersweep.predict.inputs import Video

@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from fersweep import build
-from fersweep.compose import compose_config
+from fersweep.config.compose import compose_config
 
 os.environ["WANDB_MODE"] = "offline"
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in the background of a script; children would inherit it
@@ -147,7 +147,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
 
 def plain(cfg: DictConfig) -> dict[str, Any]:
     """The resolved configuration as plain dicts."""
-    from fersweep.config import to_dict
+    from fersweep.config.schema import to_dict
 
     return to_dict(cfg)
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from conftest import plain, quickly_composed
 
-from fersweep.config import choices_of
+from fersweep.config.schema import choices_of
 from fersweep.data.samples import CLASSES
 from fersweep.runs.identity import run_dir, run_hash
 from fersweep.runs.status import mark_done, mark_failed, mark_pending, mark_running, write_config, write_json

@@ -5,7 +5,7 @@ import shlex
 import pytest
 from conftest import plain, quickly_composed
 
-from fersweep.compose import compose_config
+from fersweep.config.compose import compose_config
 from fersweep.report import again, leaks
 
 

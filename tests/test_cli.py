@@ -14,7 +14,7 @@ import pytest
 from conftest import TRAIN
 
 from fersweep import cli
-from fersweep.config import GROUPS
+from fersweep.config.schema import GROUPS
 from fersweep.runs.status import mark_pending
 from fersweep.tracking import report, sync
 

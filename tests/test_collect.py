@@ -19,7 +19,7 @@ import yaml
 from rich.console import Console
 
 from fersweep import cli
-from fersweep.config import GROUPS
+from fersweep.config.schema import GROUPS
 from fersweep.errors import UserError
 from fersweep.report import listing
 from fersweep.runs import collect as module

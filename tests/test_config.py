@@ -14,13 +14,13 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 from fersweep.build import check, make
-from fersweep.checks import CHOICES, validate
-from fersweep.command_line import check_command_line
-from fersweep.compose import compose_config
-from fersweep.config import GROUPS, choices_of, register
+from fersweep.config.checks import CHOICES, validate
+from fersweep.config.command_line import check_command_line
+from fersweep.config.compose import compose_config
+from fersweep.config.options import config_dir, options
+from fersweep.config.schema import GROUPS, choices_of, register
 from fersweep.errors import UserError
 from fersweep.run import prepare
-from fersweep.search import config_dir, options
 from fersweep.training import OWNED
 
 FILES = sorted(path.relative_to(config_dir()).as_posix() for path in config_dir().rglob("*") if path.is_file())

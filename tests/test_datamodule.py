@@ -13,7 +13,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from fersweep import build
-from fersweep.compose import compose_config
+from fersweep.config.compose import compose_config
 from fersweep.data import augment
 from fersweep.data.datamodule import Batch, BatchDataset, BatchKey, BatchSampler, FERDataModule
 from fersweep.data.samples import CLASSES, Samples

@@ -14,17 +14,17 @@ from conftest import FACES, SHALLOW, train_process
 from omegaconf import OmegaConf
 
 from fersweep import build
-from fersweep.checks import validate
-from fersweep.command_line import check_command_line, swept_by_experiment
-from fersweep.compose import compose_config
-from fersweep.config import to_dict
+from fersweep.config.checks import validate
+from fersweep.config.command_line import check_command_line, swept_by_experiment
+from fersweep.config.compose import compose_config
+from fersweep.config.options import config_dir
+from fersweep.config.schema import to_dict
 from fersweep.errors import UserError
 from fersweep.faces.crop import Crop
 from fersweep.report.notebook import figures as notebook
 from fersweep.report.study import study
 from fersweep.run import prepare
 from fersweep.runs.identity import run_hash
-from fersweep.search import config_dir
 
 SWEEPS = {
     "table_attention": 3 * 32,

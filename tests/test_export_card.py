@@ -18,7 +18,7 @@ from conftest import plain, quickly_composed, use_tiny_network
 from huggingface_hub.utils import close_session
 
 from fersweep import build, checkpoint, cli
-from fersweep.config import choices_of
+from fersweep.config.schema import choices_of
 from fersweep.data.samples import CLASSES
 from fersweep.export import card, files
 from fersweep.report.statistics import wilson

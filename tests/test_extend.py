@@ -15,11 +15,13 @@ import pytest
 from conftest import REPOSITORY
 from PIL import Image
 
-from fersweep import plugins, search, trained
+from fersweep import trained
 from fersweep.cli import main
-from fersweep.compose import compose_config
+from fersweep.config import options as search
+from fersweep.config import plugins
+from fersweep.config.compose import compose_config
+from fersweep.config.options import options
 from fersweep.errors import UserError
-from fersweep.search import options
 
 PAGE = (REPOSITORY / "docs" / "extend.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", PAGE, flags=re.MULTILINE | re.DOTALL)

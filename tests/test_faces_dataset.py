@@ -15,8 +15,8 @@ from PIL import Image
 from skimage.data import astronaut
 
 from fersweep import build
-from fersweep.checks import validate
 from fersweep.cli import main
+from fersweep.config.checks import validate
 from fersweep.data import cache, images
 from fersweep.data.sources.ckplus import CkPlus
 from fersweep.data.sources.jaffe import Jaffe

@@ -19,7 +19,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from matplotlib.figure import Figure
 from rich.console import Console
 
-from fersweep.config import choices_of
+from fersweep.config.schema import choices_of
 from fersweep.report import figures
 from fersweep.report.statistics import wilson
 from fersweep.report.summary import print_done, print_summary

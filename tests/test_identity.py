@@ -21,12 +21,12 @@ import yaml
 from conftest import plain, quickly_composed
 from omegaconf import MISSING, OmegaConf
 
-from fersweep import targets
-from fersweep.compose import compose_config
-from fersweep.config import GROUPS, NAMED, Config, section
+from fersweep.config import targets
+from fersweep.config.compose import compose_config
+from fersweep.config.options import config_dir, options
+from fersweep.config.schema import GROUPS, NAMED, Config, section
 from fersweep.errors import UserError
 from fersweep.runs.identity import identity, run_dir, run_hash, slug
-from fersweep.search import config_dir, options
 
 KNOWN = json.loads((Path(__file__).parent / "golden" / "identity.json").read_text())
 """``hashes`` of runs by their overrides, ``defaults`` of every class that ``conf`` names and of the schema.
@@ -261,9 +261,9 @@ def test_the_project_can_grow_without_renaming_a_run(tmp_path: Path) -> None:
     _insert(package / "models" / "resnet.py", '        pooling: str = "avg",\n', "        another: int = 3,\n")
     code = (
         "import json, sys\n"
-        "from fersweep.compose import compose_config\n"
-        "from fersweep.config import to_dict\n"
-        "from fersweep.search import options\n"
+        "from fersweep.config.compose import compose_config\n"
+        "from fersweep.config.schema import to_dict\n"
+        "from fersweep.config.options import options\n"
         "from fersweep.runs.identity import run_hash\n"
         "assert 'another' in options('attention')\n"
         "known = json.load(sys.stdin)\n"

@@ -17,7 +17,7 @@ from fakes import encoded, picture, write
 from rich.console import Console
 
 from fersweep import record, training
-from fersweep.config import choices_of
+from fersweep.config.schema import choices_of
 from fersweep.runs.identity import run_hash
 from fersweep.runs.status import Status, mark_done, write_json
 from fersweep.sweep import local, processes

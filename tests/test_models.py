@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fersweep.build import make, model
-from fersweep.compose import compose_config
+from fersweep.config.compose import compose_config
+from fersweep.config.options import config_dir, option_file, options
 from fersweep.errors import UserError
 from fersweep.models import build_model
 from fersweep.models.common import forward_gain
@@ -19,7 +20,6 @@ from fersweep.models.norm import batch_norm
 from fersweep.models.resnet import ResNet
 from fersweep.models.resnetv2 import ResNetV2
 from fersweep.models.vgg import VGG
-from fersweep.search import config_dir, option_file, options
 
 OPTIONS = {
     "attention": nn.Identity,

@@ -13,7 +13,7 @@ from timm.layers.selective_kernel import SelectiveKernelAttn
 from torch import nn
 
 from fersweep.build import model
-from fersweep.compose import compose_config
+from fersweep.config.compose import compose_config
 from fersweep.models import build_model
 from fersweep.models.attention import CBAM, EfficientChannelAttention, SqueezeExcitation
 from fersweep.models.gates import BranchMixture

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fersweep.build import model
-from fersweep.compose import compose_config
+from fersweep.config.compose import compose_config
 from fersweep.errors import UserError
 from fersweep.models.notebook import DoubleSigmoidGate, PointGate
 

@@ -8,8 +8,8 @@ from test_models import OWN, build, check_learning, images
 from torch import Tensor, nn
 
 from fersweep.build import check
-from fersweep.checks import validate
-from fersweep.compose import compose_config
+from fersweep.config.checks import validate
+from fersweep.config.compose import compose_config
 from fersweep.errors import UserError
 from fersweep.models import build_model
 from fersweep.models.aer_cnn import AERCNN, RegionAttention

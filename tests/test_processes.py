@@ -25,7 +25,7 @@ from conftest import FACES, NARROW, TRAIN, plain
 from rich.console import Console
 
 from fersweep.bench.runs import wait_for_server
-from fersweep.compose import compose_config
+from fersweep.config.compose import compose_config
 from fersweep.run import run_frozen
 from fersweep.runs.identity import run_dir
 from fersweep.runs.lock import is_held

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from fersweep import build, memory
-from fersweep.compose import compose_config
+from fersweep.config.compose import compose_config
 from fersweep.optim import clip_gradients
 
 

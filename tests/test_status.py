@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fersweep.config import GROUPS
+from fersweep.config.schema import GROUPS
 from fersweep.errors import UserError
 from fersweep.runs.status import (
     Status,

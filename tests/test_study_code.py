@@ -19,7 +19,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from fersweep.build import model, optimizer_factory
-from fersweep.compose import compose_config
+from fersweep.config.compose import compose_config
 from fersweep.distributed import sync_batch_norm
 from fersweep.errors import UserError
 from fersweep.models import build_model

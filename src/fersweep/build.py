@@ -17,15 +17,15 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from fersweep import targets
-from fersweep.compose import compose_config
-from fersweep.config import dotted, one_line
+from fersweep.config import targets
+from fersweep.config.compose import compose_config
+from fersweep.config.options import option_file
+from fersweep.config.schema import dotted, one_line
 from fersweep.data import cache, twins
 from fersweep.data.preprocess import Preprocessed
 from fersweep.data.samples import Samples
 from fersweep.errors import UserError
 from fersweep.faces.crop import AS_FACE, FACE, PICTURE, Crop
-from fersweep.search import option_file
 
 if TYPE_CHECKING:
     from fersweep.data.datamodule import FERDataModule

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from fersweep.config import title, title_of
+from fersweep.config.schema import title, title_of
 from fersweep.errors import UserError
 from fersweep.runs.status import atomic_path
 

@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from fersweep import plugins
 from fersweep.bench import PARTS
-from fersweep.compose import check_choices
+from fersweep.config import plugins
+from fersweep.config.compose import check_choices
+from fersweep.config.options import options
 from fersweep.errors import UserError, printable
 from fersweep.paths import given
-from fersweep.search import options
 from fersweep.verbs import demo, explain, export, faces, predict, push
 
 
@@ -186,8 +186,8 @@ def _add_wandb(wandb: argparse.ArgumentParser) -> None:
 def _data(parsed: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from fersweep.checks import validate
-    from fersweep.compose import compose_config
+    from fersweep.config.checks import validate
+    from fersweep.config.compose import compose_config
     from fersweep.data import audit
 
     root = [] if parsed.root is None else [f"dataset.root={json.dumps(parsed.root, ensure_ascii=False)}"]

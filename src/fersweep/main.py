@@ -9,9 +9,9 @@ from typing import Any
 import hydra
 from omegaconf import DictConfig
 
-from fersweep.command_line import check_command_line
-from fersweep.config import register
-from fersweep.search import config_dir, groups
+from fersweep.config.command_line import check_command_line
+from fersweep.config.options import config_dir, groups
+from fersweep.config.schema import register
 
 HELP = """\
 One run of facial emotion recognition: train, select on validation, test once, record.

@@ -17,9 +17,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from fersweep import build, checkpoint, logs, plugins, ranks, record, training
-from fersweep.checks import validate
-from fersweep.config import Config, choices_of, to_dict
+from fersweep import build, checkpoint, logs, ranks, record, training
+from fersweep.config import plugins
+from fersweep.config.checks import validate
+from fersweep.config.schema import Config, choices_of, to_dict
 from fersweep.data.samples import CLASSES
 from fersweep.errors import LockLostError, NotFiniteError, UserError
 from fersweep.report.summary import print_done, print_summary

@@ -16,8 +16,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor, nn
 
-from fersweep import build, checkpoint, plugins
-from fersweep.config import Config, one_line, title, title_of, to_dict
+from fersweep import build, checkpoint
+from fersweep.config import plugins
+from fersweep.config.options import option_file, options
+from fersweep.config.schema import Config, one_line, title, title_of, to_dict
 from fersweep.data.preprocess import changed
 from fersweep.device import choose_device
 from fersweep.errors import UserError
@@ -25,7 +27,6 @@ from fersweep.faces import Pixels
 from fersweep.faces.crop import PICTURE, Crop
 from fersweep.report.statistics import wilson
 from fersweep.runs.collect import result_of
-from fersweep.search import option_file, options
 
 BATCH, BATCH_PIXELS = 256, 600_000
 """Most images, and most pixels of all of them, that a network is given at once."""

@@ -20,7 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from fersweep import build, calibration, checkpoint, memory, record, tracking
 from fersweep.callbacks import AtomicCheckpointIO, History, callbacks, precision
-from fersweep.config import choices_of, title, title_of
+from fersweep.config.schema import choices_of, title, title_of
 from fersweep.data import twins
 from fersweep.data.datamodule import FERDataModule
 from fersweep.data.samples import Samples

@@ -16,8 +16,8 @@ from fersweep import build
 from fersweep.bench.measure import Part, alternate, figures
 from fersweep.bench.runs import wait_for_server
 from fersweep.bench.settings import Settings
-from fersweep.compose import compose_config
-from fersweep.config import Config, to_dict
+from fersweep.config.compose import compose_config
+from fersweep.config.schema import Config, to_dict
 from fersweep.errors import UserError
 
 

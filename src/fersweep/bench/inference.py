@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from fersweep import build
 from fersweep.bench.measure import Case, Figure, Part, alternate, figures, rate, seconds
 from fersweep.bench.settings import Settings
-from fersweep.config import to_dict
+from fersweep.config.schema import to_dict
 from fersweep.data.samples import CLASSES
 from fersweep.module import FERModule
 

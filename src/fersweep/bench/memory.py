@@ -26,7 +26,7 @@ from fersweep import build, record
 from fersweep.bench.measure import Figure, Part, alternate, figures
 from fersweep.bench.runs import finish, wait_for_server
 from fersweep.bench.settings import FER2013, Settings
-from fersweep.config import Config, to_dict
+from fersweep.config.schema import Config, to_dict
 from fersweep.data.samples import Samples
 from fersweep.errors import UserError
 from fersweep.run import prepare

@@ -15,9 +15,9 @@ from omegaconf import DictConfig
 from fersweep import callbacks
 from fersweep.bench import PARTS
 from fersweep.bench.measure import Case
-from fersweep.compose import compose_config
+from fersweep.config.compose import compose_config
+from fersweep.config.options import options
 from fersweep.errors import UserError, did_you_mean
-from fersweep.search import options
 from fersweep.sweep.processes import cores, share_of_cores
 
 BACKBONES, BATCHES, IMAGE_SIZE, REPEATS = ("resnet50", "vgg19", "aer_cnn"), (64,), 48, 5

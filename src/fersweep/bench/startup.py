@@ -17,7 +17,7 @@ from fersweep import build
 from fersweep.bench.measure import Case, Part, alternate, figures
 from fersweep.bench.runs import finish, refuse_failure, wait_for_server
 from fersweep.bench.settings import Settings
-from fersweep.compose import compose_config
+from fersweep.config.compose import compose_config
 from fersweep.errors import UserError
 from fersweep.run import prepare
 from fersweep.sweep.processes import RunProcesses

@@ -8,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from fersweep.config import choices_of, to_dict
+from fersweep.config.schema import choices_of, to_dict
 from fersweep.errors import UserError
 from fersweep.faces.crop import FACE
 from fersweep.runs.identity import run_hash

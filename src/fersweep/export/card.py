@@ -9,7 +9,7 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCardData
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from fersweep.config import NAMED, takes_attention, title, title_of, to_dict
+from fersweep.config.schema import NAMED, takes_attention, title, title_of, to_dict
 from fersweep.errors import UserError
 from fersweep.export import about
 from fersweep.report import leaks

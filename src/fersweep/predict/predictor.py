@@ -13,11 +13,11 @@ import torch
 from omegaconf import DictConfig
 
 from fersweep import trained
+from fersweep.config.plugins import use
 from fersweep.data.images import UnreadableImageError, quiet
 from fersweep.errors import UserError, did_you_mean
 from fersweep.faces import Detector, Face, Pixels, crop, detectors, pictures
 from fersweep.faces.crop import AS_FACE, FACE
-from fersweep.plugins import use
 
 
 class Prediction(NamedTuple):

@@ -9,8 +9,8 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from fersweep.compose import compose_config
-from fersweep.config import GROUPS, choices_of, dotted, to_dict
+from fersweep.config.compose import compose_config
+from fersweep.config.schema import GROUPS, choices_of, dotted, to_dict
 
 
 def overrides(config: Mapping[str, Any], without: Sequence[str] = ()) -> list[str]:

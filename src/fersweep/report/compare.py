@@ -8,7 +8,7 @@ from itertools import combinations
 
 import numpy as np
 
-from fersweep.config import GROUPS
+from fersweep.config.schema import GROUPS
 from fersweep.report.contents import Comparison, Row
 from fersweep.report.effects import MOST_SEEDS, Effect, difference, superiority
 from fersweep.report.statistics import MIN_SEEDS, holm, mcnemar, twice_the_median

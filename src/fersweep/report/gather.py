@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from fersweep.config import GROUPS
+from fersweep.config.schema import GROUPS
 from fersweep.errors import UserError
 from fersweep.report import explained, leaks, notebook, study
 from fersweep.report.contents import Mean, Row, Verdict

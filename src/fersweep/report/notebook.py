@@ -27,8 +27,8 @@ def figures() -> dict[str, Any]:
 @cache
 def _protocol(backbone: str) -> dict[str, Any]:
     """The settings of a run as the source trained, with dotted names (0.1 s)."""
-    from fersweep.compose import compose_config
-    from fersweep.config import to_dict
+    from fersweep.config.compose import compose_config
+    from fersweep.config.schema import to_dict
 
     chosen = ["experiment=table_notebook", f"backbone={backbone}", "dataset.root=anywhere"]
     return integral(completed(settings_of(to_dict(compose_config(chosen)))))

@@ -52,7 +52,7 @@ def notes(backbone: str, attention: str) -> str:
 
 def titled(group: str, option: str) -> str:
     """How a person reads an option."""
-    from fersweep.search import option_file
+    from fersweep.config.options import option_file
 
     return str(option_file(group, option).get("title") or option)
 
@@ -65,8 +65,8 @@ def title(backbone: str, attention: str) -> str:
 @cache
 def _composed(dataset: str) -> dict[str, Any]:
     """The configuration of a run on ``dataset`` as the study trained (0.1 s)."""
-    from fersweep.compose import compose_config
-    from fersweep.config import to_dict
+    from fersweep.config.compose import compose_config
+    from fersweep.config.schema import to_dict
 
     chosen = [f"dataset={dataset}", "dataset.root=anywhere", "activation=elu", "augmentation=flip_zoom"]
     return to_dict(compose_config(["experiment=table_attention", *chosen]))
@@ -74,7 +74,7 @@ def _composed(dataset: str) -> dict[str, Any]:
 
 def _protocol(dataset: str, backbone: str, attention: str, fidelity: str) -> dict[str, Any]:
     """The settings of a row of the study's table, in either form, with dotted names."""
-    from fersweep.search import option_file
+    from fersweep.config.options import option_file
 
     options = {"backbone": backbone, "attention": attention, "fidelity": fidelity}
     chosen = {group: option_file(group, option) for group, option in options.items()}

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from fersweep.config import takes_attention
+from fersweep.config.schema import takes_attention
 from fersweep.report import again, leaks
 from fersweep.report.effects import at_chance
 from fersweep.report.statistics import wilson

@@ -6,7 +6,7 @@ import csv
 import io
 from collections.abc import Callable, Iterable, Sequence
 
-from fersweep.config import GROUPS
+from fersweep.config.schema import GROUPS
 from fersweep.report import results
 from fersweep.report.columns import said
 from fersweep.report.contents import Report, Reported, Row

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from fersweep.config import takes_attention, title_of
+from fersweep.config.schema import takes_attention, title_of
 from fersweep.runs.collect import config_of
 
 ABSENT = "–"

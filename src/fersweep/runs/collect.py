@@ -13,7 +13,7 @@ from typing import Any, Literal, NoReturn, get_args
 
 from omegaconf import MISSING
 
-from fersweep.config import Config, dotted, section
+from fersweep.config.schema import Config, dotted, section
 from fersweep.errors import UserError
 from fersweep.runs import lock, status
 from fersweep.runs.identity import integral
@@ -252,7 +252,7 @@ def _is_number(value: Any) -> bool:
 
 def _configured(directory: Path) -> tuple[dict[str, str], int | None]:
     """Choices and seed as ``config.yaml`` has them, nothing where it does not tell; takes a millisecond or more."""
-    from fersweep.config import choices_of
+    from fersweep.config.schema import choices_of
 
     try:
         config = config_of(directory)

@@ -3,7 +3,7 @@
 What counts is what is built and done. Options that a run does not use are no part of it: of ``fidelity``, for example,
 only what its own network is built from (`fersweep.build.network`). And one rule decides what a setting that is added
 later means for the runs made before: **what is at its default does not count**, where the default is that of the schema
-(`fersweep.config`) or, for the arguments of a class or function, its own. The default of a new setting is what happened
+(`fersweep.config.schema`) or, for the arguments of a class or function, its own. The default of a new setting is what happened
 before there was the setting, and defaults never change. Whoever changes what a class or function computes gives it
 another name, or a setting.
 """
@@ -21,7 +21,7 @@ from typing import Any
 
 from omegaconf import MISSING
 
-from fersweep.config import NAMED, Config, choices_of, section
+from fersweep.config.schema import NAMED, Config, choices_of, section
 from fersweep.errors import UserError
 
 
@@ -67,7 +67,7 @@ def _counted(node: Mapping[str, Any], schema: type) -> dict[str, Any]:
 
 def _called(node: Any) -> Any:
     """A node, and all below it, with what it names (``_target_``) as `targets.identity_of` and without defaults."""
-    from fersweep import targets
+    from fersweep.config import targets
 
     if isinstance(node, list):
         return [_called(each) for each in node]
@@ -93,7 +93,7 @@ def _same(value: Any, other: Any) -> bool:
 
 def completed(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings under dotted names with the defaults of what they name, which an earlier version could not be told."""
-    from fersweep import targets
+    from fersweep.config import targets
 
     filled = dict(settings)
     for key, target in settings.items():

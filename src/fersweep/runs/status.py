@@ -218,12 +218,12 @@ def freeze(directory: Path, config: dict[str, Any]) -> None:
 
     Args:
         directory: the directory of the run, which must exist.
-        config: the resolved configuration, as `fersweep.config.to_dict` gives it.
+        config: the resolved configuration, as `fersweep.config.schema.to_dict` gives it.
 
     Raises:
         OSError: where the directory cannot be written.
     """
-    from fersweep.config import choices_of
+    from fersweep.config.schema import choices_of
 
     asked_for = Status(choices=choices_of(config), seed=config["seed"])
     is_new = _create(directory / FILE_NAME, _json(asdict(asked_for)))

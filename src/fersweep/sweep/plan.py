@@ -16,8 +16,8 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from fersweep.compose import one_sentence
-from fersweep.config import Config, dotted
+from fersweep.config.compose import one_sentence
+from fersweep.config.schema import Config, dotted
 from fersweep.errors import UserError
 from fersweep.runs import status
 from fersweep.runs.collect import distinguish, read, result_of

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from fersweep import targets
+from fersweep.config import targets
 from fersweep.errors import LockLostError, UserError
 from fersweep.report import figures  # noqa: F401 (matplotlib takes a second)
 from fersweep.run import run_frozen, stop

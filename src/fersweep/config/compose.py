@@ -16,9 +16,9 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from fersweep.config import GROUPS, Config, dotted, one_line, register, section
+from fersweep.config.options import config_dir, extended, groups, option_file, options, parse
+from fersweep.config.schema import GROUPS, Config, dotted, one_line, register, section
 from fersweep.errors import UserError, did_you_mean
-from fersweep.search import config_dir, extended, groups, option_file, options, parse
 
 LAUNCHER = "hydra.launcher"
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from fersweep import plugins
+from fersweep.config import plugins
 from fersweep.errors import UserError, did_you_mean
 
 OWN = (

@@ -15,8 +15,8 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
-from fersweep import plugins
-from fersweep.config import GROUPS
+from fersweep.config import plugins
+from fersweep.config.schema import GROUPS
 from fersweep.errors import UserError
 
 SEARCH_PATH = "hydra.searchpath"

@@ -13,9 +13,9 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.types import Override
 from omegaconf import OmegaConf
 
-from fersweep.compose import LAUNCHER, check_choices, compose_config, refuse_unknown, sweep_values
+from fersweep.config.compose import LAUNCHER, check_choices, compose_config, refuse_unknown, sweep_values
+from fersweep.config.options import extended, option_file, parse, quoted
 from fersweep.errors import UserError
-from fersweep.search import extended, option_file, parse, quoted
 
 PATHS = ("dataset.root", "dataset.face_crop.weights", "weights", "outputs", "cache")
 """Settings that hold the path of a file or folder."""

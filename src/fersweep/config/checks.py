@@ -11,11 +11,11 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from fersweep.build import source_takes
-from fersweep.compose import refuse_unknown
-from fersweep.config import FaceCrop, dotted, one_line, to_dict
+from fersweep.config.compose import refuse_unknown
+from fersweep.config.options import option_file
+from fersweep.config.schema import FaceCrop, dotted, one_line, to_dict
 from fersweep.errors import UserError, did_you_mean
 from fersweep.faces import detectors
-from fersweep.search import option_file
 
 CHOICES: dict[str, tuple[Any, ...]] = {
     "recipe.schedule": ("constant", "cosine"),
