@@ -22,13 +22,14 @@ import numpy as np
 import torch
 from skimage.data import astronaut
 
-from fersweep import build, checkpoint
+from fersweep import build
 from fersweep.cli import main as fersweep
 from fersweep.config.compose import compose_config
 from fersweep.config.schema import to_dict
 from fersweep.data.samples import CLASSES
 from fersweep.predict import Predictor, draw
 from fersweep.predict.inputs import Video
+from fersweep.training import checkpoint
 
 RATE, GONE = 25.0, (0.6, 0.7)
 """Frames a second, and the part of the video in which she is out of sight: longer than a second in a full run."""

@@ -12,9 +12,9 @@ import torch
 from conftest import plain
 from omegaconf import DictConfig
 
-from fersweep.module import FERModule
 from fersweep.run import run_one
 from fersweep.runs.identity import run_dir
+from fersweep.training.module import FERModule
 
 
 def read_json(path: Path) -> dict[str, Any]:

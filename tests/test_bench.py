@@ -47,9 +47,9 @@ from fersweep.bench.run import MEASURES
 from fersweep.bench.runs import wait_for_server
 from fersweep.bench.settings import Settings
 from fersweep.models import attention, build_model, convolution
-from fersweep.record import parameters
 from fersweep.sweep.local import LocalSweep
 from fersweep.sweep.plan import Outcome
+from fersweep.training.results import parameters
 
 CPU = torch.device("cpu")
 
@@ -367,7 +367,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int | None, int 
 
     monkeypatch.setattr(together, "LocalSweep", Sweep)
     monkeypatch.setattr("fersweep.sweep.local.cores", lambda: 2)
-    monkeypatch.setattr("fersweep.memory.there", lambda: 2**40)
+    monkeypatch.setattr("fersweep.training.memory.there", lambda: 2**40)
     for part in (together, sweep):
         monkeypatch.setattr(part, "wait_for_server", lambda: None)
     return started

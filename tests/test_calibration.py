@@ -15,8 +15,9 @@ from omegaconf import DictConfig
 from outcomes import read_json, run_here
 from torch.nn import functional as F
 
-from fersweep import build, calibration, checkpoint
+from fersweep import build
 from fersweep.data.samples import CLASSES
+from fersweep.training import calibration, checkpoint
 
 
 def drawn(sharpness: float, n: int = 4000, classes: int = 7) -> tuple[torch.Tensor, torch.Tensor]:
@@ -88,7 +89,7 @@ def test_validation_images_are_calibrated_on_as_they_are_though_augmented_to_cho
         fitted.append((logits, labels))
         return 1.0 + len(fitted)
 
-    monkeypatch.setattr("fersweep.module.fit_temperature", fit)
+    monkeypatch.setattr("fersweep.training.module.fit_temperature", fit)
     cfg = small("recipe.augment_validation=true")
     directory = run_here(cfg)
     network = TinyNetwork(1, 7)

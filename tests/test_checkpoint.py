@@ -16,13 +16,14 @@ from conftest import TinyNetwork, plain
 from omegaconf import DictConfig
 from torch import nn
 
-from fersweep import build, checkpoint, trained
-from fersweep.callbacks import AtomicCheckpointIO
+from fersweep import build, trained
 from fersweep.data.samples import CLASSES
 from fersweep.errors import UserError
-from fersweep.module import FERModule
 from fersweep.run import run_one
 from fersweep.runs.identity import run_dir
+from fersweep.training import checkpoint
+from fersweep.training.callbacks import AtomicCheckpointIO
+from fersweep.training.module import FERModule
 
 Small = Callable[..., DictConfig]
 

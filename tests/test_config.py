@@ -21,7 +21,7 @@ from fersweep.config.options import config_dir, options
 from fersweep.config.schema import GROUPS, choices_of, register
 from fersweep.errors import UserError
 from fersweep.run import prepare
-from fersweep.training import OWNED
+from fersweep.training.fit import OWNED
 
 FILES = sorted(path.relative_to(config_dir()).as_posix() for path in config_dir().rglob("*") if path.is_file())
 CHOSEN = [file.removesuffix(".yaml") for file in FILES if "/" in file and "/_" not in file]
@@ -97,7 +97,7 @@ def test_the_study_recipe_takes_the_batch_size_of_the_dataset(dataset: str, size
     assert cfg.recipe.batch_size == size
     recipe = cfg.recipe
     assert (recipe.optimizer._target_, recipe.optimizer.lr, recipe.optimizer.eps) == (
-        "fersweep.optim.KerasAdam",
+        "fersweep.training.optim.KerasAdam",
         1e-4,
         1e-7,
     )

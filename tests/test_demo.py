@@ -20,10 +20,11 @@ from conftest import SHALLOW, SMALL, plain, quickly_composed
 from fakes import encoded, write
 from playwright.sync_api import Page, expect, sync_playwright
 
-from fersweep import build, checkpoint
+from fersweep import build
 from fersweep.cli import main
 from fersweep.data import images
 from fersweep.data.samples import CLASSES
+from fersweep.training import checkpoint
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 ARGUMENTS = (

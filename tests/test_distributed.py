@@ -24,12 +24,15 @@ from pytorch_lightning.plugins.environments import LightningEnvironment, TorchEl
 from pytorch_lightning.strategies import DDPStrategy
 from torch import Tensor, distributed, nn
 
-from fersweep import build, record
-from fersweep.callbacks import AtomicCheckpointIO, History, callbacks
+from fersweep import build
 from fersweep.data.datamodule import Batch, FERDataModule
 from fersweep.data.samples import CLASSES, Samples
 from fersweep.data.splits import Split
-from fersweep.distributed import (
+from fersweep.errors import NotFiniteError
+from fersweep.sweep.processes import warm_up
+from fersweep.training import results as record
+from fersweep.training.callbacks import AtomicCheckpointIO, History, callbacks
+from fersweep.training.distributed import (
     GPUSyncBatchNorm,
     SyncBatchNorm2d,
     gather_to_all,
@@ -37,10 +40,8 @@ from fersweep.distributed import (
     sync_batch_norm,
     world_size,
 )
-from fersweep.errors import NotFiniteError
-from fersweep.module import FERModule
-from fersweep.sweep.processes import warm_up
-from fersweep.training import BUFFERS
+from fersweep.training.fit import BUFFERS
+from fersweep.training.module import FERModule
 
 WORLD = 3
 WEIGHTS = torch.tensor([0.5, 1.0, 2.0, 1.0, 0.25, 1.5, 3.0])

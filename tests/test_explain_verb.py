@@ -16,11 +16,12 @@ from conftest import plain, quickly_composed, use_tiny_network
 from fakes import encoded, picture, write
 from PIL import Image
 
-from fersweep import build, checkpoint, cli
+from fersweep import build, cli
 from fersweep.data.samples import CLASSES
 from fersweep.explain.files import safe
 from fersweep.explain.testset import _chosen
 from fersweep.paths import Names
+from fersweep.training import checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +159,7 @@ def test_a_run_gets_sheets_of_its_test_images_and_its_report_shows_them(
 def test_other_data_than_those_trained_on_are_refused(
     run: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fersweep.record.data_digest", lambda _samples: "another")
+    monkeypatch.setattr("fersweep.training.results.data_digest", lambda _samples: "another")
     assert cli.main(["explain", str(run)]) == 2
     assert "dataset=synthetic holds other images than" in capsys.readouterr().err
     assert not (run / "explanations").exists()

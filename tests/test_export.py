@@ -15,7 +15,7 @@ from conftest import REPOSITORY, plain, quickly_composed, use_tiny_network
 from safetensors import safe_open
 from torch import nn
 
-from fersweep import build, checkpoint, cli
+from fersweep import build, cli
 from fersweep.data.preprocess import changed
 from fersweep.data.samples import CLASSES
 from fersweep.errors import UserError
@@ -24,6 +24,7 @@ from fersweep.models.attention import CBAM, EfficientChannelAttention, SqueezeEx
 from fersweep.models.convolution import Conv2d
 from fersweep.models.study_code import ParallelCBAM, RowBatchNorm, ScalarGate
 from fersweep.trained import Trained, load
+from fersweep.training import checkpoint
 
 SETTINGS = (
     "dataset.image_size=32",

@@ -17,13 +17,14 @@ import yaml
 from conftest import plain, quickly_composed, use_tiny_network
 from huggingface_hub.utils import close_session
 
-from fersweep import build, checkpoint, cli
+from fersweep import build, cli
 from fersweep.config.schema import choices_of
 from fersweep.data.samples import CLASSES
 from fersweep.export import card, files
 from fersweep.report.statistics import wilson
 from fersweep.runs.status import write_json
 from fersweep.trained import Trained, load
+from fersweep.training import checkpoint
 
 TOKEN = "hf_" + "s3cret" * 5
 RESULT: dict[str, Any] = {

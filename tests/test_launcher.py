@@ -16,13 +16,14 @@ from conftest import FACES
 from fakes import encoded, picture, write
 from rich.console import Console
 
-from fersweep import record, training
 from fersweep.config.schema import choices_of
 from fersweep.runs.identity import run_hash
 from fersweep.runs.status import Status, mark_done, write_json
 from fersweep.sweep import local, processes
 from fersweep.sweep.board import Board
 from fersweep.sweep.plan import Outcome, Planned
+from fersweep.training import fit as training
+from fersweep.training import results as record
 
 Train = Callable[..., int]
 
@@ -419,7 +420,7 @@ def test_a_run_that_another_process_finished_must_have_seen_the_same_data(
     monkeypatch.setattr(FakeProcesses, "elsewhere", True)
     monkeypatch.setattr(local, "LOOK_AGAIN", 0.0)
     if same:
-        monkeypatch.setattr("fersweep.record.data_digest", lambda _: "0")
+        monkeypatch.setattr("fersweep.training.results.data_digest", lambda _: "0")
     assert run_train("-m", "seed=1", "dataset.source.size=70") == (0 if same else 1)
     assert ("was trained on other data than" in capsys.readouterr().err) is not same
     assert len(started.runs) == 1

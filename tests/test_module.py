@@ -14,12 +14,12 @@ from pytorch_lightning.plugins.environments import LightningEnvironment
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fersweep import record
 from fersweep.data.datamodule import Batch, FERDataModule
 from fersweep.data.samples import CLASSES, Samples
 from fersweep.data.splits import Split
-from fersweep.module import FERModule
-from fersweep.schedule import learning_rate_factor
+from fersweep.training import results as record
+from fersweep.training.module import FERModule
+from fersweep.training.schedule import learning_rate_factor
 
 RECIPE: dict[str, Any] = {
     "max_epochs": 4,
@@ -225,7 +225,7 @@ def test_a_step_has_the_l2_penalty_once(monkeypatch: pytest.MonkeyPatch, world: 
     data = batch()
     whole = convolutional(0.01)
     whole.training_step(data, 0).backward()
-    monkeypatch.setattr("fersweep.module.world_size", lambda: world)
+    monkeypatch.setattr("fersweep.training.module.world_size", lambda: world)
     shares = [slice(0, 12)] if world * parts == 1 else [slice(0, 5), slice(5, 9), slice(9, 11), slice(11, 12)]
     module = convolutional(0.01)
     for number, share in enumerate(shares):

@@ -13,11 +13,12 @@ import torch
 from conftest import use_tiny_network
 from skimage import data as photographs
 
-from fersweep import checkpoint, trained
+from fersweep import trained
 from fersweep.errors import UserError
 from fersweep.faces import Face, Pixels
 from fersweep.predict import Predictor, draw, inputs
 from fersweep.predict.smooth import Smoother
+from fersweep.training import checkpoint
 
 pytestmark = pytest.mark.usefixtures("tiny_network")
 

@@ -18,9 +18,9 @@ from outcomes import assert_same_outcome, end_of, history, interrupt, read_json,
 
 from fersweep import build
 from fersweep.errors import UserError
-from fersweep.module import FERModule
 from fersweep.run import run_one
 from fersweep.runs.identity import run_dir
+from fersweep.training.module import FERModule
 
 Small = Callable[..., DictConfig]
 

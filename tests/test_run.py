@@ -18,13 +18,14 @@ from conftest import TinyNetwork, plain
 from omegaconf import DictConfig
 from outcomes import assert_same_outcome, history, read_json, run_here, weights
 
-from fersweep import build, record
+from fersweep import build
 from fersweep import run as run_module
 from fersweep.data.samples import CLASSES
 from fersweep.errors import UserError
-from fersweep.module import FERModule
 from fersweep.run import run_one
 from fersweep.runs.identity import run_dir, run_hash, slug
+from fersweep.training import results as record
+from fersweep.training.module import FERModule
 
 Small = Callable[..., DictConfig]
 

@@ -12,9 +12,10 @@ import pytest
 import torch
 from torch import nn
 
-from fersweep import build, memory
+from fersweep import build
 from fersweep.config.compose import compose_config
-from fersweep.optim import clip_gradients
+from fersweep.training import memory
+from fersweep.training.optim import clip_gradients
 
 
 @pytest.mark.parametrize(

@@ -20,16 +20,16 @@ from torch.nn import functional as F
 
 from fersweep.build import model, optimizer_factory
 from fersweep.config.compose import compose_config
-from fersweep.distributed import sync_batch_norm
 from fersweep.errors import UserError
 from fersweep.models import build_model
 from fersweep.models.attention import CBAM
 from fersweep.models.resnet import ResNet
 from fersweep.models.resnetv2 import ResNetV2
 from fersweep.models.study_code import ParallelCBAM, RowBatchNorm, ScalarGate, glorot_uniform, scalar_gate_kernel_size
-from fersweep.optim import KerasAdam
 from fersweep.report.parameters import Count, count, show
 from fersweep.report.study import rows, study
+from fersweep.training.distributed import sync_batch_norm
+from fersweep.training.optim import KerasAdam
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "study.json").read_text())
 

@@ -17,7 +17,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from fersweep import build, checkpoint, logs, ranks, record, training
+from fersweep import build, logs
 from fersweep.config import plugins
 from fersweep.config.checks import validate
 from fersweep.config.schema import Config, choices_of, to_dict
@@ -28,6 +28,9 @@ from fersweep.runs.collect import result_of
 from fersweep.runs.identity import run_dir
 from fersweep.runs.lock import claim
 from fersweep.runs.status import Status, mark_done, mark_failed, mark_pending, mark_running
+from fersweep.training import checkpoint, ranks
+from fersweep.training import fit as training
+from fersweep.training import results as record
 
 TRAIN, DONE, FAILED = range(3)
 """What rank zero finds that there is to do, for the other ranks to follow."""

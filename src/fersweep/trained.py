@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor, nn
 
-from fersweep import build, checkpoint
+from fersweep import build
 from fersweep.config import plugins
 from fersweep.config.options import option_file, options
 from fersweep.config.schema import Config, one_line, title, title_of, to_dict
@@ -27,6 +27,7 @@ from fersweep.faces import Pixels
 from fersweep.faces.crop import PICTURE, Crop
 from fersweep.report.statistics import wilson
 from fersweep.runs.collect import result_of
+from fersweep.training import checkpoint
 
 BATCH, BATCH_PIXELS = 256, 600_000
 """Most images, and most pixels of all of them, that a network is given at once."""

@@ -7,10 +7,11 @@ from omegaconf import DictConfig
 from torch import nn
 from torch.nn import functional as F
 
-from fersweep import build, memory
-from fersweep.callbacks import precision
+from fersweep import build
 from fersweep.data.samples import CLASSES
-from fersweep.optim import clip_gradients
+from fersweep.training import memory
+from fersweep.training.callbacks import precision
+from fersweep.training.optim import clip_gradients
 
 
 class BareLoop:

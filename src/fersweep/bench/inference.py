@@ -15,7 +15,7 @@ from fersweep.bench.measure import Case, Figure, Part, alternate, figures, rate,
 from fersweep.bench.settings import Settings
 from fersweep.config.schema import to_dict
 from fersweep.data.samples import CLASSES
-from fersweep.module import FERModule
+from fersweep.training.module import FERModule
 
 BATCHES, SMOKE_BATCHES = (1, 64, 256), (1, 4)
 VIEWS = ("single view", "ten crops")

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
-from fersweep import build, record
+from fersweep import build
 from fersweep.bench.measure import Figure, Part, alternate, figures
 from fersweep.bench.runs import finish, wait_for_server
 from fersweep.bench.settings import FER2013, Settings
@@ -31,6 +31,7 @@ from fersweep.data.samples import Samples
 from fersweep.errors import UserError
 from fersweep.run import prepare
 from fersweep.sweep.processes import RunProcesses
+from fersweep.training import results as record
 
 MAPPED, COPIED = "its data, as here a memory map", "its data, were they a copy"
 

@@ -26,11 +26,12 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
-from fersweep import build, memory
+from fersweep import build
 from fersweep.bench.settings import loaders
-from fersweep.callbacks import precision
 from fersweep.data.samples import CLASSES, Samples
 from fersweep.data.splits import Split
+from fersweep.training import memory
+from fersweep.training.callbacks import precision
 
 
 class Faces(Dataset[tuple[Tensor, int]]):

@@ -12,13 +12,13 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 
-from fersweep import callbacks
 from fersweep.bench import PARTS
 from fersweep.bench.measure import Case
 from fersweep.config.compose import compose_config
 from fersweep.config.options import options
 from fersweep.errors import UserError, did_you_mean
 from fersweep.sweep.processes import cores, share_of_cores
+from fersweep.training import callbacks
 
 BACKBONES, BATCHES, IMAGE_SIZE, REPEATS = ("resnet50", "vgg19", "aer_cnn"), (64,), 48, 5
 SMOKE_BACKBONES, SMOKE_BATCHES, SMOKE_IMAGE_SIZE, SMOKE_REPEATS = ("aer_cnn",), (8,), 32, 1

@@ -18,7 +18,7 @@ OWN = (
     "fersweep.data.augment",
     "fersweep.data.sources",
     "fersweep.data.splits",
-    "fersweep.optim",
+    "fersweep.training.optim",
 )
 """The modules of this project whose definitions can be named: a checkpoint from anywhere brings a configuration."""
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fersweep import build, checkpoint, record
+from fersweep import build
 from fersweep.errors import UserError
 from fersweep.explain import Explanation, explain, pictures
 from fersweep.explain.files import SCORES, TABLE, row_of, safe, write_table
@@ -17,6 +17,8 @@ from fersweep.paths import Names
 from fersweep.report.explained import FILE
 from fersweep.runs.status import write_json
 from fersweep.trained import Trained, as_batch
+from fersweep.training import checkpoint
+from fersweep.training import results as record
 
 MOST = 8
 """Images of a class that were recognised, and as many that were not."""

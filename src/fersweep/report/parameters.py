@@ -40,7 +40,7 @@ def count(fidelity: str) -> list[Count]:
     import torch
 
     from fersweep.models import build_model
-    from fersweep.record import parameters
+    from fersweep.training.results import parameters
 
     counts = []
     for backbone, attention in rows():

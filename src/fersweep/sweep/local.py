@@ -13,7 +13,6 @@ from multiprocessing import connection
 from hydra.core.utils import JobReturn
 from rich.console import Console
 
-from fersweep import memory
 from fersweep.errors import UserError
 from fersweep.runs.lock import is_held
 from fersweep.runs.status import Status
@@ -21,6 +20,7 @@ from fersweep.sweep.board import Board
 from fersweep.sweep.devices import DevicePool, gpus_needed, visible_gpus
 from fersweep.sweep.plan import Outcome, Planned, already_done, conclude, done_elsewhere, finished, freeze, refuse
 from fersweep.sweep.processes import RunProcesses, cores, share_of_cores
+from fersweep.training import memory
 
 ENOUGH_FOR_TWO = 12 * 2**30
 """Bytes of memory with which two runs at a time fit on a CPU: one of ResNet-152 at batch 64 takes 3.3 GiB."""

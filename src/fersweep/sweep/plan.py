@@ -150,8 +150,9 @@ class SameData:
 
     def check(self, run: Planned, result: dict[str, Any]) -> None:
         """Raise UserError where the data differ."""
-        from fersweep import build, record
+        from fersweep import build
         from fersweep.run import refuse_other_data
+        from fersweep.training import results as record
 
         cfg = OmegaConf.merge(OmegaConf.structured(Config), run.config)
         assert isinstance(cfg, DictConfig)

@@ -15,10 +15,10 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet  # noqa: F401 (pandas imports it when it writes predictions)
 
-from fersweep.callbacks import COLUMNS
 from fersweep.data.samples import CLASSES
 from fersweep.report import figures
 from fersweep.sweep import worker  # noqa: F401 (imports the rest)
+from fersweep.training.callbacks import COLUMNS
 
 
 def draw_once() -> None:

@@ -18,22 +18,24 @@ from pytorch_lightning.plugins.environments import LightningEnvironment, TorchEl
 from pytorch_lightning.strategies import DDPStrategy
 from torch.nn.parallel import DistributedDataParallel
 
-from fersweep import build, calibration, checkpoint, memory, record, tracking
-from fersweep.callbacks import AtomicCheckpointIO, History, callbacks, precision
+from fersweep import build, tracking
 from fersweep.config.schema import choices_of, title, title_of
 from fersweep.data import twins
 from fersweep.data.datamodule import FERDataModule
 from fersweep.data.samples import Samples
 from fersweep.data.splits import Split, majority_accuracy, shared
-from fersweep.distributed import sync_batch_norm
 from fersweep.errors import LockLostError, UserError, did_you_mean
-from fersweep.module import FERModule
-from fersweep.ranks import Ranks
 from fersweep.report import figures, leaks
 from fersweep.report.statistics import wilson
 from fersweep.runs.identity import run_hash, slug
 from fersweep.runs.lock import Claim
 from fersweep.runs.status import write_config, write_json
+from fersweep.training import calibration, checkpoint, memory
+from fersweep.training import results as record
+from fersweep.training.callbacks import AtomicCheckpointIO, History, callbacks, precision
+from fersweep.training.distributed import sync_batch_norm
+from fersweep.training.module import FERModule
+from fersweep.training.ranks import Ranks
 
 log = logging.getLogger("fersweep")
 

@@ -16,8 +16,8 @@ import torch
 from torchmetrics.functional.classification import multiclass_confusion_matrix, multiclass_f1_score
 
 from fersweep.data.samples import Samples
-from fersweep.distributed import gather_to_all
 from fersweep.runs.status import atomic_path
+from fersweep.training.distributed import gather_to_all
 
 PACKAGES = ("fersweep", "torch", "torchvision", "pytorch-lightning", "hydra-core", "albumentations", "numpy")
 

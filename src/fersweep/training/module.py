@@ -15,12 +15,12 @@ from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
-from fersweep.calibration import fit_temperature
 from fersweep.data.datamodule import Batch
-from fersweep.distributed import gather_to_all, summed, world_size
 from fersweep.errors import NotFiniteError
-from fersweep.optim import clip_gradients
-from fersweep.schedule import learning_rate_factor
+from fersweep.training.calibration import fit_temperature
+from fersweep.training.distributed import gather_to_all, summed, world_size
+from fersweep.training.optim import clip_gradients
+from fersweep.training.schedule import learning_rate_factor
 
 
 class FERModule(pl.LightningModule):

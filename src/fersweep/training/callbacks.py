@@ -22,8 +22,8 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from fersweep.checkpoint import SLIM
 from fersweep.runs.status import atomic_path
+from fersweep.training.checkpoint import SLIM
 
 log = logging.getLogger("fersweep")
 
