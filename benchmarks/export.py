@@ -22,8 +22,8 @@ from fersweep.config.compose import compose_config
 from fersweep.config.options import option_file, options
 from fersweep.data.samples import CLASSES
 from fersweep.errors import UserError
-from fersweep.export import onnx_file
-from fersweep.trained import Trained
+from fersweep.inference.export import onnx_file
+from fersweep.inference.trained import Trained
 
 SPREAD = 3.0
 """Standard deviation of the logits that go into the softmax."""

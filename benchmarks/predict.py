@@ -27,8 +27,8 @@ from fersweep.cli import main as fersweep
 from fersweep.config.compose import compose_config
 from fersweep.config.schema import to_dict
 from fersweep.data.samples import CLASSES
-from fersweep.predict import Predictor, draw
-from fersweep.predict.inputs import Video
+from fersweep.inference.predict import Predictor, draw
+from fersweep.inference.predict.inputs import Video
 from fersweep.training import checkpoint
 
 RATE, GONE = 25.0, (0.6, 0.7)

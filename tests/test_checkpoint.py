@@ -16,9 +16,10 @@ from conftest import TinyNetwork, plain
 from omegaconf import DictConfig
 from torch import nn
 
-from fersweep import build, trained
+from fersweep import build
 from fersweep.data.samples import CLASSES
 from fersweep.errors import UserError
+from fersweep.inference import trained
 from fersweep.run import run_one
 from fersweep.runs.identity import run_dir
 from fersweep.training import checkpoint

@@ -154,7 +154,7 @@ def test_a_mistake_is_one_sentence(
 
 
 def test_the_score_is_of_the_run_beside_the_checkpoint(finished: Path) -> None:
-    from fersweep.demo import score
+    from fersweep.inference.demo import score
 
     of_run = SimpleNamespace(path=finished / "checkpoints" / "best.ckpt")
     result = json.loads((finished / "result.json").read_text())

@@ -11,19 +11,19 @@ from conftest import SHALLOW, quickly_composed
 from torch import Tensor, nn
 
 from fersweep import build
-from fersweep.explain import explain
-from fersweep.explain.gradcam import gradcam, last_layer
-from fersweep.explain.scores import STEPS, enlarged, score
+from fersweep.inference.explain import explain
+from fersweep.inference.explain.gradcam import gradcam, last_layer
+from fersweep.inference.explain.scores import STEPS, enlarged, score
+from fersweep.inference.trained import Trained
 from fersweep.models.attention import CBAM, EfficientChannelAttention, SqueezeExcitation
 from fersweep.models.gates import read_out
 from fersweep.models.study_code import ParallelCBAM, ScalarGate
-from fersweep.trained import Trained
 
 SIZE = 32
 
 
 def built(*overrides: str, size: int = SIZE) -> Trained:
-    """An untrained network, as `fersweep.trained.load` gives one."""
+    """An untrained network, as `fersweep.inference.trained.load` gives one."""
     cfg = quickly_composed(*overrides, f"dataset.image_size={size}")
     torch.manual_seed(0)
     network = build.model(cfg, 7).eval().requires_grad_(False)

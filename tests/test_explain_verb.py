@@ -18,8 +18,8 @@ from PIL import Image
 
 from fersweep import build, cli
 from fersweep.data.samples import CLASSES
-from fersweep.explain.files import safe
-from fersweep.explain.testset import _chosen
+from fersweep.inference.explain.files import safe
+from fersweep.inference.explain.testset import _chosen
 from fersweep.paths import Names
 from fersweep.training import checkpoint
 

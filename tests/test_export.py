@@ -19,11 +19,11 @@ from fersweep import build, cli
 from fersweep.data.preprocess import changed
 from fersweep.data.samples import CLASSES
 from fersweep.errors import UserError
-from fersweep.export import files, graph, weights
+from fersweep.inference.export import files, graph, weights
+from fersweep.inference.trained import Trained, load
 from fersweep.models.attention import CBAM, EfficientChannelAttention, SqueezeExcitation
 from fersweep.models.convolution import Conv2d
 from fersweep.models.study_code import ParallelCBAM, RowBatchNorm, ScalarGate
-from fersweep.trained import Trained, load
 from fersweep.training import checkpoint
 
 SETTINGS = (

@@ -20,10 +20,10 @@ from huggingface_hub.utils import close_session
 from fersweep import build, cli
 from fersweep.config.schema import choices_of
 from fersweep.data.samples import CLASSES
-from fersweep.export import card, files
+from fersweep.inference.export import card, files
+from fersweep.inference.trained import Trained, load
 from fersweep.report.statistics import wilson
 from fersweep.runs.status import write_json
-from fersweep.trained import Trained, load
 from fersweep.training import checkpoint
 
 TOKEN = "hf_" + "s3cret" * 5

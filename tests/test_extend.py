@@ -15,13 +15,13 @@ import pytest
 from conftest import REPOSITORY
 from PIL import Image
 
-from fersweep import trained
 from fersweep.cli import main
 from fersweep.config import options as search
 from fersweep.config import plugins
 from fersweep.config.compose import compose_config
 from fersweep.config.options import options
 from fersweep.errors import UserError
+from fersweep.inference import trained
 
 PAGE = (REPOSITORY / "docs" / "extend.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", PAGE, flags=re.MULTILINE | re.DOTALL)

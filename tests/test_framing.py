@@ -13,11 +13,12 @@ import torch
 from conftest import SMALL, plain, quickly_composed
 from skimage import data as photographs
 
-from fersweep import build, trained
+from fersweep import build
 from fersweep.cli import main
 from fersweep.errors import UserError
 from fersweep.faces import Pixels
-from fersweep.predict import Predictor
+from fersweep.inference import trained
+from fersweep.inference.predict import Predictor
 from fersweep.run import run_one
 from fersweep.runs.identity import run_dir
 from fersweep.training import checkpoint

@@ -13,11 +13,11 @@ import torch
 from conftest import use_tiny_network
 from skimage import data as photographs
 
-from fersweep import trained
 from fersweep.errors import UserError
 from fersweep.faces import Face, Pixels
-from fersweep.predict import Predictor, draw, inputs
-from fersweep.predict.smooth import Smoother
+from fersweep.inference import trained
+from fersweep.inference.predict import Predictor, draw, inputs
+from fersweep.inference.predict.smooth import Smoother
 from fersweep.training import checkpoint
 
 pytestmark = pytest.mark.usefixtures("tiny_network")

@@ -16,8 +16,8 @@ import pytest
 
 from fersweep.cli import main
 from fersweep.faces import Pixels
-from fersweep.predict import outputs, predictor
-from fersweep.predict.run import Job, run
+from fersweep.inference.predict import outputs, predictor
+from fersweep.inference.predict.run import Job, run
 
 pytestmark = pytest.mark.usefixtures("tiny_network")
 

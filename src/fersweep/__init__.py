@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fersweep.inference.predict import Predictor as Predictor
     from fersweep.models import build_model as build_model
-    from fersweep.predict import Predictor as Predictor
 
 __all__ = ["Predictor", "build_model"]
 
@@ -18,7 +18,7 @@ def __getattr__(name: str) -> Any:
 
         return build_model
     if name == "Predictor":
-        from fersweep.predict import Predictor
+        from fersweep.inference.predict import Predictor
 
         return Predictor
     raise AttributeError(f"module 'fersweep' has no attribute {name!r}")

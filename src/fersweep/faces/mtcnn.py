@@ -18,8 +18,8 @@ import torch
 from facenet_pytorch.models.utils import detect_face as library
 
 from fersweep.data.images import to_channels
-from fersweep.device import choose_device
 from fersweep.faces import Face, Pixels
+from fersweep.faces.device import choose_device
 
 MIN_FACE = 20
 """Pixels of the smallest face that is looked for, after an image has been scaled."""

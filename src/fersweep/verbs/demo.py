@@ -36,8 +36,8 @@ def run(parsed: argparse.Namespace) -> int:
     if find_spec("gradio") is None:
         raise UserError("fersweep demo needs gradio: uv sync --extra demo")
 
-    from fersweep import demo
-    from fersweep.predict import Predictor
+    from fersweep.inference import demo
+    from fersweep.inference.predict import Predictor
 
     with demo.listen(parsed.port) as listener:  # before the network, which takes seconds
         predictor = Predictor(parsed.checkpoint, detector=parsed.detector, weights=parsed.weights, device=parsed.device)

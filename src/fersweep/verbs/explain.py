@@ -50,9 +50,9 @@ def run(parsed: argparse.Namespace) -> int:
 
 
 def _pictures(parsed: argparse.Namespace) -> int:
-    from fersweep.explain.files import TABLE, explain_files
     from fersweep.faces.table import NO_FACE
-    from fersweep.predict import Predictor
+    from fersweep.inference.explain.files import TABLE, explain_files
+    from fersweep.inference.predict import Predictor
 
     predictor = Predictor(parsed.checkpoint, detector=parsed.detector, weights=parsed.weights, device=parsed.device)
     if len(predictor.trained) > 1:
@@ -71,8 +71,8 @@ def _pictures(parsed: argparse.Namespace) -> int:
 
 
 def _test(parsed: argparse.Namespace) -> int:
-    from fersweep import trained
-    from fersweep.explain.testset import explain_test
+    from fersweep.inference import trained
+    from fersweep.inference.explain.testset import explain_test
     from fersweep.report.explained import FOLDER, gains
 
     out = parsed.out or parsed.checkpoint / FOLDER

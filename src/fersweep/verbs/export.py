@@ -12,7 +12,7 @@ HELP = "write a trained network for use elsewhere: ONNX, torch.export, safetenso
 USE = {
     ".onnx": 'probabilities, logits = onnxruntime.InferenceSession("{path}").run(None, {{"images": images}})',
     ".pt2": 'probabilities, logits = torch.export.load("{path}").module()(images)',
-    ".safetensors": 'network = fersweep.export.weights.load("{path}").network',
+    ".safetensors": 'network = fersweep.inference.export.weights.load("{path}").network',
 }
 
 
@@ -32,8 +32,8 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(parsed: argparse.Namespace) -> int:
     """Do it; returns the exit code."""
-    from fersweep.export import about, files
-    from fersweep.trained import load
+    from fersweep.inference.export import about, files
+    from fersweep.inference.trained import load
 
     trained = load(parsed.checkpoint, "cpu")
     used = []

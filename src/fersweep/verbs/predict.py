@@ -43,8 +43,8 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(parsed: argparse.Namespace) -> int:
     """Predict; returns 0, or 1 where something could not be read."""
-    from fersweep.predict.run import Job
-    from fersweep.predict.run import run as predict
+    from fersweep.inference.predict.run import Job
+    from fersweep.inference.predict.run import run as predict
 
     return predict(
         Job(

@@ -17,7 +17,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(parsed: argparse.Namespace) -> int:
     """Do it; returns the exit code."""
-    from fersweep.export import hub
+    from fersweep.inference.export import hub
 
     print(hub.push(parsed.checkpoint, parsed.repo, parsed.private))
     return 0

@@ -1,5 +1,5 @@
 """What faces express: from pictures, videos and cameras to probabilities (`Predictor`), tables and drawings."""
 
-from fersweep.predict.predictor import Prediction, Predictor
+from fersweep.inference.predict.predictor import Prediction, Predictor
 
 __all__ = ["Prediction", "Predictor"]

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from fersweep.errors import UserError
-from fersweep.export import about, graph
-from fersweep.export.graph import INPUT, OUTPUTS, Difference
+from fersweep.inference.export import about, graph
+from fersweep.inference.export.graph import INPUT, OUTPUTS, Difference
+from fersweep.inference.trained import Trained
 from fersweep.runs.status import atomic_path
-from fersweep.trained import Trained
 
 
 def write(trained: Trained, path: Path) -> Difference:

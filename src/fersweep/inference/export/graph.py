@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from fersweep.errors import UserError
-from fersweep.trained import Trained, as_batch
+from fersweep.inference.trained import Trained, as_batch
 
 INPUT = "images"
 OUTPUTS = ("probabilities", "logits")

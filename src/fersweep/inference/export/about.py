@@ -11,8 +11,8 @@ from typing import Any
 from fersweep.config.schema import choices_of, to_dict
 from fersweep.errors import UserError
 from fersweep.faces.crop import FACE
+from fersweep.inference.trained import Trained
 from fersweep.runs.identity import run_hash
-from fersweep.trained import Trained
 
 FORMAT = 1
 """Version of `metadata`."""

@@ -22,10 +22,10 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from fersweep.data.images import UnreadableImageError
 from fersweep.errors import UserError
-from fersweep.explain import GRADCAM, explain
-from fersweep.explain.pictures import overlay
 from fersweep.faces import Face, Pixels, pictures
-from fersweep.predict import Predictor, draw
+from fersweep.inference.explain import GRADCAM, explain
+from fersweep.inference.explain.pictures import overlay
+from fersweep.inference.predict import Predictor, draw
 from fersweep.runs import collect
 
 HOST = "127.0.0.1"

@@ -18,8 +18,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from fersweep.explain import GRADCAM, Array, Explanation
 from fersweep.faces import Pixels
+from fersweep.inference.explain import GRADCAM, Array, Explanation
 from fersweep.report.figures import BLUE, GREEN, GREY, VERMILION, blank, inches, save_png
 from fersweep.report.svg import styled
 

@@ -10,8 +10,8 @@ from huggingface_hub.errors import HFValidationError, HTTPError, LocalTokenNotFo
 from huggingface_hub.utils import get_session, validate_repo_id
 
 from fersweep.errors import UserError
-from fersweep.export import files
-from fersweep.trained import Trained, load
+from fersweep.inference.export import files
+from fersweep.inference.trained import Trained, load
 
 PATIENCE = 30
 """Seconds without an answer, after which the Hub counts as not reached."""

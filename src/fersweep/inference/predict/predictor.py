@@ -12,12 +12,12 @@ import numpy.typing as npt
 import torch
 from omegaconf import DictConfig
 
-from fersweep import trained
 from fersweep.config.plugins import use
 from fersweep.data.images import UnreadableImageError, quiet
 from fersweep.errors import UserError, did_you_mean
 from fersweep.faces import Detector, Face, Pixels, crop, detectors, pictures
 from fersweep.faces.crop import AS_FACE, FACE
+from fersweep.inference import trained
 
 
 class Prediction(NamedTuple):
@@ -95,7 +95,7 @@ class Predictor:
 
     @property
     def caveats(self) -> tuple[str, ...]:
-        """What whoever asks should know first, see `fersweep.trained.Trained.caveats`."""
+        """What whoever asks should know first, see `fersweep.inference.trained.Trained.caveats`."""
         return tuple(dict.fromkeys(each for network in self.trained for each in network.caveats))
 
     @property

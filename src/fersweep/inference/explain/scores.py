@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
 
-from fersweep.trained import Trained
+from fersweep.inference.trained import Trained
 
 STEPS = 10
 """In how many steps a picture disappears."""

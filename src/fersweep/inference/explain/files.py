@@ -13,12 +13,12 @@ import numpy as np
 
 from fersweep.data.images import UnreadableImageError, quiet
 from fersweep.errors import UserError
-from fersweep.explain import Explanation, explain, pictures
 from fersweep.faces import Pixels
 from fersweep.faces.pictures import find, read
 from fersweep.faces.table import NO_FACE
+from fersweep.inference.explain import Explanation, explain, pictures
+from fersweep.inference.predict import Predictor
 from fersweep.paths import Names, refuse_inside
-from fersweep.predict import Predictor
 from fersweep.runs.status import atomic_path
 
 TABLE = "explanations.csv"

@@ -21,10 +21,10 @@ from fersweep.config import plugins
 from fersweep.config.options import option_file, options
 from fersweep.config.schema import Config, one_line, title, title_of, to_dict
 from fersweep.data.preprocess import changed
-from fersweep.device import choose_device
 from fersweep.errors import UserError
 from fersweep.faces import Pixels
 from fersweep.faces.crop import PICTURE, Crop
+from fersweep.faces.device import choose_device
 from fersweep.report.statistics import wilson
 from fersweep.runs.collect import result_of
 from fersweep.training import checkpoint

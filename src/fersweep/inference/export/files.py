@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fersweep.errors import UserError, did_you_mean
-from fersweep.export import card, onnx_file, program, weights
-from fersweep.export.graph import Difference
-from fersweep.trained import Trained
+from fersweep.inference.export import card, onnx_file, program, weights
+from fersweep.inference.export.graph import Difference
+from fersweep.inference.trained import Trained
 
 FORMS: dict[str, Callable[[Trained, Path], Difference | None]] = {
     ".onnx": onnx_file.write,

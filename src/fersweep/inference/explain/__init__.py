@@ -10,10 +10,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from fersweep.explain.gradcam import gradcam, last_layer
-from fersweep.explain.scores import Scores, enlarged, score
+from fersweep.inference.explain.gradcam import gradcam, last_layer
+from fersweep.inference.explain.scores import Scores, enlarged, score
+from fersweep.inference.trained import Trained, in_parts
 from fersweep.models.gates import read_out
-from fersweep.trained import Trained, in_parts
 
 Array = npt.NDArray[np.float32]
 
