@@ -47,7 +47,7 @@ from fersweep.bench.run import MEASURES
 from fersweep.bench.runs import wait_for_server
 from fersweep.bench.settings import Settings
 from fersweep.models import attention, build_model, convolution
-from fersweep.sweep.local import LocalSweep
+from fersweep.sweep.local.launch import LocalSweep
 from fersweep.sweep.plan import Outcome
 from fersweep.training.results import parameters
 
@@ -366,7 +366,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int | None, int 
             return [Outcome(each, {}) for each in self.runs]
 
     monkeypatch.setattr(together, "LocalSweep", Sweep)
-    monkeypatch.setattr("fersweep.sweep.local.cores", lambda: 2)
+    monkeypatch.setattr("fersweep.sweep.local.launch.cores", lambda: 2)
     monkeypatch.setattr("fersweep.training.memory.there", lambda: 2**40)
     for part in (together, sweep):
         monkeypatch.setattr(part, "wait_for_server", lambda: None)

@@ -16,8 +16,8 @@ from conftest import FACES, NARROW, train_process
 from test_processes import planned, sweep, wait_for
 
 from fersweep.runs.status import Status
+from fersweep.sweep.local.processes import RunProcesses
 from fersweep.sweep.plan import Planned
-from fersweep.sweep.processes import RunProcesses
 
 __all__ = ["planned"]
 

@@ -29,7 +29,7 @@ from fersweep.data.datamodule import Batch, FERDataModule
 from fersweep.data.samples import CLASSES, Samples
 from fersweep.data.splits import Split
 from fersweep.errors import NotFiniteError
-from fersweep.sweep.processes import warm_up
+from fersweep.sweep.local.processes import warm_up
 from fersweep.training import results as record
 from fersweep.training.callbacks import AtomicCheckpointIO, History, callbacks
 from fersweep.training.distributed import (

@@ -19,8 +19,9 @@ from rich.console import Console
 from fersweep.config.schema import choices_of
 from fersweep.runs.identity import run_hash
 from fersweep.runs.status import Status, mark_done, write_json
-from fersweep.sweep import local, processes
-from fersweep.sweep.board import Board
+from fersweep.sweep.local import launch as local
+from fersweep.sweep.local import processes
+from fersweep.sweep.local.board import Board
 from fersweep.sweep.plan import Outcome, Planned
 from fersweep.training import fit as training
 from fersweep.training import results as record

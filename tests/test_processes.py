@@ -30,11 +30,11 @@ from fersweep.run import run_frozen
 from fersweep.runs.identity import run_dir
 from fersweep.runs.lock import is_held
 from fersweep.runs.status import Status
-from fersweep.sweep import worker
-from fersweep.sweep.board import Board
-from fersweep.sweep.local import LocalSweep
+from fersweep.sweep.local import worker
+from fersweep.sweep.local.board import Board
+from fersweep.sweep.local.launch import LocalSweep
+from fersweep.sweep.local.processes import NOT_HANDED_DOWN, RunProcesses, warm_up
 from fersweep.sweep.plan import Outcome, Planned
-from fersweep.sweep.processes import NOT_HANDED_DOWN, RunProcesses, warm_up
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "killpg"), reason="process groups are needed")
 
@@ -148,7 +148,7 @@ def test_a_run_that_hangs_is_ended_after_its_time(
     planned: Callable[..., Planned], disturbed: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Stopped, it does not even heed SIGTERM."""
-    monkeypatch.setattr("fersweep.sweep.processes.GRACE", 1.0)
+    monkeypatch.setattr("fersweep.sweep.local.processes.GRACE", 1.0)
     run, other = planned("seed=1"), planned("seed=2")
     wait_for_server()  # its imports take longer than the runs
     disturbed(run.directory, lambda pid: os.kill(pid, signal.SIGSTOP))

@@ -74,7 +74,7 @@ def run_one(cfg: DictConfig) -> float:
             raise UserError("A sweep whose runs take several devices needs hydra/launcher=local or slurm.")
         if cfg.trainer.num_nodes > 1:
             raise UserError("trainer.num_nodes needs a cluster: use -m hydra/launcher=slurm, also for a single run.")
-        from fersweep.sweep.processes import run_in_ranks
+        from fersweep.sweep.local.processes import run_in_ranks
 
         return run_in_ranks(config, directory)
     return _run(cfg, config, directory, (), console=True)

@@ -16,7 +16,7 @@ from outcomes import assert_same_outcome, history, read_json
 
 from fersweep.run import run_frozen
 from fersweep.runs.identity import run_dir
-from fersweep.sweep.preemption import END, GO_ON, REQUEUE, LeftError, Preemption
+from fersweep.sweep.slurm.preemption import END, GO_ON, REQUEUE, LeftError, Preemption
 
 Small = Callable[..., DictConfig]
 

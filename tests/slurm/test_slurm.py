@@ -23,9 +23,9 @@ from test_slurm_settings import defaults
 
 from fersweep.errors import UserError
 from fersweep.run import run_frozen
-from fersweep.sweep import slurm_queue
 from fersweep.sweep.plan import Planned
-from fersweep.sweep.slurm import SlurmSweep
+from fersweep.sweep.slurm import queue as slurm_queue
+from fersweep.sweep.slurm.launch import SlurmSweep
 
 Train = Callable[..., int]
 

@@ -12,9 +12,10 @@ import pytest
 from conftest import plain, quickly_composed
 
 from fersweep.errors import UserError
-from fersweep.sweep import slurm_job, slurm_queue
 from fersweep.sweep.plan import Planned
-from fersweep.sweep.slurm_settings import Settings
+from fersweep.sweep.slurm import job as slurm_job
+from fersweep.sweep.slurm import queue as slurm_queue
+from fersweep.sweep.slurm.settings import Settings
 from hydra_plugins.fersweep_launcher.slurm_launcher import SlurmLauncherConf
 
 Train = Callable[..., int]

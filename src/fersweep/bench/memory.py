@@ -30,7 +30,7 @@ from fersweep.config.schema import Config, to_dict
 from fersweep.data.samples import Samples
 from fersweep.errors import UserError
 from fersweep.run import prepare
-from fersweep.sweep.processes import RunProcesses
+from fersweep.sweep.local.processes import RunProcesses
 from fersweep.training import results as record
 
 MAPPED, COPIED = "its data, as here a memory map", "its data, were they a copy"

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from multiprocessing import connection
 
 from fersweep.errors import UserError
-from fersweep.sweep.processes import RunProcesses, warm_up
+from fersweep.sweep.local.processes import RunProcesses, warm_up
 
 
 def wait_for_server() -> None:

@@ -17,7 +17,7 @@ from fersweep.bench.measure import Case
 from fersweep.config.compose import compose_config
 from fersweep.config.options import options
 from fersweep.errors import UserError, did_you_mean
-from fersweep.sweep.processes import cores, share_of_cores
+from fersweep.sweep.local.processes import cores, share_of_cores
 from fersweep.training import callbacks
 
 BACKBONES, BATCHES, IMAGE_SIZE, REPEATS = ("resnet50", "vgg19", "aer_cnn"), (64,), 48, 5

@@ -20,7 +20,7 @@ from fersweep.bench.settings import Settings
 from fersweep.config.compose import compose_config
 from fersweep.errors import UserError
 from fersweep.run import prepare
-from fersweep.sweep.processes import RunProcesses
+from fersweep.sweep.local.processes import RunProcesses
 
 TRAIN = Path(__file__).parents[3] / "train.py"
 

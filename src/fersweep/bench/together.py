@@ -16,9 +16,9 @@ from fersweep.bench.measure import Part, alternate, figures
 from fersweep.bench.runs import refuse_failure, wait_for_server
 from fersweep.bench.settings import Settings
 from fersweep.run import prepare
-from fersweep.sweep.board import Board
-from fersweep.sweep.devices import DevicePool, visible_gpus
-from fersweep.sweep.local import LocalSweep
+from fersweep.sweep.local.board import Board
+from fersweep.sweep.local.devices import DevicePool, visible_gpus
+from fersweep.sweep.local.launch import LocalSweep
 from fersweep.sweep.plan import Planned, freeze
 
 RUNS = 2

@@ -25,7 +25,7 @@ ConfigStore.instance().store(group="hydra/launcher", name="local_schema", node=L
 
 
 class LocalLauncher(Launcher):
-    """Trains the runs of a sweep on this machine, see `fersweep.sweep.local`."""
+    """Trains the runs of a sweep on this machine, see `fersweep.sweep.local.launch`."""
 
     def __init__(
         self, n_jobs: int | None, gpus_per_run: float | None, threads: int | None, timeout: float | None
@@ -41,13 +41,14 @@ class LocalLauncher(Launcher):
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run all of ``job_overrides``; returns the validation accuracy of each as its result."""
         from fersweep.errors import UserError
-        from fersweep.sweep import plan, processes
+        from fersweep.sweep import plan
+        from fersweep.sweep.local import processes
 
         try:
             processes.warm_up()  # first of all: it takes seconds, beside the imports and checks here
         except UserError as error:
             plan.refuse(str(error))
-        from fersweep.sweep import local
+        from fersweep.sweep.local import launch as local
 
         assert self.config is not None
         assert self.context is not None

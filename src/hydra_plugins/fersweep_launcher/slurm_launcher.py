@@ -35,7 +35,7 @@ ConfigStore.instance().store(group="hydra/launcher", name="slurm_schema", node=S
 
 
 class SlurmLauncher(Launcher):
-    """Has the runs of a sweep trained by a SLURM cluster, see `fersweep.sweep.slurm`."""
+    """Has the runs of a sweep trained by a SLURM cluster, see `fersweep.sweep.slurm.launch`."""
 
     def __init__(self, **settings: Any) -> None:
         self.settings = settings
@@ -48,7 +48,8 @@ class SlurmLauncher(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run all of ``job_overrides``; returns the validation accuracy of each as its result."""
-        from fersweep.sweep import plan, slurm
+        from fersweep.sweep import plan
+        from fersweep.sweep.slurm import launch as slurm
 
         assert self.config is not None
         assert self.context is not None

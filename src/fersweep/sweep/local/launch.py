@@ -16,10 +16,10 @@ from rich.console import Console
 from fersweep.errors import UserError
 from fersweep.runs.lock import is_held
 from fersweep.runs.status import Status
-from fersweep.sweep.board import Board
-from fersweep.sweep.devices import DevicePool, gpus_needed, visible_gpus
+from fersweep.sweep.local.board import Board
+from fersweep.sweep.local.devices import DevicePool, gpus_needed, visible_gpus
+from fersweep.sweep.local.processes import RunProcesses, cores, share_of_cores
 from fersweep.sweep.plan import Outcome, Planned, already_done, conclude, done_elsewhere, finished, freeze, refuse
-from fersweep.sweep.processes import RunProcesses, cores, share_of_cores
 from fersweep.training import memory
 
 ENOUGH_FOR_TWO = 12 * 2**30

@@ -17,7 +17,7 @@ import pyarrow.parquet  # noqa: F401 (pandas imports it when it writes predictio
 
 from fersweep.data.samples import CLASSES
 from fersweep.report import figures
-from fersweep.sweep import worker  # noqa: F401 (imports the rest)
+from fersweep.sweep.local import worker  # noqa: F401 (imports the rest)
 from fersweep.training.callbacks import COLUMNS
 
 

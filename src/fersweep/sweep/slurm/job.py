@@ -49,7 +49,7 @@ class Job:
         _tell_torch(here)
 
         from fersweep.run import run_frozen
-        from fersweep.sweep.preemption import END, GO_ON, REQUEUE, LeftError, Preemption
+        from fersweep.sweep.slurm.preemption import END, GO_ON, REQUEUE, LeftError, Preemption
 
         preemption = Preemption(rank, world)
         with preemption.heeded():

@@ -18,11 +18,11 @@ from hydra.core.utils import JobReturn, JobStatus
 
 from fersweep.errors import UserError
 from fersweep.runs.status import Status, atomic_path
-from fersweep.sweep import slurm_queue
+from fersweep.sweep.local.processes import NOT_HANDED_DOWN
 from fersweep.sweep.plan import Outcome, Planned, already_done, conclude, done_elsewhere, finished, freeze, refuse
-from fersweep.sweep.processes import NOT_HANDED_DOWN
-from fersweep.sweep.slurm_queue import ENDED, NEVER, Place, QueueError
-from fersweep.sweep.slurm_settings import Settings, shown
+from fersweep.sweep.slurm import queue as slurm_queue
+from fersweep.sweep.slurm.queue import ENDED, NEVER, Place, QueueError
+from fersweep.sweep.slurm.settings import Settings, shown
 
 PAUSES = (2.0, 30.0)
 """Seconds between two looks at the queue, from the first to the longest; a growing pause while nothing changes."""
@@ -105,7 +105,7 @@ class SlurmSweep:
         import submitit
         from submitit.core.utils import FailedJobError, FailedSubmissionError
 
-        from fersweep.sweep.slurm_job import Job
+        from fersweep.sweep.slurm.job import Job
 
         before = [Status.read(run.directory) for run in runs]
         asked, allowed = self.settings.sbatch(runs[0].config), self.settings.max_requeues

@@ -22,7 +22,7 @@ from fersweep.run import run_frozen, stop
 from fersweep.runs.identity import run_dir
 from fersweep.runs.lock import LockedError
 from fersweep.runs.status import Status
-from fersweep.sweep.processes import ELSEWHERE
+from fersweep.sweep.local.processes import ELSEWHERE
 
 targets.import_own()  # so that whoever edits the code while a sweep runs changes none of its runs
 

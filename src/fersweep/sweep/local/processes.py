@@ -60,7 +60,7 @@ def warm_up() -> None:
     Raises:
         UserError: where it cannot make its socket.
     """
-    multiprocessing.set_forkserver_preload(["fersweep.sweep.server"])
+    multiprocessing.set_forkserver_preload(["fersweep.sweep.local.server"])
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the caller's, who ends the server
     try:
         with _environment(SERVER, without=NOT_HANDED_DOWN):
@@ -107,7 +107,7 @@ class RunProcesses:
         gpus: Sequence[str] | None = None,
         console: bool = False,
     ) -> None:
-        from fersweep.sweep.worker import work
+        from fersweep.sweep.local.worker import work
 
         warm_up()
         self.directory, self.begun, self._before = directory, time.monotonic(), _status(directory)
