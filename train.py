@@ -2,7 +2,7 @@
 
 import sys
 
-from fersweep.main import train  # calls @hydra.main, by which a shell knows that it can complete arguments
+from fersweep.cli.train import train  # calls @hydra.main, by which a shell knows that it can complete arguments
 
 if __name__ == "__main__":
     train(sys.argv[1:])

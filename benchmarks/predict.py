@@ -23,7 +23,7 @@ import torch
 from skimage.data import astronaut
 
 from fersweep import build
-from fersweep.cli import main as fersweep
+from fersweep.cli.main import main as fersweep
 from fersweep.config.compose import compose_config
 from fersweep.config.schema import to_dict
 from fersweep.data.samples import CLASSES

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from fersweep.cli import main as fersweep
+from fersweep.cli.main import main as fersweep
 
 HERE = Path(__file__).resolve()
 

@@ -21,7 +21,7 @@ from fakes import fer2013_zip
 from rich.console import Console
 from torch import nn
 
-from fersweep import build, cli, run
+from fersweep import build, run
 from fersweep.bench import (
     PARTS,
     ceiling,
@@ -46,6 +46,7 @@ from fersweep.bench.measure import Figure, Part
 from fersweep.bench.run import MEASURES
 from fersweep.bench.runs import wait_for_server
 from fersweep.bench.settings import Settings
+from fersweep.cli import main as cli
 from fersweep.models import attention, build_model, convolution
 from fersweep.sweep.local.launch import LocalSweep
 from fersweep.sweep.plan import Outcome

@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 from conftest import TRAIN
 
-from fersweep import cli
+from fersweep.cli import main as cli
 from fersweep.config.schema import GROUPS
 from fersweep.runs.status import mark_pending
 from fersweep.tracking import report, sync
 
-FERSWEEP = (sys.executable, "-c", "import sys; from fersweep.cli import main; sys.exit(main())")
+FERSWEEP = (sys.executable, "-c", "import sys; from fersweep.cli.main import main; sys.exit(main())")
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def test_what_has_no_meaning_is_refused(
 
 def test_to_collect_needs_no_torch(outputs: Path) -> None:
     for form in ("--json", "--csv", None):
-        script = "import json, sys; from fersweep.cli import main; code = main(sys.argv[1:])\n"
+        script = "import json, sys; from fersweep.cli.main import main; code = main(sys.argv[1:])\n"
         script += "print(code, sorted({'torch', 'pytorch_lightning', 'pandas', 'scipy'} & {*sys.modules}))"
         command = [sys.executable, "-c", script, "collect", outputs, *([form] if form else [])]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)

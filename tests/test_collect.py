@@ -18,7 +18,7 @@ import pytest
 import yaml
 from rich.console import Console
 
-from fersweep import cli
+from fersweep.cli import main as cli
 from fersweep.config.schema import GROUPS
 from fersweep.errors import UserError
 from fersweep.report import listing

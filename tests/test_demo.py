@@ -21,7 +21,7 @@ from fakes import encoded, write
 from playwright.sync_api import Page, expect, sync_playwright
 
 from fersweep import build
-from fersweep.cli import main
+from fersweep.cli.main import main
 from fersweep.data import images
 from fersweep.data.samples import CLASSES
 from fersweep.training import checkpoint
@@ -52,7 +52,7 @@ def served(untrained: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """The process of ``fersweep demo`` and the address it prints."""
     if CHROMIUM is None:
         pytest.skip("no chromium, chromium-browser or google-chrome on the PATH")
-    command = [sys.executable, "-m", "fersweep.cli", "demo", str(untrained), "--device", "cpu"]
+    command = [sys.executable, "-m", "fersweep.cli.main", "demo", str(untrained), "--device", "cpu"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         found = re.search(r"http://127\.0\.0\.1:\d+", process.stdout.readline())

@@ -226,7 +226,7 @@ def test_a_part_of_a_table_runs_and_is_reported(tmp_path: Path) -> None:
     ended = train_process(tmp_path, "-m", "experiment=table_attention", *part, *small, "recipe.batch_size=16")
     assert ended.returncode == 0, ended.stderr
     assert "2 runs: 2 done" in ended.stdout
-    command = [sys.executable, "-m", "fersweep.cli", "report", "outputs/table_attention"]
+    command = [sys.executable, "-m", "fersweep.cli.main", "report", "outputs/table_attention"]
     reported = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
     assert (reported.returncode, reported.stderr) == (0, "")
     assert "2 finished runs in 2 rows, 0 not done" in reported.stdout

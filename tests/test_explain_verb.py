@@ -16,7 +16,8 @@ from conftest import plain, quickly_composed, use_tiny_network
 from fakes import encoded, picture, write
 from PIL import Image
 
-from fersweep import build, cli
+from fersweep import build
+from fersweep.cli import main as cli
 from fersweep.data.samples import CLASSES
 from fersweep.inference.explain.files import safe
 from fersweep.inference.explain.testset import _chosen

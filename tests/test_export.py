@@ -15,7 +15,8 @@ from conftest import REPOSITORY, plain, quickly_composed, use_tiny_network
 from safetensors import safe_open
 from torch import nn
 
-from fersweep import build, cli
+from fersweep import build
+from fersweep.cli import main as cli
 from fersweep.data.preprocess import changed
 from fersweep.data.samples import CLASSES
 from fersweep.errors import UserError

@@ -17,7 +17,8 @@ import yaml
 from conftest import plain, quickly_composed, use_tiny_network
 from huggingface_hub.utils import close_session
 
-from fersweep import build, cli
+from fersweep import build
+from fersweep.cli import main as cli
 from fersweep.config.schema import choices_of
 from fersweep.data.samples import CLASSES
 from fersweep.inference.export import card, files

@@ -15,7 +15,7 @@ import pytest
 from conftest import REPOSITORY
 from PIL import Image
 
-from fersweep.cli import main
+from fersweep.cli.main import main
 from fersweep.config import options as search
 from fersweep.config import plugins
 from fersweep.config.compose import compose_config

@@ -14,7 +14,7 @@ from fakes import encoded, picture, write
 from PIL import Image
 from skimage.data import astronaut
 
-from fersweep.cli import main
+from fersweep.cli.main import main
 from fersweep.data.images import UnreadableImageError
 from fersweep.errors import UserError
 from fersweep.faces import Face, Pixels, detectors, extract, pictures, table

@@ -15,7 +15,7 @@ from PIL import Image
 from skimage.data import astronaut
 
 from fersweep import build
-from fersweep.cli import main
+from fersweep.cli.main import main
 from fersweep.config.checks import validate
 from fersweep.data import cache, images
 from fersweep.data.sources.ckplus import CkPlus

@@ -14,7 +14,7 @@ from conftest import SMALL, plain, quickly_composed
 from skimage import data as photographs
 
 from fersweep import build
-from fersweep.cli import main
+from fersweep.cli.main import main
 from fersweep.errors import UserError
 from fersweep.faces import Pixels
 from fersweep.inference import trained

@@ -14,7 +14,7 @@ import onnx
 import pytest
 from PIL import ExifTags, Image
 
-from fersweep.cli import main
+from fersweep.cli.main import main
 
 pytestmark = pytest.mark.usefixtures("tiny_network")
 

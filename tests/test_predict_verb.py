@@ -14,7 +14,7 @@ import fakes
 import numpy as np
 import pytest
 
-from fersweep.cli import main
+from fersweep.cli.main import main
 from fersweep.faces import Pixels
 from fersweep.inference.predict import outputs, predictor
 from fersweep.inference.predict.run import Job, run

@@ -16,7 +16,7 @@ import pytest
 from omegaconf import OmegaConf
 from report_runs import STUDY, configured, failed, finished, right
 
-from fersweep import cli
+from fersweep.cli import main as cli
 from fersweep.errors import UserError
 from fersweep.report import gather, results, study, tables
 from fersweep.report.compare import compare

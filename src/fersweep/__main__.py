@@ -2,7 +2,7 @@
 
 import sys
 
-from fersweep.cli import main
+from fersweep.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

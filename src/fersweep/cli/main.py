@@ -13,12 +13,12 @@ from importlib.metadata import version
 from pathlib import Path
 
 from fersweep.bench import PARTS
+from fersweep.cli import demo, explain, export, faces, predict, push
 from fersweep.config import plugins
 from fersweep.config.compose import check_choices
 from fersweep.config.options import options
 from fersweep.errors import UserError, printable
 from fersweep.paths import given
-from fersweep.verbs import demo, explain, export, faces, predict, push
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -130,7 +130,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _train(arguments: list[str]) -> int:
     """What `train.py` does; returns the exit code."""
-    from fersweep.main import train
+    from fersweep.cli.train import train
 
     try:
         train(arguments, "fersweep train")
