@@ -9,8 +9,10 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from fersweep.data.faces_drawing import draw_face
-from fersweep.data.faces_parameters import (
+from fersweep.data.samples import CLASSES, PRIVATE, PUBLIC, TRAINING, Samples
+from fersweep.data.sources.synthetic import Synthetic, contact_sheet
+from fersweep.data.synthetic.drawing import draw_face
+from fersweep.data.synthetic.parameters import (
     CONFUSED_WITH,
     EMFACS,
     UNITS,
@@ -19,8 +21,6 @@ from fersweep.data.faces_parameters import (
     sample_expression,
     sample_identity,
 )
-from fersweep.data.samples import CLASSES, PRIVATE, PUBLIC, TRAINING, Samples
-from fersweep.data.sources.synthetic import Synthetic, contact_sheet
 from fersweep.errors import UserError
 
 

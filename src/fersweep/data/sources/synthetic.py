@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from fersweep.data.faces_drawing import DRAWING_VERSION, draw_face
-from fersweep.data.faces_parameters import sample_appearance, sample_expression, sample_identity
 from fersweep.data.samples import CLASSES, PRIVATE, PUBLIC, TRAINING, Samples
+from fersweep.data.synthetic.drawing import DRAWING_VERSION, draw_face
+from fersweep.data.synthetic.parameters import sample_appearance, sample_expression, sample_identity
 from fersweep.errors import UserError
 
 _IMAGE, _SUBJECT, _ORDER, _ROUND = range(4)  # the spawn keys that keep the random streams of one seed apart

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fersweep.data.faces_parameters import Appearance, Expression, Identity, Rgb, mix
-from fersweep.data.faces_sketch import Points, Sketch, T, arc, disc
+from fersweep.data.synthetic.parameters import Appearance, Expression, Identity, Rgb, mix
+from fersweep.data.synthetic.sketch import Points, Sketch, T, arc, disc
 
 _HEAD_ANGLE = np.linspace(0, 2 * math.pi, 48, endpoint=False)
 _HEAD_COS, _HEAD_SIN = np.cos(_HEAD_ANGLE), np.sin(_HEAD_ANGLE)

@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from fersweep.data import faces_features as features
-from fersweep.data.faces_parameters import Appearance, Expression, Identity
-from fersweep.data.faces_sketch import Sketch
+from fersweep.data.synthetic import features
+from fersweep.data.synthetic.parameters import Appearance, Expression, Identity
+from fersweep.data.synthetic.sketch import Sketch
 
 DRAWING_VERSION = 1
 """Raise with every change to the pixels drawn; part of the source's fingerprint, hence of the cache's key."""

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from fersweep.data.faces_parameters import Appearance, Rgb
+from fersweep.data.synthetic.parameters import Appearance, Rgb
 
 Points = npt.NDArray[np.float64]
 
