@@ -28,7 +28,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from fersweep.bench.startup import TRAIN, first_steps
+from benchmarks.startup import TRAIN, first_steps
 from fersweep.runs.lock import is_held
 
 TINY = (

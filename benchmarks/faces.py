@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from skimage.data import astronaut
 
-from fersweep.bench.measure import alternate, seconds
+from benchmarks.measure import alternate, seconds
 from fersweep.faces import Pixels
 from fersweep.faces.mtcnn import Mtcnn
 

@@ -21,8 +21,7 @@ from fakes import fer2013_zip
 from rich.console import Console
 from torch import nn
 
-from fersweep import build, run
-from fersweep.bench import (
+from benchmarks import (
     PARTS,
     ceiling,
     changes,
@@ -41,11 +40,12 @@ from fersweep.bench import (
     sweep,
     together,
 )
-from fersweep.bench.bare import BareLoop
-from fersweep.bench.measure import Figure, Part
-from fersweep.bench.run import MEASURES
-from fersweep.bench.runs import wait_for_server
-from fersweep.bench.settings import Settings
+from benchmarks.bare import BareLoop
+from benchmarks.measure import Figure, Part
+from benchmarks.run import MEASURES
+from benchmarks.runs import wait_for_server
+from benchmarks.settings import Settings
+from fersweep import build, run
 from fersweep.cli import main as cli
 from fersweep.models import attention, build_model, convolution
 from fersweep.sweep.local.launch import LocalSweep

@@ -24,7 +24,7 @@ import torch
 from conftest import FACES, NARROW, TRAIN, plain
 from rich.console import Console
 
-from fersweep.bench.runs import wait_for_server
+from benchmarks.runs import wait_for_server
 from fersweep.config.compose import compose_config
 from fersweep.run import run_frozen
 from fersweep.runs.identity import run_dir

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from fersweep.bench import PARTS
+from benchmarks import PARTS
 from fersweep.cli import demo, explain, export, faces, predict, push
 from fersweep.config import plugins
 from fersweep.config.compose import check_choices
@@ -258,7 +258,7 @@ def _params(parsed: argparse.Namespace) -> int:
 
 
 def _bench(parsed: argparse.Namespace) -> int:
-    from fersweep.bench.run import bench
+    from benchmarks.run import bench
 
     bench(
         parsed.json,

@@ -38,7 +38,7 @@ class Figure:
     ratios: tuple[float, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
-        """As `fersweep.bench.report` describes it."""
+        """As `benchmarks.report` describes it."""
         ratio = None if self.to is None else {"to": self.to, **summary(self.ratios)}
         return {"what": self.what, "case": dict(self.case), "unit": self.unit, **summary(self.values), "ratio": ratio}
 

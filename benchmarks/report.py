@@ -24,9 +24,9 @@ from typing import Any
 
 from rich.table import Table
 
-from fersweep.bench import PARTS
-from fersweep.bench.measure import Case, Part
-from fersweep.bench.settings import Settings
+from benchmarks import PARTS
+from benchmarks.measure import Case, Part
+from benchmarks.settings import Settings
 
 
 def headline(machine: Mapping[str, Any]) -> str:

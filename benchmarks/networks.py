@@ -8,10 +8,10 @@ import torch
 from torch import nn
 from torchvision.models import resnet50, vgg19
 
+from benchmarks.bare import BareLoop
+from benchmarks.measure import Case, Figure, alternate, figures, rate
+from benchmarks.settings import Settings
 from fersweep import build
-from fersweep.bench.bare import BareLoop
-from fersweep.bench.measure import Case, Figure, alternate, figures, rate
-from fersweep.bench.settings import Settings
 from fersweep.data.samples import CLASSES
 from fersweep.models.attention import CBAM, EfficientChannelAttention, SqueezeExcitation
 from fersweep.models.common import halved

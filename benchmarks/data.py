@@ -12,10 +12,10 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from benchmarks.measure import Part, alternate, figures
+from benchmarks.runs import wait_for_server
+from benchmarks.settings import Settings
 from fersweep import build
-from fersweep.bench.measure import Part, alternate, figures
-from fersweep.bench.runs import wait_for_server
-from fersweep.bench.settings import Settings
 from fersweep.config.compose import compose_config
 from fersweep.config.schema import Config, to_dict
 from fersweep.errors import UserError

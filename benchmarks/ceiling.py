@@ -8,10 +8,10 @@ from functools import partial
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.bare import BareLoop
+from benchmarks.measure import Part, alternate, figures, rate
+from benchmarks.settings import Settings
 from fersweep import build
-from fersweep.bench.bare import BareLoop
-from fersweep.bench.measure import Part, alternate, figures, rate
-from fersweep.bench.settings import Settings
 from fersweep.data.samples import CLASSES
 
 SIDE = {"cpu": 2048, "cuda": 8192}

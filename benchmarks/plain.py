@@ -26,8 +26,8 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
+from benchmarks.settings import loaders
 from fersweep import build
-from fersweep.bench.settings import loaders
 from fersweep.data.samples import CLASSES, Samples
 from fersweep.data.splits import Split
 from fersweep.training import memory

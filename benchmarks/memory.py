@@ -22,10 +22,10 @@ from typing import Any
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
+from benchmarks.measure import Figure, Part, alternate, figures
+from benchmarks.runs import finish, wait_for_server
+from benchmarks.settings import FER2013, Settings
 from fersweep import build
-from fersweep.bench.measure import Figure, Part, alternate, figures
-from fersweep.bench.runs import finish, wait_for_server
-from fersweep.bench.settings import FER2013, Settings
 from fersweep.config.schema import Config, to_dict
 from fersweep.data.samples import Samples
 from fersweep.errors import UserError

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 
-from fersweep.bench import PARTS
-from fersweep.bench.measure import Case
+from benchmarks import PARTS
+from benchmarks.measure import Case
 from fersweep.config.compose import compose_config
 from fersweep.config.options import options
 from fersweep.errors import UserError, did_you_mean

@@ -10,11 +10,11 @@ from itertools import count
 
 from rich.console import Console
 
+from benchmarks.efficiency import steps
+from benchmarks.measure import Part, alternate, figures
+from benchmarks.runs import refuse_failure, wait_for_server
+from benchmarks.settings import Settings
 from fersweep import build
-from fersweep.bench.efficiency import steps
-from fersweep.bench.measure import Part, alternate, figures
-from fersweep.bench.runs import refuse_failure, wait_for_server
-from fersweep.bench.settings import Settings
 from fersweep.run import prepare
 from fersweep.sweep.local.board import Board
 from fersweep.sweep.local.devices import DevicePool, visible_gpus

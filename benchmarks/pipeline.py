@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable
 
 import torch
 
+from benchmarks.measure import Figure, Part, alternate, figures, rate
+from benchmarks.settings import Settings, loaders
 from fersweep import build
-from fersweep.bench.measure import Figure, Part, alternate, figures, rate
-from fersweep.bench.settings import Settings, loaders
 from fersweep.data import augment
 from fersweep.data.datamodule import BatchSampler, to_batch
 

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from functools import partial
 from itertools import count
 
+from benchmarks.bare import BareLoop
+from benchmarks.efficiency import steps
+from benchmarks.measure import Part, alternate, figures, seconds
+from benchmarks.runs import wait_for_server
+from benchmarks.settings import Settings
+from benchmarks.together import seconds_of_sweep
 from fersweep import build
-from fersweep.bench.bare import BareLoop
-from fersweep.bench.efficiency import steps
-from fersweep.bench.measure import Part, alternate, figures, seconds
-from fersweep.bench.runs import wait_for_server
-from fersweep.bench.settings import Settings
-from fersweep.bench.together import seconds_of_sweep
 from fersweep.data.samples import CLASSES
 from fersweep.run import prepare
 from fersweep.sweep.plan import Planned

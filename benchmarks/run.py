@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from fersweep.bench import (
+from benchmarks import (
     ceiling,
     changes,
     data,
@@ -52,9 +52,9 @@ def bench(target: str | None, **asked: Any) -> None:
     """Measure what is asked for; print the machine and a table a part, or JSON.
 
     Args:
-        target: a file for JSON (`fersweep.bench.report`), written anew after each part; ``-`` for JSON on standard
+        target: a file for JSON (`benchmarks.report`), written anew after each part; ``-`` for JSON on standard
             output in place of tables; or ``None``.
-        asked: of `fersweep.bench.settings.check`, but the folder.
+        asked: of `benchmarks.settings.check`, but the folder.
 
     Raises:
         UserError: for what cannot be measured, before anything is, or where a run of the benchmark fails.

@@ -6,12 +6,12 @@ import shutil
 from importlib.util import find_spec
 from itertools import count
 
+from benchmarks import plain
+from benchmarks.efficiency import Epoch, EpochClock, rates, steps
+from benchmarks.measure import Case, Figure, Part, alternate, figures
+from benchmarks.networks import OURS, beside_timm, beside_torchvision, precisions
+from benchmarks.settings import Settings
 from fersweep import build, logs, run
-from fersweep.bench import plain
-from fersweep.bench.efficiency import Epoch, EpochClock, rates, steps
-from fersweep.bench.measure import Case, Figure, Part, alternate, figures
-from fersweep.bench.networks import OURS, beside_timm, beside_torchvision, precisions
-from fersweep.bench.settings import Settings
 
 
 def measure(settings: Settings) -> Part:

@@ -13,10 +13,10 @@ from functools import partial
 from itertools import count
 from pathlib import Path
 
+from benchmarks.measure import Case, Part, alternate, figures
+from benchmarks.runs import finish, refuse_failure, wait_for_server
+from benchmarks.settings import Settings
 from fersweep import build
-from fersweep.bench.measure import Case, Part, alternate, figures
-from fersweep.bench.runs import finish, refuse_failure, wait_for_server
-from fersweep.bench.settings import Settings
 from fersweep.config.compose import compose_config
 from fersweep.errors import UserError
 from fersweep.run import prepare

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from unittest.mock import patch
 
+from benchmarks.bare import BareLoop
+from benchmarks.measure import Part, alternate, figures, rate
+from benchmarks.settings import Settings
 from fersweep import build
-from fersweep.bench.bare import BareLoop
-from fersweep.bench.measure import Part, alternate, figures, rate
-from fersweep.bench.settings import Settings
 from fersweep.data.samples import CLASSES
 from fersweep.models import attention, convolution, gates
 

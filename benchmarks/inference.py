@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from omegaconf import DictConfig
 
+from benchmarks.measure import Case, Figure, Part, alternate, figures, rate, seconds
+from benchmarks.settings import Settings
 from fersweep import build
-from fersweep.bench.measure import Case, Figure, Part, alternate, figures, rate, seconds
-from fersweep.bench.settings import Settings
 from fersweep.config.schema import to_dict
 from fersweep.data.samples import CLASSES
 from fersweep.training.module import FERModule

@@ -12,10 +12,10 @@ import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig
 
+from benchmarks.bare import BareLoop
+from benchmarks.measure import Part, clock, figures, seconds
+from benchmarks.settings import Settings
 from fersweep import run
-from fersweep.bench.bare import BareLoop
-from fersweep.bench.measure import Part, clock, figures, seconds
-from fersweep.bench.settings import Settings
 
 
 @dataclass(frozen=True)
