@@ -1,4 +1,4 @@
-"""What a sweep survives, and what it costs to start a run: ``uv run python benchmarks/chaos.py [--smoke] [NAME ...]``.
+"""What a sweep survives, and what it costs to start a run: ``uv run python -m benchmarks.chaos [--smoke] [NAME ...]``.
 
 ``failures``: of 12 runs one raises, one is killed, one runs out of memory; the same command again runs only those.
 ``kills``: a sweep is killed whole at random moments and started again each time, and must end as an undisturbed one.
@@ -265,7 +265,7 @@ def main() -> None:
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="fersweep-chaos-") as name:
         folder = Path(name)
-        if asked.smoke:  # `fersweep bench` has `start`; `twice` trains what `kills` compares with
+        if asked.smoke:  # `python -m benchmarks` has `start`; `twice` trains what `kills` compares with
             scenes = {
                 "failures": lambda: failures(folder / "failures", 4, n_jobs=2),
                 "twice": lambda: twice(folder / "kills" / "undisturbed", 3, 4),

@@ -1,4 +1,4 @@
-"""How often the report's statistics err: ``uv run python benchmarks/comparisons.py [--trials 2000] [--smoke]``.
+"""How often the report's statistics err: ``uv run python -m benchmarks.comparisons [--trials 2000] [--smoke]``.
 
 Trials are drawn from a model of their own: an image is recognised where a normal sum of its difficulty, of what image
 and method share, of the run's luck and of the rest is above a threshold. Shares of the variance are such that two runs

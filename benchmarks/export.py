@@ -1,4 +1,4 @@
-"""How near ONNX is to PyTorch, over all networks: ``uv run python benchmarks/export.py [--smoke] [--fidelity NAME]``.
+"""How near ONNX is to PyTorch, over all networks: ``uv run python -m benchmarks.export [--smoke] [--fidelity NAME]``.
 
 Every backbone with every attention it can have is built with random weights, exported and asked in onnxruntime and in
 PyTorch about the same random images, in batches of 1, 3 and 17. Batch norms get the statistics of random images, and

@@ -1,4 +1,4 @@
-"""What MTCNN finds and how fast: ``uv run python benchmarks/faces.py [--smoke] [NAME ...]``.
+"""What MTCNN finds and how fast: ``uv run python -m benchmarks.faces [--smoke] [NAME ...]``.
 
 ``hits``: the astronaut of scikit-image at several sizes and rotations on one canvas each: is her face found, and where.
 ``speed``: our batches beside plain facenet-pytorch, one ``MTCNN.detect`` an image, in rounds that take turns.

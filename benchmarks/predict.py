@@ -1,4 +1,4 @@
-"""``fersweep predict`` on a made video: ``uv run python benchmarks/predict.py [--smoke] [--checkpoint RUN]``.
+"""``fersweep predict`` on a made video: ``uv run python -m benchmarks.predict [--smoke] [--checkpoint RUN]``.
 
 The astronaut of scikit-image moves, grows, turns and goes out of sight in a video of 512×512 pixels. Printed: in how
 many frames her face is found, how many people that makes, how her probabilities move from frame to frame with and

@@ -5,7 +5,7 @@ As JSON (``--json``), one object:
 - ``machine``: ``cpu``, ``cores``, ``gpu`` (null without one), ``torch``, ``python``, ``platform``, ``precision``
   (Lightning's name), ``threads``.
 - ``settings``: ``parts``, ``backbones``, ``batches``, ``image_size``, ``repeats``, ``smoke``.
-- ``parts``: by name (`fersweep.bench.PARTS`), each with ``seconds`` it took, ``notes`` (sentences), and ``figures``, a
+- ``parts``: by name (`benchmarks.PARTS`), each with ``seconds`` it took, ``notes`` (sentences), and ``figures``, a
   list of objects:
 
   - ``case``: what the figure is of: ``backbone``, ``batch``, ``attention``, ``activation``, ``map``, ``images``;

@@ -34,7 +34,7 @@ class Settings:
     """What to measure, and how.
 
     Attributes:
-        parts: of `fersweep.bench.PARTS`.
+        parts: of `benchmarks.PARTS`.
         backbones: names in ``conf/backbone``; each with the attention and activation that its name alone gives.
         batches: images a training step.
         image_size: pixels.

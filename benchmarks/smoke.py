@@ -1,4 +1,4 @@
-"""`fersweep bench --smoke` and every program beside this one with ``--smoke``: ``uv run python benchmarks/smoke.py``.
+"""Run every benchmark with ``--smoke``: ``uv run python -m benchmarks.smoke``.
 
 One process, and one thread: half of what each takes alone is importing, and two threads wait for each other where
 something else computes too.
@@ -10,27 +10,22 @@ import os
 import runpy
 import sys
 import time
-from pathlib import Path
 
 import torch
 
-from fersweep.cli.main import main as fersweep
-
-HERE = Path(__file__).resolve()
+PROGRAMS = ("__main__", "chaos", "comparisons", "export", "faces", "predict")
+"""The modules of this package that are commands."""
 
 
 def main() -> None:
     os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
-    programs = sorted(each for each in HERE.parent.glob("*.py") if each != HERE)
-    for program in (None, *programs):
-        print(f"\n{program.stem if program else 'fersweep bench'}", flush=True)
+    for program in PROGRAMS:
+        print(f"\n{program}", flush=True)
         begun = time.perf_counter()
         try:
-            if program is None:
-                raise SystemExit(fersweep(["bench", "--smoke"]))
-            sys.argv = [str(program), "--smoke"]
-            runpy.run_path(str(program), run_name="__main__")
+            sys.argv = [program, "--smoke"]
+            runpy.run_module(f"benchmarks.{program}", run_name="__main__")
         except SystemExit as end:
             if end.code:
                 raise

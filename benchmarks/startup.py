@@ -22,7 +22,7 @@ from fersweep.errors import UserError
 from fersweep.run import prepare
 from fersweep.sweep.local.processes import RunProcesses
 
-TRAIN = Path(__file__).parents[3] / "train.py"
+TRAIN = Path(__file__).parents[1] / "train.py"
 
 
 def measure(settings: Settings) -> Part:

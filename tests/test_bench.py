@@ -1,4 +1,4 @@
-"""``fersweep bench``: rounds and ratios, what every part measures and leaves out, tables and JSON."""
+"""``python -m benchmarks``: rounds and ratios, what every part measures and leaves out, tables and JSON."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ from benchmarks.run import MEASURES
 from benchmarks.runs import wait_for_server
 from benchmarks.settings import Settings
 from fersweep import build, run
-from fersweep.cli import main as cli
+from benchmarks.__main__ import main
 from fersweep.models import attention, build_model, convolution
 from fersweep.sweep.local.launch import LocalSweep
 from fersweep.sweep.plan import Outcome
@@ -165,7 +165,7 @@ def test_what_cannot_be_measured_is_refused(
     arguments: str, sentence: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert cli.main(["bench", *arguments.split()]) == 2
+    assert main(arguments.split()) == 2
     captured = capsys.readouterr()
     assert captured.err.startswith(f"error: {sentence}")
     assert captured.err.count("\n") == 1
@@ -459,8 +459,8 @@ def test_json_is_data_and_nothing_else(
 
     for name in PARTS:
         monkeypatch.setitem(MEASURES, name, fake(name))
-    arguments = ["bench", "memory", "input", "--smoke", "--threads", "1", "--device", "cpu"]
-    assert cli.main([*arguments, "--json", "-"]) == 0
+    arguments = ["memory", "input", "--smoke", "--threads", "1", "--device", "cpu"]
+    assert main([*arguments, "--json", "-"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["machine"].keys() == {"cpu", "cores", "gpu", "torch", "python", "platform", "precision", "threads"}
     assert (found["machine"]["threads"], found["machine"]["gpu"]) == (1, None)
@@ -477,7 +477,7 @@ def test_json_is_data_and_nothing_else(
     assert part["notes"] == ["memory."]
     figure = {"what": "memory", "case": {"batch": 8}, "unit": "s", "median": 2.0, "min": 1.0, "max": 4.0}
     assert part["figures"] == [{**figure, "values": [1.0, 2.0, 4.0], "ratio": None}]
-    assert cli.main([*arguments, "--json", str(tmp_path / "found.json")]) == 0
+    assert main([*arguments, "--json", str(tmp_path / "found.json")]) == 0
     written = json.loads((tmp_path / "found.json").read_text())
     assert {**written, "parts": None} == {**found, "parts": None}
     assert written["parts"]["input"]["figures"] == found["parts"]["input"]["figures"]

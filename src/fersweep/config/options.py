@@ -30,8 +30,8 @@ _added: list[Path] = []
 
 def config_dir() -> Path:
     """The folder ``conf``: inside an installed package, or beside ``src`` in a checkout."""
-    installed = Path(__file__).parent / "conf"
-    return installed if installed.is_dir() else Path(__file__).parents[2] / "conf"
+    installed = Path(__file__).parents[1] / "conf"
+    return installed if installed.is_dir() else Path(__file__).parents[3] / "conf"
 
 
 def search_path() -> tuple[Path, ...]:

@@ -1,0 +1,42 @@
+"""Write index.html, table.md, table.csv, table.tex and figures of the runs below a folder.
+
+Exit code 1 if some of them are not done; the report says which.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from pathlib import Path
+
+HELP = "a page, tables and figures of all finished runs, beside the study's figures, with statistics"
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("outputs", metavar="OUTPUTS", type=Path, help="the folder of a sweep, such as outputs/runs")
+    parser.add_argument("-o", metavar="DIR", type=Path, dest="folder", help="where to; default: OUTPUTS/report")
+    parser.add_argument(
+        "--time",
+        action="store_true",
+        help="also plot accuracy against training time, for runs that each had a machine to themselves",
+    )
+
+
+def run(parsed: argparse.Namespace) -> int:
+    """Write the report; return 0, or 1 where runs are not done."""
+    from fersweep.report import write
+
+    report = write.contents(parsed.outputs)
+    folder = parsed.outputs / "report" if parsed.folder is None else parsed.folder
+    write.write(report, folder, parsed.time)
+    done, rows = report.done, len(report.rows)
+    print(f"{done} finished run{'s'[: done != 1]} in {rows} row{'s'[: rows != 1]}, {len(report.unfinished)} not done")
+    for pair in (*report.options, *report.fidelity)[:10]:
+        print(f"  {pair.sentence}")
+    if report.unfinished:
+        states = Counter(each.state for each in report.unfinished)
+        listed = ", ".join(f"{count} {state}" for state, count in states.items())
+        print(f"not done: {listed}; the page lists them, and the command that began them goes on with them")
+    print(folder / "index.html")
+    return 1 if report.unfinished else 0
