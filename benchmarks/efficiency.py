@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from benchmarks.bare import BareLoop
 from benchmarks.measure import Part, clock, figures, seconds
 from benchmarks.settings import Settings
-from fersweep import run
+from fersweep.training.attempt import prepare, run_frozen
 
 
 @dataclass(frozen=True)
@@ -106,10 +106,10 @@ def measure(settings: Settings) -> Part:
     )
     for case, overrides in settings.cases():
         cfg = settings.compose(*overrides, f"recipe.max_epochs={settings.repeats + 1}")
-        config, directory = run.prepare(cfg)
+        config, directory = prepare(cfg)
         between = Between(cfg, settings.device)
         timer = EpochClock(settings.device, between)
-        run.run_frozen(config, callbacks=(timer,))
+        run_frozen(config, callbacks=(timer,))
         shutil.rmtree(directory)
         ours, bare = timer.epochs[1:], between.epochs[1:]  # the first of each is for what is done only once
         images = sum(between.training)

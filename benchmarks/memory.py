@@ -29,9 +29,9 @@ from fersweep import build
 from fersweep.config.schema import Config, to_dict
 from fersweep.data.samples import Samples
 from fersweep.errors import UserError
-from fersweep.run import prepare
 from fersweep.sweep.local.processes import RunProcesses
 from fersweep.training import results as record
+from fersweep.training.attempt import prepare
 
 MAPPED, COPIED = "its data, as here a memory map", "its data, were they a copy"
 

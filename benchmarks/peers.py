@@ -11,7 +11,8 @@ from benchmarks.efficiency import Epoch, EpochClock, rates, steps
 from benchmarks.measure import Case, Figure, Part, alternate, figures
 from benchmarks.networks import OURS, beside_timm, beside_torchvision, precisions
 from benchmarks.settings import Settings
-from fersweep import build, logs, run
+from fersweep import build, logs
+from fersweep.training.attempt import prepare, run_frozen
 
 
 def measure(settings: Settings) -> Part:
@@ -47,8 +48,8 @@ def _beside_plain(settings: Settings, case: Case, overrides: tuple[str, ...]) ->
 
     def ours() -> Epoch:
         timer = EpochClock(settings.device)
-        config, directory = run.prepare(settings.compose(*overrides, "recipe.max_epochs=1", f"seed={next(seeds)}"))
-        run.run_frozen(config, callbacks=(timer,))
+        config, directory = prepare(settings.compose(*overrides, "recipe.max_epochs=1", f"seed={next(seeds)}"))
+        run_frozen(config, callbacks=(timer,))
         shutil.rmtree(directory)
         return timer.epochs[0]
 

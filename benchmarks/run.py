@@ -29,7 +29,7 @@ from benchmarks import (
     together,
 )
 from fersweep.errors import UserError
-from fersweep.runs.status import write_json
+from fersweep.files import write_json
 
 MEASURES = {
     "efficiency": efficiency.measure,

@@ -19,8 +19,8 @@ from benchmarks.settings import Settings
 from fersweep import build
 from fersweep.config.compose import compose_config
 from fersweep.errors import UserError
-from fersweep.run import prepare
 from fersweep.sweep.local.processes import RunProcesses
+from fersweep.training.attempt import prepare
 
 TRAIN = Path(__file__).parents[1] / "train.py"
 

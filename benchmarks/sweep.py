@@ -14,8 +14,8 @@ from benchmarks.settings import Settings
 from benchmarks.together import seconds_of_sweep
 from fersweep import build
 from fersweep.data.samples import CLASSES
-from fersweep.run import prepare
 from fersweep.sweep.plan import Planned
+from fersweep.training.attempt import prepare
 
 RUNS, SMOKE_RUNS, IMAGES = 20, 2, 200
 SWEEP, BARE = "sweep", "bare"

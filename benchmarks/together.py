@@ -15,11 +15,11 @@ from benchmarks.measure import Part, alternate, figures
 from benchmarks.runs import refuse_failure, wait_for_server
 from benchmarks.settings import Settings
 from fersweep import build
-from fersweep.run import prepare
 from fersweep.sweep.local.board import Board
 from fersweep.sweep.local.devices import DevicePool, visible_gpus
 from fersweep.sweep.local.launch import LocalSweep
 from fersweep.sweep.plan import Planned, freeze
+from fersweep.training.attempt import prepare
 
 RUNS = 2
 JOBS = {"one after another": 1, "two at once": 2}

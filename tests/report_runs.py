@@ -12,8 +12,9 @@ from conftest import plain, quickly_composed
 
 from fersweep.config.schema import choices_of
 from fersweep.data.samples import CLASSES
+from fersweep.files import write_json
 from fersweep.runs.identity import run_dir, run_hash
-from fersweep.runs.status import mark_done, mark_failed, mark_pending, mark_running, write_config, write_json
+from fersweep.runs.status import mark_done, mark_failed, mark_pending, mark_running, write_config
 
 STUDY = ("dataset=fer2013", "dataset.root=x", "split=study", "recipe=study", "fidelity=code")
 

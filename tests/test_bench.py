@@ -40,17 +40,19 @@ from benchmarks import (
     sweep,
     together,
 )
+from benchmarks.__main__ import main
 from benchmarks.bare import BareLoop
 from benchmarks.measure import Figure, Part
 from benchmarks.run import MEASURES
 from benchmarks.runs import wait_for_server
 from benchmarks.settings import Settings
-from fersweep import build, run
-from benchmarks.__main__ import main
-from fersweep.models import attention, build_model, convolution
+from fersweep import build
+from fersweep.build import build_model
+from fersweep.models import attention, convolution
+from fersweep.models.common import parameter_counts as parameters
 from fersweep.sweep.local.launch import LocalSweep
 from fersweep.sweep.plan import Outcome
-from fersweep.training.results import parameters
+from fersweep.training.attempt import prepare, run_frozen
 
 CPU = torch.device("cpu")
 
@@ -211,8 +213,8 @@ def test_epochs_are_timed_without_what_is_between_them(smoke: Settings, monkeypa
 
     monkeypatch.setattr(efficiency, "clock", lambda _: time.perf_counter() + away)
     timer = efficiency.EpochClock(CPU, between)
-    config, _ = run.prepare(smoke.compose("recipe.max_epochs=3", "recipe.batch_size=8"))
-    run.run_frozen(config, callbacks=(timer,))
+    config, _ = prepare(smoke.compose("recipe.max_epochs=3", "recipe.batch_size=8"))
+    run_frozen(config, callbacks=(timer,))
     assert calls == len(timer.epochs) == 3
     for epoch in timer.epochs:
         assert 0 < epoch.training < epoch.training + epoch.validation < epoch.whole < 100

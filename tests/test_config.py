@@ -20,7 +20,7 @@ from fersweep.config.compose import compose_config
 from fersweep.config.options import config_dir, options
 from fersweep.config.schema import GROUPS, choices_of, register
 from fersweep.errors import UserError
-from fersweep.run import prepare
+from fersweep.training.attempt import prepare
 from fersweep.training.fit import OWNED
 
 FILES = sorted(path.relative_to(config_dir()).as_posix() for path in config_dir().rglob("*") if path.is_file())

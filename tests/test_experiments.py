@@ -23,8 +23,8 @@ from fersweep.errors import UserError
 from fersweep.faces.crop import Crop
 from fersweep.report.notebook import figures as notebook
 from fersweep.report.study import study
-from fersweep.run import prepare
 from fersweep.runs.identity import run_hash
+from fersweep.training.attempt import prepare
 
 SWEEPS = {
     "table_attention": 3 * 32,

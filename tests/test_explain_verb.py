@@ -19,9 +19,9 @@ from PIL import Image
 from fersweep import build
 from fersweep.cli import main as cli
 from fersweep.data.samples import CLASSES
+from fersweep.files import Names
 from fersweep.inference.explain.files import safe
 from fersweep.inference.explain.testset import _chosen
-from fersweep.paths import Names
 from fersweep.training import checkpoint
 
 

@@ -21,10 +21,10 @@ from fersweep import build
 from fersweep.cli import main as cli
 from fersweep.config.schema import choices_of
 from fersweep.data.samples import CLASSES
+from fersweep.files import write_json
 from fersweep.inference.export import card, files
 from fersweep.inference.trained import Trained, load
 from fersweep.report.statistics import wilson
-from fersweep.runs.status import write_json
 from fersweep.training import checkpoint
 
 TOKEN = "hf_" + "s3cret" * 5

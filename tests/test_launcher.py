@@ -17,8 +17,9 @@ from fakes import encoded, picture, write
 from rich.console import Console
 
 from fersweep.config.schema import choices_of
+from fersweep.files import write_json
 from fersweep.runs.identity import run_hash
-from fersweep.runs.status import Status, mark_done, write_json
+from fersweep.runs.status import Status, mark_done
 from fersweep.sweep.local import launch as local
 from fersweep.sweep.local import processes
 from fersweep.sweep.local.board import Board

@@ -10,11 +10,10 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fersweep.build import make, model
+from fersweep.build import build_model, make, model
 from fersweep.config.compose import compose_config
 from fersweep.config.options import config_dir, option_file, options
 from fersweep.errors import UserError
-from fersweep.models import build_model
 from fersweep.models.common import forward_gain
 from fersweep.models.norm import batch_norm
 from fersweep.models.resnet import ResNet

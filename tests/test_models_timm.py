@@ -12,9 +12,8 @@ from timm.layers.cbam import CbamModule
 from timm.layers.selective_kernel import SelectiveKernelAttn
 from torch import nn
 
-from fersweep.build import model
+from fersweep.build import build_model, model
 from fersweep.config.compose import compose_config
-from fersweep.models import build_model
 from fersweep.models.attention import CBAM, EfficientChannelAttention, SqueezeExcitation
 from fersweep.models.gates import BranchMixture
 

@@ -7,11 +7,10 @@ import torch
 from test_models import OWN, build, check_learning, images
 from torch import Tensor, nn
 
-from fersweep.build import check
+from fersweep.build import build_model, check
 from fersweep.config.checks import validate
 from fersweep.config.compose import compose_config
 from fersweep.errors import UserError
-from fersweep.models import build_model
 from fersweep.models.aer_cnn import AERCNN, RegionAttention
 from fersweep.models.drf_msam import DRFMSAM, WIDTHS, DynamicReceptiveField, MultiScaleAttention
 from fersweep.models.gates import BranchMixture, ChannelGate, Gate, SpatialGate, read_out

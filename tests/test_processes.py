@@ -26,7 +26,6 @@ from rich.console import Console
 
 from benchmarks.runs import wait_for_server
 from fersweep.config.compose import compose_config
-from fersweep.run import run_frozen
 from fersweep.runs.identity import run_dir
 from fersweep.runs.lock import is_held
 from fersweep.runs.status import Status
@@ -35,6 +34,7 @@ from fersweep.sweep.local.board import Board
 from fersweep.sweep.local.launch import LocalSweep
 from fersweep.sweep.local.processes import NOT_HANDED_DOWN, RunProcesses, warm_up
 from fersweep.sweep.plan import Outcome, Planned
+from fersweep.training.attempt import run_frozen
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "killpg"), reason="process groups are needed")
 

@@ -18,6 +18,7 @@ from report_runs import STUDY, configured, failed, finished, right
 
 from fersweep.cli import main as cli
 from fersweep.errors import UserError
+from fersweep.files import write_json
 from fersweep.report import gather, results, study, tables
 from fersweep.report.compare import compare
 from fersweep.report.contents import Mean, Report, Reported
@@ -26,7 +27,6 @@ from fersweep.report.study import expected_range, verdict
 from fersweep.report.write import contents
 from fersweep.runs.collect import collect, config_of, settings_of
 from fersweep.runs.identity import completed
-from fersweep.runs.status import write_json
 
 NONE, CBAM, SE = ("attention=none",), ("attention=cbam",), ("attention=se",)
 SHORT = (*STUDY, "recipe.max_epochs=3")

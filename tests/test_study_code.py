@@ -18,10 +18,9 @@ from omegaconf import DictConfig
 from torch import nn
 from torch.nn import functional as F
 
-from fersweep.build import model, optimizer_factory
+from fersweep.build import build_model, model, optimizer_factory
 from fersweep.config.compose import compose_config
 from fersweep.errors import UserError
-from fersweep.models import build_model
 from fersweep.models.attention import CBAM
 from fersweep.models.resnet import ResNet
 from fersweep.models.resnetv2 import ResNetV2

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fersweep.build import build_model as build_model
     from fersweep.inference.predict import Predictor as Predictor
-    from fersweep.models import build_model as build_model
 
 __all__ = ["Predictor", "build_model"]
 
@@ -14,7 +14,7 @@ __all__ = ["Predictor", "build_model"]
 def __getattr__(name: str) -> Any:
     """Import what is asked for, so that importing the package alone takes no time."""
     if name == "build_model":
-        from fersweep.models import build_model
+        from fersweep.build import build_model
 
         return build_model
     if name == "Predictor":

@@ -19,6 +19,7 @@ from torch import nn
 
 from fersweep.config import targets
 from fersweep.config.compose import compose_config
+from fersweep.config.nodes import network, source_takes
 from fersweep.config.options import option_file
 from fersweep.config.schema import dotted, one_line
 from fersweep.data import cache, twins
@@ -73,60 +74,6 @@ def _called(node: Any, *arguments: Any, **named: Any) -> Any:
         raise UserError(f"The settings of {node._target_} do not fit it: {error}.") from error
 
 
-def network(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The node that a run's network is built from: its class, shape and parts.
-
-    ``backbone.model`` and the attention stand as their own files have them, with what ``fidelity`` says otherwise for
-    this attention and this family of backbones (`_overlaid`). Of activation, norm, attention and its position a network
-    is given what its class takes.
-
-    Args:
-        config: resolved, as plain dicts.
-
-    Raises:
-        UserError: the backbone takes no attention and one is chosen, or a place for it; or takes some and has no place.
-    """
-    backbone, fidelity = config["backbone"], config["fidelity"]
-    attention = {key: value for key, value in config["attention"].items() if key not in ("name", "title")}
-    chosen, position = config["attention"]["name"], backbone["attention_position"]
-    node = _overlaid(backbone["model"], fidelity["backbone"].get(backbone["family"] or backbone["name"]))
-    if not isinstance(node.get("_target_"), str):
-        raise UserError(f"backbone={backbone['name']} names no class: write _target_ below model in its file.")
-    if not isinstance(attention.get("_target_"), str):
-        raise UserError(f"attention={chosen} names no class: write _target_ in its file.")
-    attends = targets.takes(node["_target_"], "attention")
-    if position is None and attends:
-        raise UserError(
-            f"backbone.attention_position=null is not possible with backbone={backbone['name']}: leave it as it is."
-        )
-    if position is not None and not attends:
-        raise UserError(
-            f"backbone.attention_position={position} has no effect with backbone={backbone['name']}: leave it null."
-        )
-    parts = {"activation": _factory(config["activation"]["module"]), "norm": _factory(fidelity["norm"])}
-    if position is not None:
-        attention = _overlaid(attention, fidelity["attention"].get(chosen))
-        parts |= {"attention": _factory(attention), "attention_position": position}
-    elif chosen != "none":
-        raise UserError(f"backbone={backbone['name']} takes no attention={chosen}: set attention=none.")
-    return {**{key: value for key, value in parts.items() if targets.takes(node["_target_"], key)}, **node}
-
-
-def _overlaid(node: Mapping[str, Any], other: Mapping[str, Any] | None) -> dict[str, Any]:
-    """A node with what another says otherwise; one that names a class keeps those settings that this class has too."""
-    if other is None:
-        return dict(node)
-    if not isinstance(other, Mapping):
-        raise UserError(f"{other!r} in fidelity is no entry: give the settings that differ.")
-    if "_target_" in other:
-        node = {key: value for key, value in node.items() if targets.takes(str(other["_target_"]), key)}
-    return {**node, **other}
-
-
-def _factory(node: Mapping[str, Any]) -> dict[str, Any]:
-    return {**node, "_partial_": True}
-
-
 NETWORKS = ("fersweep.models", "torch.nn")
 """Where all that a network is built from is defined, but for plugins: a checkpoint can name nothing else."""
 
@@ -144,16 +91,30 @@ def model(cfg: DictConfig, num_classes: int) -> nn.Module:
     return built
 
 
-def model_from_names(
-    backbone: str,
-    attention: str,
-    activation: str,
-    fidelity: str,
-    num_classes: int,
-    in_channels: int,
-    image_size: int,
+def build_model(
+    backbone: str = "resnet50",
+    attention: str = "cbam",
+    activation: str = "elu",
+    fidelity: str = "paper",
+    num_classes: int = 7,
+    in_channels: int = 1,
+    image_size: int = 48,
 ) -> nn.Module:
-    """The network that the config files give these names; see `fersweep.models.build_model`."""
+    """Return a freshly initialised network: float32 images (B, C, H, W) in [0, 1] → logits (B, ``num_classes``).
+
+    Args:
+        backbone: an option of that group, as are ``attention``, ``activation`` and ``fidelity``: the name of a file in
+            ``conf/backbone/``.
+        attention: see ``conf/attention/``.
+        activation: see ``conf/activation/``.
+        fidelity: see ``conf/fidelity/``.
+        num_classes: logits per image.
+        in_channels: 1 (grey) or 3.
+        image_size: height and width of the images in pixels.
+
+    Raises:
+        UserError: for an unknown name, with the choices.
+    """
     names = {"backbone": backbone, "attention": attention, "activation": activation, "fidelity": fidelity}
     overrides = [f"{group}={name}" for group, name in names.items()]
     cfg = compose_config([*overrides, f"dataset.channels={in_channels}", f"dataset.image_size={image_size}"])
@@ -242,11 +203,6 @@ def source(cfg: DictConfig) -> Any:
     dataset = cfg.dataset
     given = {key: dataset[key] for key in ("root", "download", "image_size", "channels")}
     return make(dataset.source, **{key: value for key, value in given.items() if source_takes(cfg, key)})
-
-
-def source_takes(cfg: DictConfig, argument: str) -> bool:
-    """Whether a dataset's source can be given an argument, such as ``root`` where it reads files."""
-    return targets.takes(str(cfg.dataset.source._target_), argument)
 
 
 def cache_dir(cfg: DictConfig) -> Path:

@@ -14,9 +14,9 @@ from conftest import plain
 from omegaconf import DictConfig
 from outcomes import assert_same_outcome, history, read_json
 
-from fersweep.run import run_frozen
 from fersweep.runs.identity import run_dir
 from fersweep.sweep.slurm.preemption import END, GO_ON, REQUEUE, LeftError, Preemption
+from fersweep.training.attempt import run_frozen
 
 Small = Callable[..., DictConfig]
 

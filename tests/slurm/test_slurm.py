@@ -22,10 +22,10 @@ from outcomes import assert_same_outcome, history, read_json
 from test_slurm_settings import defaults
 
 from fersweep.errors import UserError
-from fersweep.run import run_frozen
 from fersweep.sweep.plan import Planned
 from fersweep.sweep.slurm import queue as slurm_queue
 from fersweep.sweep.slurm.launch import SlurmSweep
+from fersweep.training.attempt import run_frozen
 
 Train = Callable[..., int]
 

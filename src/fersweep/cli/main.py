@@ -14,7 +14,7 @@ from fersweep.cli import collect, data, demo, explain, export, faces, params, pr
 from fersweep.cli.train import train
 from fersweep.config import plugins
 from fersweep.errors import UserError, printable
-from fersweep.paths import given
+from fersweep.files import given
 
 COMMANDS = (data, collect, report, params, faces, predict, explain, export, push, demo, wandb)
 WITH_PLUGINS = (predict, explain, export, push, demo)

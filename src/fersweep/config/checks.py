@@ -10,18 +10,18 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from fersweep.build import source_takes
 from fersweep.config.compose import refuse_unknown
+from fersweep.config.nodes import source_takes
 from fersweep.config.options import option_file
-from fersweep.config.schema import FaceCrop, dotted, one_line, to_dict
+from fersweep.config.schema import DETECTORS, FaceCrop, dotted, one_line, to_dict
 from fersweep.errors import UserError, did_you_mean
-from fersweep.faces import detectors
 
 CHOICES: dict[str, tuple[Any, ...]] = {
     "recipe.schedule": ("constant", "cosine"),
     "recipe.class_weights": ("none", "balanced"),
     "recipe.test_crops": (1, 10),
     "dataset.channels": (1, 3),
+    "dataset.faces": DETECTORS,
     "dataset.twins": ("keep", "drop_from_training"),
     "trainer.accelerator": ("auto", "cpu", "gpu"),
     "trainer.strategy": ("single", "ddp"),
@@ -164,9 +164,6 @@ RESIZING = ("size", "nearest", "jpeg_image", "jpeg_face")
 
 def _validate_faces(dataset: DictConfig, reads: bool) -> None:
     faces, weights = dataset.faces, dataset.face_crop.weights
-    if faces not in detectors.NAMES:
-        hint = did_you_mean(faces, detectors.NAMES)
-        raise UserError(f"dataset.faces={faces} is not known{hint}; choices: {', '.join(detectors.NAMES)}.")
     if faces != "none" and not reads:
         raise UserError(f"dataset.faces={faces} has no effect with dataset={dataset.name}, whose images are faces.")
     changed = {key: value for key, value in vars(FaceCrop()).items() if dataset.face_crop[key] != value}

@@ -51,7 +51,7 @@ class Fidelity:
     """The norm of every backbone, and what differs from an option's own file.
 
     ``initialise`` is called with the network after it is built; ``attention`` has entries by option, ``backbone`` by
-    family, see `fersweep.build.network`.
+    family, see `fersweep.config.nodes.network`.
     """
 
     name: str = MISSING
@@ -69,6 +69,10 @@ class Preprocessing:
     min_max: bool = False
     equalize: bool = False
     min_variance: float = 0.0
+
+
+DETECTORS = ("none", "mtcnn", "yolo5face")
+"""Choices of ``dataset.faces``; ``none`` takes the whole image for the face."""
 
 
 @dataclass

@@ -22,6 +22,9 @@ OWN = (
 )
 """The modules of this project whose definitions can be named: a checkpoint from anywhere brings a configuration."""
 
+MOVED = {"fersweep.optim.": "fersweep.training.optim."}
+"""Modules as configurations of earlier versions name them; a run's identity knows only the name in the module."""
+
 LIBRARIES = {
     "torch.nn": "torch.nn.Module",
     "torch.optim": "torch.optim.Optimizer",
@@ -41,6 +44,9 @@ def find(target: str) -> Callable[..., Any]:
 
 @lru_cache(maxsize=1024)
 def _find(target: str, _used: tuple[str, ...]) -> Callable[..., Any]:
+    for before, now in MOVED.items():
+        if target.startswith(before):
+            target = target.replace(before, now, 1)
     parent, _, name = target.rpartition(".")
     if parent in LIBRARIES:
         found, kind = getattr(importlib.import_module(parent), name, None), pydoc.locate(LIBRARIES[parent])

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from fersweep.config.schema import DETECTORS
 from fersweep.errors import UserError, did_you_mean
 from fersweep.faces import Detector, Face, Pixels
-
-NAMES = ("none", "mtcnn", "yolo5face")
-"""``none`` takes the whole image for the face."""
 
 
 class WholeImage:
@@ -30,7 +28,7 @@ def make(name: str, *, weights: Path | None = None, confidence: float | None = N
     """Build a detector.
 
     Args:
-        name: one of `NAMES`.
+        name: one of `DETECTORS`.
         weights: the ONNX file of ``yolo5face``, which needs one; no other detector takes it.
         confidence: the faces above it are found, in [0, 1); ``None``: the detector's own choice. Not for ``none``.
         device: ``cpu``, ``gpu``, or ``auto``: a GPU where there is one.
@@ -39,8 +37,10 @@ def make(name: str, *, weights: Path | None = None, confidence: float | None = N
         UserError: the name or the device is not known or not there, the weights are missing, not YOLO5Face's or not
             for this detector, or the confidence is out of range.
     """
-    if name not in NAMES:
-        raise UserError(f"There is no face detector {name!r}{did_you_mean(name, NAMES)}; choices: {', '.join(NAMES)}.")
+    if name not in DETECTORS:
+        raise UserError(
+            f"There is no face detector {name!r}{did_you_mean(name, DETECTORS)}; choices: {', '.join(DETECTORS)}."
+        )
     if confidence is not None and not 0 <= confidence < 1:
         raise UserError(f"A confidence of {confidence} is out of range: choose one from 0 to below 1.")
     if weights is not None and name != "yolo5face":

@@ -20,8 +20,7 @@ from fersweep.data.images import UnreadableImageError, quiet, resize
 from fersweep.errors import UserError
 from fersweep.faces import Detector, Face, Pixels, pictures, table
 from fersweep.faces.crop import choose, cut
-from fersweep.paths import refuse_inside
-from fersweep.runs.status import atomic_path, write_json
+from fersweep.files import atomic_path, refuse_inside, write_json
 
 SETTINGS = "faces.json"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fersweep.errors import UserError, printable
 from fersweep.faces import LANDMARKS, Face
-from fersweep.runs.status import atomic_path
+from fersweep.files import atomic_path
 
 FILE_NAME = "faces.csv"
 NO_FACE = "no face found"

@@ -99,6 +99,14 @@ def check_images(images: Tensor, in_channels: int, image_size: int) -> None:
         )
 
 
+def parameter_counts(model: nn.Module) -> dict[str, int]:
+    """``params_total`` counts the batch-norm moving statistics too, as Keras does; ``params_trainable`` what trains."""
+    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    fixed = sum(p.numel() for p in model.parameters() if not p.requires_grad)
+    moving = sum(b.numel() for name, b in model.named_buffers() if name.endswith(("running_mean", "running_var")))
+    return {"params_total": trainable + fixed + moving, "params_trainable": trainable}
+
+
 def global_pool(pooling: str) -> nn.Module:
     """Return the pool before a ResNet's classifier: (B, C, H, W) → (B, C, 1, 1), the mean or the maximum."""
     kinds = {"avg": nn.AdaptiveAvgPool2d, "max": nn.AdaptiveMaxPool2d}

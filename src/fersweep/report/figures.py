@@ -20,9 +20,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from fersweep.files import atomic_path
 from fersweep.report.statistics import wilson
 from fersweep.report.ticks import exact_ticks
-from fersweep.runs.status import atomic_path
 
 DPI = 150
 

@@ -39,13 +39,13 @@ def count(fidelity: str) -> list[Count]:
     """Build all 32 networks, without memory for their weights, and count."""
     import torch
 
-    from fersweep.models import build_model
-    from fersweep.training.results import parameters
+    from fersweep.build import build_model
+    from fersweep.models.common import parameter_counts
 
     counts = []
     for backbone, attention in rows():
         with torch.device("meta"):
-            own = parameters(build_model(backbone, attention, activation="elu", fidelity=fidelity))
+            own = parameter_counts(build_model(backbone, attention, activation="elu", fidelity=fidelity))
         figures = study()["rows"][backbone][attention]
         total, trainable = own["params_total"], own["params_trainable"]
         code = figures["total"], figures["trainable"]

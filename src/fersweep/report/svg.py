@@ -14,8 +14,8 @@ from xml.etree import ElementTree
 import matplotlib
 from matplotlib.figure import Figure
 
+from fersweep.files import atomic_path
 from fersweep.report.figures import BLUE, GREEN, GREY, VERMILION, save_png
-from fersweep.runs.status import atomic_path
 
 INK, RULE, PAPER = "#010101", "#E6E6E6", "#FFFFFF"
 PURPLE, ORANGE, SKY = "#CC79A7", "#E69F00", "#56B4E9"

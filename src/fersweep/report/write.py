@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fersweep.errors import UserError
+from fersweep.files import atomic_path
 from fersweep.report import across, compare, gather, study, tables
 from fersweep.report.contents import Report, Row
 from fersweep.report.gather import Finished
 from fersweep.report.titles import joined, titled
 from fersweep.runs.collect import collect
-from fersweep.runs.status import atomic_path
 
 
 def contents(outputs: Path) -> Report:

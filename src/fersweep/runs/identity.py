@@ -1,7 +1,7 @@
 """A run's name: the same settings give the same directory, on any machine, at any time.
 
 What counts is what is built and done. Options that a run does not use are no part of it: of ``fidelity``, for example,
-only what its own network is built from (`fersweep.build.network`). And one rule decides what a setting that is added
+only what its own network is built from (`fersweep.config.nodes.network`). And one rule decides what a setting that is added
 later means for the runs made before: **what is at its default does not count**, where the default is that of the schema
 (`fersweep.config.schema`) or, for the arguments of a class or function, its own. The default of a new setting is what happened
 before there was the setting, and defaults never change. Whoever changes what a class or function computes gives it
@@ -21,14 +21,14 @@ from typing import Any
 
 from omegaconf import MISSING
 
+from fersweep.config import targets
+from fersweep.config.nodes import network
 from fersweep.config.schema import NAMED, Config, choices_of, section
 from fersweep.errors import UserError
 
 
 def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     """The part of a resolved configuration that makes a run this run, as plain dicts, lists and scalars."""
-    from fersweep.build import network
-
     parts = {
         key: value for key, value in config.items() if key not in ("backbone", "attention", "activation", "fidelity")
     }
@@ -67,8 +67,6 @@ def _counted(node: Mapping[str, Any], schema: type) -> dict[str, Any]:
 
 def _called(node: Any) -> Any:
     """A node, and all below it, with what it names (``_target_``) as `targets.identity_of` and without defaults."""
-    from fersweep.config import targets
-
     if isinstance(node, list):
         return [_called(each) for each in node]
     if not isinstance(node, Mapping):
@@ -93,8 +91,6 @@ def _same(value: Any, other: Any) -> bool:
 
 def completed(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings under dotted names with the defaults of what they name, which an earlier version could not be told."""
-    from fersweep.config import targets
-
     filled = dict(settings)
     for key, target in settings.items():
         if key.endswith("_target_"):

@@ -42,6 +42,9 @@ TURN = 5.0
 SETTLE = 0.2
 """Seconds after which a lock that was taken over must still be there: another host may have taken it over as well."""
 
+ELSEWHERE = 75
+"""Exit code of a run that another process is training (``EX_TEMPFAIL`` of sysexits.h)."""
+
 
 class LockedError(UserError):
     """The directory is being trained by another process."""

@@ -3,59 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
-import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
 from fersweep.errors import UserError
+from fersweep.files import as_json, atomic_path, create, write_json
 
 FILE_NAME = "status.json"
 
 State = Literal["pending", "running", "done", "failed"]
 STATES: tuple[State, ...] = get_args(State)
-
-
-def _beside(path: Path) -> Path:
-    suffix = path.suffix if len(path.suffix) <= 16 else ""  # no longer than the longest name that a file can have
-    return path.with_name(f".{secrets.token_hex(4)}{suffix}")
-
-
-@contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path``; what was written there becomes ``path`` when the block succeeds.
-
-    A reader sees the old file or the whole new one, never a part, also after a power cut (``fsync``). When the block
-    raises, ``path`` stays as it was and the temporary file is removed. The temporary name is hidden and keeps the
-    suffix, so writers that go by it (images) work.
-    """
-    temporary = _beside(path)
-    try:
-        yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_json(path: Path, obj: object) -> None:
-    """Write ``obj`` to ``path`` as indented JSON, atomically.
-
-    Raises:
-        ValueError: for NaN or an infinity, which JSON does not have.
-        TypeError: for an object JSON cannot hold.
-    """
-    with atomic_path(path) as temporary:
-        temporary.write_text(_json(obj), encoding="utf-8")
-
-
-def _json(obj: object) -> str:
-    return json.dumps(obj, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 @dataclass(frozen=True)
@@ -101,29 +60,6 @@ class Status:
     def write(self, run_dir: Path) -> None:
         """Write ``status.json`` into ``run_dir``, which must exist, atomically."""
         write_json(run_dir / FILE_NAME, asdict(self))
-
-
-def _create(path: Path, text: str) -> bool:
-    """Write ``text`` to ``path``, which appears whole, unless it exists; return whether this call has made it."""
-    if path.exists():
-        return False
-    temporary = _beside(path)
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        try:
-            path.hardlink_to(temporary)
-        except FileExistsError:
-            raise
-        except OSError:  # a file system without links, where a reader may see a part for a moment
-            with path.open("x", encoding="utf-8") as file:
-                file.write(text)
-    except FileExistsError:
-        return False
-    finally:
-        temporary.unlink(missing_ok=True)
-    return True
 
 
 def _checked(raw: Any) -> dict[str, Any]:
@@ -226,7 +162,7 @@ def freeze(directory: Path, config: dict[str, Any]) -> None:
     from fersweep.config.schema import choices_of
 
     asked_for = Status(choices=choices_of(config), seed=config["seed"])
-    is_new = _create(directory / FILE_NAME, _json(asdict(asked_for)))
+    is_new = create(directory / FILE_NAME, as_json(asdict(asked_for)))
     if is_new or not (directory / "config.yaml").exists():  # as when whoever made it died in between
         write_config(directory, config)
 

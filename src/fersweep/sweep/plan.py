@@ -62,7 +62,7 @@ def plan(
     Raises:
         SystemExit: with code 2 and one sentence when one of them is impossible; then nothing was written.
     """
-    from fersweep.run import prepare
+    from fersweep.training.attempt import prepare
 
     runs: list[Planned] = []
     looked_at: set[str] = set()
@@ -151,8 +151,8 @@ class SameData:
     def check(self, run: Planned, result: dict[str, Any]) -> None:
         """Raise UserError where the data differ."""
         from fersweep import build
-        from fersweep.run import refuse_other_data
         from fersweep.training import results as record
+        from fersweep.training.attempt import refuse_other_data
 
         cfg = OmegaConf.merge(OmegaConf.structured(Config), run.config)
         assert isinstance(cfg, DictConfig)

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from fersweep.errors import UserError
-from fersweep.runs.status import write_json
+from fersweep.files import write_json
 from fersweep.tracking import account
 
 if TYPE_CHECKING:

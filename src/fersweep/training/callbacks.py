@@ -22,7 +22,7 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from fersweep.runs.status import atomic_path
+from fersweep.files import atomic_path
 from fersweep.training.checkpoint import SLIM
 
 log = logging.getLogger("fersweep")

@@ -14,7 +14,7 @@ from torch import nn
 
 from fersweep.config.schema import title, title_of
 from fersweep.errors import UserError
-from fersweep.runs.status import atomic_path
+from fersweep.files import atomic_path
 
 FORMAT = 1
 """Version of what `stored` holds."""

@@ -25,11 +25,13 @@ from fersweep.data.datamodule import FERDataModule
 from fersweep.data.samples import Samples
 from fersweep.data.splits import Split, majority_accuracy, shared
 from fersweep.errors import LockLostError, UserError, did_you_mean
+from fersweep.files import write_json
+from fersweep.models.common import parameter_counts
 from fersweep.report import figures, leaks
 from fersweep.report.statistics import wilson
 from fersweep.runs.identity import run_hash, slug
 from fersweep.runs.lock import Claim
-from fersweep.runs.status import write_config, write_json
+from fersweep.runs.status import write_config
 from fersweep.training import calibration, checkpoint, memory
 from fersweep.training import results as record
 from fersweep.training.callbacks import AtomicCheckpointIO, History, callbacks, precision
@@ -296,7 +298,7 @@ def _attempt(
     result |= {
         "best_epoch": best_epoch,
         "epochs": len(history.rows),
-        **record.parameters(module.model),
+        **parameter_counts(module.model),
         "seconds": round(history.earlier + time.perf_counter() - begun, 3),
         "images_per_second": round(history.images_per_second(), 2),
         "data_digest": digest,

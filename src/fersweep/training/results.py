@@ -16,7 +16,7 @@ import torch
 from torchmetrics.functional.classification import multiclass_confusion_matrix, multiclass_f1_score
 
 from fersweep.data.samples import Samples
-from fersweep.runs.status import atomic_path
+from fersweep.files import atomic_path
 from fersweep.training.distributed import gather_to_all
 
 PACKAGES = ("fersweep", "torch", "torchvision", "pytorch-lightning", "hydra-core", "albumentations", "numpy")
@@ -144,14 +144,6 @@ def environment(device: torch.device, precision: str, processes: int) -> dict[st
         "threads": torch.get_num_threads(),
         **{name: version(name) for name in PACKAGES},
     }
-
-
-def parameters(model: torch.nn.Module) -> dict[str, int]:
-    """``params_total`` counts the batch-norm moving statistics too, as Keras does; ``params_trainable`` what trains."""
-    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    fixed = sum(p.numel() for p in model.parameters() if not p.requires_grad)
-    moving = sum(b.numel() for name, b in model.named_buffers() if name.endswith(("running_mean", "running_var")))
-    return {"params_total": trainable + fixed + moving, "params_trainable": trainable}
 
 
 def data_digest(samples: Samples) -> str:

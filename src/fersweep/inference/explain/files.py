@@ -16,10 +16,9 @@ from fersweep.errors import UserError
 from fersweep.faces import Pixels
 from fersweep.faces.pictures import find, read
 from fersweep.faces.table import NO_FACE
+from fersweep.files import Names, atomic_path, refuse_inside
 from fersweep.inference.explain import Explanation, explain, pictures
 from fersweep.inference.predict import Predictor
-from fersweep.paths import Names, refuse_inside
-from fersweep.runs.status import atomic_path
 
 TABLE = "explanations.csv"
 SCORES = ("deletion", "insertion", "deletion_random", "insertion_random")

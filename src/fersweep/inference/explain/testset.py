@@ -11,12 +11,11 @@ import numpy.typing as npt
 
 from fersweep import build
 from fersweep.errors import UserError
+from fersweep.files import Names, write_json
 from fersweep.inference.explain import Explanation, explain, pictures
 from fersweep.inference.explain.files import SCORES, TABLE, row_of, safe, write_table
 from fersweep.inference.trained import Trained, as_batch
-from fersweep.paths import Names
 from fersweep.report.explained import FILE
-from fersweep.runs.status import write_json
 from fersweep.training import checkpoint
 from fersweep.training import results as record
 

@@ -11,11 +11,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from fersweep.config.schema import NAMED, takes_attention, title, title_of, to_dict
 from fersweep.errors import UserError
+from fersweep.files import atomic_path
 from fersweep.inference.export import about
 from fersweep.inference.trained import Trained
 from fersweep.report import leaks
 from fersweep.report.statistics import wilson
-from fersweep.runs.status import atomic_path
 
 TEMPLATES = Path(__file__).parent / "templates"
 LIBRARY = "fersweep"

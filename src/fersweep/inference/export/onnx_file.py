@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from fersweep.errors import UserError
+from fersweep.files import atomic_path
 from fersweep.inference.export import about, graph
 from fersweep.inference.export.graph import INPUT, OUTPUTS, Difference
 from fersweep.inference.trained import Trained
-from fersweep.runs.status import atomic_path
 
 
 def write(trained: Trained, path: Path) -> Difference:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import torch
 
+from fersweep.files import atomic_path
 from fersweep.inference.export import about, graph
 from fersweep.inference.export.graph import Difference
 from fersweep.inference.trained import Trained
-from fersweep.runs.status import atomic_path
 
 METADATA = "metadata.json"
 """The extra file, within the program's, that holds `about.metadata`."""

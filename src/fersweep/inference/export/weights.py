@@ -10,10 +10,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 
 from fersweep.errors import UserError
+from fersweep.files import atomic_path
 from fersweep.inference.export import about, graph
 from fersweep.inference.export.graph import Difference, Graph
 from fersweep.inference.trained import Trained, framing_of, rebuilt
-from fersweep.runs.status import atomic_path
 
 
 def write(trained: Trained, path: Path) -> Difference:

@@ -18,7 +18,7 @@ from fersweep.data.files import is_image
 from fersweep.data.images import UnreadableImageError
 from fersweep.errors import UserError
 from fersweep.faces import Pixels, pictures
-from fersweep.paths import given, unicode
+from fersweep.files import given, unicode
 
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # or it prints lines of its own; read when first needed
 

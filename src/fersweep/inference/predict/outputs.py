@@ -19,9 +19,8 @@ from PIL import Image
 from fersweep.errors import UserError
 from fersweep.faces import Face, Pixels
 from fersweep.faces.table import NO_FACE
+from fersweep.files import atomic_path, unicode
 from fersweep.inference.predict.inputs import Frame
-from fersweep.paths import unicode
-from fersweep.runs.status import atomic_path
 
 BOX = ("left", "top", "right", "bottom")
 COLUMNS = ("file", "frame", "seconds", "face", *BOX, "face_confidence", "label", "probability", "error")

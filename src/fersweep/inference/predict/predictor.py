@@ -13,6 +13,7 @@ import torch
 from omegaconf import DictConfig
 
 from fersweep.config.plugins import use
+from fersweep.config.schema import DETECTORS
 from fersweep.data.images import UnreadableImageError, quiet
 from fersweep.errors import UserError, did_you_mean
 from fersweep.faces import Detector, Face, Pixels, crop, detectors, pictures
@@ -64,7 +65,7 @@ class Predictor:
     ) -> None:
         use(plugins)
         for option, value, choices in (
-            ("detector", detector, ("auto", *detectors.NAMES)),
+            ("detector", detector, ("auto", *DETECTORS)),
             ("choose", choose, crop.CHOICES),
         ):
             if value not in choices:

@@ -17,12 +17,12 @@ from rich.table import Table as Shown
 from fersweep.data.images import quiet
 from fersweep.errors import UserError, printable
 from fersweep.faces.table import NO_FACE
+from fersweep.files import Names, refuse_inside
 from fersweep.inference.predict import draw
 from fersweep.inference.predict.inputs import Frame, Pictures, Video, chunks, resolve
 from fersweep.inference.predict.outputs import Film, Seen, Table, make_folder, write_picture
 from fersweep.inference.predict.predictor import Predictor
 from fersweep.inference.predict.smooth import Smoother
-from fersweep.paths import Names, refuse_inside
 
 SMOOTH = 0.5
 """Seconds over which probabilities in a video are averaged, unless something else is asked for."""

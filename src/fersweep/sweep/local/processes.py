@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from fersweep.errors import UserError
-from fersweep.runs.lock import claim
+from fersweep.runs.lock import ELSEWHERE, claim
 from fersweep.runs.status import Status, mark_failed, mark_pending
 
 NOT_HANDED_DOWN = (
@@ -49,9 +49,6 @@ ERROR = re.compile(r"error: .|[A-Za-z_][\w.]*(Error|Exception)(: |$)")
 
 GRACE = 15.0
 """Seconds between asking a process to end and ending it."""
-
-ELSEWHERE = 75
-"""Exit code of a run that another process is training (``EX_TEMPFAIL`` of sysexits.h)."""
 
 
 def warm_up() -> None:

@@ -18,11 +18,10 @@ import torch
 from fersweep.config import targets
 from fersweep.errors import LockLostError, UserError
 from fersweep.report import figures  # noqa: F401 (matplotlib takes a second)
-from fersweep.run import run_frozen, stop
 from fersweep.runs.identity import run_dir
-from fersweep.runs.lock import LockedError
+from fersweep.runs.lock import ELSEWHERE, LockedError
 from fersweep.runs.status import Status
-from fersweep.sweep.local.processes import ELSEWHERE
+from fersweep.training.attempt import run_frozen, stop
 
 targets.import_own()  # so that whoever edits the code while a sweep runs changes none of its runs
 

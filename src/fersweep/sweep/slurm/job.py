@@ -48,8 +48,8 @@ class Job:
         rank, world = here.global_rank, here.num_tasks
         _tell_torch(here)
 
-        from fersweep.run import run_frozen
         from fersweep.sweep.slurm.preemption import END, GO_ON, REQUEUE, LeftError, Preemption
+        from fersweep.training.attempt import run_frozen
 
         preemption = Preemption(rank, world)
         with preemption.heeded():

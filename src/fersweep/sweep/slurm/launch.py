@@ -17,7 +17,8 @@ from pathlib import Path
 from hydra.core.utils import JobReturn, JobStatus
 
 from fersweep.errors import UserError
-from fersweep.runs.status import Status, atomic_path
+from fersweep.files import atomic_path
+from fersweep.runs.status import Status
 from fersweep.sweep.local.processes import NOT_HANDED_DOWN
 from fersweep.sweep.plan import Outcome, Planned, already_done, conclude, done_elsewhere, finished, freeze, refuse
 from fersweep.sweep.slurm import queue as slurm_queue

@@ -1,0 +1,70 @@
+"""The config nodes that objects are built from, and what their classes take."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from omegaconf import DictConfig
+
+from fersweep.config import targets
+from fersweep.errors import UserError
+
+
+def network(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The node that a run's network is built from: its class, shape and parts.
+
+    ``backbone.model`` and the attention stand as their own files have them, with what ``fidelity`` says otherwise for
+    this attention and this family of backbones (`_overlaid`). Of activation, norm, attention and its position a network
+    is given what its class takes.
+
+    Args:
+        config: resolved, as plain dicts.
+
+    Raises:
+        UserError: the backbone takes no attention and one is chosen, or a place for it; or takes some and has no place.
+    """
+    backbone, fidelity = config["backbone"], config["fidelity"]
+    attention = {key: value for key, value in config["attention"].items() if key not in ("name", "title")}
+    chosen, position = config["attention"]["name"], backbone["attention_position"]
+    node = _overlaid(backbone["model"], fidelity["backbone"].get(backbone["family"] or backbone["name"]))
+    if not isinstance(node.get("_target_"), str):
+        raise UserError(f"backbone={backbone['name']} names no class: write _target_ below model in its file.")
+    if not isinstance(attention.get("_target_"), str):
+        raise UserError(f"attention={chosen} names no class: write _target_ in its file.")
+    attends = targets.takes(node["_target_"], "attention")
+    if position is None and attends:
+        raise UserError(
+            f"backbone.attention_position=null is not possible with backbone={backbone['name']}: leave it as it is."
+        )
+    if position is not None and not attends:
+        raise UserError(
+            f"backbone.attention_position={position} has no effect with backbone={backbone['name']}: leave it null."
+        )
+    parts = {"activation": _factory(config["activation"]["module"]), "norm": _factory(fidelity["norm"])}
+    if position is not None:
+        attention = _overlaid(attention, fidelity["attention"].get(chosen))
+        parts |= {"attention": _factory(attention), "attention_position": position}
+    elif chosen != "none":
+        raise UserError(f"backbone={backbone['name']} takes no attention={chosen}: set attention=none.")
+    return {**{key: value for key, value in parts.items() if targets.takes(node["_target_"], key)}, **node}
+
+
+def _overlaid(node: Mapping[str, Any], other: Mapping[str, Any] | None) -> dict[str, Any]:
+    """A node with what another says otherwise; one that names a class keeps those settings that this class has too."""
+    if other is None:
+        return dict(node)
+    if not isinstance(other, Mapping):
+        raise UserError(f"{other!r} in fidelity is no entry: give the settings that differ.")
+    if "_target_" in other:
+        node = {key: value for key, value in node.items() if targets.takes(str(other["_target_"]), key)}
+    return {**node, **other}
+
+
+def _factory(node: Mapping[str, Any]) -> dict[str, Any]:
+    return {**node, "_partial_": True}
+
+
+def source_takes(cfg: DictConfig, argument: str) -> bool:
+    """Whether a dataset's source can be given an argument, such as ``root`` where it reads files."""
+    return targets.takes(str(cfg.dataset.source._target_), argument)
