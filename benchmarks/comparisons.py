@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable, Iterable
+from functools import partial
 from itertools import product
 
 import numpy as np
@@ -109,13 +110,12 @@ def main() -> None:
     )
     found = {
         "two methods": [
-            {"n": n, "seeds": s, "spread": 100 * sd}
-            | rates(lambda true, n=n, s=s, sd=sd: two_methods(n, s, sd, true), gain(n), trials)
+            {"n": n, "seeds": s, "spread": 100 * sd} | rates(partial(two_methods, n, s, sd), gain(n), trials)
             for n, s, sd in product(sizes, seeds, spreads)
         ],
         "mean gain over 8 backbones": [
             {"n": n, "seeds": s, "spread": 100 * sd}
-            | rates(lambda true, n=n, s=s, sd=sd: backbones(n, s, sd, true), gain(n), max(trials // 4, 10))
+            | rates(partial(backbones, n, s, sd), gain(n), max(trials // 4, 10))
             for n, s, sd in product(sizes, (1, *seeds[:1]), spreads[1:3] or spreads)
         ],
     }

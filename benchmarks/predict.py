@@ -43,7 +43,7 @@ def film(path: Path, frames: int) -> None:
         part = number / frames
         turn, scale = 20 * math.sin(2 * math.pi * part), 1 + 0.5 * math.sin(4 * math.pi * part)
         matrix = cv2.getRotationMatrix2D((224, 117), turn, scale)
-        matrix[:, 2] += (32 + 60 * math.sin(6 * math.pi * part), 80)
+        matrix[:, 2] += np.array((32 + 60 * math.sin(6 * math.pi * part), 80.0))
         if GONE[0] <= part < GONE[1]:
             matrix[:, 2] += 5000
         writer.write(

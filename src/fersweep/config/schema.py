@@ -1,6 +1,6 @@
 """The configuration's schema.
 
-`Config` gives the types; the files under ``conf/`` give the values (`fersweep.config.compose`). Nothing here imports torch.
+`Config` gives the types; the files under ``conf/`` give the values (`fersweep.config.compose`). Imports no torch.
 """
 
 from __future__ import annotations

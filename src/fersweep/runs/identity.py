@@ -1,11 +1,11 @@
 """A run's name: the same settings give the same directory, on any machine, at any time.
 
 What counts is what is built and done. Options that a run does not use are no part of it: of ``fidelity``, for example,
-only what its own network is built from (`fersweep.config.nodes.network`). And one rule decides what a setting that is added
-later means for the runs made before: **what is at its default does not count**, where the default is that of the schema
-(`fersweep.config.schema`) or, for the arguments of a class or function, its own. The default of a new setting is what happened
-before there was the setting, and defaults never change. Whoever changes what a class or function computes gives it
-another name, or a setting.
+only what its own network is built from (`fersweep.config.nodes.network`). And one rule decides what a setting that is
+added later means for earlier runs: **what is at its default does not count**, where the default is that of the schema
+(`fersweep.config.schema`) or, for the arguments of a class or function, its own. The default of a new setting is what
+happened before the setting existed, and defaults never change. Whoever changes what a class or function computes gives
+it another name, or a setting.
 """
 
 from __future__ import annotations

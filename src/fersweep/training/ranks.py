@@ -1,7 +1,7 @@
-"""The processes that train one run together, one a device; most runs have a single one.
+"""The processes that train one run together, one per device; most runs have a single one.
 
-Whoever starts them (`fersweep.sweep.local.processes`, or a cluster's job) gives each torch's usual environment: ``RANK``,
-``WORLD_SIZE``, ``LOCAL_RANK``, ``MASTER_ADDR`` and ``MASTER_PORT``. Nothing here starts a process.
+Whoever starts them (`fersweep.sweep.local.processes`, or a cluster's job) gives each torch's usual environment:
+``RANK``, ``WORLD_SIZE``, ``LOCAL_RANK``, ``MASTER_ADDR`` and ``MASTER_PORT``. Nothing here starts a process.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ from fersweep.config.compose import compose_config
 from fersweep.errors import UserError
 from fersweep.models.notebook import DoubleSigmoidGate, PointGate
 
-GOLDEN = json.loads((Path(__file__).parent / "golden" / "notebook.json").read_text())
+GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "notebook.json").read_text())
 PARAMETERS = {"aer_cnn": 24_487, "msff_cnn": 33_369_735, "drf_msam": 97_223}
 DENSE_VARIANCE = "classifier.4.running_var"
 """MSFF-CNN's norm after a dense layer: there, and only there, Keras' moving variance takes in the biased variance."""

@@ -30,7 +30,7 @@ from fersweep.report.study import rows, study
 from fersweep.training.distributed import sync_batch_norm
 from fersweep.training.optim import KerasAdam
 
-GOLDEN = json.loads((Path(__file__).parent / "golden" / "study.json").read_text())
+GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "study.json").read_text())
 
 
 def network(row: str, *overrides: str) -> tuple[DictConfig, nn.Module]:

@@ -21,7 +21,7 @@ from fersweep.data.sources.jaffe import Jaffe
 from fersweep.errors import UserError
 
 CKPLUS = (45, 59, 25, 69, 593, 28, 83)
-SPLIT_FOLDERS = json.loads((Path(__file__).parent / "golden" / "split_folders.json").read_text())
+SPLIT_FOLDERS = json.loads((Path(__file__).parents[1] / "golden" / "split_folders.json").read_text())
 """What split-folders 0.6.1 puts into the second part: indices by the number of files, and of JAFFE's own files."""
 
 

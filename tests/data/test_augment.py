@@ -18,7 +18,7 @@ from scipy.ndimage import affine_transform
 from fersweep.data import augment
 from fersweep.errors import UserError
 
-CONF = Path(__file__).parents[1] / "conf" / "augmentation"
+CONF = Path(__file__).parents[2] / "conf" / "augmentation"
 PIPELINES = {"none": augment.none, "flip_zoom": augment.flip_zoom, "standard": augment.standard}
 
 

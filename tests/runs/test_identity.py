@@ -28,7 +28,7 @@ from fersweep.config.schema import GROUPS, NAMED, Config, section
 from fersweep.errors import UserError
 from fersweep.runs.identity import identity, run_dir, run_hash, slug
 
-KNOWN = json.loads((Path(__file__).parent / "golden" / "identity.json").read_text())
+KNOWN = json.loads((Path(__file__).parents[1] / "golden" / "identity.json").read_text())
 """``hashes`` of runs by their overrides, ``defaults`` of every class that ``conf`` names and of the schema.
 
 Recorded once; entries are added and never changed.
@@ -237,7 +237,7 @@ NOT_BUILT = {
 def test_the_project_can_grow_without_renaming_a_run(tmp_path: Path) -> None:
     """With one more of everything in ``conf`` and in the classes it names, the known runs keep their hashes."""
     grown = tmp_path / "grown"
-    shutil.copytree(Path(__file__).parents[1] / "src", grown / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(Path(__file__).parents[2] / "src", grown / "src", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(config_dir(), grown / "conf")
     for group in ("attention", "activation", "backbone", "dataset", "split", "recipe", "augmentation", "fidelity"):
         file = grown / "conf" / group / f"{options(group)[0]}.yaml"
