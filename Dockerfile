@@ -1,5 +1,5 @@
 # syntax=docker/dockerfile:1
-# The command line, and with --target jupyter a notebook server: docs/docker.md says how to build and run both.
+# The command line, and with --target jupyter a notebook server: docs/how-to/docker.md says how to build and run both.
 
 FROM python:3.12-slim AS base
 ARG UID=1000
@@ -33,7 +33,7 @@ ENTRYPOINT ["sh", "-c", "case $1 in *.py) exec python \"$@\" ;; *) exec \"$@\" ;
 FROM base AS jupyter
 RUN --mount=type=cache,target=/root/.cache/uv \
     uv pip install --constraints requirements.lock "jupyterlab>=4.2,<5" "ipykernel>=6.29,<8"
-RUN cp docs/quickstart.ipynb . && chown fersweep:fersweep . quickstart.ipynb
+RUN cp docs/tutorial/quickstart.ipynb . && chown fersweep:fersweep . quickstart.ipynb
 USER fersweep
 EXPOSE 8888
 CMD ["jupyter", "lab", "--ip=0.0.0.0", "--port=8888", "--no-browser"]

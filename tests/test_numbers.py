@@ -22,7 +22,7 @@ from fersweep.report.statistics import wilson
 
 ROOT = Path(__file__).parents[1]
 SOURCES: dict[str, dict[str, list[str]]] = yaml.safe_load((ROOT / "results" / "numbers.yaml").read_text())
-DOCUMENTS = [str(path.relative_to(ROOT)) for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))]
+DOCUMENTS = [str(path.relative_to(ROOT)) for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))]
 DOCUMENTS.append("results/README.md")
 
 NUMBER = re.compile(r"(?<![\d.])\d{1,3}\.\d{1,2}(?![\d.])")
@@ -126,8 +126,8 @@ def test_differences_with_an_interval_stand_in_a_report(document: str) -> None:
 
 
 def test_the_curves_beside_the_notebooks_log_are_those_of_the_runs() -> None:
-    """The table of AER-CNN in docs/notebook.md: epoch, the log's loss and accuracy, then those of each seed."""
-    table = (ROOT / "docs" / "notebook.md").read_text(encoding="utf-8").partition("\n| Epoch | Log |")[2]
+    """The table of AER-CNN in docs/explanation/notebook.md: epoch, the log's loss and accuracy, then those of each seed."""
+    table = (ROOT / "docs" / "explanation" / "notebook.md").read_text(encoding="utf-8").partition("\n| Epoch | Log |")[2]
     lines = table.partition("\n\n")[0].splitlines()
     rows = [[cell.strip() for cell in line.strip("| ").split("|")] for line in lines]
     seeds = [title.removeprefix("seed ") for title in rows[0]]

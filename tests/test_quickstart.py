@@ -20,7 +20,7 @@ with warnings.catch_warnings():
     warnings.filterwarnings("ignore", category=DeprecationWarning, module="jupyter_client")
     from nbclient import NotebookClient
 
-NOTEBOOK = REPOSITORY / "docs" / "quickstart.ipynb"
+NOTEBOOK = REPOSITORY / "docs" / "tutorial" / "quickstart.ipynb"
 NETWORK = "backbone.model.depths=[1,1,1,1]"
 
 
@@ -35,7 +35,7 @@ def test_it_is_kept_without_outputs_and_names_no_address() -> None:
 
 def test_the_documents_it_names_are_there() -> None:
     named = {name for cell in cells("markdown") for name in re.findall(r"`(docs/\S+?)`", cell.source)}
-    assert "docs/data.md" in named
+    assert "docs/how-to/data.md" in named
     assert not [name for name in named if not (REPOSITORY / name).is_file()]
 
 

@@ -1,4 +1,4 @@
-"""docs/extend.md, done: its files are written, its commands run, and a plugin's checkpoint is safe and useful."""
+"""docs/how-to/extend.md, done: its files are written, its commands run, and a plugin's checkpoint is safe and useful."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from fersweep.config.options import options
 from fersweep.errors import UserError
 from fersweep.inference import trained
 
-PAGE = (REPOSITORY / "docs" / "extend.md").read_text(encoding="utf-8")
+PAGE = (REPOSITORY / "docs" / "how-to" / "extend.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", PAGE, flags=re.MULTILINE | re.DOTALL)
 FILES = [re.fullmatch(r"# (\S+)\n(.*)", text, re.DOTALL) for kind, text in BLOCKS if kind in ("python", "yaml")]
 COMMANDS = [line for kind, text in BLOCKS if kind == "sh" for line in text.splitlines()]

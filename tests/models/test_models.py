@@ -43,7 +43,7 @@ POSITIONS = [(vgg, position) for vgg in VGGS for position in ("before_classifier
 POSITIONS.remove(("vgg16", "layers_11_14"))
 
 COUNTED = ("none", "se", "eca", "cbam")
-# Trainable parameters at 48×48×1 with 7 classes, for these (docs/models.md shows the same).
+# Trainable parameters at 48×48×1 with 7 classes, for these (docs/reference/models.md shows the same).
 PARAMETERS = {
     "vgg16": (39_916_231, 39_949_543, 39_916_236, 39_949_642),
     "vgg19": (45_225_927, 45_259_239, 45_225_932, 45_259_338),

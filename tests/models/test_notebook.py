@@ -1,6 +1,6 @@
 """The notebook's networks under fidelity=code against a rebuild of its notebook's with Keras.
 
-``golden/notebook.json`` holds what the rebuild gave (docs/notebook.md's words in layers of TensorFlow 2.15,
+``golden/notebook.json`` holds what the rebuild gave (docs/explanation/notebook.md's words in layers of TensorFlow 2.15,
 float32) for the weights and images of `formula`, copied into its layout.
 """
 

@@ -365,7 +365,7 @@ def test_by_rounding_alone_ten_cells_of_fer2013_are_impossible() -> None:
 
 
 def test_the_studys_contradictions_are_right_and_told_where_they_are_read() -> None:
-    page = (Path(__file__).parents[2] / "docs/study.md").read_text()
+    page = (Path(__file__).parents[2] / "docs/explanation/study.md").read_text()
     for each in study.study()["contradictions"]:
         assert f"| {each['says']} | {each['but']} |" in page
         for share, of, percent in re.findall(r"([\d,]+) of ([\d,]+), ([\d.]+) %", each["but"]):

@@ -25,10 +25,10 @@ Groups and their choices:
 Scalars people set: seed sweep force weights dataset.root dataset.image_size recipe.max_epochs recipe.batch_size
   trainer.precision plugins
 
-Sweeps:  hydra/launcher=local (default) | slurm, hydra.launcher.n_jobs=2, …: docs/sweeps.md, docs/slurm.md
-Options of your own:  --config-dir FOLDER, plugins=[MODULE]: docs/extend.md
+Sweeps:  hydra/launcher=local (default) | slurm, hydra.launcher.n_jobs=2, …: docs/how-to/sweeps.md, docs/how-to/slurm.md
+Options of your own:  --config-dir FOLDER, plugins=[MODULE]: docs/how-to/extend.md
 See the whole config of a run:  {program} --cfg job [overrides]
-What it means:                  docs/configuration.md
+What it means:                  docs/reference/configuration.md
 """
 
 

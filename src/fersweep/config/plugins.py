@@ -1,7 +1,7 @@
 """Modules of a user's own, whose classes a configuration may name and whose ``conf`` folder holds further options.
 
 A plugin is named by whoever starts a command (``plugins=[mylab]``, ``--plugin mylab``), never by a file that comes from
-elsewhere: a checkpoint that needs one is loaded only where the same plugin is named (docs/extend.md).
+elsewhere: a checkpoint that needs one is loaded only where the same plugin is named (docs/how-to/extend.md).
 """
 
 from __future__ import annotations

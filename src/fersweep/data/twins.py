@@ -7,7 +7,7 @@ another brightness or contrast or a watermark, or are moved by a pixel. Mirrored
 Why 0.98: on FER2013 every pair above it that was looked at is one photograph twice, and so are those down to 0.93;
 pairs of different people begin at 0.92. But photographs of one person in front of one camera are alike, too: in AT&T's
 Database of Faces (40 people, ten photographs each) 25 of the 1,800 pairs of one person reach 0.95, and one reaches
-0.98. Frames of one video sequence do reach it. `docs/data.md` has the figures.
+0.98. Frames of one video sequence do reach it. `docs/how-to/data.md` has the figures.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""The networks: backbones built from attention, activation and norm factories (docs/models.md)."""
+"""The networks: backbones built from attention, activation and norm factories (docs/reference/models.md)."""

@@ -13,7 +13,7 @@ class Conv2d(nn.Conv2d):
     """A convolution with torch's parameters and results, the same up to rounding.
 
     On small maps of many channels, oneDNN, which computes torch's convolutions on a CPU, takes several times as long as
-    the arithmetic, most of all for the gradient of the weights and for strided 1×1 kernels (docs/performance.md has the
+    the arithmetic, most of all for the gradient of the weights and for strided 1×1 kernels (docs/explanation/performance.md has the
     figures). There, in channels last, the pixels under the kernel are gathered into rows and multiplied by the weights.
     On a GPU, for other shapes, and in what is compiled or exported, torch's own code runs.
     """

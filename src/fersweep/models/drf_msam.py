@@ -162,7 +162,7 @@ class DRFMSAM(nn.Module):
             parts: both; drf or msam for one of them alone; neither. Without drf the branches remain, in equal shares.
                 What is missing is made up for in width: all four have as many parameters, within one percent.
             dropout: before the last layer.
-            activation, norm, num_classes, in_channels, image_size: as in every network (docs/models.md).
+            activation, norm, num_classes, in_channels, image_size: as in every network (docs/reference/models.md).
 
         Raises:
             UserError: for another size or other parts.

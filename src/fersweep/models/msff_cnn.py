@@ -98,7 +98,7 @@ class MSFFCNN(nn.Module):
             branch_width: channels of every scale branch, three or more.
             fusion: concat or sum.
             dropout: before the last layer.
-            activation, norm, num_classes, in_channels, image_size: as in every network (docs/models.md).
+            activation, norm, num_classes, in_channels, image_size: as in every network (docs/reference/models.md).
 
         Raises:
             UserError: for another fusion, or widths that describe no network.

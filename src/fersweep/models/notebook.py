@@ -1,4 +1,4 @@
-"""The notebook's three networks as its code built them: ``fidelity=code`` (docs/notebook.md).
+"""The notebook's three networks as its code built them: ``fidelity=code`` (docs/explanation/notebook.md).
 
 Convolutions and pools are "same"-padded, convolutions have biases; weights are drawn as Keras draws them.
 What its text describes are the networks of the same names in `aer_cnn`, `msff_cnn` and `drf_msam`.

@@ -1,7 +1,7 @@
 """What the study's reference code built in place of the parts that the papers define.
 
 ``conf/fidelity/code.yaml`` puts these in; each says how it differs from its counterpart. Source: the last commit
-of the study's public code, run with TensorFlow 2.15 and Keras' defaults (docs/study.md).
+of the study's public code, run with TensorFlow 2.15 and Keras' defaults (docs/explanation/study.md).
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ def keep_freed() -> None:
     """Keep what is freed for the next step, where the C library is glibc; elsewhere nothing happens.
 
     By default glibc returns large blocks to the system when they are freed, and every step of training takes them anew,
-    page by page: a quarter of a VGG-19's time (docs/performance.md). The process keeps the most it ever needed.
+    page by page: a quarter of a VGG-19's time (docs/explanation/performance.md). The process keeps the most it ever needed.
     """
     _set({M_MMAP_MAX: 0, M_TRIM_THRESHOLD: 2**31 - 1})
 

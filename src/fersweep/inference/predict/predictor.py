@@ -47,7 +47,7 @@ class Predictor:
         weights: YOLO5Face's ONNX file.
         choose: of several faces ``all``, the ``largest``, or the most ``confident`` one.
         device: ``cpu``, ``gpu``, or ``auto``: a GPU where there is one.
-        plugins: modules of your own that the checkpoint needs (docs/extend.md).
+        plugins: modules of your own that the checkpoint needs (docs/how-to/extend.md).
 
     Raises:
         UserError: for a checkpoint or detector that cannot be used.
