@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.types import Override
 from omegaconf import OmegaConf
 
+from fersweep import compat
 from fersweep.config.compose import LAUNCHER, check_choices, compose_config, refuse_unknown, sweep_values
 from fersweep.config.options import extended, option_file, parse, quoted
 from fersweep.errors import UserError
@@ -31,7 +31,7 @@ def check_command_line(arguments: Sequence[str]) -> list[str]:
         not swept before it has chosen what is, so in a sweep over backbones ``backbone.model.batch_norm=true`` becomes
         ``choice(true)``, a sweep of one value.
     """
-    parser = get_args_parser()
+    parser = compat.hydra_parser()
     parsed, rest = parser.parse_known_args(list(arguments))  # the rest: what stands before an option, or is none
     if wrong := [each for each in rest if each.startswith("-")]:
         parser.error(f"unrecognized argument {wrong[0]!r}")

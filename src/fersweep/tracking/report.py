@@ -12,6 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+from fersweep import compat
 from fersweep.errors import UserError
 from fersweep.files import write_json
 from fersweep.tracking import account
@@ -52,7 +53,7 @@ def publish(entity_project: str, sweep: str | None = None, spec: Path | None = N
         account.require_account()
     report, workspace = build_report(entity, project, sweep), build_workspace(entity, project, sweep)
     if spec is not None:
-        content = {"report": specification(report), "workspace": specification(workspace)}
+        content = {"report": compat.wandb_specification(report), "workspace": compat.wandb_specification(workspace)}
         try:
             write_json(spec, content)
         except OSError as error:
@@ -127,12 +128,6 @@ def build_workspace(entity: str, project: str, sweep: str | None = None) -> ws.W
             pinned_columns=["run:displayName", "summary:test/accuracy", "summary:val/accuracy", "summary:params_total"],
         ),
     )
-
-
-def specification(page: wr.Report | ws.Workspace) -> dict[str, Any]:
-    """Return what would be sent to W&B, as plain containers."""
-    plain: dict[str, Any] = page._to_model().model_dump(mode="json", by_alias=True, exclude_none=True)
-    return plain
 
 
 def _means(wr: Any) -> list[Any]:

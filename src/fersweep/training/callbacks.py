@@ -22,6 +22,7 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from fersweep import compat
 from fersweep.files import atomic_path
 from fersweep.training.checkpoint import SLIM
 
@@ -179,5 +180,5 @@ def precision(choice: str, device: torch.device) -> str:
         if device.type == "cuda":
             choice = "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "32"
         else:
-            choice = "bf16" if torch.cpu._is_avx512_bf16_supported() else "32"
+            choice = "bf16" if compat.cpu_has_bf16() else "32"
     return {"bf16": "bf16-mixed", "32": "32-true"}[choice]

@@ -18,7 +18,7 @@ from pytorch_lightning.plugins.environments import LightningEnvironment, TorchEl
 from pytorch_lightning.strategies import DDPStrategy
 from torch.nn.parallel import DistributedDataParallel
 
-from fersweep import build, tracking
+from fersweep import build, compat, tracking
 from fersweep.config.schema import choices_of, title, title_of
 from fersweep.data import twins
 from fersweep.data.datamodule import FERDataModule
@@ -275,7 +275,7 @@ def _attempt(
     history = next(each for each in kept if isinstance(each, History))
     trainer = _trainer(job, kept, logger, arithmetic, parts)
     if job.ranks.world > 1:  # Lightning's on SIGTERM waits for the other ranks, which may be waiting for this one
-        trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
+        compat.disable_signal_handlers(trainer)
     trainer.fit(module, datamodule=data, ckpt_path=str(job.last) if job.last.is_file() else None, weights_only=True)
     best = job.directory / "checkpoints" / "best.ckpt"
     job.ranks.meet()

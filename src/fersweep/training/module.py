@@ -15,6 +15,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
+from fersweep import compat
 from fersweep.data.datamodule import Batch
 from fersweep.errors import NotFiniteError
 from fersweep.training.calibration import fit_temperature
@@ -84,7 +85,10 @@ class FERModule(pl.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Cross-entropy with the recipe's smoothing, weights and mixup; accuracy counts the heavier mixup label."""
         images, labels, _, whole = batch
-        world, parts = world_size(), 1 if self._trainer is None else self._trainer.accumulate_grad_batches
+        world, parts = (
+            world_size(),
+            1 if (trainer := compat.attached_trainer(self)) is None else trainer.accumulate_grad_batches,
+        )
         step, part = divmod(batch_idx, parts)
         images = images.float().div_(255)
         other, share = labels, 1.0

@@ -15,6 +15,7 @@ import submitit
 from submitit.core.utils import UncompletedJobError
 from submitit.helpers import DelayedSubmission
 
+from fersweep import compat
 from fersweep.errors import LockLostError, UserError
 from fersweep.runs.lock import LEASE, is_held
 from fersweep.runs.status import Status, mark_failed, mark_pending
@@ -43,7 +44,7 @@ class Job:
 
     def __call__(self) -> None:
         """Run it; ends with an exit code other than 0 unless it is done, so that SLURM knows too."""
-        _count_without_limit()
+        compat.count_every_requeue()
         here = submitit.JobEnvironment()
         rank, world = here.global_rank, here.num_tasks
         _tell_torch(here)
@@ -93,14 +94,6 @@ class Job:
             )
             mark_failed(Path(self.directory), error)
             _fail(error)
-
-
-def _count_without_limit() -> None:
-    """Have submitit count every interruption where no time limit was given: by the limit it tells what to count."""
-    handler: Any = signal.getsignal(signal.SIGUSR2)
-    delayed = handler.__self__._delayed
-    if delayed._timeout_min is None:
-        delayed.set_timeout(0, delayed._timeout_countdown)
 
 
 def _tell_torch(here: submitit.JobEnvironment) -> None:
