@@ -16,8 +16,9 @@ from benchmarks import PARTS
 from benchmarks.measure import Case
 from fersweep.config.compose import compose_config
 from fersweep.config.options import options
-from fersweep.errors import UserError, did_you_mean
+from fersweep.errors import UserError
 from fersweep.sweep.local.processes import cores, share_of_cores
+from fersweep.text import did_you_mean
 from fersweep.training import callbacks
 
 BACKBONES, BATCHES, IMAGE_SIZE, REPEATS = ("resnet50", "vgg19", "aer_cnn"), (64,), 48, 5

@@ -27,6 +27,7 @@ from fersweep.data.preprocess import Preprocessed
 from fersweep.data.samples import Samples
 from fersweep.errors import UserError
 from fersweep.faces.crop import AS_FACE, FACE, PICTURE, Crop
+from fersweep.text import first_line
 
 if TYPE_CHECKING:
     from fersweep.data.datamodule import FERDataModule
@@ -156,8 +157,7 @@ def _try(network: nn.Module, images: torch.Tensor, num_classes: int, cfg: DictCo
     except UserError:
         raise
     except (RuntimeError, TypeError, ValueError, LookupError, AttributeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{named} cannot take images of shape {tuple(images.shape)}: {reason}") from error
+        raise UserError(f"{named} cannot take images of shape {tuple(images.shape)}: {first_line(error)}") from error
     shape, expected = tuple(getattr(logits, "shape", ())), (len(images), num_classes)
     if shape != expected:
         raise UserError(f"{named} maps images of shape {tuple(images.shape)} to {shape}, not to logits {expected}.")

@@ -244,14 +244,14 @@ def test_a_split_says_what_it_lacks_and_what_is_possible() -> None:
     with pytest.raises(
         UserError,
         match="split=official needs images marked Training, PublicTest and PrivateTest; this dataset has no parts "
-        "of its own: choose split=study or split=subjects or split=random",
+        "of its own: choose split=study, split=subjects or split=random",
     ):
         splits.official(people(5))
     older = samples([4] * 7, usage=([TRAINING] * 2 + ["Test"] * 2) * 7)
-    with pytest.raises(UserError, match="only Test, Training: choose split=study or split=random"):
+    with pytest.raises(UserError, match="only Test, Training: choose split=study, split=random or split=notebook$"):
         splits.official(older)
     assert len(splits.study(samples([20] * 7, usage=([TRAINING] * 10 + ["Test"] * 10) * 7)).test) == 70
-    with pytest.raises(UserError, match=r"split=subjects needs to know who is shown.*choose split=official or"):
+    with pytest.raises(UserError, match=r"split=subjects needs to know who is shown.*choose split=official, split="):
         splits.subjects(fer2013())
 
 
@@ -362,7 +362,7 @@ def test_notebook_follows_the_ids_not_their_order_and_its_seed() -> None:
 def test_notebook_needs_a_training_part_and_another() -> None:
     needs = "split=notebook needs images marked Training, and others to test on; this dataset has "
     with pytest.raises(
-        UserError, match=rf"^{needs}no parts of its own: choose split=study or split=subjects or split=random$"
+        UserError, match=rf"^{needs}no parts of its own: choose split=study, split=subjects or split=random$"
     ):
         splits.notebook(people(5))
     for usage, only in (([TRAINING], TRAINING), (["Test"], "Test"), ([PUBLIC, PRIVATE], f"{PRIVATE}, {PUBLIC}")):

@@ -149,7 +149,6 @@ def test_numbers_are_written_as_readers_expect() -> None:
     assert [formats.millions(count) for count in (23_490_739, None)] == ["23.49", "–"]
     assert [formats.percent(share) for share in (0.62345, None)] == ["62.34", "–"]
     assert [formats.duration(s) for s in (14.2, 89.9, 900, 14_000)] == ["14 s", "90 s", "15 min", "3.9 h"]
-    assert [formats.counted(n, "person", "people") for n in (1, 1200)] == ["1 person", "1,200 people"]
 
 
 def test_the_table_holds_the_rows(show: Open) -> None:

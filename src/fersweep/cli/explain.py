@@ -12,7 +12,8 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from fersweep.errors import UserError, printable
+from fersweep.errors import UserError
+from fersweep.text import counted, printable
 
 HELP = "show where a network looks: Grad-CAM and attention, and what the pictures are worth"
 
@@ -61,8 +62,7 @@ def _pictures(parsed: argparse.Namespace) -> int:
     for row in rows:
         if "reason" in row:
             print(printable(f"{row['file']}: {row['reason']}"))
-    explained = sum("folder" in row for row in rows)
-    print(f"{explained} face{'s'[: explained != 1]} explained", end="")
+    print(f"{counted(sum('folder' in row for row in rows), 'face')} explained", end="")
     if useless := sum(row.get("worth", "").startswith("no better") for row in rows):
         print(f"; on {useless} Grad-CAM is no better than random maps, by deletion and by insertion", end="")
     print(f"\n{printable(str(parsed.out / TABLE))}")

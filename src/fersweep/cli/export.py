@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from fersweep.errors import printable
+from fersweep.text import printable
 
 HELP = "write a trained network for use elsewhere: ONNX, torch.export, safetensors, a model card"
 

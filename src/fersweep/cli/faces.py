@@ -8,7 +8,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from fersweep.errors import UserError, printable
+from fersweep.errors import UserError
+from fersweep.text import printable
 
 HELP = "find faces in pictures and cut them out"
 

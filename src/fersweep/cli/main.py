@@ -13,8 +13,9 @@ from pathlib import Path
 from fersweep.cli import collect, data, demo, explain, export, faces, params, predict, push, report, wandb
 from fersweep.cli.train import train
 from fersweep.config import plugins
-from fersweep.errors import UserError, printable
+from fersweep.errors import UserError
 from fersweep.files import given
+from fersweep.text import printable
 
 COMMANDS = (data, collect, report, params, faces, predict, explain, export, push, demo, wandb)
 WITH_PLUGINS = (predict, explain, export, push, demo)

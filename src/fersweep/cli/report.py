@@ -9,6 +9,8 @@ import argparse
 from collections import Counter
 from pathlib import Path
 
+from fersweep.text import counted
+
 HELP = "a page, tables and figures of all finished runs, beside the study's figures, with statistics"
 
 
@@ -30,8 +32,8 @@ def run(parsed: argparse.Namespace) -> int:
     report = write.contents(parsed.outputs)
     folder = parsed.outputs / "report" if parsed.folder is None else parsed.folder
     write.write(report, folder, parsed.time)
-    done, rows = report.done, len(report.rows)
-    print(f"{done} finished run{'s'[: done != 1]} in {rows} row{'s'[: rows != 1]}, {len(report.unfinished)} not done")
+    runs, rows = counted(report.done, "finished run"), counted(len(report.rows), "row")
+    print(f"{runs} in {rows}, {len(report.unfinished)} not done")
     for pair in (*report.options, *report.fidelity)[:10]:
         print(f"  {pair.sentence}")
     if report.unfinished:

@@ -14,7 +14,8 @@ from fersweep.config.compose import refuse_unknown
 from fersweep.config.nodes import source_takes
 from fersweep.config.options import option_file
 from fersweep.config.schema import DETECTORS, FaceCrop, dotted, one_line, to_dict
-from fersweep.errors import UserError, did_you_mean
+from fersweep.errors import UserError
+from fersweep.text import did_you_mean
 
 CHOICES: dict[str, tuple[Any, ...]] = {
     "recipe.schedule": ("constant", "cosine"),

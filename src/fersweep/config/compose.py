@@ -18,7 +18,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from fersweep.config.options import config_dir, extended, groups, option_file, options, parse
 from fersweep.config.schema import GROUPS, Config, dotted, one_line, register, section
-from fersweep.errors import UserError, did_you_mean
+from fersweep.errors import UserError
+from fersweep.text import did_you_mean
 
 LAUNCHER = "hydra.launcher"
 

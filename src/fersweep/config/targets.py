@@ -11,7 +11,8 @@ from functools import lru_cache
 from typing import Any
 
 from fersweep.config import plugins
-from fersweep.errors import UserError, did_you_mean
+from fersweep.errors import UserError
+from fersweep.text import did_you_mean
 
 OWN = (
     "fersweep.models",

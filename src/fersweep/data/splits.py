@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from fersweep.data.samples import PRIVATE, PUBLIC, TRAINING, Samples
 from fersweep.errors import UserError
+from fersweep.text import listed
 
 Indices = npt.NDArray[np.int64]
 
@@ -196,8 +197,8 @@ def possible(samples: Samples) -> list[str]:
 
 
 def _unsuited(samples: Samples, split: str, needs: str, has: str) -> UserError:
-    choices = " or ".join(f"split={name}" for name in possible(samples) if name != split)
-    return UserError(f"split={split} needs {needs}; this dataset has {has}: choose {choices}")
+    choices = [f"split={name}" for name in possible(samples) if name != split]
+    return UserError(f"split={split} needs {needs}; this dataset has {has}: choose {listed(choices, 'or')}")
 
 
 def _listed(words: Iterable[object]) -> str:

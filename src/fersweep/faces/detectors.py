@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fersweep.config.schema import DETECTORS
-from fersweep.errors import UserError, did_you_mean
+from fersweep.errors import UserError
 from fersweep.faces import Detector, Face, Pixels
+from fersweep.text import did_you_mean
 
 
 class WholeImage:

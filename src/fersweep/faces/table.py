@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from fersweep.errors import UserError, printable
+from fersweep.errors import UserError
 from fersweep.faces import LANDMARKS, Face
 from fersweep.files import atomic_path
+from fersweep.text import counted, printable
 
 FILE_NAME = "faces.csv"
 NO_FACE = "no face found"
@@ -98,15 +99,11 @@ def summary(rows: Mapping[str, list[Row]]) -> str:
     lines = [row for each in rows.values() for row in each]
     unreadable = [row for row in lines if row.unreadable]
     counts = (
-        _count(len(rows), "picture"),
-        _count(sum(row.face != "" for row in lines), "face"),
+        counted(len(rows), "picture"),
+        counted(sum(row.face != "" for row in lines), "face"),
         f"{sum(row.skipped == NO_FACE for row in lines):,} without a face",
         f"{len(unreadable):,} unreadable",
     )
     listed = [f"  {printable(row.file)}: {row.skipped}" for row in unreadable[:5]]
     more = [f"  and {len(unreadable) - 5:,} more"] if len(unreadable) > 5 else []
     return "\n".join([", ".join(counts), *listed, *more])
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}{'s'[: number != 1]}"

@@ -16,6 +16,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as onnx_errors
 from fersweep.data.images import to_channels
 from fersweep.errors import UserError
 from fersweep.faces import Face, Pixels
+from fersweep.text import first_line
 
 Floats = npt.NDArray[np.float32]
 
@@ -105,7 +106,9 @@ class Yolo5Face:
         try:
             outputs = [np.asarray(each) for each in self._session.run(None, {self._input: batch})]
         except _UNREADABLE as error:
-            raise UserError(f"{self.weights} cannot be run on an image of {self._size}: {_line(error)}.") from error
+            raise UserError(
+                f"{self.weights} cannot be run on an image of {self._size}: {first_line(error)}."
+            ) from error
         for output in outputs:
             if output.ndim == 3 and output.shape[0] == 1 and output.shape[2] == FIELDS:
                 return output[0]
@@ -139,7 +142,7 @@ def _open(weights: Path, device: str) -> tuple[str, onnxruntime.InferenceSession
     except OSError as error:
         raise UserError(f"Cannot read the weights {weights}: {error.strerror or error}.") from error
     except _UNREADABLE as error:
-        raise UserError(f"{weights} is not an ONNX file that onnxruntime can run: {_line(error)}.") from error
+        raise UserError(f"{weights} is not an ONNX file that onnxruntime can run: {first_line(error)}.") from error
 
 
 def _input_of(session: onnxruntime.InferenceSession, weights: Path) -> tuple[str, tuple[int, int]]:
@@ -180,8 +183,3 @@ def _decoded(raw: Floats, stride: int) -> Floats:
     landmarks = raw[..., 5:15].reshape(3, rows, columns, 5, 2) * anchors[..., None, :] + (grid * stride)[..., None, :]
     parts = (centre, size, scores[..., 4:5], landmarks.reshape(3, rows, columns, 10), scores[..., 5:])
     return np.concatenate(parts, axis=-1).reshape(-1, FIELDS).astype(np.float32)
-
-
-def _line(error: Exception) -> str:
-    """The first line of an error of onnxruntime, without its final stop."""
-    return str(error).strip().splitlines()[0].rstrip(".")

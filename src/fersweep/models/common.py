@@ -7,8 +7,9 @@ from collections.abc import Callable, Collection, Sequence
 import torch
 from torch import Tensor, nn
 
-from fersweep.errors import UserError, did_you_mean
+from fersweep.errors import UserError
 from fersweep.models.convolution import Conv2d
+from fersweep.text import did_you_mean, listed
 
 AttentionFactory = Callable[[int], nn.Module]
 """``attention(channels)``: a module whose output has its input's shape (B, channels, H, W)."""
@@ -118,7 +119,7 @@ def check_choice(setting: str, value: str, choices: Collection[str]) -> None:
     """Raise UserError unless ``value`` is one of the ``choices`` that ``setting`` has."""
     if value not in choices:
         raise UserError(
-            f"{setting}={value} is not known{did_you_mean(str(value), choices)}: choose {' or '.join(choices)}."
+            f"{setting}={value} is not known{did_you_mean(str(value), choices)}: choose {listed(list(choices), 'or')}."
         )
 
 
@@ -127,7 +128,7 @@ def check_attention_position(position: str, choices: Sequence[str], network: str
     if position not in choices:
         raise UserError(
             f"attention_position={position} is not possible in a {network}{did_you_mean(position, choices)}: "
-            f"choose {' or '.join(choices)}"
+            f"choose {listed(list(choices), 'or')}"
         )
 
 

@@ -20,6 +20,7 @@ from fersweep.models.common import (
     halved,
     linear,
 )
+from fersweep.text import listed
 
 WIDTHS = (64, 128, 256, 512, 512)
 HIDDEN = 4096
@@ -115,7 +116,7 @@ def _attended_layers(position: str, depths: Sequence[int]) -> Collection[int]:
     if position == "layers_11_14" and convs < 14:
         raise UserError(
             f"attention_position=layers_11_14 needs 14 convolutions and this VGG has {convs} (depths={list(depths)}): "
-            f"choose backbone=vgg19, or {' or '.join(POSITIONS[:3])}"
+            f"choose backbone=vgg19, or {listed(POSITIONS[:3], 'or')}"
         )
     attended = {
         "before_classifier": (),

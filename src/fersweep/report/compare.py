@@ -13,6 +13,7 @@ from fersweep.report.contents import Comparison, Row
 from fersweep.report.effects import MOST_SEEDS, Effect, difference, superiority
 from fersweep.report.statistics import MIN_SEEDS, holm, mcnemar, twice_the_median
 from fersweep.report.titles import ABSENT
+from fersweep.text import counted
 
 LEVEL = 0.05
 
@@ -117,7 +118,7 @@ def _open(pair: Comparison) -> str:
     """Why a difference is not established, and what would settle it."""
     fewest = min(pair.seeds)
     if fewest < MIN_SEEDS:
-        return f"{fewest} seed{'s' if fewest > 1 else ''}; it takes {MIN_SEEDS}"
+        return f"{counted(fewest, 'seed')}; it takes {MIN_SEEDS}"
     if pair.difference == 0:
         return "the same accuracy"
     chance = f"power for a difference of this size {100 * pair.power:.0f} %"

@@ -13,6 +13,7 @@ from typing import Any
 from PIL import Image
 
 from fersweep.errors import UserError
+from fersweep.text import counted, listed
 
 FOLDER = "explanations"
 """In the directory of a run."""
@@ -85,8 +86,8 @@ def gains(summary: Mapping[str, Any]) -> str:
             f"{name} {summary[name]:.3f}, {summary[f'{name}_random']:.3f} with random maps "
             f"(better by {summary[f'{name}_gain']:.3f}{between})"
         )
-    verdict = f" By {' and '.join(no_better)}, these maps are no better than random ones." if no_better else ""
-    return f"Grad-CAM over {n} image{'s'[: n != 1]}: {'; '.join(said)}.{verdict}"
+    verdict = f" By {listed(no_better, 'and')}, these maps are no better than random ones." if no_better else ""
+    return f"Grad-CAM over {counted(n, 'image')}: {'; '.join(said)}.{verdict}"
 
 
 def as_webp(file: Path) -> str:

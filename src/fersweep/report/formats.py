@@ -35,11 +35,6 @@ def grouped(count: int) -> str:
     return f"{count:,}"
 
 
-def counted(count: int, noun: str, plural: str = "") -> str:
-    """``1 run``, ``12 runs``."""
-    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
-
-
 def duration(seconds: float) -> str:
     """How long something took, in the unit a reader would use: ``4.1 h``, ``12 min``, ``48 s``."""
     if seconds >= 5400:

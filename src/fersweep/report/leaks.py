@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from fersweep.text import counted
+
 Result = Mapping[str, Any]
 
 
@@ -21,7 +23,7 @@ def notes(results: Sequence[Result]) -> list[str]:
     if people := _total(results, "shared_subjects"):
         images = _total(results, "shared_subject_images")
         rest = "." if images is None else f": {images:,} of {n:,} test images show people seen in training."
-        said.append(f"{people:,} {'person' if people == 1 else 'people'} in both train and test{rest}")
+        said.append(f"{counted(people, 'person', 'people')} in both train and test{rest}")
     if images := _total(results, "shared_sequence_images"):
         said.append(f"{images:,} of {n:,} test images come from sequences that training also has.")
     if twins := with_twins(results):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from fersweep.report.titles import titled
 from fersweep.runs.collect import STATES, Run, State
+from fersweep.text import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -60,7 +61,7 @@ def count(runs: Sequence[Run]) -> str:
     """Return how many runs there are, and of each state: ``12 runs: 9 done, 1 failed, 2 pending``."""
     found = Counter(run.state for run in runs)
     states = ", ".join(f"{found[state]} {state}" for state in STATES if found[state])
-    return f"{len(runs)} {'run' if len(runs) == 1 else 'runs'}: {states}"
+    return f"{counted(len(runs), 'run')}: {states}"
 
 
 def as_json(runs: Iterable[Run]) -> str:

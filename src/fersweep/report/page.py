@@ -14,6 +14,7 @@ from markupsafe import Markup
 from fersweep.report import explained, formats, paired, plots, results, study, svg
 from fersweep.report.columns import Choice, Column, choose, said
 from fersweep.report.contents import Report, Row
+from fersweep.text import counted
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -87,7 +88,7 @@ def _environment() -> Environment:
     environment.filters |= {
         "percent": formats.percent,
         "grouped": formats.grouped,
-        "counted": formats.counted,
+        "counted": counted,
         "duration": formats.duration,
         "counts": results.counts,
         "marked": marked,

@@ -18,6 +18,7 @@ from fersweep.report.effects import at_chance
 from fersweep.report.statistics import wilson
 from fersweep.report.titles import titled
 from fersweep.runs.collect import config_of
+from fersweep.text import counted, duration
 
 FILES = (
     ("result.json", "scores, choices, environment"),
@@ -105,7 +106,7 @@ def _warn(result: Mapping[str, Any], console: Console) -> None:
     n = f"{int(result['metrics']['test/n']):,}"
     counts = result.get("confusion_matrix")
     if counts and at_chance(np.array(counts)):
-        epochs = f"{result['epochs']} epoch{'' if result['epochs'] == 1 else 's'}"
+        epochs = counted(result["epochs"], "epoch")
         console.print(
             f"[yellow]Warning:[/yellow] after {epochs} this network's answers have nothing to do with the images: it "
             "never left chance. More epochs, a larger recipe.early_stopping_patience or another seed may let it learn.",
@@ -197,13 +198,3 @@ def _join(titles: Mapping[str, str], *groups: str) -> str:
 def _parameters(total: int, trainable: int) -> str:
     """Return a parameter count: ``23,512,519`` or ``23,512,519 (of which 14,343 are trained)``."""
     return f"{total:,}" if trainable == total else f"{total:,} (of which {trainable:,} are trained)"
-
-
-def duration(seconds: float) -> str:
-    """Return a length of time as people say it: ``41 s``, ``3 min 05 s`` or ``2 h 07 min``."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

@@ -10,6 +10,7 @@ from fersweep.config.schema import GROUPS
 from fersweep.report import results
 from fersweep.report.columns import said
 from fersweep.report.contents import Report, Reported, Row
+from fersweep.text import counted
 
 SPECIAL = {"\\": r"\textbackslash{}", "±": r"$\pm$", "–": "--", "−": "$-$", "…": r"\dots{}", "·": r"$\cdot$"}
 SPECIAL |= {"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': "''", "’": "'", "“": "``", "”": "''"}
@@ -46,7 +47,7 @@ def remarks(report: Report) -> list[str]:
         if row.verdict.kind != "none" and row.verdict.sentence:
             by_note.setdefault(row.verdict.sentence, []).append(row.name)
     undone = len(report.unfinished)
-    waiting = [f"{undone} {'run is' if undone == 1 else 'runs are'} not done."] if undone else []
+    waiting = [f"{counted(undone, 'run is', 'runs are')} not done."] if undone else []
     several, every = len(report.rows) > 1, len(report.rows)
     told = (
         f"{'All rows' if several and len(names) == every else '; '.join(names)}: {note}"

@@ -22,6 +22,7 @@ from fersweep.errors import UserError
 from fersweep.runs import status
 from fersweep.runs.collect import distinguish, read, result_of
 from fersweep.runs.status import Status
+from fersweep.text import counted
 
 
 @dataclass(frozen=True)
@@ -219,7 +220,7 @@ def conclude(outcomes: Sequence[Outcome], skipped: int = 0) -> list[JobReturn]:
         print()
         listing.show_scores(distinguish([read(outcome.planned.directory) for outcome in done]), Console())
     counts = f"{len(done)} done, {len(failed)} failed" if failed else f"{len(done)} done"
-    print(f"{len(outcomes)} run{'' if len(outcomes) == 1 else 's'}: {counts}", flush=True)
+    print(f"{counted(len(outcomes), 'run')}: {counts}", flush=True)
     if skipped:
         print(f"done before: {skipped}; force=true runs them again.", flush=True)
     if failed:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from fersweep import compat
 from fersweep.errors import UserError
 from fersweep.files import write_json
+from fersweep.text import first_line
 from fersweep.tracking import account
 
 if TYPE_CHECKING:
@@ -72,8 +73,9 @@ def publish(entity_project: str, sweep: str | None = None, spec: Path | None = N
     except UserError:
         raise
     except Exception as error:  # of the server's refusals most are bare exceptions, or of a private type
-        why = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"Weights & Biases did not take the report for {entity_project} ({why}).") from error
+        raise UserError(
+            f"Weights & Biases did not take the report for {entity_project} ({first_line(error)})."
+        ) from error
     return [report.url, workspace.url]
 
 

@@ -24,7 +24,7 @@ from fersweep.data import twins
 from fersweep.data.datamodule import FERDataModule
 from fersweep.data.samples import Samples
 from fersweep.data.splits import Split, majority_accuracy, shared
-from fersweep.errors import LockLostError, UserError, did_you_mean
+from fersweep.errors import LockLostError, UserError
 from fersweep.files import write_json
 from fersweep.models.common import parameter_counts
 from fersweep.report import figures, leaks
@@ -32,6 +32,7 @@ from fersweep.report.statistics import wilson
 from fersweep.runs.identity import run_hash, slug
 from fersweep.runs.lock import Claim
 from fersweep.runs.status import write_config
+from fersweep.text import counted, did_you_mean
 from fersweep.training import calibration, checkpoint, memory
 from fersweep.training import results as record
 from fersweep.training.callbacks import AtomicCheckpointIO, History, callbacks, precision
@@ -181,7 +182,7 @@ def device(cfg: DictConfig) -> torch.device:
     """
     there, trainer = torch.cuda.device_count(), cfg.trainer
     if trainer.accelerator == "gpu" and there < trainer.devices:
-        few = "no CUDA device" if there == 0 else f"{there} CUDA device{'s' if there > 1 else ''}"
+        few = "no CUDA device" if there == 0 else counted(there, "CUDA device")
         instead = "use trainer=auto or trainer=cpu" if there == 0 else "lower trainer.devices"
         raise UserError(
             f"trainer={trainer.name} asks for trainer.devices={trainer.devices}, but torch sees {few} here: {instead}."

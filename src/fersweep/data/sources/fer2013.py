@@ -19,6 +19,7 @@ from fersweep.data import files, images
 from fersweep.data.samples import CLASSES, PRIVATE, PUBLIC, TEST, TRAINING, Samples, canonical
 from fersweep.data.sources import fer2013_csv
 from fersweep.errors import UserError
+from fersweep.text import first_line
 
 HANDLE = "msambare/fer2013/versions/1"
 """The data set that ``download=true`` asks kagglehub for; a fixed version needs no connection once it is there."""
@@ -189,5 +190,4 @@ def download() -> Path:
     except (requests.ConnectionError, requests.Timeout) as error:
         raise UserError(f"cannot download FER2013 from Kaggle: there is no connection; {_INSTEAD}") from error
     except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UserError(f"cannot download FER2013 from Kaggle: {reason}; {_INSTEAD}") from error
+        raise UserError(f"cannot download FER2013 from Kaggle: {first_line(error)}; {_INSTEAD}") from error

@@ -7,10 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fersweep.errors import UserError, did_you_mean
+from fersweep.errors import UserError
 from fersweep.inference.export import card, onnx_file, program, weights
 from fersweep.inference.export.graph import Difference
 from fersweep.inference.trained import Trained
+from fersweep.text import did_you_mean
 
 FORMS: dict[str, Callable[[Trained, Path], Difference | None]] = {
     ".onnx": onnx_file.write,

@@ -12,6 +12,7 @@ from huggingface_hub.utils import get_session, validate_repo_id
 from fersweep.errors import UserError
 from fersweep.inference.export import files
 from fersweep.inference.trained import Trained, load
+from fersweep.text import first_line
 
 PATIENCE = 30
 """Seconds without an answer, after which the Hub counts as not reached."""
@@ -70,15 +71,11 @@ def _failed(error: Exception) -> UserError:
         return UserError("The Hugging Face Hub is switched off here: unset HF_HUB_OFFLINE, and push again.")
     response = getattr(error, "response", None)
     if response is None:
-        return UserError(f"The Hugging Face Hub cannot be reached ({_first_line(error)}): push again when online.")
+        return UserError(f"The Hugging Face Hub cannot be reached ({first_line(error)}): push again when online.")
     if response.status_code == 401:
         return UserError("The Hugging Face Hub does not accept the login: run hf auth login, or set another HF_TOKEN.")
     if response.status_code == 403:
         return UserError(
-            f"The login may not write there ({_first_line(error)}): use a token with write access, or another owner."
+            f"The login may not write there ({first_line(error)}): use a token with write access, or another owner."
         )
-    return UserError(f"The Hugging Face Hub refused ({_first_line(error)}): nothing more was uploaded; push again.")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+    return UserError(f"The Hugging Face Hub refused ({first_line(error)}): nothing more was uploaded; push again.")

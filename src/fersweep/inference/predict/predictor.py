@@ -15,10 +15,11 @@ from omegaconf import DictConfig
 from fersweep.config.plugins import use
 from fersweep.config.schema import DETECTORS
 from fersweep.data.images import UnreadableImageError, quiet
-from fersweep.errors import UserError, did_you_mean
+from fersweep.errors import UserError
 from fersweep.faces import Detector, Face, Pixels, crop, detectors, pictures
 from fersweep.faces.crop import AS_FACE, FACE
 from fersweep.inference import trained
+from fersweep.text import did_you_mean
 
 
 class Prediction(NamedTuple):

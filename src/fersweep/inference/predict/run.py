@@ -15,7 +15,7 @@ from rich.progress import Progress
 from rich.table import Table as Shown
 
 from fersweep.data.images import quiet
-from fersweep.errors import UserError, printable
+from fersweep.errors import UserError
 from fersweep.faces.table import NO_FACE
 from fersweep.files import Names, refuse_inside
 from fersweep.inference.predict import draw
@@ -23,6 +23,7 @@ from fersweep.inference.predict.inputs import Frame, Pictures, Video, chunks, re
 from fersweep.inference.predict.outputs import Film, Seen, Table, make_folder, write_picture
 from fersweep.inference.predict.predictor import Predictor
 from fersweep.inference.predict.smooth import Smoother
+from fersweep.text import counted, printable
 
 SMOOTH = 0.5
 """Seconds over which probabilities in a video are averaged, unless something else is asked for."""
@@ -252,7 +253,7 @@ def _summarise(job: Job, predictor: Predictor, count: _Count) -> None:
         console.print(_listed([*count.lines.values()], predictor.class_names), soft_wrap=False)
     common = "".join(f"; {label} {times}" for label, times in count.labels.most_common())
     console.print(
-        f"{predictor.title}: {_many(count.faces, 'face')} in {_many(count.frames, 'picture')}, "
+        f"{predictor.title}: {counted(count.faces, 'face')} in {counted(count.frames, 'picture')}, "
         f"{count.empty} without{common}"
     )
     for caveat in predictor.caveats:
@@ -282,7 +283,3 @@ def _listed(lines: list[_Line], names: tuple[str, ...]) -> Shown:
         said = (names[first], f"{mean[first]:.1%}", f"{names[second]} {mean[second]:.1%}")
         rows.add_row(printable(line.file), frames, str(line.face), *said)
     return rows
-
-
-def _many(count: int, what: str) -> str:
-    return f"{count} {what}{'s'[: count != 1]}"

@@ -12,8 +12,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from fersweep.report.summary import duration
 from fersweep.sweep.plan import Outcome, Planned
+from fersweep.text import counted, duration
 
 
 class Board:
@@ -32,7 +32,7 @@ class Board:
     def begin(self, total: int, done: int) -> None:
         """Start with so many runs, of which some were done before."""
         self.total, self.done, self.begun = total, done, time.monotonic()
-        runs = f"{total} run{'' if total == 1 else 's'}"
+        runs = counted(total, "run")
         self._say(f"{runs}, {done} of them done already" if done else runs)
         if self.console.is_terminal:
             self.live = Live(console=self.console, refresh_per_second=4, transient=True)

@@ -1,0 +1,44 @@
+"""Text for people: counts, durations, lists, and the errors of other libraries in one line."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+
+def counted(count: int, noun: str, plural: str = "") -> str:
+    """Return a number and its noun: ``1 run``, ``1,200 runs``."""
+    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
+
+
+def listed(words: Sequence[str], conjunction: str) -> str:
+    """Return ``a, b or c``."""
+    *most, last = words
+    return f"{', '.join(most)} {conjunction} {last}" if most else last
+
+
+def duration(seconds: float) -> str:
+    """Return a length of time: ``4.1 s``, ``41 s``, ``3 min 05 s`` or ``2 h 07 min``."""
+    rounded = round(seconds)
+    if rounded < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{rounded} s"
+    if rounded < 3600:
+        return f"{rounded // 60} min {rounded % 60:02d} s"
+    return f"{rounded // 3600} h {rounded % 3600 // 60:02d} min"
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message without its full stop; the error's type where it has no message."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+
+
+def printable(text: str) -> str:
+    """Return ``text`` for a terminal: what cannot be printed, such as a line end, is escaped."""
+    return text if text.isprintable() else repr(text)[1:-1]
+
+
+def did_you_mean(word: str, choices: Iterable[str]) -> str:
+    """Return `` (did you mean X?)`` for the closest of ``choices``, ignoring case, or an empty string."""
+    named = {choice.casefold(): choice for choice in choices}
+    close = difflib.get_close_matches(word.casefold(), list(named), n=1, cutoff=0.6)
+    return f" (did you mean {named[close[0]]}?)" if close else ""
