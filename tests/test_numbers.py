@@ -126,8 +126,9 @@ def test_differences_with_an_interval_stand_in_a_report(document: str) -> None:
 
 
 def test_the_curves_beside_the_notebooks_log_are_those_of_the_runs() -> None:
-    """The table of AER-CNN in docs/explanation/notebook.md: epoch, the log's loss and accuracy, then those of each seed."""
-    table = (ROOT / "docs" / "explanation" / "notebook.md").read_text(encoding="utf-8").partition("\n| Epoch | Log |")[2]
+    """AER-CNN's table in notebook.md: epoch, the log's loss and accuracy, then those of each seed."""
+    page = (ROOT / "docs" / "explanation" / "notebook.md").read_text(encoding="utf-8")
+    table = page.partition("\n| Epoch | Log |")[2]
     lines = table.partition("\n\n")[0].splitlines()
     rows = [[cell.strip() for cell in line.strip("| ").split("|")] for line in lines]
     seeds = [title.removeprefix("seed ") for title in rows[0]]
