@@ -165,6 +165,23 @@ def samples(
     )
 
 
+def picture_tree(folder: Path) -> Path:
+    """Six pictures in a tree, one in grey, one broken, beside other and hidden files."""
+    for number, name in enumerate(("a/b/one.jpg", "a/b/one.png", "a/b.c/two.PNG", "three\nlines ü.png")):
+        write(folder / name, encoded(picture(number, (20, 30), 3), Path(name).suffix.lower()))
+    write(folder / "a" / "grey.png", encoded(picture(9, (20, 30))))
+    write(folder / "a" / "broken.png", encoded(picture(9, (200, 300)))[:500])
+    write(folder / "notes.txt", "no picture")
+    write(folder / ".hidden" / "x.png", encoded(picture(1)))
+    write(folder / "a" / ".x.png", encoded(picture(1)))
+    return folder
+
+
+def class_counts(data: Samples) -> dict[str, int]:
+    """Number of images by class."""
+    return {name: int((data.labels == k).sum()) for k, name in enumerate(data.class_names)}
+
+
 def video(path: Path, frames: int = 12, size: tuple[int, int] = (64, 48), rate: float = 10.0) -> Path:
     """Write a video whose frames have one brightness each, which grows."""
     writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"mp4v"), rate, size)

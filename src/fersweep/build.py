@@ -275,7 +275,7 @@ def datamodule(cfg: DictConfig, data: Samples, parts: int = 1) -> FERDataModule:
         seed=cfg.seed,
         workers=None if workers == "auto" else workers,
         overfit_batches=cfg.trainer.overfit_batches,
-        parts=parts,
+        microbatches=parts,
         val_transform=transform if cfg.recipe.augment_validation else None,
     )
 

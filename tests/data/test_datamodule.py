@@ -44,11 +44,12 @@ def seen(batches: list[Batch]) -> npt.NDArray[np.int64]:
     return torch.cat([batch.indices for batch in batches]).numpy()
 
 
-def shares(world: int, parts: int = 1, count: int = 37, size: int = 8, **options: Any) -> list[list[BatchKey]]:
+def shares(world: int, microbatches: int = 1, count: int = 37, size: int = 8, **options: Any) -> list[list[BatchKey]]:
     """What each of ``world`` samplers yields in epoch 2."""
     made = []
     for rank in range(world):
-        sampler = BatchSampler(np.arange(count) + 100, size, rank=rank, world=world, parts=parts, **options)
+        options |= {"rank": rank, "world": world, "microbatches": microbatches}
+        sampler = BatchSampler(np.arange(count) + 100, size, **options)
         sampler.set_epoch(2)
         made.append(list(sampler))
         assert len(made[-1]) == len(sampler)
@@ -150,7 +151,7 @@ def test_processes_share_every_batch_of_one_order() -> None:
         ranks = shares(world, seed=5, shuffle=True)
         for batch, *keys in zip(alone, *ranks, strict=True):
             assert np.array_equal(np.concatenate([key.indices for key in keys]), batch.indices)
-            assert all(np.array_equal(key.whole, batch.indices) for key in keys)
+            assert all(np.array_equal(key.global_indices, batch.indices) for key in keys)
             sizes = [len(key.indices) for key in keys]
             assert max(sizes) - min(sizes) <= 1
     assert [len(key.indices) for key in shares(8, seed=5, shuffle=True)[7]] == [
@@ -160,7 +161,7 @@ def test_processes_share_every_batch_of_one_order() -> None:
         1,
         0,
     ]  # the last batch has five images
-    assert all(np.array_equal(key.whole, key.indices) for key in alone)
+    assert all(np.array_equal(key.global_indices, key.indices) for key in alone)
 
 
 @pytest.mark.parametrize("world", [1, 2, 3])
@@ -171,7 +172,7 @@ def test_parts_of_a_batch_cover_it_and_none_is_of_one_image(world: int, size: in
     ((*batches,),) = shares(1, 1, count, size, seed=5, shuffle=True, drop_single=True)
     at = 0
     for batch in batches:
-        found = [part for part in zip(*ranks, strict=True) if np.array_equal(part[0].whole, batch.indices)]
+        found = [part for part in zip(*ranks, strict=True) if np.array_equal(part[0].global_indices, batch.indices)]
         assert found == list(zip(*ranks, strict=True))[at : at + len(found)]  # one after another
         at += len(found)
         images = [np.concatenate([key.indices for key in part]) for part in found]
@@ -183,8 +184,8 @@ def test_parts_of_a_batch_cover_it_and_none_is_of_one_image(world: int, size: in
 
 def test_parts_of_a_single_image_are_refused() -> None:
     assert [len(key.indices) for key in shares(1, 4)[0][:4]] == [2, 2, 2, 2]
-    with pytest.raises(ValueError, match="cannot be cut into 5 parts"):
-        BatchSampler(np.arange(37), 8, parts=5)
+    with pytest.raises(ValueError, match="a batch of 8 images has no 5 microbatches"):
+        BatchSampler(np.arange(37), 8, microbatches=5)
 
 
 def test_augmentation_seeds_differ_between_processes_and_parts_and_repeat() -> None:
@@ -202,7 +203,7 @@ def test_loaders_share_among_the_trainers_processes() -> None:
     """No image of validation and test is lost or seen twice; every process has as many batches."""
     made = []
     for rank in range(3):
-        data = module(train_transform=None, parts=2)
+        data = module(train_transform=None, microbatches=2)
         data.trainer = SimpleNamespace(  # type: ignore[assignment]
             global_rank=rank,
             world_size=3,
@@ -220,9 +221,9 @@ def test_loaders_share_among_the_trainers_processes() -> None:
     labels = samples().labels
     first = [each[0][0] for each in made]
     assert [len(batch.labels) for batch in first] == [2, 1, 1]
-    assert all(torch.equal(batch.whole, first[0].whole) for batch in first)
+    assert all(torch.equal(batch.global_labels, first[0].global_labels) for batch in first)
     parts = [torch.cat([each[0][part].indices for each in made]) for part in (0, 1)]
-    assert np.array_equal(first[0].whole, labels[torch.cat(parts)])
+    assert np.array_equal(first[0].global_labels, labels[torch.cat(parts)])
 
 
 def test_a_share_without_images_is_a_batch() -> None:
@@ -231,7 +232,7 @@ def test_a_share_without_images_is_a_batch() -> None:
     for channels in (1, 3):
         batch = BatchDataset(samples(channels=channels), transform)[BatchKey(none, 5, np.arange(2))]
         assert batch.images.shape == (0, channels, 32, 32)
-        assert (batch.labels.shape, batch.indices.shape, batch.whole.tolist()) == ((0,), (0,), [0, 1])
+        assert (batch.labels.shape, batch.indices.shape, batch.global_labels.tolist()) == ((0,), (0,), [0, 1])
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on a machine of one core

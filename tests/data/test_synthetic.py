@@ -16,10 +16,10 @@ from fersweep.data.synthetic.parameters import (
     CONFUSED_WITH,
     EMFACS,
     UNITS,
+    Appearance,
     Expression,
-    sample_appearance,
+    Identity,
     sample_expression,
-    sample_identity,
 )
 from fersweep.errors import UserError
 
@@ -127,8 +127,8 @@ def test_pixels_do_not_give_the_emotion_away(samples: Samples) -> None:
 def test_mean_faces_of_the_classes_differ() -> None:
     """Without pose, light and people, the seven full displays are seven different faces."""
     rng = np.random.default_rng(0)
-    identity = sample_identity(np.random.default_rng(4))
-    appearance = sample_appearance(np.random.default_rng(2))
+    identity = Identity(np.random.default_rng(4))
+    appearance = Appearance(np.random.default_rng(2))
     faces = []
     for emotion in CLASSES:
         units = {unit: EMFACS[emotion].get(unit, 0.0) for unit in UNITS}

@@ -1,4 +1,4 @@
-"""`fersweep faces`: the tree, the table, what is skipped and why, going on; choosing, cutting, finding and reading."""
+"""`fersweep faces`: the tree, the table, skipped pictures, resuming, refusals."""
 
 from __future__ import annotations
 
@@ -10,15 +10,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from fakes import encoded, picture, write
-from PIL import Image
+from fakes import encoded, picture, picture_tree, write
 from skimage.data import astronaut
 
 from fersweep.cli.main import main
-from fersweep.data.images import UnreadableImageError
 from fersweep.errors import UserError
 from fersweep.faces import Face, Pixels, detectors, extract, pictures, table
-from fersweep.faces.crop import choose, cut
 
 LANDMARKS = np.array([[2.0, 3.0], [6.0, 3.0], [4.0, 5.0], [2.0, 7.0], [6.0, 7.0]])
 
@@ -50,16 +47,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    """Five pictures in a tree, one in grey, one broken, and files that are none."""
-    folder = tmp_path / "in"
-    for number, name in enumerate(("a/b/one.jpg", "a/b/one.png", "a/b.c/two.PNG", "three\nlines ü.png")):
-        write(folder / name, encoded(picture(number, (20, 30), 3), Path(name).suffix.lower()))
-    write(folder / "a" / "grey.png", encoded(picture(9, (20, 30))))
-    write(folder / "a" / "broken.png", encoded(picture(9, (200, 300)))[:500])
-    write(folder / "notes.txt", "no picture")
-    write(folder / ".hidden" / "x.png", encoded(picture(1)))
-    write(folder / "a" / ".x.png", encoded(picture(1)))
-    return folder
+    return picture_tree(tmp_path / "in")
 
 
 def rows(folder: Path) -> list[dict[str, str]]:
@@ -206,7 +194,7 @@ def test_other_settings_or_files_in_the_folder_are_refused(
     assert "lies in" in refused(source, source)
     assert "holds other files: choose a new or empty folder" in refused(source, tmp_path)
     assert "Cannot write" in refused(source / "a", source / "notes.txt")
-    assert "There is no" in refused(tmp_path / "missing", out)
+    assert "missing does not exist" in refused(tmp_path / "missing", out)
     (tmp_path / "empty").mkdir()
     assert "holds no pictures" in refused(tmp_path / "empty", out)
     assert {name: (out / name).read_bytes() for name in files(out)} == before
@@ -269,62 +257,6 @@ def test_mtcnn_cuts_the_astronaut_out_as_the_study_would(tmp_path: Path) -> None
     assert abs(left[1] - right[1]) < 3
 
 
-def test_choosing() -> None:
-    small, large = Face((0, 0, 2, 2), 0.9), Face((0, 0, 5, 5), 0.8)
-    assert choose([small, large], "all") == [small, large]
-    assert choose([small, large], "largest") == [large]
-    assert choose([large, small], "confident") == [small]
-    assert choose([], "all") == choose([], "largest") == choose([], "confident") == []
-
-
-def test_cutting_repeats_the_border_and_rounds_to_pixels() -> None:
-    image = np.arange(48, dtype=np.uint8).reshape(6, 8)
-    assert np.array_equal(cut(image, Face((1.4, 0.6, 4.6, 3.4), 1)), image[1:3, 1:5])
-    assert np.array_equal(cut(image, Face((2, 1, 6, 5), 1), margin=0.25), image[0:6, 1:7])
-    beyond = cut(np.stack([image] * 3, axis=2), Face((-2, 4, 2, 9), 1))
-    assert beyond.shape == (5, 4, 3)
-    assert beyond[..., 0].tolist()[0] == [32, 32, 32, 33]
-    assert beyond[..., 0].tolist()[-1] == [40, 40, 40, 41]
-    for box in ((3, 3, 3, 3), (5, 5, 2, 2), (100, 100, 100.2, 130), (-50, -50, -40, -40)):
-        for align in (False, True):
-            assert min(cut(image, Face(box, 1, LANDMARKS + [0, 1] * np.arange(5)[:, None]), 0.5, align).shape) >= 1
-
-
-def test_alignment_turns_about_the_middle_of_the_box_and_needs_landmarks() -> None:
-    image = np.zeros((60, 80), np.uint8)
-    image[20:24, 30:34] = image[32:36, 50:54] = 255  # eyes, whose line falls by atan(12 / 20)
-    landmarks = np.array([[31.5, 21.5], [51.5, 33.5], [40, 32], [36, 40], [44, 44]])
-    face = Face((26, 13, 57, 43), 1.0, landmarks)
-    aligned = cut(image, face, align=True)
-    assert aligned.shape == (30, 31)
-    rows, columns = np.nonzero(aligned > 127)
-    left, right = (rows[columns < 15], rows[columns > 15])
-    assert abs(left.mean() - right.mean()) < 0.5
-    distance = columns[columns > 15].mean() - columns[columns < 15].mean()
-    assert distance == pytest.approx(np.hypot(20, 12), abs=0.7)
-    assert np.array_equal(cut(image, Face(face.box, 1.0), align=True), cut(image, face))
-    level = Face(face.box, 1.0, np.array([[30.0, 22], [50, 22], [40, 30], [36, 40], [44, 40]]))
-    assert np.array_equal(cut(image, level, align=True), cut(image, face))
-
-
-def test_finding_survives_loops_and_leaves_hidden_files_out(source: Path, tmp_path: Path) -> None:
-    (source / "a" / "loop").symlink_to(source)
-    (tmp_path / "elsewhere").mkdir()
-    write(tmp_path / "elsewhere" / "linked.png", encoded(picture(3)))
-    (source / "z").symlink_to(tmp_path / "elsewhere")
-    names = [path.relative_to(source).as_posix() for path in pictures.find(source)]
-    assert names == [
-        "a/b/one.jpg",
-        "a/b/one.png",
-        "a/b.c/two.PNG",
-        "a/broken.png",
-        "a/grey.png",
-        "three\nlines ü.png",
-        "z/linked.png",
-    ]
-    assert pictures.find(source / "notes.txt") == [source / "notes.txt"]
-
-
 @pytest.mark.usefixtures("fake")
 def test_names_that_are_not_unicode_are_kept(tmp_path: Path) -> None:
     name = os.fsdecode(b"caf\xe9.png")
@@ -337,50 +269,3 @@ def test_names_that_are_not_unicode_are_kept(tmp_path: Path) -> None:
     assert name in files(tmp_path / "out")
     assert main(["faces", str(tmp_path / "in"), str(tmp_path / "out")]) == 1
     assert {row["file"] for row in rows(tmp_path / "out")} == {name, f"broken {name}"}
-
-
-def test_reading_says_why_not(tmp_path: Path, source: Path) -> None:
-    os.mkfifo(tmp_path / "pipe.png")
-    for path, reason in (
-        (tmp_path / "missing.png", "No such file"),
-        (source, "a folder"),
-        (tmp_path / "pipe.png", "not a regular file"),
-        (write(tmp_path / "empty.png", b""), "empty"),
-        (source / "notes.txt", "not an image"),
-        (source / "a" / "broken.png", "truncated"),
-    ):
-        with pytest.raises(UnreadableImageError, match=reason):
-            pictures.read(path)
-
-
-def test_sixty_megapixels_are_read_and_more_than_a_hundred_are_not(tmp_path: Path) -> None:
-    for megapixels, good in ((60, True), (95, True), (101, False), (200, False)):
-        path = tmp_path / f"{megapixels}.png"
-        Image.new("1", (10_000, 100 * megapixels)).save(path)
-        if good:
-            assert pictures.read(path).shape == (100 * megapixels, 10_000)
-        else:
-            with pytest.raises(UnreadableImageError, match=r"megapixels, and 100 are the most that is read"):
-                pictures.read(path)
-
-
-def test_a_folder_that_is_closed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write(tmp_path / "open" / "a.png", encoded(picture(0)))
-    (tmp_path / "closed").mkdir()
-    real = os.scandir
-
-    def scandir(path: str | Path) -> object:
-        if Path(path).name == "closed":
-            raise PermissionError(13, "Permission denied", str(path))
-        return real(path)
-
-    monkeypatch.setattr(os, "scandir", scandir)
-    assert pictures.find(tmp_path) == [tmp_path / "closed", tmp_path / "open" / "a.png"]
-    with pytest.raises(UnreadableImageError, match="cannot be looked into"):
-        pictures.read(tmp_path / "closed")
-
-
-def test_a_box_far_beyond_the_image_is_cut_off() -> None:
-    image = picture(0, (20, 30))
-    assert cut(image, Face((-1e12, 5, 1e12, 10), 1.0)).shape == (5, 90)
-    assert cut(image, Face((1e9, 1e9, 2e9, 2e9), 1.0), align=True).shape == (1, 1)

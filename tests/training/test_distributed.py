@@ -115,7 +115,7 @@ def train(
     images, labels = rng.integers(0, 256, (size, 8, 8), dtype=np.uint8), rng.integers(0, 7, size)
     samples = Samples(images, labels, np.array([f"{index}" for index in range(size)]), CLASSES)
     split = Split(np.arange(count), np.arange(count, count + 10), np.arange(count + 10, size))
-    data = FERDataModule(samples, split, None, 8, seed=1, workers=0, parts=parts)
+    data = FERDataModule(samples, split, None, 8, seed=1, workers=0, microbatches=parts)
     model, recipe = sync_batch_norm(network(norm), "cpu"), {**RECIPE, "max_epochs": 2}
     optimizer = partial(torch.optim.SGD, lr=0.1, momentum=0.9)
     module = FERModule(model, optimizer, recipe, CLASSES, WEIGHTS, seed=3)

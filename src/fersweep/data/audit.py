@@ -1,7 +1,20 @@
-"""What is in a dataset, and what is wrong with it: counts, (near-)identical images, unreadable and odd-sized files.
+"""Audit of a dataset: counts, identical and near-identical images, unreadable and odd-sized files.
 
-Two images are identical when their decoded pixels at their own size are, whatever the files' names or metadata. In
-FER2013 the bytes of the files give the same groups.
+Two images are identical when their decoded pixels are, at their original size, whatever the files' names or metadata.
+The result is a dict that JSON can hold:
+
+- ``dataset``, ``path`` (``None`` for a source without files), ``total``, ``classes`` (names);
+- ``counts``: usage -> class -> images, with the usage ``all`` for a source without parts;
+- ``usages``: usage -> images; ``subjects`` and ``sequences``: their numbers, or ``None``;
+- ``checks``: list of ``what``, ``found``, ``expected`` and ``ok``;
+- ``identical``: ``groups``, ``images`` in them, ``conflicting_labels`` (groups with more than one class),
+  ``across_usages`` (groups), ``by_pair`` (``"Training/PrivateTest"`` -> groups), ``examples`` of both kinds;
+- ``near_identical`` (`fersweep.data.twins`): ``by_pair``: ``"Training/PrivateTest"`` -> images of the second part with
+  a near-identical one in the first and no identical one; ``examples``: such pairs;
+- ``unreadable``: list of ``id`` and ``reason``;
+- ``sizes``: ``common`` (``"48x48"``), ``different`` (images), ``odd`` (list of ``id`` and ``size``);
+- ``balance``: class -> fraction of all images, and ``majority``: ``class`` and ``share``;
+- ``problems``: sentences on missing, surplus or unreadable images and empty classes.
 """
 
 from __future__ import annotations
@@ -9,7 +22,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from itertools import combinations
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,50 +32,26 @@ from rich.table import Table
 
 from fersweep.data import twins
 from fersweep.data.images import Records, UnreadableImageError, for_each
-from fersweep.data.samples import Samples
+from fersweep.data.samples import PRIVATE, PUBLIC, TEST, TRAINING, Samples, Source
 
-EXAMPLES = 10
-"""Groups of identical images that are listed by name; all of them are counted."""
-
-
-class Source(Protocol):
-    """What an audit needs of a dataset source; one with ``records`` and ``checks`` is audited as it lies on disk."""
-
-    name: str
-
-    def load(self) -> Samples:
-        """Decode everything."""
+EXAMPLES = 10  # groups of identical images that are listed by name; all of them are counted
 
 
 def audit(source: Source) -> dict[str, Any]:
-    """Look at every image of a source.
-
-    Returns:
-        A dict that JSON can hold:
-
-        - ``dataset``, ``path`` (``None`` for a source without files), ``total``, ``classes`` (names);
-        - ``counts``: usage -> class -> images, with the usage ``all`` where the source has no parts;
-        - ``usages``: usage -> images; ``subjects`` and ``sequences``: how many, or ``None``;
-        - ``checks``: list of ``what``, ``found``, ``expected`` and ``ok``;
-        - ``identical``: ``groups``, ``images`` in them, ``conflicting_labels`` (groups with more than one class),
-          ``across_usages`` (groups), ``by_pair`` (``"Training/PrivateTest"`` -> groups), ``examples`` of both kinds;
-        - ``near_identical`` (`fersweep.data.twins`): ``by_pair``: ``"Training/PrivateTest"`` -> images of the second
-          part with a near-identical one in the first and no identical one; ``examples``: such pairs;
-        - ``unreadable``: list of ``id`` and ``reason``;
-        - ``sizes``: ``common`` (``"48x48"``), ``different`` (images), ``odd`` (list of ``id`` and ``size``);
-        - ``balance``: class -> share of all images, and ``majority``: ``class`` and ``share``;
-        - ``problems``: sentences on what keeps the data from being used, or from being the data set they claim to be.
+    """Examine every image of a source; one with ``records`` and ``checks`` is audited as its files are.
 
     Raises:
         UserError: the source cannot be found or listed. A broken image or row is reported, not raised.
     """
     records = source.records() if hasattr(source, "records") else _as_records(source.load())
-    digests, sizes, small, unreadable = _look(records)
+    digests, sizes, small, unreadable = _examine(records)
     checks = source.checks(records) if hasattr(source, "checks") else []
     usage = records.usage if records.usage is not None else np.full(len(records), "all")
     classes = list(records.class_names)
     counts = {part: _per_class(records.labels[usage == part], classes) for part in _ordered(usage)}
-    whole = {name: sum(part[name] for part in counts.values()) for name in classes}
+    totals = _per_class(records.labels, classes)
+    balance = {name: number / max(1, len(records)) for name, number in totals.items()}
+    most = max(totals, key=lambda name: totals[name])
     report: dict[str, Any] = {
         "dataset": source.name,
         "path": str(source.locate()) if hasattr(source, "locate") else None,
@@ -77,12 +66,10 @@ def audit(source: Source) -> dict[str, Any]:
         "near_identical": _near_identical(records, usage, digests, small),
         "unreadable": [{"id": name, "reason": reason} for name, reason in unreadable],
         "sizes": _sizes(records, sizes),
-        "balance": {name: number / max(1, len(records)) for name, number in whole.items()},
+        "balance": balance,
+        "majority": {"class": most, "share": balance[most]},
     }
-    most = max(whole, key=lambda name: whole[name])
-    report["majority"] = {"class": most, "share": report["balance"][most]}
-    report["problems"] = _problems(report, whole)
-    return report
+    return report | {"problems": _problems(report, totals)}
 
 
 def _per_class(labels: npt.NDArray[np.int64], classes: list[str]) -> dict[str, int]:
@@ -90,28 +77,20 @@ def _per_class(labels: npt.NDArray[np.int64], classes: list[str]) -> dict[str, i
 
 
 def _as_records(samples: Samples) -> Records:
-    return Records(
-        samples.ids,
-        samples.labels,
-        samples.class_names,
-        lambda index: samples.images[index],
-        subjects=samples.subjects,
-        usage=samples.usage,
-        sequences=samples.sequences,
-    )
+    return Records(class_names=samples.class_names, read=samples.images.__getitem__, faults=(), **samples.columns())
 
 
-def _look(records: Records) -> tuple[list[bytes], list[str], npt.NDArray[np.uint8], list[tuple[str, str]]]:
+def _examine(records: Records) -> tuple[list[bytes], list[str], npt.NDArray[np.uint8], list[tuple[str, str]]]:
     """Decode every image.
 
     Returns:
-        Digests (empty where unreadable), sizes such as ``48x48``, the images as `twins.reduced` has them (black where
-        unreadable), and what is unreadable.
+        Digests (empty if unreadable), sizes such as ``48x48``, the images as `twins.reduced` returns them (black if
+        unreadable), and ids and reasons of the unreadable ones.
     """
     digests, sizes, reasons = [b""] * len(records), [""] * len(records), [""] * len(records)
     small = np.zeros((len(records), twins.SIDE, twins.SIDE), np.uint8)
 
-    def look(index: int) -> None:
+    def examine(index: int) -> None:
         try:
             image = records.read(index)
         except UnreadableImageError as error:
@@ -121,7 +100,7 @@ def _look(records: Records) -> tuple[list[bytes], list[str], npt.NDArray[np.uint
         digests[index] = twins.digest(image)
         small[index] = twins.reduced_image(image)
 
-    for_each(len(records), look)
+    for_each(len(records), examine)
     broken = [(str(records.ids[index]), reason) for index, reason in enumerate(reasons) if reason]
     return digests, sizes, small, [*records.faults, *broken]
 
@@ -134,8 +113,8 @@ def _identical(records: Records, usage: npt.NDArray[np.str_], digests: list[byte
     groups = sorted((group for group in by_digest.values() if len(group) > 1), key=lambda g: str(records.ids[g[0]]))
     conflicting = [group for group in groups if len({int(records.labels[index]) for index in group}) > 1]
     across = [group for group in groups if len({str(usage[index]) for index in group}) > 1]
-    held = [{str(usage[index]) for index in group} for group in across]
-    pairs = {pair: sum(set(pair) <= parts for parts in held) for pair in combinations(_ordered(usage), 2)}
+    parts = [{str(usage[index]) for index in group} for group in across]
+    pairs = {pair: sum(set(pair) <= each for each in parts) for pair in combinations(_ordered(usage), 2)}
 
     def names(chosen: list[list[int]]) -> list[list[str]]:
         return [[str(records.ids[index]) for index in group] for group in chosen[:EXAMPLES]]
@@ -160,7 +139,7 @@ def _near_identical(
         twin: dict[int, int] = {}
         for one, other in twins.near_pairs(small, np.flatnonzero(usage == second), np.flatnonzero(usage == first)):
             found = zip(one.tolist(), other.tolist(), strict=True)
-            twin |= {index: theirs for index, theirs in found if digests[index] not in known}
+            twin |= {index: match for index, match in found if digests[index] not in known}
         if twin:
             numbers[f"{first}/{second}"] = len(twin)
         examples += [[str(records.ids[index]) for index in pair] for pair in sorted(twin.items())]
@@ -175,13 +154,12 @@ def _sizes(records: Records, sizes: list[str]) -> dict[str, Any]:
 
 
 def _ordered(usage: Iterable[str]) -> list[str]:
-    """Return the usages in FER2013's order."""
-    known = ("Training", "PublicTest", "PrivateTest", "Test")
-    found = {str(part) for part in usage}
-    return [part for part in known if part in found] + sorted(found - set(known))
+    """Return the usages in FER2013's order, others after them."""
+    known = (TRAINING, PUBLIC, PRIVATE, TEST)
+    return sorted({str(part) for part in usage}, key=lambda part: (known.index(part) if part in known else 4, part))
 
 
-def _problems(report: dict[str, Any], whole: dict[str, int]) -> list[str]:
+def _problems(report: dict[str, Any], totals: dict[str, int]) -> list[str]:
     problems = [
         f"{check['what']}: {check['found']:,}, and a complete copy has {check['expected']:,}."
         for check in report["checks"]
@@ -191,17 +169,14 @@ def _problems(report: dict[str, Any], whole: dict[str, int]) -> list[str]:
     if unreadable:
         first = unreadable[0]
         problems.append(f"{len(unreadable):,} unreadable, the first {first['id']}: {first['reason']}.")
-    problems += [f"The class {name} has no image." for name, number in whole.items() if not number]
+    problems += [f"The class {name} has no image." for name, number in totals.items() if not number]
     return problems
 
 
 def render(report: dict[str, Any]) -> Group:
-    """Return what `audit` found as tables for a terminal."""
-    parts: list[Table] = [_counts_table(report)]
-    if report["checks"]:
-        parts.append(_checks_table(report))
-    parts.append(_findings_table(report))
-    return Group(*parts)
+    """Return the result of `audit` as tables for a terminal."""
+    checks = [_checks_table(report)] if report["checks"] else []
+    return Group(_counts_table(report), *checks, _findings_table(report))
 
 
 def _counts_table(report: dict[str, Any]) -> Table:
@@ -220,7 +195,7 @@ def _counts_table(report: dict[str, Any]) -> Table:
 
 
 def _checks_table(report: dict[str, Any]) -> Table:
-    """All checks that fail, or one line saying that none does."""
+    """Return all checks that fail, and the number of the others."""
     table = Table(title="Counts of a complete copy", title_justify="left")
     for name in ("count", "found", "expected", ""):
         table.add_column(name, justify="left" if name in ("count", "") else "right")

@@ -1,19 +1,18 @@
 """Augmentation of training images with albumentations: ``none``, ``flip_zoom`` (the study's) and ``standard``.
 
 A pipeline is an `albumentations.Compose` from uint8 ``(H, W)`` or ``(H, W, 3)`` to the same shape and type; `apply`
-runs one over a batch. Everything random comes from the seed given to `apply`: neither NumPy's nor Python's global
-generator is read or moved, so a batch is the same in the main process and in any loader worker.
+runs one over a batch. All randomness comes from the seed given to `apply`, not from the global generators of NumPy and
+Python, so a batch is the same in the main process and in any loader worker.
 
-OpenCV's own threads are switched off for the process that imports this module: on images of 48 to 224 pixels they
-cost more than they give, parallelism is across loader workers, and a thread pool does not survive the fork that
-starts a worker.
+Importing this module switches OpenCV's threads off: on images of 48 to 224 pixels they cost more than they save,
+parallelism is across loader workers, and a thread pool does not survive the fork that starts a worker.
 """
 
 from __future__ import annotations
 
 import os
 
-os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # before the import, which otherwise asks PyPI for its latest version
+os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # before the import, which else queries PyPI for its latest version
 
 import math
 from typing import Any
@@ -31,17 +30,17 @@ cv2.setNumThreads(0)
 
 
 class RandomAffine(A.ImageOnlyTransform):
-    """Zoom, shift and rotate about the image's centre in one bilinear resampling; the border pixel fills the outside.
+    """Zoom, shift and rotate about the image's centre in one bilinear resampling, replicating the border.
 
     The map goes from output to input pixels, as in Keras' ``ImageDataGenerator``: an output pixel at offset ``d`` from
-    the centre ``((W - 1) / 2, (H - 1) / 2)`` takes the input at offset ``R(angle) · diag(zx, zy) · d + t``. A factor
-    below 1 therefore magnifies. ``zx`` and ``zy`` are drawn independently.
+    the centre ``((W - 1) / 2, (H - 1) / 2)`` takes the input at offset ``R(angle) · diag(zx, zy) · d + t``, so a factor
+    below 1 magnifies. ``zx`` and ``zy`` are drawn independently.
 
     Args:
         zoom: each factor is uniform in ``[1 - zoom, 1 + zoom]``.
         shift: each shift is uniform in ``[-shift, shift]``, as a fraction of the image's side.
         rotate: the angle is uniform in ``[-rotate, rotate]``, in degrees.
-        each: the probability with which each of the three is used at all, independently.
+        each: the probability of each of the three, independently.
     """
 
     def __init__(self, zoom: float = 0.0, shift: float = 0.0, rotate: float = 0.0, each: float = 1.0) -> None:
@@ -49,7 +48,7 @@ class RandomAffine(A.ImageOnlyTransform):
         self.zoom, self.shift, self.rotate, self.each = zoom, shift, rotate, each
 
     def _range(self, limit: float) -> tuple[float, float]:
-        """Two independent draws from ``[-limit, limit]``, or zeros where this image goes without."""
+        """Draw twice from ``[-limit, limit]``, or return zeros with probability ``1 - each``."""
         if self.py_random.random() >= self.each:
             return 0.0, 0.0
         return self.py_random.uniform(-limit, limit), self.py_random.uniform(-limit, limit)
@@ -80,14 +79,14 @@ class RandomAffine(A.ImageOnlyTransform):
 
 
 def _fraction(pipeline: str, name: str, value: float, limit: float = 1.0, strict: bool = False) -> None:
-    """Refuse ``value`` outside ``[0, limit]`` (``[0, limit)`` where ``strict``)."""
+    """Refuse ``value`` outside ``[0, limit]`` (``[0, limit)`` if ``strict``)."""
     if not 0 <= value <= limit or (strict and value == limit):
         end = ")" if strict else "]"
         raise UserError(f"augmentation={pipeline}: {name} must lie in [0, {limit:g}{end}, not {value}.")
 
 
 def none(image_size: int) -> A.Compose:  # noqa: ARG001 - every pipeline is called with the size
-    """The identity."""
+    """Return the identity."""
     return A.Compose([])
 
 
@@ -97,7 +96,7 @@ def flip_zoom(image_size: int, flip: float = 0.5, zoom: float = 0.3) -> A.Compos
     Independent factors in x and y, uniform in ``[1 - zoom, 1 + zoom]``, about the centre, bilinear, nearest fill.
 
     Args:
-        image_size: the side of the images, in pixels; the pipeline does not depend on it.
+        image_size: pixels per side, without effect.
         flip: probability of the flip.
         zoom: half-width of the range of the factors.
     """
@@ -118,15 +117,15 @@ def standard(
     erase_area: tuple[float, float] = (0.02, 0.33),
     each: float = 0.5,
 ) -> A.Compose:
-    """Augmentation for training from scratch at 48 pixels: resized crop, shift, rotation, flip, light and erasing.
+    """Augmentation for training from scratch at 48 pixels: zoom, shift, rotation, flip, light and erasing.
 
-    Scale ±20 %, shift ±20 % and rotation ±10°, each with probability one half, and erasing with probability one half
-    are those of Khaireddin and Chen (2021, arXiv:2105.03588) on FER2013; zooming in and shifting stand for their crops.
-    Erasing draws area and aspect ratio as Zhong et al. (2020, "Random Erasing Data Augmentation") and fills with
-    black. Brightness and contrast are ours: the light of the pictures varies and says nothing of the emotion.
+    Zoom ±20 %, shift ±20 % and rotation ±10°, each with probability one half, and erasing with probability one half
+    follow Khaireddin and Chen (2021, arXiv:2105.03588) on FER2013; zooming in and shifting replace their crops. Erasing
+    draws area and aspect ratio as Zhong et al. (2020, "Random Erasing Data Augmentation") and fills with black.
+    Brightness and contrast are additions of this project.
 
     Args:
-        image_size: the side of the images, in pixels; the pipeline does not depend on it.
+        image_size: pixels per side, without effect.
         flip: probability of a horizontal flip.
         zoom: factors in x and y are uniform in ``[1 - zoom, 1 + zoom]``.
         shift: shifts in x and y are uniform in ``[-shift, shift]`` of the side.
@@ -134,12 +133,12 @@ def standard(
         brightness: added brightness is uniform in ``[-brightness, brightness]`` of the full range.
         contrast: the contrast factor is uniform in ``[1 - contrast, 1 + contrast]``.
         erase: probability of erasing one rectangle.
-        erase_area: the rectangle's share of the image, least and most.
+        erase_area: least and greatest area of the rectangle, as fractions of the image.
         each: probability of each of zoom, shift, rotation and light.
     """
-    for name, value in (("flip", flip), ("erase", erase), ("each", each)):
+    for name, value in {"flip": flip, "erase": erase, "each": each}.items():
         _fraction("standard", name, value)
-    for name, value in (("zoom", zoom), ("contrast", contrast), ("brightness", brightness), ("shift", shift)):
+    for name, value in {"zoom": zoom, "contrast": contrast, "brightness": brightness, "shift": shift}.items():
         _fraction("standard", name, value, strict=True)
     _fraction("standard", "rotate", rotate, limit=180)
     least, most = erase_area
@@ -158,12 +157,11 @@ def standard(
 def apply(transform: A.Compose, images: Images, seed: int) -> Images:
     """Augment a batch; the result is a function of the arguments alone.
 
-    The pipeline is seeded once and its draws run on through the batch, so image ``i`` depends on the images before it
-    only through their number.
+    The pipeline is seeded once per batch, so image ``i`` depends on the images before it only through their number.
 
     Args:
         transform: a pipeline of this module.
-        images: uint8 ``(B, H, W)`` or ``(B, H, W, 3)``; left as it is, read-only memory maps are fine.
+        images: uint8 ``(B, H, W)`` or ``(B, H, W, 3)``; not modified, may be a read-only memory map.
         seed: a non-negative integer, a new one for every batch.
 
     Returns:

@@ -1,4 +1,4 @@
-"""The files of a dataset, by relative name, whether they lie in a folder or inside a zip archive; and finding them."""
+"""Files of a dataset: found below its root, and read by relative name from a folder or zip archive."""
 
 from __future__ import annotations
 
@@ -17,24 +17,21 @@ from typing import IO
 from fersweep.errors import UserError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".pgm", ".webp")
-SEARCH_DEPTH = 3
-"""How many folders below ``dataset.root`` a dataset is looked for."""
-SEARCH_LIMIT = 2000
-"""How many folders are looked into before the search gives up: ``dataset.root=/`` must not walk a disk."""
-FORMAT_VERSION = 1
-"""Part of every fingerprint: raise it when decoding changes, so that older caches are not read."""
+SEARCH_DEPTH = 3  # levels of folders below dataset.root in which a dataset is searched for
+SEARCH_LIMIT = 2000  # folders visited before the search gives up: dataset.root=/ must not walk a disk
+FORMAT_VERSION = 1  # part of every fingerprint; increase it when decoding changes, to invalidate older caches
 _UNSAFE = re.compile(r"^[A-Za-z]:|(^|[/\\])\.\.([/\\]|$)")
 
 
 @dataclass(frozen=True)
 class Tree:
-    """The files of one folder or one zip archive, or one file alone.
+    """The files of a folder or zip archive, or a single file.
 
     Attributes:
-        path: the folder or archive, or the folder in which the file lies.
+        path: the folder or archive, or the folder of the single file.
         stamps: ``(size in bytes, CRC-32 in an archive | modification time in ns in a folder)`` by relative name with
             forward slashes, sorted by name. Hidden files and macOS's ``__MACOSX`` are left out.
-        folders: the relative names of the folders in it, empty ones included, sorted.
+        folders: the relative names of its folders, empty ones included, sorted.
         archive: the open archive; ``None`` for a folder.
     """
 
@@ -44,7 +41,7 @@ class Tree:
     archive: zipfile.ZipFile | None = None
 
     def read(self, name: str) -> bytes:
-        """Return the bytes of the file ``name``; safe in threads.
+        """Return the bytes of the file ``name``; thread-safe.
 
         Raises:
             OSError: it cannot be read, or is damaged or encrypted inside its archive.
@@ -57,11 +54,7 @@ class Tree:
             raise OSError(f"damaged or encrypted inside its archive ({error})") from error
 
     def stream(self, name: str) -> IO[bytes]:
-        """Open the file ``name`` for reading from its start to its end.
-
-        Raises:
-            OSError: it cannot be opened.
-        """
+        """Open the file ``name`` for sequential reading; `OSError` if that fails."""
         return (self.path / name).open("rb") if self.archive is None else self.archive.open(name)
 
     def images(self) -> list[str]:
@@ -70,11 +63,11 @@ class Tree:
 
 
 def open_tree(path: Path, only: Collection[str] | None = None) -> Tree:
-    """List the files of the folder, zip archive or single file ``path``.
+    """List the files of the folder, zip archive (never extracted) or single file ``path``.
 
     Args:
-        path: a folder; or a zip archive, which is never extracted; or any other file.
-        only: lower-case names of the sub-folders to look into, where unrelated ones may lie beside them.
+        path: what to list.
+        only: lower-case names of the subfolders to read, where unrelated ones may lie beside them.
 
     Raises:
         UserError: the archive is damaged, or a name in it points outside of it.
@@ -113,7 +106,7 @@ def _walk(folder: Path, prefix: str, only: Collection[str] | None) -> Iterator[t
 
 @lru_cache(maxsize=2)
 def _open_zip(path: Path, _size: int, _modified: int) -> Tree:
-    """List an archive; its size and time are arguments so that a changed one is listed again."""
+    """List an archive; size and modification time are arguments so that a changed one is listed again."""
     try:
         archive = zipfile.ZipFile(path)
     except (zipfile.BadZipFile, EOFError, ValueError) as error:
@@ -143,17 +136,17 @@ def _hidden(name: str) -> bool:
 def locate(root: str | Path | None, dataset: str, expected: str, recognise: Callable[[Path], bool]) -> Path:
     """Return the one folder or file at or below ``root`` that holds the dataset.
 
-    Folders are looked into breadth first and in sorted order, at most `SEARCH_DEPTH` levels down; nothing is looked
-    for inside a folder that holds the dataset.
+    The search is breadth-first, in sorted order, at most `SEARCH_DEPTH` levels down, and does not descend into a folder
+    that holds the dataset.
 
     Args:
-        root: what the user gave as ``dataset.root``; ``~`` is expanded.
+        root: the value of ``dataset.root``; ``~`` is expanded.
         dataset: its name, for messages.
         expected: the layouts it may have, for messages.
-        recognise: says whether a folder or file is the dataset.
+        recognise: returns whether a folder or file is the dataset.
 
     Raises:
-        UserError: nothing was given, it does not exist, or holds no such dataset, or several.
+        UserError: ``root`` is not given, does not exist, or holds no such dataset, or several.
     """
     if root is None or not str(root).strip():
         raise UserError(f"dataset={dataset} needs dataset.root=PATH, where PATH holds {expected}")
@@ -175,7 +168,7 @@ def locate(root: str | Path | None, dataset: str, expected: str, recognise: Call
 
 
 def _search(top: Path, recognise: Callable[[Path], bool], broken: list[UserError]) -> Iterator[Path]:
-    """Yield every place that holds the dataset; what is wrong with archives on the way goes into ``broken``."""
+    """Yield every place that holds the dataset; errors of damaged archives are added to ``broken``."""
     if not top.is_dir():
         if recognise(top):
             yield top
@@ -186,9 +179,7 @@ def _search(top: Path, recognise: Callable[[Path], bool], broken: list[UserError
         for folder in level:
             looked += 1
             if looked > SEARCH_LIMIT:
-                raise UserError(
-                    f"dataset.root={top} holds too many folders to look for a dataset in: name a deeper one"
-                )
+                raise UserError(f"dataset.root={top} holds too many folders to search: name a deeper one")
             files, folders = _children(folder)
             for file in files:
                 try:
@@ -204,14 +195,13 @@ def _search(top: Path, recognise: Callable[[Path], bool], broken: list[UserError
 
 
 def _children(folder: Path) -> tuple[list[Path], list[Path]]:
-    """Return the zip and CSV files and the folders in ``folder``, sorted; one that may not be read has none."""
+    """Return the zip and CSV files and the folders in ``folder``, sorted; none of an unreadable one."""
     try:
         entries = sorted(path for path in folder.iterdir() if not _hidden(path.name))
     except PermissionError:
         return [], []
-    return [path for path in entries if path.suffix.lower() in (".zip", ".csv") and path.is_file()], [
-        path for path in entries if path.is_dir()
-    ]
+    files = [path for path in entries if path.suffix.lower() in (".zip", ".csv") and path.is_file()]
+    return files, [path for path in entries if path.is_dir()]
 
 
 def subfolders(folder: Path) -> dict[str, Path]:
@@ -220,23 +210,27 @@ def subfolders(folder: Path) -> dict[str, Path]:
 
 
 def has_file(folder: Path, wanted: Callable[[str], bool]) -> bool:
-    """Say whether a file whose name is ``wanted`` lies directly in ``folder``."""
+    """Return whether a file whose name is ``wanted`` lies directly in ``folder``."""
     try:
-        with os.scandir(folder) as entries:
-            return any(wanted(entry.name) and not _hidden(entry.name) and entry.is_file() for entry in entries)
+        return any(wanted(path.name) and not _hidden(path.name) and path.is_file() for path in folder.iterdir())
     except PermissionError:
         return False
 
 
+def basename(name: str) -> str:
+    """Return the last component of a name in a `Tree`."""
+    return name.rpartition("/")[2]
+
+
 def is_image(name: str) -> bool:
-    """Say whether ``name`` ends like an image file."""
+    """Return whether ``name`` has the suffix of an image file."""
     return name.lower().endswith(IMAGE_SUFFIXES)
 
 
 def fingerprint(stamps: Mapping[str, tuple[int, int]], names: Iterable[str], options: Mapping[str, object]) -> str:
-    """Return the hex digest of what a source holds: its files' names and stamps, and the ``options`` it is read with.
+    """Return the hex digest of a source: its files' names and stamps, and the ``options`` it is read with.
 
-    It does not depend on where the data lie: an archive has the same fingerprint on every machine.
+    It does not depend on the path: an archive has the same fingerprint on every machine.
     """
     digest = hashlib.sha256(json.dumps([FORMAT_VERSION, dict(options)], sort_keys=True).encode())
     digest.update("".join(f"\n{name}\0{stamps[name]}" for name in names).encode("utf-8", "surrogateescape"))

@@ -8,13 +8,13 @@ import struct
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from fersweep.data.files import Tree
 from fersweep.data.samples import Samples
@@ -22,35 +22,22 @@ from fersweep.errors import UserError
 
 Pixels = npt.NDArray[np.uint8]
 
-_CHUNK = 128
-"""Images a thread decodes at a time."""
-
-
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-"""What undoes each value of EXIF's orientation."""
+_CHUNK = 128  # images per task of a decoding thread
 
 
 class UnreadableImageError(ValueError):
-    """One image cannot be decoded; its text says why, not which."""
+    """An image that cannot be decoded; the message gives the reason, not the name."""
 
 
 @dataclass(frozen=True)
 class Records:
-    """A source's images before decoding: what is known of each, and how to get its pixels.
+    """A source's images before decoding: labels and a function that reads the pixels.
 
     Attributes:
         ids, labels, class_names, subjects, usage, sequences: as in `Samples`.
-        read: the pixels of the i-th image at its own size, uint8, ``(H, W)`` grey or ``(H, W, 3)`` RGB; raises
-            `UnreadableImageError`; safe in threads.
-        faults: ``(id, reason)`` of records too broken to have a label or pixels, such as rows of a CSV file; they are
+        read: returns the pixels of the i-th image at its original size, uint8, ``(H, W)`` grey or ``(H, W, 3)`` RGB;
+            raises `UnreadableImageError`; thread-safe.
+        faults: ``(id, reason)`` of items too broken to have a label or pixels, such as rows of a CSV file; they are
             not among the records.
     """
 
@@ -71,26 +58,42 @@ class Records:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def pixels(self, index: int, dataset: str) -> Pixels:
+        """Return what `read` does.
 
-def decode(data: bytes) -> Pixels:
-    """Decode the bytes of an image file to uint8, ``(H, W)`` where it is grey and ``(H, W, 3)`` RGB elsewhere.
+        Raises:
+            UserError: the image is broken; the message names it.
+        """
+        try:
+            return self.read(index)
+        except UnreadableImageError as error:
+            raise UserError(f"cannot read the image {self.ids[index]}: {error} ({_advice(dataset)})") from error
 
-    Pillow decodes, because it refuses a truncated file where OpenCV fills the rest with grey. 16 bits become 8 by
-    dividing by 257; palettes are looked up; transparent parts show white; the orientation in a photo's EXIF data is
-    applied; the first frame of several is taken.
+
+def decode(data: bytes, limit: int | None = None) -> Pixels:
+    """Decode the bytes of an image file to uint8, ``(H, W)`` for a grey one and ``(H, W, 3)`` RGB for others.
+
+    Pillow decodes, because it refuses a truncated file, which OpenCV would fill up with grey. 16 bits become 8 by
+    dividing by 257; palettes are looked up; transparent parts become white; the EXIF orientation is applied; the first
+    frame of several is taken.
 
     Raises:
-        UnreadableImageError: the bytes are not an image, or not all of one.
+        UnreadableImageError: the bytes are not an image, not a complete one, or one of more than ``limit`` pixels.
     """
     if not data:
         raise UnreadableImageError("the file is empty")
     try:
         with Image.open(io.BytesIO(data)) as image:
+            if limit is not None and image.width * image.height > limit:
+                raise Image.DecompressionBombError
             image.load()
             return _to_uint8(image)
     except UnidentifiedImageError as error:
         raise UnreadableImageError("not an image, or of an unknown format") from error
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError as error:
+        most = (limit or 2 * (Image.MAX_IMAGE_PIXELS or 0)) / 1e6
+        raise UnreadableImageError(f"it has more than {most:.0f} megapixels: make it smaller") from error
+    except (OSError, ValueError, SyntaxError, EOFError) as error:
         raise UnreadableImageError(str(error)) from error
 
 
@@ -107,8 +110,6 @@ def reader(tree: Tree, names: Sequence[str]) -> Callable[[int], Pixels]:
 
 
 def _to_uint8(image: Image.Image) -> Pixels:
-    if image.mode == "L":
-        return np.asarray(_upright(image))
     if image.mode.startswith("I"):
         wide = np.asarray(image, dtype=np.int64)
         if wide.min() < 0 or wide.max() > 65535:
@@ -116,7 +117,10 @@ def _to_uint8(image: Image.Image) -> Pixels:
         return np.round(wide / 257).astype(np.uint8)
     if image.mode == "F":
         raise UnreadableImageError("floating-point pixels, not of 8 or 16 bits")
-    image = _upright(image)
+    with suppress(
+        OSError, ValueError, SyntaxError, LookupError, TypeError, AttributeError, struct.error
+    ):  # damaged EXIF
+        ImageOps.exif_transpose(image, in_place=True)
     if image.mode in ("1", "L"):
         return np.asarray(image.convert("L"))
     if image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
@@ -124,17 +128,7 @@ def _to_uint8(image: Image.Image) -> Pixels:
         white = Image.new("RGBA", rgba.size, "white")
         grey = image.mode in ("LA", "La")
         return np.asarray(Image.alpha_composite(white, rgba).convert("L" if grey else "RGB"))
-    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    """The image turned as the orientation in its EXIF data says; damaged EXIF data say nothing."""
-    try:
-        orientation = image.getexif().get(ExifTags.Base.Orientation)
-    except (OSError, ValueError, SyntaxError, LookupError, TypeError, AttributeError, struct.error):
-        return image
-    turn = _TURNS.get(orientation) if isinstance(orientation, int) else None
-    return image if turn is None else image.transpose(turn)
+    return np.asarray(image.convert("RGB"))
 
 
 def to_channels(image: Pixels, channels: int) -> Pixels:
@@ -147,7 +141,7 @@ def to_channels(image: Pixels, channels: int) -> Pixels:
 
 
 def resize(image: Pixels, size: int) -> Pixels:
-    """Resize to a square of ``size`` pixels a side, without keeping the proportions; area-averaged where it shrinks."""
+    """Resize to ``size`` × ``size`` pixels, ignoring the aspect ratio: by area if it shrinks, else bilinearly."""
     height, width = image.shape[:2]
     if (height, width) == (size, size):
         return image
@@ -159,59 +153,47 @@ def load(records: Records, image_size: int, channels: int, name: str) -> Samples
     """Decode every record into `Samples`.
 
     Args:
-        records: what to decode.
-        image_size: pixels a side.
+        records: the images.
+        image_size: pixels per side.
         channels: 1 for grey, 3 for RGB.
         name: the dataset's name, for messages.
 
     Raises:
         UserError: a record is broken; the message names the first one.
     """
-    advice = f"`fersweep data {name}` lists every unreadable image"
     if records.faults:
         where, why = records.faults[0]
-        raise UserError(f"{where}: {why} ({advice})")
+        raise UserError(f"{where}: {why} ({_advice(name)})")
     shape = (len(records), image_size, image_size) + ((3,) if channels == 3 else ())
     images = np.empty(shape, np.uint8)
 
     def fill(index: int) -> None:
-        try:
-            images[index] = resize(to_channels(records.read(index), channels), image_size)
-        except UnreadableImageError as error:
-            raise UserError(f"cannot read the image {records.ids[index]}: {error} ({advice})") from error
+        images[index] = resize(to_channels(records.pixels(index, name), channels), image_size)
 
     for_each(len(records), fill)
-    return Samples(
-        images,
-        records.labels,
-        records.ids,
-        records.class_names,
-        subjects=records.subjects,
-        usage=records.usage,
-        sequences=records.sequences,
-    )
+    known = (records.labels, records.ids, records.class_names, records.subjects, records.usage, records.sequences)
+    return Samples(images, *known)
+
+
+def _advice(dataset: str) -> str:
+    return f"`fersweep data {dataset}` lists every unreadable image"
 
 
 def for_each(count: int, work: Callable[[int], None]) -> None:
-    """Call ``work(0)`` … ``work(count - 1)`` in a few threads; the first failure, by index, is raised."""
+    """Call ``work(0)`` … ``work(count - 1)`` in several threads; raise the first failure by index."""
 
     def chunk(start: int) -> None:
         for index in range(start, min(start + _CHUNK, count)):
             work(index)
 
     with quiet(), ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        futures = [pool.submit(chunk, start) for start in range(0, count, _CHUNK)]
-        try:
-            for future in futures:
-                future.result()
-        finally:
-            for future in futures:
-                future.cancel()
+        for _ in pool.map(chunk, range(0, count, _CHUNK)):
+            pass
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Hide Pillow's warnings on slightly odd but readable files (large photos, damaged EXIF data, palettes)."""
+    """Hide Pillow's warnings about unusual but readable files (large photos, damaged EXIF data, palettes)."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"PIL\..*")
         yield

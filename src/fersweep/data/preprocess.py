@@ -1,30 +1,28 @@
-"""What may be done to every image once, before anything is trained on it: stretching, equalising, leaving out."""
+"""Preprocessing of a dataset, once, before training: contrast stretching, histogram equalisation, filtering."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
 from hashlib import sha256
-from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from fersweep.data.cache import Source
-from fersweep.data.samples import TRAINING, Samples
+from fersweep.data.samples import TRAINING, Samples, Source
 from fersweep.errors import UserError
 
 
 @dataclass(frozen=True)
 class Preprocessed:
-    """A dataset source whose images are changed after decoding, in this order; like any source, it is cached.
+    """A dataset source whose images are changed after decoding, in this order.
 
     Attributes:
-        source: of the images, uint8, of one size.
+        source: the source of the images, uint8, of one size.
         min_max: stretch every image to 0 … 255, rounded; an image of one brightness becomes black.
-        equalize: equalise every image's histogram, as OpenCV does (``cv2.equalizeHist``).
-        min_variance: leave out images whose variance is now lower, but never one of a test part.
+        equalize: equalise every image's histogram (``cv2.equalizeHist``).
+        min_variance: leave out images whose variance is then lower, but never one of a test part.
     """
 
     source: Source
@@ -34,19 +32,19 @@ class Preprocessed:
 
     @property
     def name(self) -> str:
-        """The source's."""
+        """The name of the source."""
         return self.source.name
 
     def fingerprint(self) -> str:
-        """Return a digest of the source's and of what is done to it."""
+        """Return a digest of the source's fingerprint and of the preprocessing."""
         steps = [self.source.fingerprint(), self.min_max, self.equalize, float(self.min_variance)]
         return sha256(json.dumps(steps).encode()).hexdigest()
 
     def load(self) -> Samples:
-        """Decode and change everything.
+        """Decode and preprocess everything.
 
         Raises:
-            UserError: of the source, or where a colour image is to be equalised, or nothing is left.
+            UserError: from the source, or colour images are to be equalised, or no image is left.
         """
         samples = self.source.load()
         if self.equalize and samples.images.ndim == 4:
@@ -60,13 +58,11 @@ class Preprocessed:
                 "lower it."
             )
         kept |= ~may_go
-        known = {name: getattr(samples, name) for name in ("labels", "ids", "subjects", "usage", "sequences")}
-        left: dict[str, Any] = {name: None if array is None else array[kept] for name, array in known.items()}
-        return replace(samples, images=images[kept], **left)
+        return replace(samples, images=images[kept], **{name: each[kept] for name, each in samples.columns().items()})
 
 
 def changed(image: npt.NDArray[np.uint8], min_max: bool, equalize: bool) -> npt.NDArray[np.uint8]:
-    """One image, uint8, stretched and equalised as asked; only a grey one can be equalised."""
+    """Return one uint8 image, stretched and equalised as requested; only a grey one can be equalised."""
     if min_max:
         low, high = int(image.min()), int(image.max())
         image = np.round((image.astype(np.float64) - low) * 255 / max(high - low, 1)).astype(np.uint8)

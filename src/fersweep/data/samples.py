@@ -1,11 +1,14 @@
-"""What every dataset source yields and every split works on."""
+"""Samples: the decoded, labelled images that sources yield and splits divide."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+
+Indices = npt.NDArray[np.int64]
 
 CLASSES = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
 """The canonical classes in their canonical order; ``contempt`` comes last where a source is asked for it."""
@@ -26,11 +29,8 @@ _SYNONYMS = {
     "contemptuous": "contempt",
 }
 
-TRAINING, PUBLIC, PRIVATE = "Training", "PublicTest", "PrivateTest"
-"""Values of `Samples.usage`, in FER2013's own words."""
-
-TEST = "Test"
-"""The usage of a test part where a source does not tell FER2013's two apart."""
+TRAINING, PUBLIC, PRIVATE = "Training", "PublicTest", "PrivateTest"  # values of `Samples.usage`, in FER2013's own words
+TEST = "Test"  # usage of a test part in a source that does not distinguish FER2013's two
 
 
 @dataclass(frozen=True)
@@ -42,10 +42,10 @@ class Samples:
         labels: int64, ``(N,)``; an index into ``class_names``.
         ids: str, ``(N,)``; unique and stable: the image's path inside its source, with forward slashes.
         class_names: the names of the classes, in canonical order.
-        subjects: str, ``(N,)``, who is shown; ``None`` where the source does not know.
-        usage: str, ``(N,)``, one of ``Training``, ``PublicTest``, ``PrivateTest``, or ``Test`` where a source has a
-            test part but not FER2013's two; ``None`` where the source has no parts of its own.
-        sequences: str, ``(N,)``, of which sequence of frames an image is; ``None`` where images stand alone.
+        subjects: str, ``(N,)``, the person shown; ``None`` if unknown.
+        usage: str, ``(N,)``, one of ``Training``, ``PublicTest``, ``PrivateTest``, or ``Test`` in a source with a test
+            part but not FER2013's two; ``None`` in a source without predefined parts.
+        sequences: str, ``(N,)``, the sequence of frames that an image belongs to; ``None`` for single images.
     """
 
     images: npt.NDArray[np.uint8]
@@ -59,8 +59,27 @@ class Samples:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def columns(self) -> dict[str, npt.NDArray[Any]]:
+        """Return the arrays of one value per image, besides the images, by name; ``None`` ones left out."""
+        arrays = {name: getattr(self, name) for name in ("labels", "ids", "subjects", "usage", "sequences")}
+        return {name: array for name, array in arrays.items() if array is not None}
+
 
 def canonical(name: str) -> str:
     """Return the canonical class for the name of a class folder (``Anger`` -> ``angry``), or the name itself."""
     word = name.strip().lower()
     return word if word in (*CLASSES, CONTEMPT) else _SYNONYMS.get(word, name)
+
+
+class Source(Protocol):
+    """Anything that yields samples, and that the cache can identify."""
+
+    @property
+    def name(self) -> str:
+        """Return the name of the dataset."""
+
+    def fingerprint(self) -> str:
+        """Return a digest of everything that `load` depends on."""
+
+    def load(self) -> Samples:
+        """Decode everything."""

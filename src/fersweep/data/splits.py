@@ -1,6 +1,6 @@
-"""Which images train, which select and which test: every split works on `Samples` alone.
+"""Splits of `Samples` into train, validation and test.
 
-All of them are functions ``f(samples, ...) -> Split`` that depend on the ids, not on the order of the samples.
+Each is a function ``f(samples, ...) -> Split`` that depends on the ids, not on the order of the samples.
 """
 
 from __future__ import annotations
@@ -13,24 +13,21 @@ from random import Random
 import numpy as np
 import numpy.typing as npt
 
-from fersweep.data.samples import PRIVATE, PUBLIC, TRAINING, Samples
+from fersweep.data.samples import PRIVATE, PUBLIC, TRAINING, Indices, Samples
 from fersweep.errors import UserError
 from fersweep.text import listed
-
-Indices = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Split:
-    """Indices into `Samples`, each part sorted and without a sample of another part.
+    """Indices into `Samples`; the parts are sorted and disjoint.
 
     Attributes:
-        train: what the network is fitted to.
-        val: what the epoch is chosen on.
-        test: what is reported.
-        dropped: how many images were left out of train and val because they have a twin in test
-            (`fersweep.data.twins`).
-        fold: which of ``folds`` this is, where the split is one of several.
+        train: images that the network is fitted to.
+        val: images that select the epoch.
+        test: images that the results are reported on.
+        dropped: number of images left out of train and val because they have a twin in test (`fersweep.data.twins`).
+        fold: index of this split among ``folds``, for cross-validation.
     """
 
     train: Indices
@@ -45,20 +42,20 @@ def official(samples: Samples) -> Split:
     """FER2013's own parts: Training; PublicTest for validation; PrivateTest for testing (Goodfellow et al., 2013).
 
     Raises:
-        UserError: the samples are not marked so, or a part lacks a class that it needs.
+        UserError: the samples lack these usages, or a part lacks a class that it needs.
     """
-    usage = samples.usage
-    if usage is None or not {TRAINING, PUBLIC, PRIVATE} <= set(np.unique(usage).tolist()):
-        has = "no parts of its own" if usage is None else f"only {_listed(np.unique(usage))}"
-        raise _unsuited(samples, "official", f"images marked {TRAINING}, {PUBLIC} and {PRIVATE}", has)
-    return _checked(samples, "official", *(np.flatnonzero(usage == part) for part in (TRAINING, PUBLIC, PRIVATE)))
+    if "official" not in possible(samples):
+        needs = f"images marked {TRAINING}, {PUBLIC} and {PRIVATE}"
+        raise _unsuited(samples, "official", needs, _usages(samples))
+    parts = (np.flatnonzero(samples.usage == part) for part in (TRAINING, PUBLIC, PRIVATE))
+    return _checked(samples, "official", *parts)
 
 
 def study(samples: Samples, *, seed: int = 1337, test_fraction: float = 0.2, val_fraction: float = 0.3) -> Split:
     """The study's split.
 
-    Test: every image not marked Training; where nothing is marked, per class what ``splitfolders.ratio`` takes, which
-    the study's preparation called: of the sorted ids, shuffled by Python's generator with ``seed``, all from
+    Test: every image not marked Training; in a dataset without usages, per class the images that ``splitfolders.ratio``
+    takes, which the study called: of the sorted ids, shuffled by Python's generator with ``seed``, all from
     ``int((1 - test_fraction) * n)`` on. Validation: per class the first ``int(val_fraction * n)`` of the sorted ids of
     the rest. People may be in several parts.
 
@@ -83,14 +80,14 @@ def study(samples: Samples, *, seed: int = 1337, test_fraction: float = 0.2, val
 def random(
     samples: Samples, *, val_fraction: float, test_fraction: float, seed: int, whole_sequences: bool = False
 ) -> Split:
-    """Stratified at random: per class ``round(fraction * n)`` images. The dataset's own parts are not looked at.
+    """Stratified random split: per class ``round(fraction * n)`` images, ignoring the dataset's predefined parts.
 
     With ``whole_sequences`` the frames of a sequence stay in one part: of the sequences whose frames show the same
     classes, ``round(fraction * n)`` are drawn.
 
     Raises:
-        UserError: the fractions are not above 0 or leave nothing to train on, or a part lacks a class that it needs; or
-            sequences are to be kept whole and the samples have none.
+        UserError: the fractions are not above 0 or leave nothing to train on, a part lacks a class that it needs, or
+            ``whole_sequences`` is set and the samples have no sequences.
     """
     _check_fractions(val_fraction=val_fraction, test_fraction=test_fraction)
     if whole_sequences and samples.sequences is None:
@@ -107,25 +104,25 @@ def random(
 
 
 def subjects(samples: Samples, *, fold: int = 0, folds: int | None = None, seed: int = 0) -> Split:
-    """One of k folds without a person in two parts: fold ``fold`` tests, the next one validates, the others train.
+    """Subject-independent k-fold split: fold ``fold`` tests, the next one validates, the others train.
 
     The people, sorted and then shuffled by ``seed``, are dealt to the folds in turn. Over all folds every image is
-    tested once: accuracy is that of the pooled predictions.
+    tested once; the accuracy is that of the pooled predictions.
 
     Args:
-        samples: need subjects.
+        samples: samples with subjects.
         fold: 0 … folds - 1.
-        folds: how many; by default 10, or one a person where there are fewer (CK+: 10; JAFFE: leave one person out).
-        seed: of the shuffle.
+        folds: number of folds; by default 10, or one per person if there are fewer (JAFFE: leave one subject out).
+        seed: seed of the shuffle.
 
     Raises:
-        UserError: the samples have no subjects, or fewer than three, or fewer than folds; or there is no such fold.
+        UserError: the samples have no subjects, fewer than three, or fewer than folds; or the fold does not exist.
     """
     if samples.subjects is None:
         raise _unsuited(samples, "subjects", "to know who is shown", "no subjects")
     people = np.unique(samples.subjects)
     if len(people) < 3:
-        has = f"only {len(people)} ({_listed(people)})"
+        has = f"only {len(people)} ({_joined(people)})"
         raise _unsuited(samples, "subjects", "at least three subjects, to train, validate and test on", has)
     folds = min(10, len(people)) if folds is None else folds
     if not (isinstance(folds, int) and isinstance(fold, int)):
@@ -138,30 +135,23 @@ def subjects(samples: Samples, *, fold: int = 0, folds: int | None = None, seed:
     dealt[np.random.default_rng(seed).permutation(len(people))] = np.arange(len(people)) % folds
     of_sample = dealt[np.searchsorted(people, samples.subjects)]
     validated = (fold + 1) % folds
-    split = _checked(
-        samples,
-        "subjects",
-        np.flatnonzero((of_sample != fold) & (of_sample != validated)),
-        np.flatnonzero(of_sample == validated),
-        np.flatnonzero(of_sample == fold),
-    )
-    return replace(split, fold=fold, folds=folds)
+    parts = (~np.isin(of_sample, (fold, validated)), of_sample == validated, of_sample == fold)
+    return replace(_checked(samples, "subjects", *map(np.flatnonzero, parts)), fold=fold, folds=folds)
 
 
 def notebook(samples: Samples, *, seed: int = 42, val_fraction: float = 0.2) -> Split:
-    """The notebook's split: of the images marked Training ``ceil(val_fraction * n)`` at random validate.
+    """The notebook's split: ``ceil(val_fraction * n)`` random images of those marked Training validate.
 
-    They are the first of scikit-learn's ``ShuffleSplit`` permutation of the sorted ids, without regard to class. What
-    is not marked Training tests; the source never looked at it.
+    They are the first of scikit-learn's ``ShuffleSplit`` permutation of the sorted ids, without regard to class. Images
+    not marked Training test; the notebook never used them.
 
     Raises:
-        UserError: nothing or everything is marked Training, the fraction is not between 0 and 1, or a part lacks a
-            class that it needs.
+        UserError: none or all images are marked Training, the fraction is not between 0 and 1, or a part lacks a class
+            that it needs.
     """
     _check_fractions(val_fraction=val_fraction)
-    if samples.usage is None or not 0 < int((samples.usage == TRAINING).sum()) < len(samples):
-        has = "no parts of its own" if samples.usage is None else f"only {_listed(np.unique(samples.usage))}"
-        raise _unsuited(samples, "notebook", f"images marked {TRAINING}, and others to test on", has)
+    if samples.usage is None or "notebook" not in possible(samples):
+        raise _unsuited(samples, "notebook", f"images marked {TRAINING}, and others to test on", _usages(samples))
     order = np.argsort(samples.ids, kind="stable")
     training = order[samples.usage[order] == TRAINING]
     shuffled = training[np.random.RandomState(seed).permutation(len(training))]
@@ -170,11 +160,11 @@ def notebook(samples: Samples, *, seed: int = 42, val_fraction: float = 0.2) -> 
 
 
 def shared(names: npt.NDArray[np.str_] | None, split: Split) -> tuple[int, int] | tuple[None, None]:
-    """Return how many people (or sequences) are in both test and training part, and how many test images are of them.
+    """Return the number of people (or sequences) in both the test and the training part, and of their test images.
 
     Args:
-        names: of every sample: `Samples.subjects` or `Samples.sequences`; ``None`` where the source does not know.
-        split: of the samples. Who is in the validation part does not count.
+        names: `Samples.subjects` or `Samples.sequences`; ``None`` if unknown.
+        split: a split of the samples. The validation part does not count.
     """
     if names is None:
         return None, None
@@ -190,10 +180,16 @@ def majority_accuracy(samples: Samples, split: Split) -> float:
 
 def possible(samples: Samples) -> list[str]:
     """Return the names of the splits that the samples have the fields for."""
-    marked = samples.usage is not None and {TRAINING, PUBLIC, PRIVATE} <= set(np.unique(samples.usage).tolist())
+    usages = set() if samples.usage is None else set(np.unique(samples.usage).tolist())
     people = samples.subjects is not None and len(np.unique(samples.subjects)) >= 3
-    parts = samples.usage is not None and 0 < int((samples.usage == TRAINING).sum()) < len(samples)
-    return ["official"] * marked + ["study"] + ["subjects"] * people + ["random"] + ["notebook"] * parts
+    has = {
+        "official": {TRAINING, PUBLIC, PRIVATE} <= usages,
+        "study": True,
+        "subjects": people,
+        "random": True,
+        "notebook": TRAINING in usages and len(usages) > 1,
+    }
+    return [name for name, fits in has.items() if fits]
 
 
 def _unsuited(samples: Samples, split: str, needs: str, has: str) -> UserError:
@@ -201,7 +197,11 @@ def _unsuited(samples: Samples, split: str, needs: str, has: str) -> UserError:
     return UserError(f"split={split} needs {needs}; this dataset has {has}: choose {listed(choices, 'or')}")
 
 
-def _listed(words: Iterable[object]) -> str:
+def _usages(samples: Samples) -> str:
+    return "no predefined parts" if samples.usage is None else f"only {_joined(np.unique(samples.usage))}"
+
+
+def _joined(words: Iterable[object]) -> str:
     return ", ".join(str(word) for word in words)
 
 
@@ -211,7 +211,7 @@ def _check_fractions(**fractions: float) -> None:
             raise UserError(f"split.{name}={value} is impossible: choose more than 0 and less than 1")
     if sum(fractions.values()) >= 1:
         raise UserError(
-            f"{_listed(f'split.{name}={value}' for name, value in fractions.items())} leave nothing to train on"
+            f"{_joined(f'split.{name}={value}' for name, value in fractions.items())} leave nothing to train on"
         )
 
 
@@ -222,7 +222,7 @@ def _by_class(samples: Samples) -> list[Indices]:
 
 
 def _by_sequence(samples: Samples) -> tuple[Indices, list[Indices]]:
-    """Return the number of each sample's sequence, and the numbers of those that show the same classes, by these."""
+    """Return each sample's sequence as a number, and the sequences grouped by the classes that they show."""
     assert samples.sequences is not None
     names, number = np.unique(samples.sequences, return_inverse=True)
     shown = np.zeros((len(names), len(samples.class_names)), bool)
@@ -238,10 +238,10 @@ def _from_val_and_test(samples: Samples, split: str, val: list[Indices], test: l
 
 
 def _checked(samples: Samples, split: str, train: Indices, val: Indices, test: Indices) -> Split:
-    """Return the `Split`, once nobody can be surprised by it.
+    """Return the `Split`.
 
     Raises:
-        UserError: a class or part is empty, or a class to validate or test on is not trained on.
+        UserError: a class or part is empty, or a class in validation or test is missing in train.
     """
     parts = {"train": train, "validation": val, "test": test}
     together = np.concatenate((train, val, test))
@@ -249,9 +249,8 @@ def _checked(samples: Samples, split: str, train: Indices, val: Indices, test: I
     counts = {
         name: np.bincount(samples.labels[part], minlength=len(samples.class_names)) for name, part in parts.items()
     }
-    present = np.bincount(samples.labels, minlength=len(samples.class_names))
     for label, name in enumerate(samples.class_names):
-        if not present[label]:
+        if label not in samples.labels:
             raise UserError(f"the class {name} has no image in this dataset: add some, or remove its folder")
     for name, part in parts.items():
         if not len(part):

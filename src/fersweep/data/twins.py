@@ -1,13 +1,10 @@
-"""Twins: test images that training or validation shows too, pixel for pixel or nearly so.
+"""Twins: test images with a duplicate or near-duplicate in training or validation.
 
 *Identical* images have equal decoded pixels, as the network is given them. *Near-identical* ones have a normalised
-correlation of at least `NEAR`, in grey and at `SIDE` pixels a side: copies that were saved or scaled again, have
-another brightness or contrast or a watermark, or are moved by a pixel. Mirrored copies are not looked for.
+correlation of at least `NEAR`, in grey and at `SIDE` × `SIDE` pixels: copies that were re-saved, rescaled, shifted by a
+pixel or watermarked, or differ in brightness or contrast. Mirrored copies are not searched for.
 
-Why 0.98: on FER2013 every pair above it that was looked at is one photograph twice, and so are those down to 0.93;
-pairs of different people begin at 0.92. But photographs of one person in front of one camera are alike, too: in AT&T's
-Database of Faces (40 people, ten photographs each) 25 of the 1,800 pairs of one person reach 0.95, and one reaches
-0.98. Frames of one video sequence do reach it. `docs/how-to/data.md` has the figures.
+`docs/how-to/data.md` has the measurements behind the threshold.
 """
 
 from __future__ import annotations
@@ -21,37 +18,31 @@ import numpy as np
 import numpy.typing as npt
 
 from fersweep.data.images import Pixels, to_channels
-from fersweep.data.samples import Samples
+from fersweep.data.samples import Indices, Samples
 from fersweep.data.splits import Split
 from fersweep.errors import UserError
 
-Indices = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
-NEAR = 0.98
-"""The normalised correlation from which on two images are near-identical."""
-
-SIDE = 48
-"""Pixels a side at which images are correlated; larger ones are reduced to it by area."""
-
+NEAR = 0.98  # least normalised correlation of near-identical images
+SIDE = 48  # pixels per side at which images are correlated; larger ones are reduced to it by area
 _COARSE, _MARGIN = 8, 0.02
-"""Pixels a side at which pairs are sifted first, and by how much less they may correlate there.
+"""Pixels per side at which pairs are pre-screened, and by how much less than `NEAR` they may correlate there.
 
 Of FER2013's pairs that reach `NEAR`, none has less than 0.987 at this size.
 """
 
-_ROWS, _COLUMNS = 512, 8192
-"""Pairs that are sifted at once: 16 MiB."""
+_ROWS, _COLUMNS = 512, 8192  # pairs that are pre-screened at once: 16 MiB
 
 
 @dataclass(frozen=True)
 class Kin:
-    """Which test images have a twin in one part, bool ``(N,)`` over all samples; false for what does not test.
+    """Masks of the test images with a twin in one part, bool ``(N,)`` over all samples.
 
     Attributes:
-        identical: an identical one there.
-        near: a near-identical one there, and no identical one.
-        same_label: a twin there, of either kind, of their own label; an identical one where there is one.
+        identical: they have an identical image there.
+        near: they have a near-identical image there, and no identical one.
+        same_label: a twin there has their label; of an image with identical twins, one of these.
     """
 
     identical: Mask
@@ -59,7 +50,7 @@ class Kin:
     same_label: Mask
 
     def counts(self) -> dict[str, int]:
-        """Images: ``identical`` and ``near``, and of these those whose twins all carry another label."""
+        """Return the numbers of ``identical`` and ``near`` images, and of those whose twins all have another label."""
         other = ~self.same_label
         return {
             "identical": int(self.identical.sum()),
@@ -71,14 +62,14 @@ class Kin:
 
 @dataclass(frozen=True)
 class Twins:
-    """Test images with a twin in the training part and in the validation part."""
+    """Masks of the test images with a twin in the training part, and in the validation part."""
 
     train: Kin
     val: Kin
 
     @property
     def either(self) -> Kin:
-        """Those with a twin in one of the two parts."""
+        """Masks of the test images with a twin in either part."""
         identical = self.train.identical | self.val.identical
         near = (self.train.near | self.val.near) & ~identical
         same = [kin.same_label & (kin.identical | near) for kin in (self.train, self.val)]
@@ -86,18 +77,18 @@ class Twins:
 
     @property
     def any(self) -> Mask:
-        """Test images with a twin of either kind in either part, bool ``(N,)`` over all samples."""
+        """Mask of the test images with a twin of either kind in either part, bool ``(N,)`` over all samples."""
         return self.either.identical | self.either.near
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """`Kin.counts` of ``train``, of ``val`` and of ``either`` of the two."""
+        """Return `Kin.counts` of ``train``, ``val`` and ``either``."""
         return {"train": self.train.counts(), "val": self.val.counts(), "either": self.either.counts()}
 
 
 def find(samples: Samples, split: Split) -> Twins:
     """Find the test images that have a twin in training or validation.
 
-    FER2013 takes about two seconds; what is computed is a function of the pixels alone, equal on every machine.
+    The result is a function of the pixels alone, equal on every machine. FER2013 takes about two seconds.
     """
     digests, small = _digests(samples.images), reduced(samples.images)
     return Twins(*(_kin(samples.labels, digests, small, split.test, part) for part in (split.train, split.val)))
@@ -106,57 +97,46 @@ def find(samples: Samples, split: Split) -> Twins:
 def drop(samples: Samples, split: Split) -> Split:
     """Return ``split`` without the training and validation images that have a twin in the test part.
 
-    Its ``dropped`` says how many those are.
-
     Raises:
-        UserError: nothing is left to validate on, or no image to train on of a class that is validated or tested.
+        UserError: no validation image is left, or no training image of a class in validation or test.
     """
     digests, small = _digests(samples.images), reduced(samples.images)
     twin = np.isin(digests, digests[split.test])
-    seen = np.concatenate((split.train, split.val))
-    for _, theirs in near_pairs(small, split.test, seen):
-        twin[theirs] = True
+    others = np.concatenate((split.train, split.val))
+    for _, near in near_pairs(small, split.test, others):
+        twin[near] = True
     train, val = (part[~twin[part]] for part in (split.train, split.val))
-    asked = "dataset.twins=drop_from_training leaves no image"
-    if not len(val):
-        raise UserError(f"{asked} to validate on: choose dataset.twins=keep or another split.")
     lost = np.setdiff1d(samples.labels[np.concatenate((val, split.test))], samples.labels[train])
-    if len(lost):
+    if not len(val) or len(lost):
+        where = f"of {samples.class_names[lost[0]]} to train on" if len(val) else "to validate on"
         raise UserError(
-            f"{asked} of {samples.class_names[lost[0]]} to train on: choose dataset.twins=keep or another split."
+            f"dataset.twins=drop_from_training leaves no image {where}: choose dataset.twins=keep or another split."
         )
-    return replace(split, train=train, val=val, dropped=len(seen) - len(train) - len(val))
+    return replace(split, train=train, val=val, dropped=len(others) - len(train) - len(val))
 
 
 def digest(image: Pixels) -> bytes:
-    """Sixteen bytes that are equal for images of equal shape and pixels."""
+    """Return a digest of 16 bytes of an image's shape and pixels."""
     return hashlib.blake2b(repr(image.shape).encode() + image.tobytes(), digest_size=16).digest()
 
 
 def reduced(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Grey images of at most `SIDE` pixels a side, uint8 ``(N, h, w)``, of such ``(N, H, W)`` or ``(N, H, W, 3)``."""
+    """Return images ``(N, H, W)`` or ``(N, H, W, 3)`` in grey, at most `SIDE` pixels per side: uint8 ``(N, h, w)``."""
     height, width = (min(each, SIDE) for each in images.shape[1:3])
     if images.shape[1:] == (height, width):
         return images
-    small = np.empty((len(images), height, width), np.uint8)
-    for index, image in enumerate(images):
-        small[index] = reduced_image(image, height, width)
-    return small
+    return np.stack([reduced_image(image, height, width) for image in images])
 
 
 def reduced_image(image: Pixels, height: int = SIDE, width: int = SIDE) -> npt.NDArray[np.uint8]:
-    """One image, ``(H, W)`` or ``(H, W, 3)``, in grey and resized by area, uint8 ``(height, width)``."""
+    """Return one image, ``(H, W)`` or ``(H, W, 3)``, in grey and resized by area: uint8 ``(height, width)``."""
     return np.asarray(cv2.resize(to_channels(image, 1), (width, height), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def near_pairs(small: npt.NDArray[np.uint8], one: Indices, other: Indices) -> Iterator[tuple[Indices, Indices]]:
-    """Yield the pairs ``(of one, of other)`` of images that correlate by `NEAR` or more, identical ones among them.
+    """Yield pairs of indices, from ``one`` and ``other``, of images that correlate by `NEAR` or more.
 
-    An image of a single brightness correlates with nothing.
-
-    Args:
-        small: as `reduced` gives them.
-        one, other: indices into them.
+    An image of a single brightness correlates with no other. ``small`` are all images, as `reduced` returns them.
     """
     coarse = _standardised(small)
     for rows in _blocks(one, _ROWS):
@@ -173,7 +153,7 @@ def _blocks(indices: Indices, size: int) -> Iterator[Indices]:
 
 
 def _digests(images: npt.NDArray[np.uint8]) -> Indices:
-    """Numbers ``(N,)`` that are equal for identical images."""
+    """Return numbers ``(N,)`` that are equal for identical images."""
     known: dict[bytes, int] = {}
     return np.array([known.setdefault(digest(image), len(known)) for image in images], np.int64)
 
@@ -183,15 +163,15 @@ def _kin(labels: Indices, digests: Indices, small: npt.NDArray[np.uint8], test: 
     identical[test] = np.isin(digests[test], digests[part])
     classes = int(labels.max()) + 1
     same[test] = np.isin((digests * classes + labels)[test], (digests * classes + labels)[part])
-    for ours, theirs in near_pairs(small, test, part):
-        near[ours] = True
-        alike = ours[labels[ours] == labels[theirs]]
-        same[alike] |= ~identical[alike]
+    for tested, other in near_pairs(small, test, part):
+        near[tested] = True
+        agree = tested[labels[tested] == labels[other]]
+        same[agree] |= ~identical[agree]
     return Kin(identical, near & ~identical, same)
 
 
 def _standardised(small: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    """Images ``(N, h, w)`` at `_COARSE` pixels a side as vectors ``(N, D)`` of mean 0 and length 1."""
+    """Return images ``(N, h, w)``, reduced to `_COARSE` pixels per side, as ``(N, D)`` of mean 0 and norm 1."""
     side = (_COARSE, _COARSE)
     coarse = np.stack([cv2.resize(image, side, interpolation=cv2.INTER_AREA).ravel() for image in small])
     vectors = coarse.astype(np.float32)
@@ -200,9 +180,9 @@ def _standardised(small: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
 
 
 def _correlations(one: npt.NDArray[np.uint8], other: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
-    """The correlation of each of ``one`` ``(A, h, w)`` with each of ``other`` ``(B, h, w)``: ``(A, B)``.
+    """Return the correlation of each of ``one`` ``(A, h, w)`` with each of ``other`` ``(B, h, w)``: ``(A, B)``.
 
-    All sums are of whole numbers below 2^53, and so exact in whichever order they are taken.
+    All sums are of integers below 2^53, and thus exact in any order.
     """
     a, b = (each.reshape(len(each), -1).astype(np.float64) for each in (one, other))
     size = a.shape[1]

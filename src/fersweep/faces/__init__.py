@@ -1,4 +1,4 @@
-"""Faces in pictures: what a detector finds, which of them count, and what is cut out (`fersweep.faces.crop`)."""
+"""Face detection and cropping: the types that detectors (`fersweep.faces.detectors`) and crops share."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Face:
     Attributes:
         box: left, top, right, bottom in pixels from the image's upper left corner; may reach beyond the image.
         confidence: the detector's, in [0, 1].
-        landmarks: float ``(5, 2)``, x and y of `LANDMARKS` in pixels; ``None`` where the detector has none.
+        landmarks: float ``(5, 2)``, x and y of `LANDMARKS` in pixels; ``None`` if the detector has none.
     """
 
     box: tuple[float, float, float, float]
@@ -32,20 +32,20 @@ class Face:
 
     @property
     def area(self) -> float:
-        """Square pixels of the box."""
+        """Area of the box in pixels."""
         left, top, right, bottom = self.box
         return max(right - left, 0.0) * max(bottom - top, 0.0)
 
 
 class Detector(Protocol):
-    """Finds faces. No face is an answer, not an error; images may be grey or RGB, and of any sizes."""
+    """Finds faces in grey or RGB images of any sizes; none is a valid result."""
 
     @property
     def name(self) -> str:
-        """The option that chooses it."""
+        """The option that selects it."""
 
     def fingerprint(self) -> str:
-        """Return a digest of everything that `detect` depends on beside the image, for caches."""
+        """Return a digest of everything that `detect` depends on besides the image, for caches."""
 
     def detect(self, images: Sequence[Pixels]) -> list[list[Face]]:
         """Return the faces of each image, the most confident first."""

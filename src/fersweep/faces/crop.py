@@ -1,4 +1,4 @@
-"""Which of the faces found count, and how one is cut out of its image and becomes an image of a dataset (`Crop`)."""
+"""Selecting faces, cutting them out of their image, and resizing them to images of a dataset (`Crop`)."""
 
 from __future__ import annotations
 
@@ -17,14 +17,13 @@ from fersweep.faces import LANDMARKS, Face, Pixels
 CHOICES = ("all", "largest", "confident")
 
 FACE, PICTURE = "face", "picture"
-"""What the images of a dataset show as they come: a face, cut close, or also what is around it."""
+"""Framing of the images of a dataset: a tightly cropped face, or a picture with its surroundings."""
 
-AS_FACE = 2
-"""A picture is taken for a face, cut close, where its longer side is at most so many times a network's image."""
+AS_FACE = 2  # a picture is taken for a cropped face if its longer side is at most this multiple of the network's input
 
 
 def choose(faces: Sequence[Face], which: str) -> list[Face]:
-    """Return all faces, or the largest or most confident one; of equals the first. None stays none."""
+    """Return all faces, or only the largest or most confident one (the first of equals)."""
     assert which in CHOICES, which
     if which == "all" or not faces:
         return list(faces)
@@ -33,15 +32,15 @@ def choose(faces: Sequence[Face], which: str) -> list[Face]:
 
 @dataclass(frozen=True)
 class Crop:
-    """How a face in a picture becomes an image of a dataset; by default its box is cut out and resized once.
+    """Steps that turn a face in a picture into an image of a dataset; by default its box is cut out and resized once.
 
     Attributes:
-        margin, align, clip: as of `cut`.
-        size: pixels a side that a face is first resized to, averaging areas (OpenCV's ``INTER_AREA``); ``None``: it is
-            resized to the dataset's size at once.
-        nearest: resize to the dataset's size by nearest neighbour, as Pillow does, and Keras' loader with it.
-        jpeg_image, jpeg_face: qualities, 1 to 100, of a JPEG file that the picture goes through before faces are looked
-            for, and the face after ``size``; ``None``: no such file.
+        margin, align, clip: as in `cut`.
+        size: pixels per side to which a face is first resized by area (OpenCV's ``INTER_AREA``); ``None``: it is
+            resized to the dataset's size directly.
+        nearest: resize to the dataset's size by nearest neighbour as Pillow, and thus Keras' loader, does.
+        jpeg_image, jpeg_face: JPEG quality, 1 to 100, with which the picture is compressed before detection, and the
+            face after ``size``; ``None``: no compression.
     """
 
     margin: float = 0.0
@@ -54,15 +53,15 @@ class Crop:
 
     @classmethod
     def of(cls, face_crop: Mapping[str, Any]) -> Crop:
-        """Return what the section ``dataset.face_crop`` of a configuration says, but for the detector's settings."""
+        """Return the crop that the config section ``dataset.face_crop`` describes, ignoring the detector's settings."""
         return cls(**{each.name: face_crop[each.name] for each in fields(cls)})
 
     def picture(self, image: Pixels) -> Pixels:
-        """Return a picture as faces are looked for in it, and cut out of it."""
+        """Return a picture as it is given to the detector and to `cut`."""
         return image if self.jpeg_image is None else _jpeg(image, self.jpeg_image)
 
     def cut(self, image: Pixels, face: Face) -> Pixels:
-        """Cut a face out of what `picture` returned, at its own size."""
+        """Cut a face out of the result of `picture`, at its original size."""
         return cut(image, face, self.margin, self.align, self.clip)
 
     def image(self, face: Pixels, image_size: int, channels: int) -> Pixels:
@@ -78,7 +77,7 @@ class Crop:
 
 
 def _jpeg(image: Pixels, quality: int) -> Pixels:
-    """An image as it comes back from a JPEG file that OpenCV writes."""
+    """Return an image after a round trip through OpenCV's JPEG encoder."""
     colour = image.ndim == 3
     done, data = cv2.imencode(".jpg", image[..., ::-1] if colour else image, [cv2.IMWRITE_JPEG_QUALITY, quality])
     assert done
@@ -86,16 +85,16 @@ def _jpeg(image: Pixels, quality: int) -> Pixels:
 
 
 def cut(image: Pixels, face: Face, margin: float = 0.0, align: bool = False, clip: bool = False) -> Pixels:
-    """Cut a face out of its image, grey or RGB as that is.
+    """Cut a face out of its image, grey or RGB.
 
     Args:
-        image: what the face was found in.
-        face: its box, rounded to pixels, gives the size of the result: one pixel a side at least.
-        margin: added on each side of the box, as a fraction of its width and height; beyond the image its border is
-            repeated.
-        align: turn the image about the middle of the box so that the eyes are level; a face without landmarks is cut
-            out as it is.
-        clip: end the box, with its margin, where the image ends, instead of repeating the image's border.
+        image: the image in which the face was found.
+        face: its box, rounded to pixels, is the size of the result, at least one pixel per side.
+        margin: added on each side of the box, as a fraction of its width and height; outside the image its border is
+            replicated.
+        align: rotate the image about the centre of the box so that the eyes are level; without effect on a face without
+            landmarks.
+        clip: clip the box, with its margin, to the image instead of replicating the border.
     """
     left, top, right, bottom = face.box
     wide, high = margin * max(right - left, 0.0), margin * max(bottom - top, 0.0)
@@ -104,34 +103,34 @@ def cut(image: Pixels, face: Face, margin: float = 0.0, align: bool = False, cli
     tilt = _tilt(face) if align else 0.0
     if tilt == 0.0:
         return _window(image, x, y, width, height)
-    radius = math.ceil(math.hypot(width, height) / 2) + 1  # no corner of the turned box is farther from its middle
+    radius = math.ceil(math.hypot(width, height) / 2) + 1  # no corner of the rotated box is farther from its centre
     around = _window(image, x + width // 2 - radius, y + height // 2 - radius, 2 * radius, 2 * radius)
-    middle = (radius - width // 2 + (width - 1) / 2, radius - height // 2 + (height - 1) / 2)
-    matrix = cv2.getRotationMatrix2D(middle, tilt, 1.0)
+    centre = (radius - width // 2 + (width - 1) / 2, radius - height // 2 + (height - 1) / 2)
+    matrix = cv2.getRotationMatrix2D(centre, tilt, 1.0)
     matrix[:, 2] -= radius - width // 2, radius - height // 2
-    turned = cv2.warpAffine(around, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return np.asarray(turned, dtype=np.uint8)
+    aligned = cv2.warpAffine(around, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(aligned, dtype=np.uint8)
 
 
 def _side(low: float, high: float, size: int, clip: bool) -> tuple[int, int]:
-    """The first pixel and the number of pixels, at least one, between two edges.
+    """Return the first pixel and the number of pixels, at least one, between two edges.
 
-    They lie at most ``size`` beyond the image, with ``clip`` within it.
+    Edges are limited to ``size`` pixels beyond the image, with ``clip`` to the image.
     """
     least, most = (0, size) if clip else (-size, 2 * size)
-    first, end = (round(min(max(each, least), most)) for each in (low, high))
+    first, end = (round(min(max(edge, least), most)) for edge in (low, high))
     return first, max(end - first, 1)
 
 
 def _window(image: Pixels, x: int, y: int, width: int, height: int) -> Pixels:
-    """The pixels from ``(x, y)`` on; beyond the image the nearest of its border."""
+    """Return the window at ``(x, y)``, replicating the border outside the image."""
     rows = np.clip(np.arange(y, y + height), 0, image.shape[0] - 1)
     columns = np.clip(np.arange(x, x + width), 0, image.shape[1] - 1)
     return image[rows[:, None], columns]
 
 
 def _tilt(face: Face) -> float:
-    """Degrees by which the line from the left to the right eye falls; 0 without landmarks."""
+    """Return the angle in degrees by which the line from the left to the right eye falls; 0 without landmarks."""
     if face.landmarks is None:
         return 0.0
     across, down = face.landmarks[LANDMARKS.index("right_eye")] - face.landmarks[LANDMARKS.index("left_eye")]

@@ -1,4 +1,4 @@
-"""A dataset whose images are the faces in the images of another."""
+"""Dataset source that crops the images of another source to faces."""
 
 from __future__ import annotations
 
@@ -6,75 +6,60 @@ import json
 import logging
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
-from typing import Protocol
 
 from fersweep.data import images
 from fersweep.data.samples import Samples
+from fersweep.data.sources.base import ImageFiles
 from fersweep.errors import UserError
 from fersweep.faces import Detector, Face, Pixels
 from fersweep.faces.crop import Crop, choose
 
 _log = logging.getLogger(__name__)
 
-BATCH = 16
-"""Images that a detector is given at once."""
-
-
-class Source(Protocol):
-    """What is needed of a dataset source that reads files."""
-
-    name: str
-    image_size: int
-    channels: int
-
-    def fingerprint(self) -> str:
-        """Return a digest of everything that it holds."""
-
-    def records(self) -> images.Records:
-        """Return the images before decoding."""
+BATCH = 16  # images per call of the detector
 
 
 @dataclass(frozen=True)
 class FaceCropped:
-    """A dataset source that looks for faces in images of their own size and resizes the most confident one of each.
+    """A dataset source that crops each image, at its original size, to its most confident face.
 
-    An image in which none is found stays whole. Like any source, it is cached.
+    An image without a face is kept uncropped.
 
     Attributes:
-        source: of the images.
+        source: the source of the images.
         detector: finds the faces.
-        crop: what becomes of them.
+        crop: how faces are cut out and resized.
     """
 
-    source: Source
+    source: ImageFiles
     detector: Detector
     crop: Crop = field(default_factory=Crop)
 
     @property
     def name(self) -> str:
-        """The source's."""
+        """The name of the source."""
         return self.source.name
 
     def fingerprint(self) -> str:
-        """Return a digest of the source's, the detector's, and of how faces are cut out."""
+        """Return a digest of the fingerprints of source and detector, and of the crop."""
         parts = [self.source.fingerprint(), self.detector.fingerprint(), asdict(self.crop)]
         return sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def load(self) -> Samples:
-        """Decode everything, and crop it.
+        """Decode and crop everything.
 
         Raises:
-            UserError: of the source, or an image is broken, or there is a face in none of them.
+            UserError: from the source, an image is broken, or no image has a face.
         """
         records = self.source.records()
         faces: list[Pixels] = []
         without: list[str] = []
-        for start in range(0, 0 if records.faults else len(records), BATCH):  # faults are for `images.load` to name
+        for start in range(0, 0 if records.faults else len(records), BATCH):  # `images.load` reports faults
             ids = records.ids[start : start + BATCH]
-            whole = self._read(records, start, len(ids))
-            for name, image, found in zip(ids, whole, self.detector.detect(whole), strict=True):
+            pictures = self._read(records, start, len(ids))
+            for name, picture, found in zip(ids, pictures, self.detector.detect(pictures), strict=True):
                 without += [] if found else [str(name)]
-                faces.append(self._cropped(image, found))
+                faces.append(self._cropped(picture, found))
         if without and len(without) == len(records):
             raise UserError(
                 f"{self.detector.name} finds no face in any of the {len(records):,} images of {self.name}: "
@@ -82,7 +67,7 @@ class FaceCropped:
             )
         if without:
             _log.warning(
-                "%s finds no face in %d of the %d images of %s, which stay whole: %s",
+                "%s finds no face in %d of the %d images of %s, which are kept uncropped: %s",
                 self.detector.name,
                 len(without),
                 len(records),
@@ -93,21 +78,17 @@ class FaceCropped:
         return images.load(cropped, self.source.image_size, self.source.channels, self.name)
 
     def _read(self, records: images.Records, start: int, count: int) -> list[Pixels]:
-        """The next images at their own size, as faces are looked for in them."""
-        whole: dict[int, Pixels] = {}
+        """Return the next images at their original size, as the detector is given them."""
+        pictures: dict[int, Pixels] = {}
 
-        def fill(offset: int) -> None:
-            try:
-                whole[offset] = self.crop.picture(records.read(start + offset))
-            except images.UnreadableImageError as error:
-                advice = f"`fersweep data {self.name}` lists every unreadable image"
-                raise UserError(f"cannot read the image {records.ids[start + offset]}: {error} ({advice})") from error
+        def read(offset: int) -> None:
+            pictures[offset] = self.crop.picture(records.pixels(start + offset, self.name))
 
-        images.for_each(count, fill)
-        return [whole[offset] for offset in range(count)]
+        images.for_each(count, read)
+        return [pictures[offset] for offset in range(count)]
 
     def _cropped(self, image: Pixels, found: list[Face]) -> Pixels:
-        """The most confident face, or the whole image, in the dataset's size and channels."""
+        """Return the most confident face, or else the image, in the dataset's size and channels."""
         for face in choose(found, "confident"):
             image = self.crop.cut(image, face)
         return self.crop.image(image, self.source.image_size, self.source.channels)

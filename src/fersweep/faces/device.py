@@ -1,4 +1,4 @@
-"""Where a detector or a trained network computes."""
+"""Devices for detectors and trained networks."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from fersweep.errors import UserError
 
 
 def choose_device(choice: str) -> torch.device:
-    """The device that ``cpu``, ``gpu`` or ``auto`` (a GPU where there is one) stands for.
+    """Return the device for ``cpu``, ``gpu`` or ``auto`` (a GPU if available).
 
     Raises:
-        UserError: there is no GPU, and one is asked for.
+        UserError: ``gpu`` without a GPU.
     """
-    there = torch.cuda.device_count() > 0
-    if choice == "gpu" and not there:
+    available = torch.cuda.device_count() > 0
+    if choice == "gpu" and not available:
         raise UserError("--device gpu is not possible: torch sees no CUDA device here.")
-    return torch.device("cuda" if there and choice != "cpu" else "cpu")
+    return torch.device("cuda" if available and choice != "cpu" else "cpu")

@@ -1,4 +1,4 @@
-"""Faces of all pictures below a folder, cut out into another: the same tree, a table, and what is done stays done."""
+"""Extract the faces of all pictures below a folder into a folder of the same tree, with a table; resumable."""
 
 from __future__ import annotations
 
@@ -24,25 +24,20 @@ from fersweep.files import atomic_path, refuse_inside, write_json
 
 SETTINGS = "faces.json"
 
-BATCH = 32
-"""Pictures that a detector is given at once."""
-
-BATCH_BYTES = 2**28
-"""Of their pixels, from which on no more are added."""
-
-SAVE_SECONDS = 10.0
-"""Between two writes of the table."""
+BATCH = 32  # pictures per call of the detector
+BATCH_BYTES = 2**28  # size of a batch's pixels beyond which no more pictures are added
+SAVE_SECONDS = 10.0  # seconds between two writes of the table
 
 
 @dataclass(frozen=True)
 class Cropping:
-    """What becomes of the faces of a picture.
+    """Settings of `extract`.
 
     Attributes:
         choose: ``all``, ``largest`` or ``confident``.
         margin: added on each side, as a fraction of the box.
-        align: turn the picture so that the eyes are level.
-        size: pixels a side that a face is resized to, whatever its proportions; ``None``: it stays as it is.
+        align: rotate the picture so that the eyes are level.
+        size: pixels per side to which a face is resized, ignoring its aspect ratio; ``None``: the size of its box.
     """
 
     choose: str = "confident"
@@ -59,24 +54,21 @@ def extract(
     jobs: int,
     advance: Callable[[int, int], None],
 ) -> dict[str, list[table.Row]]:
-    """Cut the faces of a picture, or of all below a folder, out into ``folder``, and write the table there.
+    """Extract the faces of a picture, or of all pictures below a folder, into ``folder``; return the rows by picture.
 
-    Pictures of the table are not looked at again, unless they were unreadable or a face of theirs is gone. When the
-    work is interrupted, the table has what was done before.
+    Pictures in the table of an earlier, perhaps interrupted, call are skipped, unless they were unreadable or one of
+    their faces is missing.
 
     Args:
         source: a picture or a folder.
         folder: new, empty, or of an earlier call with the same settings.
         detector: finds the faces.
-        cropping: which count, and how they are cut out.
+        cropping: settings.
         jobs: threads that read and write.
-        advance: called with the number of pictures done and of all, first before the first.
-
-    Returns:
-        The rows of the table by picture.
+        advance: called with the numbers of pictures done and of all pictures, first before the first one.
 
     Raises:
-        UserError: there is no picture; ``folder`` is unfit, has other settings, or cannot be written.
+        UserError: there is no picture; ``folder`` is unsuitable, has other settings, or cannot be written.
     """
     found = _found(source)
     _prepare(source, folder, _settings(source, detector, cropping))
@@ -101,7 +93,7 @@ def extract(
 
 @dataclass(frozen=True)
 class _Work:
-    """What is done with each batch of pictures."""
+    """The processing of a batch of pictures."""
 
     folder: Path
     detector: Detector
@@ -109,7 +101,7 @@ class _Work:
     keys: Mapping[str, str]
 
     def on(self, pool: ThreadPoolExecutor, batch: Mapping[str, Pixels | str]) -> dict[str, list[table.Row]]:
-        """The rows of pictures, given as pixels, or as the reason why there are none."""
+        """Return the rows of pictures, given as pixels or as the reason why they are unreadable."""
         images = {name: pixels for name, pixels in batch.items() if not isinstance(pixels, str)}
         faces = self.detector.detect(list(images.values()))
         rows = dict(zip(images, pool.map(self._cut, images, images.values(), faces), strict=True))
@@ -127,9 +119,9 @@ class _Work:
 
 
 def _found(source: Path) -> dict[str, Path]:
-    """The pictures by their names in the table."""
+    """Return the pictures by their names in the table."""
     if not source.exists():
-        raise UserError(f"There is no {source}: name a picture, or a folder of pictures.")
+        raise UserError(f"{source} does not exist: name a picture, or a folder of pictures.")
     above = source if source.is_dir() else source.parent
     found = {path.relative_to(above).as_posix(): path for path in pictures.find(source)}
     if not found:
@@ -143,7 +135,7 @@ def _settings(source: Path, detector: Detector, cropping: Cropping) -> dict[str,
 
 
 def _prepare(source: Path, folder: Path, settings: Mapping[str, Any]) -> None:
-    """Make the folder, with the settings in it, or see that it has these."""
+    """Create the folder with the settings, or check that it has the same ones."""
     refuse_inside(folder, [source])
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -156,12 +148,12 @@ def _prepare(source: Path, folder: Path, settings: Mapping[str, Any]) -> None:
         other = next(key for key in (*settings, *before) if before.get(key) != settings.get(key))
         raise UserError(
             f"{folder} was made with {other}={before.get(other)}, not {settings.get(other)}: "
-            "use the same settings to go on, or choose another folder."
+            "use the same settings to resume, or choose another folder."
         )
 
 
 def _before(folder: Path) -> dict[str, Any] | None:
-    """The settings that the folder was made with; ``None`` where it is empty."""
+    """Return the settings that the folder was made with; ``None`` if it is empty."""
     try:
         settings = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -176,14 +168,14 @@ def _before(folder: Path) -> dict[str, Any] | None:
 
 
 def _is_done(folder: Path, rows: Sequence[table.Row]) -> bool:
-    """Whether a picture has rows, was readable, and all its faces are there."""
+    """Return True if a picture has rows, was readable, and all its faces exist."""
     return bool(rows) and all(not row.unreadable and (row.face == "" or (folder / row.face).is_file()) for row in rows)
 
 
 def _keys(names: Iterable[str]) -> dict[str, str]:
-    """What the faces of each picture are named after: its name without suffix, or with it where two would be the same.
+    """Return the stem of each picture's face files: its name without suffix, or with it if two would be the same.
 
-    A name that without its suffix still ends like a picture's keeps it, so that no two are ever equal.
+    A name that without its suffix still ends in one keeps both, so that all stems are unique.
     """
     stems = {name: str(PurePosixPath(name).with_suffix("")) for name in names}
     counts = Counter(stems.values())
@@ -191,12 +183,15 @@ def _keys(names: Iterable[str]) -> dict[str, str]:
 
 
 def _batches(pool: ThreadPoolExecutor, files: Mapping[str, Path], ahead: int) -> Iterator[dict[str, Pixels | str]]:
-    """Pictures, read some ahead in threads: pixels, or why there are none."""
+    """Yield batches of pictures, read ahead in threads: pixels, or the reason why they are unreadable."""
     batch: dict[str, Pixels | str] = {}
     size = 0
-    for name, pixels in _read_ahead(pool, files, ahead):
-        batch[name] = pixels
-        size += 0 if isinstance(pixels, str) else pixels.nbytes
+    for name, future in _prefetch(pool, files, ahead):
+        try:
+            batch[name] = pixels = future.result()
+            size += pixels.nbytes
+        except UnreadableImageError as error:
+            batch[name] = str(error)
         if len(batch) == BATCH or size >= BATCH_BYTES:
             yield batch
             batch, size = {}, 0
@@ -204,22 +199,13 @@ def _batches(pool: ThreadPoolExecutor, files: Mapping[str, Path], ahead: int) ->
         yield batch
 
 
-def _read_ahead(pool: ThreadPoolExecutor, files: Mapping[str, Path], ahead: int) -> Iterator[tuple[str, Pixels | str]]:
-    waiting: deque[tuple[str, Future[Pixels | str]]] = deque()
+def _prefetch(pool: ThreadPoolExecutor, files: Mapping[str, Path], ahead: int) -> Iterator[tuple[str, Future[Pixels]]]:
+    waiting: deque[tuple[str, Future[Pixels]]] = deque()
     for name, path in files.items():
-        waiting.append((name, pool.submit(_read, path)))
+        waiting.append((name, pool.submit(pictures.read, path)))
         if len(waiting) > ahead:
-            first, future = waiting.popleft()
-            yield first, future.result()
-    for first, future in waiting:
-        yield first, future.result()
-
-
-def _read(path: Path) -> Pixels | str:
-    try:
-        return pictures.read(path)
-    except UnreadableImageError as error:
-        return str(error)
+            yield waiting.popleft()
+    yield from waiting
 
 
 def _write(path: Path, pixels: Pixels) -> None:
@@ -235,7 +221,7 @@ def _write(path: Path, pixels: Pixels) -> None:
 
 @contextmanager
 def _threads(jobs: int) -> Iterator[ThreadPoolExecutor]:
-    """As `ThreadPoolExecutor`, but what it has not begun when the block ends is not done."""
+    """As `ThreadPoolExecutor`, but tasks that have not started when the block ends are cancelled."""
     pool = ThreadPoolExecutor(jobs)
     try:
         yield pool

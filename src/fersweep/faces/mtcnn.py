@@ -1,4 +1,4 @@
-"""MTCNN (Zhang et al., 2016, arXiv:1604.02878) as facenet-pytorch has it, weights included."""
+"""MTCNN (Zhang et al., 2016, arXiv:1604.02878) of facenet-pytorch, weights included."""
 
 from __future__ import annotations
 
@@ -21,34 +21,23 @@ from fersweep.data.images import to_channels
 from fersweep.faces import Face, Pixels
 from fersweep.faces.device import choose_device
 
-MIN_FACE = 20
-"""Pixels of the smallest face that is looked for, after an image has been scaled."""
-
-LONGEST = 1280
-"""Pixels of the longer side of an image in which faces are looked for; a larger one is shrunk."""
-
-SHORTEST = 2 * MIN_FACE
-"""Pixels of the shorter side likewise; a smaller image is enlarged."""
-
-THRESHOLDS = (0.6, 0.7)
-"""Scores above which the first and the second network of the three pass a candidate on."""
-
-CONFIDENCE = 0.9
-"""Score of the third above which a candidate is a face, where no other is asked for."""
-
-BATCH_PIXELS = 2_000_000
-"""Pixels of all images that are given to the networks at once: more need memory and are no faster on a CPU."""
+MIN_FACE = 20  # pixels of the smallest face that is searched for, after scaling the image
+LONGEST = 1280  # greatest longer side of an image in pixels; a larger image is shrunk
+SHORTEST = 2 * MIN_FACE  # least shorter side of an image in pixels; a smaller image is enlarged
+THRESHOLDS = (0.6, 0.7)  # score thresholds of the first and the second of the three networks
+CONFIDENCE = 0.9  # default score threshold of the third network
+BATCH_PIXELS = 2_000_000  # pixels per batch: larger ones need more memory and are not faster on a CPU
 
 
 class Mtcnn:
     """Finds faces and their landmarks in grey and RGB images of any sizes; images of equal size are batched.
 
     Args:
-        confidence: faces above it are found, in [0, 1); ``None``: `CONFIDENCE`.
+        confidence: threshold of the faces' confidence, in [0, 1); ``None``: `CONFIDENCE`.
         device: ``cpu``, ``gpu``, or ``auto``.
 
     Raises:
-        UserError: there is no such device.
+        UserError: the device is not available.
     """
 
     name = "mtcnn"
@@ -56,17 +45,15 @@ class Mtcnn:
     def __init__(self, confidence: float | None = None, device: str = "auto") -> None:
         self.confidence = CONFIDENCE if confidence is None else confidence
         self.device = choose_device(device)
-        with torch.random.fork_rng(devices=[]):  # a run that looks for faces draws what it draws without
+        with torch.random.fork_rng(devices=[]):  # leaves the random state of a run unchanged
             networks = facenet_pytorch.MTCNN(keep_all=True, select_largest=False, device=self.device)
         self.networks = networks.train(False).requires_grad_(False)
 
     def fingerprint(self) -> str:
-        """Return a digest of everything that `detect` depends on beside the image."""
         settings = [MIN_FACE, LONGEST, SHORTEST, THRESHOLDS, self.confidence]
         return sha256(json.dumps([self.name, version("facenet-pytorch"), *settings]).encode()).hexdigest()
 
     def detect(self, images: Sequence[Pixels]) -> list[list[Face]]:
-        """Return the faces of each image, the most confident first."""
         found: list[list[Face]] = [[] for _ in images]
         fitted = [_fitted(image) for image in images]
         for indices in _batches(fitted):
@@ -78,14 +65,14 @@ class Mtcnn:
 
     @torch.inference_mode()
     def _detect(self, batch: Pixels) -> tuple[Sequence[Any], Sequence[Any]]:
-        """Boxes with scores ``(n, 5)`` and landmarks ``(n, 5, 2)`` of each image of ``(B, H, W, 3)``."""
+        """Return boxes with scores ``(n, 5)`` and landmarks ``(n, 5, 2)`` for each image of ``(B, H, W, 3)``."""
         of, thresholds = self.networks, [*THRESHOLDS, self.confidence]
         boxes, points = _detect_face(batch, MIN_FACE, of.pnet, of.rnet, of.onet, thresholds, of.factor, self.device)
         return boxes, points
 
 
 def _fitted(image: Pixels) -> Pixels:
-    """The image in the size in which faces are looked for: averaged where it shrinks, bilinear where it grows."""
+    """Return the image at the size of detection: resized by area if it shrinks, else bilinearly."""
     height, width = image.shape[:2]
     scale = min(max(1.0, SHORTEST / min(height, width)), LONGEST / max(height, width))
     if scale == 1.0:
@@ -96,7 +83,7 @@ def _fitted(image: Pixels) -> Pixels:
 
 
 def _batches(images: Sequence[Pixels]) -> Iterator[list[int]]:
-    """Indices of images of equal size, `BATCH_PIXELS` or one image at a time."""
+    """Yield indices of images of equal size, at most `BATCH_PIXELS` or one image at a time."""
     alike: Mapping[tuple[int, ...], list[int]] = defaultdict(list)
     for index, image in enumerate(images):
         alike[image.shape[:2]].append(index)
@@ -108,7 +95,7 @@ def _batches(images: Sequence[Pixels]) -> Iterator[list[int]]:
 def _faces(
     boxes: npt.NDArray[np.float64], landmarks: npt.NDArray[np.float64], scale: npt.NDArray[np.float64]
 ) -> list[Face]:
-    """Faces of boxes with scores ``(n, 5)`` and landmarks ``(n, 5, 2)``, x and y times ``scale``."""
+    """Return faces from boxes with scores ``(n, 5)`` and landmarks ``(n, 5, 2)``, x and y multiplied by ``scale``."""
     boxes = boxes * (*scale, *scale, 1.0)
     faces = [
         Face((left, top, right, bottom), min(score, 1.0), points * scale)
@@ -118,9 +105,9 @@ def _faces(
 
 
 def _pad(boxes: torch.Tensor, width: int, height: int) -> tuple[npt.NDArray[np.int32], ...]:
-    """As the library's: the rows and columns of boxes inside the image, counted from 1; here at least one of each.
+    """Return the rows and columns of boxes inside the image, counted from 1, at least one of each.
 
-    The library leaves a box out that lies wholly beyond the image, and fails because its scores are then fewer.
+    The library's own function drops a box that lies outside the image, and then fails because scores are missing.
     """
     y, end_y, x, end_x = library.pad(boxes, width, height)
     y, x = np.clip(y, 1, height), np.clip(x, 1, width)
@@ -128,4 +115,4 @@ def _pad(boxes: torch.Tensor, width: int, height: int) -> tuple[npt.NDArray[np.i
 
 
 _detect_face = types.FunctionType(library.detect_face.__code__, {**vars(library), "pad": _pad}, "detect_face")
-"""The library's function, unchanged but for `_pad`."""
+"""The library's function with `_pad` in place of its own."""

@@ -1,4 +1,4 @@
-"""``faces.csv``: one row a face found or picture skipped."""
+"""``faces.csv``: one row per face found or picture skipped."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ COLUMNS = ("file", "face", *BOX, *POINTS, "skipped")
 
 @dataclass(frozen=True)
 class Row:
-    """One line.
+    """A row of the table.
 
     Attributes:
-        file: the picture, relative to where pictures were looked for.
-        face: the file cut out of it, relative to the table; empty where it was skipped.
-        numbers: `BOX` and `POINTS`, in pixels of the picture, as text; empty where there is none.
-        skipped: why the picture has no face here: `NO_FACE`, or what kept it from being read; else empty.
+        file: the picture, relative to the input folder.
+        face: the file of the face, relative to the table; empty if the picture was skipped.
+        numbers: `BOX` and `POINTS`, in pixels of the picture, as text; empty if missing.
+        skipped: the reason for a picture without a face: `NO_FACE`, or the error that prevented reading it.
     """
 
     file: str
@@ -38,44 +38,41 @@ class Row:
 
     @classmethod
     def of(cls, file: str, name: str, face: Face) -> Row:
-        """The row of a face that was cut out into the file ``name``."""
+        """Return the row of a face that was written to the file ``name``."""
         points = [""] * len(POINTS) if face.landmarks is None else [f"{value:.2f}" for value in face.landmarks.ravel()]
         box = [f"{value:.2f}" for value in face.box]
         return cls(file, name, (*box, f"{face.confidence:.4f}", *points))
 
     @property
     def unreadable(self) -> bool:
-        """Whether the picture could not be looked at."""
+        """True if the picture could not be read."""
         return self.skipped not in ("", NO_FACE)
 
 
 def read(folder: Path) -> dict[str, list[Row]]:
-    """The rows of the table in ``folder`` by picture; none where there is no table.
+    """Return the rows of the table in ``folder`` by picture; none without a table.
 
     Raises:
         UserError: it cannot be read, or is not such a table.
     """
     path = folder / FILE_NAME
-    rows: dict[str, list[Row]] = {}
     try:
         with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
-            lines = csv.reader(file, strict=True)
-            good = tuple(next(lines, ())) == COLUMNS
-            for line in lines:
-                good = good and len(line) == len(COLUMNS)
-                name, face, *numbers, skipped = line if good else ("", "", "")
-                rows.setdefault(name, []).append(Row(name, face, tuple(numbers), skipped))
+            lines = list(csv.reader(file, strict=True))
     except FileNotFoundError:
         return {}
     except (OSError, csv.Error) as error:
-        raise UserError(f"Cannot read {path} ({error}): remove it to begin again.") from error
-    if not good:
-        raise UserError(f"{path} is not a table of faces: remove it to begin again.")
+        raise UserError(f"Cannot read {path} ({error}): remove it to start again.") from error
+    if not lines or tuple(lines[0]) != COLUMNS or any(len(line) != len(COLUMNS) for line in lines):
+        raise UserError(f"{path} is not a table of faces: remove it to start again.")
+    rows: dict[str, list[Row]] = {}
+    for name, face, *numbers, skipped in lines[1:]:
+        rows.setdefault(name, []).append(Row(name, face, tuple(numbers), skipped))
     return rows
 
 
 def write(folder: Path, rows: Mapping[str, Iterable[Row]]) -> None:
-    """Write the table into ``folder``, sorted by picture, atomically.
+    """Write the table to ``folder``, sorted by picture, atomically.
 
     Raises:
         UserError: it cannot be written.
@@ -95,7 +92,7 @@ def write(folder: Path, rows: Mapping[str, Iterable[Row]]) -> None:
 
 
 def summary(rows: Mapping[str, list[Row]]) -> str:
-    """How many pictures and faces there are, and the first five pictures that could not be read."""
+    """Return the numbers of pictures and faces, and the first five pictures that could not be read."""
     lines = [row for each in rows.values() for row in each]
     unreadable = [row for row in lines if row.unreadable]
     counts = (

@@ -20,27 +20,17 @@ from fersweep.text import first_line
 
 Floats = npt.NDArray[np.float32]
 
-CONFIDENCE = 0.5
-"""What objectness, and objectness times class score, must exceed where nothing else is asked for; the study's."""
-
-OVERLAP = 0.5
-"""Of two boxes whose intersection over union is larger, the less confident one goes."""
-
-SIZE = 640
-"""Pixels a side of the input, where the file leaves that open."""
-
-GREY = 114
-"""What surrounds an image whose proportions are not the input's."""
-
-FIELDS = 16
-"""Of a candidate: centre x, y, width, height, objectness, five landmarks' x and y, class score."""
-
+CONFIDENCE = 0.5  # default threshold of objectness, and of objectness times class score; the study's
+OVERLAP = 0.5  # intersection over union above which the less confident of two boxes is suppressed
+SIZE = 640  # pixels per side of the input if the file leaves them open
+GREY = 114  # padding value of the letterbox
+FIELDS = 16  # fields of a candidate: centre x, y, width, height, objectness, five landmarks' x and y, class score
 ANCHORS = {
     8: ((4, 5), (8, 10), (13, 16)),
     16: ((23, 29), (43, 55), (73, 105)),
     32: ((146, 217), (231, 300), (335, 433)),
 }
-"""Width and height in pixels, by the stride of the map."""
+"""Anchor width and height in pixels, by the stride of the map."""
 
 _UNREADABLE = (
     onnx_errors.Fail,
@@ -58,12 +48,12 @@ class Yolo5Face:
 
     Args:
         weights: an ONNX file of one input ``(1, 3, H, W)``, RGB in [0, 1], whose output is ``(1, N, 16)`` in pixels of
-            the input or three maps ``(1, 3, H / s, W / s, 16)`` of strides 8, 16 and 32 as the network gives them.
-        confidence: faces above it are found, in [0, 1); ``None``: `CONFIDENCE`.
-        device: ``cpu``, ``gpu``, or ``auto``: a GPU where onnxruntime can use one.
+            the input or three raw maps ``(1, 3, H / s, W / s, 16)`` of strides 8, 16 and 32.
+        confidence: threshold of the faces' confidence, in [0, 1); ``None``: `CONFIDENCE`.
+        device: ``cpu``, ``gpu``, or ``auto``: a GPU if onnxruntime can use one.
 
     Raises:
-        UserError: the file is missing, not ONNX or another network's, or there is no such device.
+        UserError: the file is missing, not ONNX or another network's, or the device is not available.
     """
 
     name = "yolo5face"
@@ -73,22 +63,20 @@ class Yolo5Face:
         self.weights = weights.expanduser()
         self._digest, self._session = _open(self.weights, device)
         self._input, self._size = _input_of(self._session, self.weights)
-        self._candidates(np.full((*self._size, 3), GREY, np.uint8))  # an output of another shape is known at once
+        self._candidates(np.full((*self._size, 3), GREY, np.uint8))  # refuses an output of another shape early
 
     def fingerprint(self) -> str:
-        """Return a digest of everything that `detect` depends on beside the image."""
         return sha256(json.dumps([self.name, self._digest, self._size, self.confidence, OVERLAP]).encode()).hexdigest()
 
     def detect(self, images: Sequence[Pixels]) -> list[list[Face]]:
-        """Return the faces of each image, the most confident first."""
         return [self._detect(image) for image in images]
 
     def _detect(self, image: Pixels) -> list[Face]:
         boxed, scale, offset = _letterbox(to_channels(image, 3), self._size)
         found = self._candidates(boxed).astype(np.float64)
         scores = found[:, 4] * found[:, 15]
-        good = (found[:, 4] > self.confidence) & (scores > self.confidence) & np.isfinite(found).all(axis=1)
-        found, scores = found[good], scores[good]
+        kept = (found[:, 4] > self.confidence) & (scores > self.confidence) & np.isfinite(found).all(axis=1)
+        found, scores = found[kept], scores[kept]
         corners = found[:, :2] - found[:, 2:4] / 2
         rectangles = np.concatenate((corners, found[:, 2:4]), axis=1)
         faces = []
@@ -101,7 +89,7 @@ class Yolo5Face:
         return faces
 
     def _candidates(self, boxed: Pixels) -> Floats:
-        """All that the network answers to an image of the input's size, ``(N, 16)`` in its pixels."""
+        """Return the network's candidates for an image of the input's size, ``(N, 16)`` in its pixels."""
         batch = np.ascontiguousarray(boxed.transpose(2, 0, 1)[None], np.float32) / np.float32(255)
         try:
             outputs = [np.asarray(each) for each in self._session.run(None, {self._input: batch})]
@@ -115,9 +103,8 @@ class Yolo5Face:
         shapes = [(1, 3, self._size[0] // stride, self._size[1] // stride, FIELDS) for stride in ANCHORS]
         maps = {output.shape: output for output in outputs}
         if not set(shapes) <= set(maps):
-            have = ", ".join(str(output.shape) for output in outputs)
             raise UserError(
-                f"{self.weights} is not YOLO5Face: its outputs are {have}, not (1, N, {FIELDS}) "
+                f"{self.weights} is not YOLO5Face: its outputs are {', '.join(map(str, maps))}, not (1, N, {FIELDS}) "
                 f"or {', '.join(map(str, shapes))}."
             )
         decoded = [_decoded(maps[shape][0], stride) for shape, stride in zip(shapes, ANCHORS, strict=True)]
@@ -125,17 +112,15 @@ class Yolo5Face:
 
 
 def _open(weights: Path, device: str) -> tuple[str, onnxruntime.InferenceSession]:
-    """The digest of an ONNX file, and a session of it."""
+    """Return the digest of an ONNX file, and a session of it."""
     providers = ["CPUExecutionProvider"]
-    there = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
-    if device == "gpu" and not there:
-        raise UserError(
-            "--device gpu is not possible: this onnxruntime computes on the CPU (onnxruntime-gpu would not)."
-        )
-    if there and device != "cpu":
+    available = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+    if device == "gpu" and not available:
+        raise UserError("--device gpu is not possible: this onnxruntime has no CUDA support; install onnxruntime-gpu.")
+    if available and device != "cpu":
         providers.insert(0, "CUDAExecutionProvider")
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors, not advice on the file
+    options.log_severity_level = 3  # errors only
     try:
         data = weights.read_bytes()
         return sha256(data).hexdigest(), onnxruntime.InferenceSession(data, options, providers=providers)
@@ -146,7 +131,7 @@ def _open(weights: Path, device: str) -> tuple[str, onnxruntime.InferenceSession
 
 
 def _input_of(session: onnxruntime.InferenceSession, weights: Path) -> tuple[str, tuple[int, int]]:
-    """Name, height and width of the input."""
+    """Return name, height and width of the input."""
     inputs = session.get_inputs()
     shape = inputs[0].shape if len(inputs) == 1 else []
     fits = len(shape) == 4 and inputs[0].type == "tensor(float)"
@@ -162,7 +147,7 @@ def _input_of(session: onnxruntime.InferenceSession, weights: Path) -> tuple[str
 
 
 def _letterbox(image: Pixels, size: tuple[int, int]) -> tuple[Pixels, float, npt.NDArray[np.float64]]:
-    """Scale an RGB image into ``(height, width)`` with grey around it; also the scale, and x and y of its corner."""
+    """Fit an RGB image into ``(height, width)`` with grey padding; return it, the scale, and x and y of its corner."""
     scale = min(size[0] / image.shape[0], size[1] / image.shape[1])
     height, width = (max(round(side * scale), 1) for side in image.shape[:2])
     method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
@@ -173,7 +158,7 @@ def _letterbox(image: Pixels, size: tuple[int, int]) -> tuple[Pixels, float, npt
 
 
 def _decoded(raw: Floats, stride: int) -> Floats:
-    """Candidates ``(N, 16)`` of one map ``(3, rows, columns, 16)`` as the network gives it."""
+    """Return the candidates ``(N, 16)`` of one raw map ``(3, rows, columns, 16)``."""
     anchors = np.array(ANCHORS[stride], np.float32).reshape(3, 1, 1, 2)
     rows, columns = raw.shape[1:3]
     grid = np.stack(np.meshgrid(np.arange(columns), np.arange(rows)), axis=-1).astype(np.float32)

@@ -1,55 +1,89 @@
-"""What dataset sources of image files have in common."""
+"""Base class of dataset sources that read image files.
+
+A layout of files that is not read yet is one new file beside this one: a subclass of `ImageFiles` with `recognise` and
+`records`.
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar, NamedTuple
+
+import numpy as np
 
 from fersweep.data import files, images
 from fersweep.data.samples import Samples
-from fersweep.errors import UserError
 
 
+class ImageFile(NamedTuple):
+    """One image of a source: its id, its name in the tree, and what is known about it, as in `Samples`."""
+
+    id: str
+    name: str
+    label: int
+    usage: str | None = None
+    subject: str | None = None
+    sequence: str | None = None
+
+
+@dataclass
 class ImageFiles(ABC):
-    """A dataset of image files as `Samples`. A subclass has a ``name`` and says which images there are (`records`).
+    """A dataset of image files as `Samples`.
+
+    A subclass has a ``name`` and lists its images (`records`). It may search for them below ``root`` (`recognise`),
+    restrict the files that count (`only`, `reads`), and, as a dataclass with more fields, have `options`.
 
     Args:
-        root: the folder or zip archive that holds the files.
-        image_size: pixels a side of the decoded images.
+        root: the folder or zip archive that holds the files, or any folder above it.
+        image_size: pixels per side of the decoded images.
         channels: 1 for grey, 3 for RGB.
     """
 
-    name: str
+    name: ClassVar[str]
+    layouts: ClassVar[str] = "its folder or archive"
+    """The layouts that are recognised, for messages."""
+    only: ClassVar[Collection[str] | None] = None
+    """Lower-case names of the subfolders to read, where unrelated ones may lie beside them; ``None``: all."""
 
-    def __init__(self, root: str | Path | None = None, image_size: int = 48, channels: int = 1) -> None:
-        self.root = root
-        self.image_size = image_size
-        self.channels = channels
+    root: str | Path | None = None
+    image_size: int = 48
+    channels: int = 1
+
+    def recognise(self, path: Path) -> bool:
+        """Return whether a folder, zip archive or CSV file is this dataset; by default, ``root`` itself is."""
+        return path == Path(str(self.root)).expanduser()
 
     def locate(self) -> Path:
-        """Return the folder or archive; here ``root`` itself, in a subclass perhaps a place below it.
+        """Return the folder or file at or below ``root`` that holds the dataset.
 
         Raises:
-            UserError: there is nothing.
+            UserError: it is missing, is not this dataset, or was found several times.
         """
-        if self.root is None or not Path(self.root).expanduser().exists():
-            raise UserError(
-                f"dataset.root={self.root} is not there: name the folder or archive of dataset={self.name}."
-            )
-        return Path(self.root).expanduser()
+        return files.locate(self.root, self.name, self.layouts, self.recognise)
 
     def tree(self) -> files.Tree:
         """Return the files by relative name: ``tree.images()`` lists the images, ``tree.read(name)`` gives bytes."""
-        return files.open_tree(self.locate())
+        return files.open_tree(self.locate(), self.only)
+
+    def reads(self, name: str) -> bool:
+        """Return whether the file ``name`` belongs to the dataset and thus to its fingerprint."""
+        return True
+
+    def options(self, tree: files.Tree) -> dict[str, object]:
+        """Return what the decoded images depend on besides the files, as JSON can hold it."""
+        return {"size": self.image_size, "channels": self.channels}
 
     def fingerprint(self) -> str:
-        """Return a digest of what `load` depends on: names, sizes and checksums (or times), the decoded form."""
+        """Return a digest of the files' names, sizes and checksums (or modification times), and of `options`."""
         tree = self.tree()
-        return files.fingerprint(tree.stamps, tree.stamps, {"size": self.image_size, "channels": self.channels})
+        return files.fingerprint(tree.stamps, filter(self.reads, tree.stamps), self.options(tree))
 
     @abstractmethod
     def records(self) -> images.Records:
-        """Return the images before decoding: ids, labels, how to read one; people and parts where they are known.
+        """Return the images before decoding.
 
         Raises:
             UserError: the files are not those of this dataset.
@@ -64,5 +98,21 @@ class ImageFiles(ABC):
         return images.load(self.records(), self.image_size, self.channels, self.name)
 
     def checks(self, records: images.Records) -> list[tuple[str, int, int]]:
-        """Return ``(what, found, expected)`` for the counts that a complete copy has; none here."""
+        """Return ``(what, found, expected)`` for the counts of a complete copy; none by default."""
         return []
+
+
+def as_records(tree: files.Tree, class_names: tuple[str, ...], found: Iterable[ImageFile]) -> images.Records:
+    """Return the image files of a tree as records, sorted by id; a field that is ``None`` for one is left out."""
+    rows = sorted(found)
+    texts = {field: [getattr(row, field) for row in rows] for field in ("usage", "subject", "sequence")}
+    usage, subjects, sequences = (None if None in values else np.array(values, np.str_) for values in texts.values())
+    return images.Records(
+        ids=np.array([row.id for row in rows], np.str_),
+        labels=np.array([row.label for row in rows], np.int64),
+        class_names=class_names,
+        read=images.reader(tree, [row.name for row in rows]),
+        subjects=subjects,
+        usage=usage,
+        sequences=sequences,
+    )

@@ -1,4 +1,4 @@
-"""Synthetic faces: seven emotions drawn from their facial action units, so that everything runs without a download."""
+"""Synthetic faces: seven emotions drawn from their facial action units, so that everything runs offline."""
 
 from __future__ import annotations
 
@@ -11,21 +11,20 @@ import numpy.typing as npt
 
 from fersweep.data.samples import CLASSES, PRIVATE, PUBLIC, TRAINING, Samples
 from fersweep.data.synthetic.drawing import DRAWING_VERSION, draw_face
-from fersweep.data.synthetic.parameters import sample_appearance, sample_expression, sample_identity
+from fersweep.data.synthetic.parameters import Appearance, Identity, sample_expression
 from fersweep.errors import UserError
 
-_IMAGE, _SUBJECT, _ORDER, _ROUND = range(4)  # the spawn keys that keep the random streams of one seed apart
+_IMAGE, _SUBJECT, _ORDER, _ROUND = range(4)  # spawn keys of independent random streams
 _USAGE = (TRAINING, PUBLIC, PRIVATE, *[TRAINING] * 7)  # of ten consecutive blocks of one image per class
 _SMALLEST = 3 * len(CLASSES)
 
 
 class Synthetic:
-    """Parametric faces, deterministic by seed: a source like any other, with subjects and FER2013's usages.
+    """Parametric faces, deterministic by seed, with subjects and FER2013's usages.
 
     Images come in blocks of one subject showing each class once, in random order. Of ten blocks eight are
     ``Training``, one ``PublicTest`` and one ``PrivateTest``; a subject's blocks fall into all of them, as in FER2013.
-    Image ``i`` is a function of ``seed``, ``subjects`` and ``i`` alone: a larger ``size`` adds images and
-    changes none.
+    Image ``i`` is a function of ``seed``, ``subjects`` and ``i`` alone: a larger ``size`` only adds images.
 
     Args:
         image_size: side of the images, 16 to 256 pixels.
@@ -52,21 +51,20 @@ class Synthetic:
         self.image_size, self.channels, self.size, self.seed, self.subjects = image_size, channels, size, seed, subjects
 
     def fingerprint(self) -> str:
-        """A hex digest of everything the images depend on, the version of the drawing included."""
-        return hashlib.sha256(
-            json.dumps(vars(self) | {"drawing": DRAWING_VERSION}, sort_keys=True).encode()
-        ).hexdigest()
+        """Return a hex digest of everything the images depend on, the version of the drawing included."""
+        settings = vars(self) | {"drawing": DRAWING_VERSION}
+        return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
     def load(self) -> Samples:
         """Draw all images: uint8 ``(N, H, W)``, or ``(N, H, W, 3)`` for three channels."""
-        identities = [sample_identity(self._rng(_SUBJECT, subject)) for subject in range(self.subjects)]
+        identities = [Identity(self._rng(_SUBJECT, subject)) for subject in range(self.subjects)]
         shape = (self.size, self.image_size, self.image_size) + ((3,) if self.channels == 3 else ())
         images = np.empty(shape, dtype=np.uint8)
         labels, subjects = self._labels(), self._subjects()
         for index in range(self.size):
             rng = self._rng(_IMAGE, index)
             expression = sample_expression(rng, CLASSES[labels[index]])
-            face = draw_face(identities[subjects[index]], expression, sample_appearance(rng), rng, self.image_size)
+            face = draw_face(identities[subjects[index]], expression, Appearance(rng), rng, self.image_size)
             images[index] = face if self.channels == 3 else cv2.cvtColor(face, cv2.COLOR_RGB2GRAY)
         usage = np.array(_USAGE)[np.arange(self.size) // len(CLASSES) % len(_USAGE)]
         people = np.array([f"P{subject:03d}" for subject in subjects])
@@ -82,7 +80,7 @@ class Synthetic:
         return labels[: self.size].astype(np.int64)
 
     def _subjects(self) -> npt.NDArray[np.int64]:
-        """The subject of each image: one a block, and everybody once before anybody twice."""
+        """Return the subject of each image: one per block, and everybody once before anybody twice."""
         blocks = -(-self.size // len(CLASSES))
         rounds = -(-blocks // self.subjects)
         order = np.concatenate([self._rng(_ROUND, number).permutation(self.subjects) for number in range(rounds)])
@@ -90,7 +88,7 @@ class Synthetic:
 
 
 def contact_sheet(samples: Samples, per_class: int = 10) -> npt.NDArray[np.uint8]:
-    """The first ``per_class`` images of every class, a row a class, its name at the left: uint8, RGB ``(H, W, 3)``."""
+    """Return the first ``per_class`` images of every class, one row per class: uint8 RGB ``(H, W, 3)``."""
     side = samples.images.shape[1]
     scale, margin = side / 150, 4
     label_width = round(side * 0.95)

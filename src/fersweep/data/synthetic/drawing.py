@@ -1,4 +1,4 @@
-"""Draw one synthetic face: its features on a canvas, then the light, blur and noise of the picture."""
+"""Drawing of a synthetic face: its features on a canvas, then light, blur and noise of the picture."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fersweep.data.synthetic.parameters import Appearance, Expression, Identity
 from fersweep.data.synthetic.sketch import Sketch
 
 DRAWING_VERSION = 1
-"""Raise with every change to the pixels drawn; part of the source's fingerprint, hence of the cache's key."""
+"""Part of the source's fingerprint and thus of the cache's key: increase it with every change to the pixels."""
 
 _SUPERSAMPLING = 2
 _SMALLEST_CANVAS = 96  # below it, lines of one pixel would be too thick
@@ -27,12 +27,13 @@ def draw_face(
     sketch = Sketch()
     features.body(sketch, identity)
     features.head(sketch, identity, expression)
-    for sign, units in ((-1, expression.left), (1, expression.right)):
+    halves = ((-1, expression.left), (1, expression.right))
+    for sign, units in halves:
         features.eye(sketch, identity, units, sign, expression.gaze)
     features.nose(sketch, identity, expression)
     features.mouth(sketch, identity, expression)
     features.hair(sketch, identity)
-    for sign, units in ((-1, expression.left), (1, expression.right)):
+    for sign, units in halves:
         features.brow(sketch, identity, units, sign)
     features.forehead(sketch, identity, expression)
     features.glasses(sketch, identity)
@@ -45,7 +46,7 @@ def draw_face(
 def _photograph(
     image: npt.NDArray[np.uint8], appearance: Appearance, rng: np.random.Generator
 ) -> npt.NDArray[np.uint8]:
-    """Light from one side, contrast, gamma, blur (relative to 48 pixels) and sensor noise."""
+    """Apply directional light, contrast, gamma, blur (relative to 48 pixels) and sensor noise."""
     size = len(image)
     ramp = np.linspace(-1, 1, size, dtype=np.float32)
     light = 1 + appearance.light[0] * ramp[None, :] + appearance.light[1] * ramp[:, None]

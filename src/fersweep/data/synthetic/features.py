@@ -1,4 +1,4 @@
-"""Features of a synthetic face, each drawn from an identity and moved by the action units of an expression."""
+"""Features of a synthetic face, drawn from an identity and moved by the action units of an expression."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def _outline(identity: Identity, chin: float) -> Points:
 
 
 def _symmetric(*right: tuple[float, float]) -> Points:
-    """The closed outline whose right half runs through the given points."""
+    """Return the closed symmetric outline whose right half has the given points."""
     half = np.array(right)
     return np.concatenate([half, half[::-1] * (-1, 1)])
 
 
 def body(sketch: Sketch, identity: Identity) -> None:
-    """What is behind the head: hair, shoulders, neck, ears."""
+    """Hair behind the head, shoulders, neck and ears."""
     width = identity.width
     if identity.hairstyle in ("long", "bob"):
         end = 1.5 if identity.hairstyle == "long" else 0.85
@@ -46,7 +46,7 @@ def body(sketch: Sketch, identity: Identity) -> None:
 
 
 def head(sketch: Sketch, identity: Identity, expression: Expression) -> None:
-    """The face's outline, longer where AU 26 drops the jaw, and the beard."""
+    """Outline of the face, lengthened by AU 26, and beard."""
     outline = _outline(identity, 0.11 * expression.both[26])
     sketch.fill(outline, identity.skin)
     if identity.beard:
@@ -56,7 +56,7 @@ def head(sketch: Sketch, identity: Identity, expression: Expression) -> None:
 
 
 def hair(sketch: Sketch, identity: Identity) -> None:
-    """The hair in front of the skull."""
+    """Hair on the skull."""
     if identity.hairstyle == "bald":
         return
     width, line, style = identity.width, identity.hairline, identity.hairstyle
@@ -102,7 +102,7 @@ def eye(sketch: Sketch, identity: Identity, units: dict[int, float], sign: int, 
         sketch.line(arc(inner, y + 0.16, (outer[0], y + 0.06)), fold, 0.025)
         for tilt in (-0.05, 0.0, 0.05):
             end = (outer[0] + sign * 0.12, outer[1] + 2 * tilt)
-            sketch.line(np.array([(outer[0] + sign * 0.03, outer[1] + tilt), end]), fold, 0.015)
+            sketch.line([(outer[0] + sign * 0.03, outer[1] + tilt), end], fold, 0.015)
 
 
 def brow(sketch: Sketch, identity: Identity, units: dict[int, float], sign: int) -> None:
@@ -129,7 +129,7 @@ def forehead(sketch: Sketch, identity: Identity, expression: Expression) -> None
     if knit > 0.2:
         colour = mix(identity.skin, _DARK, 0.45 * min(1.0, knit))
         for x in (-0.045, 0.045):
-            sketch.line(np.array([(x * 1.2, base - 0.04), (x, base + 0.12)]), colour, 0.02)
+            sketch.line([(x * 1.2, base - 0.04), (x, base + 0.12)], colour, 0.02)
 
 
 def nose(sketch: Sketch, identity: Identity, expression: Expression) -> None:
@@ -140,7 +140,7 @@ def nose(sketch: Sketch, identity: Identity, expression: Expression) -> None:
     shade = mix(skin, _DARK, 0.28)
     side = np.array([(0.02, -0.2), (half * 0.55, tip - 0.02), (half * 0.9, tip + 0.03), (0.0, tip + 0.02)])
     sketch.fill(side, mix(skin, _DARK, 0.09))
-    sketch.line(np.array([(0.055, -0.18), (0.065, 0.0), (half * 0.7, tip - 0.06)]), mix(skin, _DARK, 0.16), 0.02)
+    sketch.line([(0.055, -0.18), (0.065, 0.0), (half * 0.7, tip - 0.06)], mix(skin, _DARK, 0.16), 0.02)
     wing = np.array([(half * 0.95, tip - 0.07), (half * 1.1, tip - 0.01), (half * 0.8, tip + 0.04)])
     for sign in (-1, 1):
         sketch.line(wing * (sign, 1), shade, 0.025)
@@ -153,7 +153,7 @@ def nose(sketch: Sketch, identity: Identity, expression: Expression) -> None:
 
 
 class _Mouth(NamedTuple):
-    """Corners, and heights of the lips' edges between them, from the upper lip's upper edge downwards."""
+    """Corners of the mouth, and heights of the lips' edges from top to bottom."""
 
     left: tuple[float, float]
     right: tuple[float, float]
@@ -164,12 +164,12 @@ class _Mouth(NamedTuple):
     bottom: float
 
     def edge(self, height: float) -> Points:
-        """The curve from corner to corner that passes ``height`` half-way."""
+        """Return the curve from corner to corner through ``height``."""
         return arc(self.left, height, self.right, self.power)
 
 
 def _mouth_shape(identity: Identity, expression: Expression) -> _Mouth:
-    """How AU 10, 12, 15, 16, 20, 23, 25 and 26 shape the mouth."""
+    """Return the mouth as shaped by AU 9, 10, 12, 15, 16, 20, 23, 25 and 26."""
     units, base = expression.both, identity.mouth_height
     opening = 0.36 * units[26] + 0.13 * units[25] + 0.06 * units[20]
     rise = 0.06 * units[10] + 0.04 * units[9]
@@ -219,7 +219,7 @@ def mouth(sketch: Sketch, identity: Identity, expression: Expression) -> None:
 
 
 def glasses(sketch: Sketch, identity: Identity) -> None:
-    """Round frames, bridge and temples, for who wears them."""
+    """Round frames, bridge and temples, if the subject wears glasses."""
     if not identity.glasses:
         return
     for sign in (-1, 1):

@@ -10,14 +10,13 @@ import math
 import cv2
 import numpy as np
 import numpy.typing as npt
+from numpy.typing import ArrayLike
 
 from fersweep.data.synthetic.parameters import Appearance, Rgb
 
 Points = npt.NDArray[np.float64]
 
-T = np.linspace(-1, 1, 15)
-"""Where `arc` puts its points, from the left end to the right."""
-
+T = np.linspace(-1, 1, 15)  # positions of the points of `arc`, from the left end to the right
 _ABS_T = np.abs(T)
 _ANGLE = np.linspace(0, 2 * math.pi, 28, endpoint=False)
 _CIRCLE = np.stack([np.cos(_ANGLE), np.sin(_ANGLE)], axis=1)
@@ -25,7 +24,7 @@ _FRACTION_BITS = 6  # OpenCV draws at fixed-point positions
 
 
 def arc(left: tuple[float, float], middle: float, right: tuple[float, float], power: float = 2.0) -> Points:
-    """A curve from ``left`` to ``right`` with height ``middle`` half-way: 15 points; a larger power is fuller."""
+    """Return 15 points of a curve from ``left`` to ``right`` through height ``middle``; a larger power is fuller."""
     (x0, y0), (x1, y1) = left, right
     centre = (y0 + y1) / 2
     points = np.empty((len(T), 2))
@@ -35,7 +34,7 @@ def arc(left: tuple[float, float], middle: float, right: tuple[float, float], po
 
 
 def disc(x: float, y: float, radius_x: float, radius_y: float) -> Points:
-    """An ellipse of 28 points."""
+    """Return an ellipse of 28 points."""
     return _CIRCLE * (radius_x, radius_y) + (x, y)
 
 
@@ -43,22 +42,19 @@ class Sketch:
     """Shapes in face coordinates, in drawing order."""
 
     def __init__(self) -> None:
-        self._points: list[Points] = []
-        self._styles: list[tuple[Rgb, float]] = []
+        self._shapes: list[tuple[Points, Rgb, float]] = []
 
-    def fill(self, points: Points, colour: Rgb) -> None:
+    def fill(self, points: ArrayLike, colour: Rgb) -> None:
         """Add a filled polygon."""
-        self._points.append(points)
-        self._styles.append((colour, 0.0))
+        self.line(points, colour, 0.0)
 
-    def line(self, points: Points, colour: Rgb, width: float) -> None:
+    def line(self, points: ArrayLike, colour: Rgb, width: float) -> None:
         """Add an open line ``width`` units wide, at least a pixel of the canvas."""
-        self._points.append(points)
-        self._styles.append((colour, width))
+        self._shapes.append((np.asarray(points), colour, width))
 
     def draw(self, canvas: npt.NDArray[np.uint8], appearance: Appearance) -> None:
-        """Turn the head by its pose and draw all shapes on ``canvas`` (uint8, RGB)."""
-        points = np.concatenate(self._points)
+        """Rotate the head by its pose and draw all shapes on ``canvas`` (uint8, RGB)."""
+        points = np.concatenate([shape for shape, _, _ in self._shapes])
         near = np.maximum(0.0, 1 - (points**2).sum(axis=1, keepdims=True) / 1.6)
         points = points + near * (2.2 * appearance.yaw, 2.2 * appearance.pitch)
         side = canvas.shape[0]
@@ -67,10 +63,8 @@ class Sketch:
         centre = side * (0.5 + appearance.shift[0]), side * (0.51 + appearance.shift[1])
         mapped = points @ np.array([[cos, sin], [-sin, cos]]) + centre - 0.5
         fixed = np.rint(mapped * (1 << _FRACTION_BITS)).astype(np.int32)
-        start = 0
-        for shape, (colour, width) in zip(self._points, self._styles, strict=True):
-            part = fixed[start : start + len(shape)]
-            start += len(shape)
+        for shape, colour, width in self._shapes:
+            part, fixed = fixed[: len(shape)], fixed[len(shape) :]
             if width:
                 cv2.polylines(canvas, [part], False, colour, max(1, round(width * unit)), cv2.LINE_AA, _FRACTION_BITS)
             else:
