@@ -1,4 +1,4 @@
-"""The command ``fersweep``: what its verbs take, what they refuse, and how little they load."""
+"""Command line ``fersweep``: arguments, error messages, output and imports."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_what_is_left_to_send_is_listed(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert cli.main(["wandb", "sync", "--dry-run"]) == 2
-    assert capsys.readouterr().err.startswith("error: outputs is no directory")
+    assert capsys.readouterr().err.startswith("error: outputs is not a directory")
     part = tmp_path / "outputs" / "runs" / "a" / "wandb" / "offline-run-20250301_120000-0123456789"
     part.mkdir(parents=True)
     assert cli.main(["wandb", "sync", "--dry-run"]) == 0
@@ -143,7 +143,7 @@ def test_a_report_is_asked_for_as_written(capsys: pytest.CaptureFixture[str], mo
     assert capsys.readouterr().out == "one place\nanother\n" * 2
     monkeypatch.undo()
     assert cli.main(["wandb", "report", "faces"]) == 2
-    assert capsys.readouterr().err == "error: 'faces' names no project of Weights & Biases: write ENTITY/PROJECT.\n"
+    assert capsys.readouterr().err == "error: 'faces' is not a project of Weights & Biases: write ENTITY/PROJECT.\n"
 
 
 def test_bare_and_asked_for_its_version(capsys: pytest.CaptureFixture[str]) -> None:
@@ -155,6 +155,13 @@ def test_bare_and_asked_for_its_version(capsys: pytest.CaptureFixture[str]) -> N
         cli.main(["--version"])
     assert end.value.code == 0
     assert capsys.readouterr().out == f"fersweep {version('fersweep')}\n"
+
+
+def test_bench_names_the_command_that_replaced_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["bench", "all"]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err == "error: fersweep bench is now python -m benchmarks, in a checkout of fersweep.\n"
 
 
 def test_train_is_what_train_py_is(

@@ -168,10 +168,10 @@ def test_what_is_typed_takes_the_place_of_what_an_experiment_sweeps() -> None:
         ("experiment=table_attention", "experiment=table_attention is a sweep: add -m."),
         (
             "-m experiment=table_attention,table_baseline",
-            "experiment=table_attention is a sweep of its own: name one experiment at a time.",
+            "experiment=table_attention is itself a sweep: name one experiment at a time.",
         ),
-        ("-m experiment=table_atention", "experiment=table_atention is no choice of experiment (did you mean"),
-        ("-m recipe/optimizer=sdg", "recipe/optimizer=sdg is no choice of recipe/optimizer (did you mean sgd?)"),
+        ("-m experiment=table_atention", "experiment=table_atention is not known (did you mean"),
+        ("-m recipe/optimizer=sdg", "recipe/optimizer=sdg is not known (did you mean sgd?)"),
     ],
 )
 def test_mistakes_get_one_sentence(arguments: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -204,7 +204,7 @@ def test_settings_without_effect_are_refused() -> None:
             "fidelity.backbone.resnet.bias has no effect with backbone=vgg16",
         ),
         (["backbone.family=vgg"], "backbone.family follows from the choice"),
-        (["experiment=null"], "experiment=null is no choice of experiment"),
+        (["experiment=null"], "experiment=null is not known"),
     ):
         with pytest.raises(UserError, match=message):
             prepare(compose_config(overrides))

@@ -117,12 +117,12 @@ def _a_checkpoint_needs_its_plugin(lab: Path, run: Path) -> None:
 @pytest.mark.usefixtures("here")
 def test_checks_and_hints_see_a_plugin() -> None:
     assert "simam" not in options("attention")
-    with pytest.raises(UserError, match="attention=simam is no choice of attention; choices: cbam, eca, none, se"):
+    with pytest.raises(UserError, match="attention=simam is not known; choices: cbam, eca, none, se"):
         compose_config(["attention=simam"])
     cfg = compose_config(["plugins=mylab", "attention=simam"])
     assert (list(cfg.plugins), cfg.attention.title) == (["mylab"], "SimAM")
     assert {"simam", "cbam"} < set(options("attention"))
-    with pytest.raises(UserError, match=r"attention=simm is no choice of attention \(did you mean simam\?\)"):
+    with pytest.raises(UserError, match=r"attention=simm is not known \(did you mean simam\?\)"):
         compose_config(["plugins=[mylab]", "attention=simm"])
     with pytest.raises(UserError, match=r"attention.strenght \(did you mean attention.strength\?\)"):
         compose_config(["plugins=[mylab]", "attention=simam", "attention.strenght=3"])
@@ -134,7 +134,7 @@ def test_what_is_wrong_with_a_plugin_is_one_sentence(here: Path) -> None:
     for name, sentence in (
         ("nolab", "The plugin nolab is not found: start where nolab.py or the folder nolab lies"),
         ("mylab.nothing", "The plugin mylab.nothing is not found"),
-        ("broken", "The plugin broken cannot be imported: there is no module nothing_of_that_name"),
+        ("broken", "The plugin broken cannot be imported: the module nothing_of_that_name does not exist"),
         ("raises", "The plugin raises cannot be imported .ZeroDivisionError"),
     ):
         with pytest.raises(UserError, match=sentence):
@@ -153,9 +153,9 @@ def test_a_folder_of_options_is_found_in_every_way_hydra_knows(
     assert "recipe: modern, notebook, quick, short, study\n" in capsys.readouterr().out
     monkeypatch.setattr(search, "_added", [])
     assert main(["train", "--config-dir", "nowhere", "recipe=short"]) == 2
-    assert "There is no folder nowhere to look for options in" in capsys.readouterr().err
+    assert "The folder of options nowhere does not exist" in capsys.readouterr().err
     assert main(["train", "hydra.searchpath=[pkg://nolab.conf]"]) == 2
-    assert "there is no package nolab.conf to look for options in" in capsys.readouterr().err
+    assert "the package nolab.conf does not exist" in capsys.readouterr().err
 
 
 def test_settings_of_a_machine(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

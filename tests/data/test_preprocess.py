@@ -163,7 +163,7 @@ def test_colour_is_stretched_over_all_channels_but_not_equalised() -> None:
     assert found.images.tolist() == [expected, expected]
     for source in (given([image]), Synthetic(image_size=32, channels=3, size=21)):
         with pytest.raises(
-            UserError, match=r"^dataset\.preprocessing\.equalize works on grey images: set dataset\.channels=1\.$"
+            UserError, match=r"^dataset\.preprocessing\.equalize needs grey images: set dataset\.channels=1\.$"
         ):
             Preprocessed(source, min_max=True, equalize=True).load()
 

@@ -215,7 +215,7 @@ JAFFE = ("dataset=jaffe", "dataset.root=x", "split=subjects")
             "weights has no effect with dataset.faces=mtcnn",
         ),
         ((*JAFFE, "dataset.faces=yolo5face"), "needs dataset.face_crop.weights=FILE.onnx"),
-        ((*JAFFE, "dataset.faces=yolo5face", "dataset.face_crop.weights=missing"), "weights=missing is not there"),
+        ((*JAFFE, "dataset.faces=yolo5face", "dataset.face_crop.weights=missing"), "weights=missing does not exist"),
         ((*JAFFE, "dataset.faces=mtcnn", "dataset.face_crop.margin=-1"), "margin=-1.0 is out of range"),
         ((*JAFFE, "dataset.faces=mtcnn", "dataset.face_crop.confidence=1"), "confidence=1.0 is out of range"),
     ],
@@ -228,7 +228,7 @@ def test_settings_without_sense_are_refused(overrides: Sequence[str], message: s
 def test_the_audit_looks_at_the_images_as_they_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = fakes.jaffe(tmp_path / "jaffe")
     assert main(["data", "jaffe", "--root", str(root), "dataset.faces=mtcnn"]) == 2
-    assert "looks at the images as they are: leave dataset.faces" in capsys.readouterr().err
+    assert "audits the original images: omit dataset.faces" in capsys.readouterr().err
 
 
 def test_earlier_runs_keep_their_hashes_and_faces_make_other_runs(tmp_path: Path) -> None:

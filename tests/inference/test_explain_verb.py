@@ -82,9 +82,9 @@ def test_every_face_gets_pictures_arrays_and_a_row(saved: Path, tmp_path: Path, 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["{ckpt}", "{face}"], "Say where the pictures go, with -o OUT."),
-        (["{ckpt}"], "Name pictures to explain, or the directory of a run"),
-        (["{ckpt}", "--detector", "none", "-o", "{tmp}/o"], "have no effect without pictures"),
+        (["{ckpt}", "{face}"], "Name the output folder with -o OUT."),
+        (["{ckpt}"], "Name images to explain, or a run directory"),
+        (["{ckpt}", "--detector", "none", "-o", "{tmp}/o"], "have no effect without images"),
         (["{ckpt}", "{tmp}/empty", "-o", "{tmp}/o"], "There is no picture in"),
         (["{ckpt}", "{face}", "-o", "{face}/x"], "cannot be written"),
         (["{ckpt}", "{face}", "-o", "{tmp}/o", "--weights", "w.onnx"], "Cannot read the weights w.onnx"),

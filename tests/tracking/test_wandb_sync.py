@@ -202,5 +202,5 @@ def test_without_login_key_or_network_one_sentence_at_once(
         sync(outputs)
     assert time.monotonic() - begun < 30
     assert list(outputs.rglob("*.synced")) == []
-    with pytest.raises(UserError, match="elsewhere is no directory"):
+    with pytest.raises(UserError, match="elsewhere is not a directory"):
         sync(Path("elsewhere"))

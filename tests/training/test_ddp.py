@@ -74,7 +74,7 @@ def test_a_rank_that_is_killed_ends_the_run_with_its_reason_and_it_goes_on_anoth
     wait_for((run.directory / "checkpoints" / "last.ckpt").exists)
     os.kill(processes.processes[1].pid, signal.SIGKILL)
     wait_for(processes.ended)
-    reason = "rank 1 of 2 was killed by signal 9 (SIGKILL, as the system does when memory runs out)"
+    reason = "rank 1 of 2 was killed by signal 9 (SIGKILL, perhaps out of memory)"
     assert processes.failure() == reason
     status = Status.read(run.directory)
     assert (status.state, status.error) == ("failed", {"type": "Ended", "message": reason})

@@ -1,4 +1,4 @@
-"""List every run below a folder: state, choices, scores, errors. Exit code 1 unless all are done."""
+"""List all runs below a folder with state, scores and errors. Exit code 1 unless all are done."""
 
 from __future__ import annotations
 
@@ -6,17 +6,15 @@ import argparse
 import sys
 from pathlib import Path
 
-HELP = "list all runs: what they reached, which are not done and why"
-
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's arguments."""
+    """Add the command's arguments."""
     parser.add_argument(
-        "outputs", metavar="OUTPUTS", type=Path, help="the folder of a sweep, such as outputs/runs, or of all: outputs"
+        "outputs", metavar="OUTPUTS", type=Path, help="folder of one sweep, such as outputs/runs, or of all sweeps"
     )
     form = parser.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="everything known of each run, as a list of objects")
-    form.add_argument("--csv", action="store_true", help="the same, flat: one row a run")
+    form.add_argument("--json", action="store_true", help="print all fields of each run as JSON")
+    form.add_argument("--csv", action="store_true", help="print all fields as CSV, one row per run")
 
 
 def run(parsed: argparse.Namespace) -> int:

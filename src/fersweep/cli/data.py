@@ -1,6 +1,7 @@
-"""Verify and count a dataset, and audit it. Exit code 1 if images are missing or unreadable.
+"""Check and count the images of a dataset, and find duplicates.
 
-KEY=VALUE as for train.py, e.g. dataset.source.neutral=false.
+KEY=VALUE are settings as for train.py, such as dataset.source.neutral=false. Exit code 1 if images are missing or
+unreadable.
 """
 
 from __future__ import annotations
@@ -11,20 +12,19 @@ import json
 from fersweep.config.options import options
 from fersweep.errors import UserError
 
-HELP = "verify and count a dataset; find identical, unreadable and odd-sized images"
 USAGE = "fersweep data DATASET [--root PATH] [--json] [KEY=VALUE ...]"
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's arguments."""
+    """Add the command's arguments."""
     parser.usage = USAGE
     parser.add_argument("dataset", help=", ".join(options("dataset")))
-    parser.add_argument("--root", metavar="PATH", help="its archive or folder, or any folder above it")
-    parser.add_argument("--json", action="store_true", help="everything found, for programs")
+    parser.add_argument("--root", metavar="PATH", help="archive or folder of the dataset, or a folder above it")
+    parser.add_argument("--json", action="store_true", help="print the full audit as JSON")
 
 
 def run(parsed: argparse.Namespace) -> int:
-    """Audit the dataset; return 0, or 1 where images are missing or unreadable."""
+    """Audit the dataset; return 0, or 1 if images are missing or unreadable."""
     from rich.console import Console
 
     from fersweep import build
@@ -36,9 +36,7 @@ def run(parsed: argparse.Namespace) -> int:
     cfg = compose_config([f"dataset={parsed.dataset}", "split=random", *root, *parsed.overrides])
     validate(cfg)
     if any(cfg.dataset.preprocessing.values()) or cfg.dataset.faces != "none":
-        raise UserError(
-            "fersweep data looks at the images as they are: leave dataset.faces and dataset.preprocessing out."
-        )
+        raise UserError("fersweep data audits the original images: omit dataset.faces and dataset.preprocessing.")
     report = audit.audit(build.source(cfg))
     if parsed.json:
         print(json.dumps(report, indent=2, ensure_ascii=False))

@@ -1,8 +1,8 @@
-"""Show where a network looks.
+"""Show which parts of a face a network uses, with Grad-CAM and attention maps.
 
-For each face in pictures: Grad-CAM, the gates of attention, arrays of both, and how much better than random maps
-Grad-CAM is. Without pictures: contact sheets of a run's own test images, which `fersweep report` shows. Exit code 1 if
-a picture cannot be read.
+For each face in the images: Grad-CAM and attention maps, as pictures and arrays, and how much better than random maps
+Grad-CAM is. Without images: contact sheets of the run's test images, which `fersweep report` shows. Exit code 1 if an
+image cannot be read.
 """
 
 from __future__ import annotations
@@ -12,45 +12,39 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from fersweep.cli import arguments
 from fersweep.errors import UserError
 from fersweep.text import counted, printable
 
-HELP = "show where a network looks: Grad-CAM and attention, and what the pictures are worth"
-
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Say what the verb takes."""
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", type=Path, help="a .ckpt file or the directory of a run")
+    """Add the command's arguments."""
+    arguments.checkpoint(parser)
     parser.add_argument(
         "images",
         metavar="IMAGE",
         type=Path,
         nargs="*",
-        help="pictures, or folders of them; none: test images of the run's dataset, into RUN/explanations",
+        help="images or folders of images; default: test images of the run's dataset, written to RUN/explanations",
     )
-    parser.add_argument("-o", metavar="OUT", type=Path, dest="out", help="the folder to write")
-    parser.add_argument(
-        "--detector",
-        default="auto",
-        help="mtcnn, yolo5face, or none: pictures as they are; default: as the training images were made",
-    )
-    parser.add_argument("--weights", metavar="FILE", type=Path, help="those of yolo5face, an ONNX file")
-    parser.add_argument("--device", choices=("auto", "cpu", "gpu"), default="auto", help="default: %(default)s")
+    parser.add_argument("-o", metavar="OUT", type=Path, dest="out", help="output folder")
+    arguments.detector(parser)
+    arguments.device(parser)
 
 
 def run(parsed: argparse.Namespace) -> int:
-    """Explain; returns 1 where a picture cannot be read."""
+    """Explain; return 1 if an image cannot be read."""
     if not parsed.images and (parsed.detector != "auto" or parsed.weights):
-        raise UserError("--detector and --weights have no effect without pictures: name some, or leave them out.")
+        raise UserError("--detector and --weights have no effect without images: name some, or omit them.")
     if parsed.images and parsed.out is None:
-        raise UserError("Say where the pictures go, with -o OUT.")
+        raise UserError("Name the output folder with -o OUT.")
     if not parsed.images and parsed.out is None and not parsed.checkpoint.is_dir():
-        raise UserError("Name pictures to explain, or the directory of a run, or say where its sheets go, with -o OUT.")
+        raise UserError("Name images to explain, or a run directory, or the output folder with -o OUT.")
 
-    return _pictures(parsed) if parsed.images else _test(parsed)
+    return _explain_images(parsed) if parsed.images else _explain_test_set(parsed)
 
 
-def _pictures(parsed: argparse.Namespace) -> int:
+def _explain_images(parsed: argparse.Namespace) -> int:
     from fersweep.faces.table import NO_FACE
     from fersweep.inference.explain.files import TABLE, explain_files
     from fersweep.inference.predict import Predictor
@@ -70,7 +64,7 @@ def _pictures(parsed: argparse.Namespace) -> int:
     return 1 if any(row.get("reason", NO_FACE) != NO_FACE for row in rows) else 0
 
 
-def _test(parsed: argparse.Namespace) -> int:
+def _explain_test_set(parsed: argparse.Namespace) -> int:
     from fersweep.inference import trained
     from fersweep.inference.explain.testset import explain_test
     from fersweep.report.explained import FOLDER, gains

@@ -1,13 +1,12 @@
-"""Write a trained network as ONNX, a torch.export program, safetensors or a model card, checked against PyTorch."""
+"""Export a network as ONNX, torch.export program, safetensors or model card. Outputs are compared with PyTorch's."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
+from fersweep.cli import arguments
 from fersweep.text import printable
-
-HELP = "write a trained network for use elsewhere: ONNX, torch.export, safetensors, a model card"
 
 USE = {
     ".onnx": 'probabilities, logits = onnxruntime.InferenceSession("{path}").run(None, {{"images": images}})',
@@ -17,21 +16,21 @@ USE = {
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Say what the verb takes."""
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", type=Path, help="a .ckpt file, or the directory of a run")
+    """Add the command's arguments."""
+    arguments.checkpoint(parser)
     parser.add_argument(
         "-o",
         metavar="FILE|DIR",
         type=Path,
         action="append",
         dest="outputs",
-        help="where to, more than once if wanted: FILE.onnx, .pt2, .safetensors, .md (the card), or a folder for all "
-        "four; default: model.onnx",
+        help="output file .onnx, .pt2, .safetensors or .md (model card), or a folder for all four; may be repeated; "
+        "default: model.onnx",
     )
 
 
 def run(parsed: argparse.Namespace) -> int:
-    """Do it; returns the exit code."""
+    """Export; return the exit code."""
     from fersweep.inference.export import about, files
     from fersweep.inference.trained import load
 

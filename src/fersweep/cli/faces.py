@@ -1,6 +1,7 @@
-"""Find faces in pictures and cut them out into a folder of the same tree, with a table.
+"""Detect faces in images and crop them.
 
-The same call again goes on where one was interrupted, and with new pictures. Exit code 1 if pictures are unreadable.
+Crops keep the folder tree of the images; faces.csv lists them. The same command resumes after an interruption and adds
+new images. Exit code 1 if images are unreadable.
 """
 
 from __future__ import annotations
@@ -8,49 +9,51 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from fersweep.cli import arguments
 from fersweep.errors import UserError
 from fersweep.text import printable
 
-HELP = "find faces in pictures and cut them out"
-
 PRESETS = {"study": {"choose": "confident", "confidence": 0.5, "margin": 0.0, "size": 80}}
-"""``study``: its crops of CK+ and JAFFE."""
+"""``study``: the study's crops of CK+ and JAFFE."""
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Say what the verb takes."""
-    parser.add_argument("source", metavar="IN", type=Path, help="a picture, or a folder of pictures at any depth")
-    parser.add_argument("folder", metavar="OUT", type=Path, help="a new folder, or that of an earlier call")
+    """Add the command's arguments."""
+    parser.add_argument("source", metavar="IN", type=Path, help="an image, or a folder of images at any depth")
+    parser.add_argument("folder", metavar="OUT", type=Path, help="a new folder, or that of an earlier command")
     parser.add_argument(
         "--detector",
         metavar="NAME",
-        help="mtcnn, yolo5face, or none: the picture is the face; default: mtcnn, or yolo5face with --weights",
+        help="mtcnn, yolo5face, or none (the image is the face); default: mtcnn, or yolo5face with --weights",
     )
-    parser.add_argument("--weights", metavar="FILE.onnx", type=Path, help="of yolo5face")
+    parser.add_argument("--weights", metavar="FILE", type=Path, help="ONNX file of yolo5face")
     parser.add_argument(
-        "--confidence", metavar="X", type=float, help="faces above it; default: 0.9 (mtcnn), 0.5 (yolo5face)"
+        "--confidence",
+        metavar="X",
+        type=float,
+        help="minimum confidence of a face; default: 0.9 (mtcnn), 0.5 (yolo5face)",
     )
     parser.add_argument(
-        "--choose", choices=("all", "largest", "confident"), help="faces of a picture; default: confident"
+        "--choose", choices=("all", "largest", "confident"), help="which faces of an image to keep; default: confident"
     )
     parser.add_argument(
-        "--margin", metavar="F", type=float, help="added on each side, as a part of the box; default: 0"
+        "--margin", metavar="F", type=float, help="margin on each side as a fraction of the box; default: 0"
     )
-    parser.add_argument("--align", action="store_true", help="turn the picture so that the eyes are level")
-    parser.add_argument("--size", metavar="N", type=int, help="pixels a side; default: those of the box")
+    parser.add_argument("--align", action="store_true", help="rotate the image so that the eyes are level")
+    parser.add_argument("--size", metavar="N", type=int, help="side of a crop in pixels; default: that of the box")
     parser.add_argument(
         "--preset",
         choices=tuple(PRESETS),
         help="the study's crop: --choose confident --confidence 0.5 --margin 0 --size 80",
     )
-    parser.add_argument("--device", choices=("auto", "cpu", "gpu"), default="auto", help="default: %(default)s")
+    arguments.device(parser)
     parser.add_argument(
-        "--jobs", metavar="N", type=int, help="threads that read and write; default: one a core, at most 4"
+        "--jobs", metavar="N", type=int, help="threads that read and write; default: one per core, at most 4"
     )
 
 
 def run(parsed: argparse.Namespace) -> int:
-    """Do it; returns the exit code."""
+    """Crop the faces; return 1 if images are unreadable."""
     import os
     import sys
 
@@ -66,9 +69,9 @@ def run(parsed: argparse.Namespace) -> int:
     )
     cropping = extract.Cropping(parsed.choose, parsed.margin, parsed.align, parsed.size)
     jobs = parsed.jobs or min(os.cpu_count() or 1, 4)
-    columns = (TextColumn("pictures"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("images"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
-        bar = progress.add_task("pictures")
+        bar = progress.add_task("images")
         rows = extract.extract(
             source, folder, detector, cropping, jobs, lambda done, of: progress.update(bar, completed=done, total=of)
         )
@@ -78,7 +81,7 @@ def run(parsed: argparse.Namespace) -> int:
 
 
 def _fill(parsed: argparse.Namespace) -> None:
-    """Put the preset's values, then the defaults, where nothing is asked for, and refuse what makes no sense."""
+    """Fill in the preset and the defaults, and check ranges."""
     defaults = {"choose": "confident", "margin": 0.0, "detector": "mtcnn" if parsed.weights is None else "yolo5face"}
     preset = dict(PRESETS.get(parsed.preset, {}))
     if parsed.detector == "none":
@@ -93,4 +96,4 @@ def _fill(parsed: argparse.Namespace) -> None:
     if parsed.jobs is not None and parsed.jobs < 1:
         raise UserError(f"--jobs {parsed.jobs} is out of range: choose 1 or more.")
     if parsed.align and parsed.detector == "none":
-        raise UserError("--align has no effect with --detector none, which knows no eyes: leave one of them out.")
+        raise UserError("--align has no effect with --detector none, which finds no eyes: omit one of them.")

@@ -1,4 +1,4 @@
-"""The command ``fersweep``; each of its commands is a module of this package."""
+"""Command line ``fersweep``; each command is a module of this package."""
 
 from __future__ import annotations
 
@@ -19,35 +19,39 @@ from fersweep.text import printable
 
 COMMANDS = (data, collect, report, params, faces, predict, explain, export, push, demo, wandb)
 WITH_PLUGINS = (predict, explain, export, push, demo)
-"""Commands that read a checkpoint, which may need modules of the user's own."""
+"""Commands that read a checkpoint, which may need a user's modules."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Returns:
-        The exit code: 0 for success, 1 where something was found wrong, 2 for what the user got wrong, 130 after
-        Ctrl-C, 141 when the reader of the output has closed it.
+        The exit code: 0 for success, 1 for a negative finding, 2 for a user's mistake, 130 after Ctrl-C, 141 if the
+        reader of the output has closed it.
     """
-    given_arguments = list(sys.argv[1:] if arguments is None else arguments)
-    if given_arguments[:1] in (["-sc"], ["--shell-completion"]):  # what a shell asks for completing `fersweep train …`
+    typed = list(sys.argv[1:] if arguments is None else arguments)
+    if typed[:1] in (["-sc"], ["--shell-completion"]):  # shell completion of `fersweep train …`
         os.environ["COMP_LINE"] = re.sub(r"^(\S+) +train\b", r"\1", os.environ.get("COMP_LINE", ""))
-        return _train(given_arguments)
-    if given_arguments[:1] == ["train"]:
-        return _train(given_arguments[1:])
-    if given_arguments[:1] == ["bench"]:
+        return _train(typed)
+    if typed[:1] == ["train"]:
+        return _train(typed[1:])
+    if typed[:1] == ["bench"]:
         print("error: fersweep bench is now python -m benchmarks, in a checkout of fersweep.", file=sys.stderr)
         return 2
     parser = _parser()
-    if not given_arguments:
+    if not typed:
         parser.print_help()
         return 0
-    parsed, rest = parser.parse_known_args(given_arguments)
+    parsed, rest = parser.parse_known_args(typed)
     if rest and parsed.run is not data.run:
         parser.error(f"unrecognized argument {rest[0]!r}")
     if wrong := [each for each in rest if each.startswith("-") or "=" not in each]:
         parser.error(f"{wrong[0]!r} is neither an option nor KEY=VALUE")
     parsed.overrides = rest
+    return _run(parsed)
+
+
+def _run(parsed: argparse.Namespace) -> int:
     try:
         for name, value in vars(parsed).items():
             if isinstance(value, Path):
@@ -62,31 +66,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:  # whoever reads, such as `head`, has seen enough
+    except BrokenPipeError:  # the reader, such as `head`, has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     return code
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="fersweep", description="Facial emotion recognition experiments.")
+    parser = argparse.ArgumentParser(
+        prog="fersweep", description="Train, compare and use networks for facial emotion recognition."
+    )
     parser.add_argument("--version", action="version", version=f"fersweep {version('fersweep')}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    commands.add_parser("train", help="train and test a network, or with -m a sweep; as train.py", add_help=False)
+    commands.add_parser("train", help="Train a network, or a sweep with -m; the same as train.py", add_help=False)
     for command in COMMANDS:
         name = command.__name__.rpartition(".")[2]
-        its = commands.add_parser(name, help=command.HELP, description=command.__doc__)
+        summary, _, _ = str(command.__doc__).partition("\n")[0].partition(". ")
+        its = commands.add_parser(name, help=summary.rstrip("."), description=command.__doc__)
         command.add(its)
         its.set_defaults(run=command.run)
         if command in WITH_PLUGINS:
             its.add_argument(
-                "--plugin", metavar="MODULE", action="append", help="a module of your own that the checkpoint needs"
+                "--plugin", metavar="MODULE", action="append", help="your own module that the checkpoint needs"
             )
     return parser
 
 
 def _train(arguments: list[str]) -> int:
-    """Do what ``train.py`` does; return the exit code."""
+    """Run ``train.py``; return the exit code."""
     try:
         train(arguments, "fersweep train")
     except SystemExit as end:

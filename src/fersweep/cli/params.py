@@ -1,6 +1,6 @@
-"""Count the parameters of the study's 32 networks and compare them with its code and its table.
+"""Compare the parameter counts of the 32 networks with the study's code and table.
 
-Exit code 1 if fidelity=code does not have the code's counts.
+Exit code 1 if a count with fidelity=code differs from the study's code.
 """
 
 from __future__ import annotations
@@ -11,19 +11,17 @@ import json
 from fersweep.config.compose import check_choices
 from fersweep.config.options import options
 
-HELP = "parameter counts of the study's 32 networks: ours, its code's, its table's"
-
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's arguments."""
+    """Add the command's arguments."""
     parser.add_argument(
         "--fidelity", metavar="|".join(options("fidelity")), default="code", help="default: %(default)s"
     )
-    parser.add_argument("--json", action="store_true", help="as a list of objects")
+    parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def run(parsed: argparse.Namespace) -> int:
-    """Count; return 0, or 1 where a network of ``fidelity=code`` differs from the study's code."""
+    """Count; return 0, or 1 if a network of ``fidelity=code`` differs from the study's code."""
     from rich.console import Console
 
     from fersweep.report import parameters

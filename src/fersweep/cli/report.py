@@ -1,6 +1,7 @@
-"""Write index.html, table.md, table.csv, table.tex and figures of the runs below a folder.
+"""Write a page, tables and figures that compare the runs below a folder.
 
-Exit code 1 if some of them are not done; the report says which.
+The files are index.html, table.md, table.csv, table.tex and figures. Exit code 1 if some runs are not done; the report
+lists them.
 """
 
 from __future__ import annotations
@@ -11,22 +12,20 @@ from pathlib import Path
 
 from fersweep.text import counted
 
-HELP = "a page, tables and figures of all finished runs, beside the study's figures, with statistics"
-
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's arguments."""
-    parser.add_argument("outputs", metavar="OUTPUTS", type=Path, help="the folder of a sweep, such as outputs/runs")
-    parser.add_argument("-o", metavar="DIR", type=Path, dest="folder", help="where to; default: OUTPUTS/report")
+    """Add the command's arguments."""
+    parser.add_argument("outputs", metavar="OUTPUTS", type=Path, help="folder of a sweep, such as outputs/runs")
+    parser.add_argument("-o", metavar="DIR", type=Path, dest="folder", help="output folder; default: OUTPUTS/report")
     parser.add_argument(
         "--time",
         action="store_true",
-        help="also plot accuracy against training time, for runs that each had a machine to themselves",
+        help="also plot accuracy against training time, for runs that did not share a machine",
     )
 
 
 def run(parsed: argparse.Namespace) -> int:
-    """Write the report; return 0, or 1 where runs are not done."""
+    """Write the report; return 0, or 1 if runs are not done."""
     from fersweep.report import write
 
     report = write.contents(parsed.outputs)
@@ -39,6 +38,6 @@ def run(parsed: argparse.Namespace) -> int:
     if report.unfinished:
         states = Counter(each.state for each in report.unfinished)
         listed = ", ".join(f"{count} {state}" for state, count in states.items())
-        print(f"not done: {listed}; the page lists them, and the command that began them goes on with them")
+        print(f"not done: {listed}; the page lists them, and the command that started them resumes them")
     print(folder / "index.html")
     return 1 if report.unfinished else 0

@@ -1,4 +1,4 @@
-"""Training from a command line: what ``train.py``, ``fersweep train`` and ``python -m fersweep train`` do."""
+"""Training from the command line, for ``train.py``, ``fersweep train`` and ``python -m fersweep train``."""
 
 from __future__ import annotations
 
@@ -14,33 +14,35 @@ from fersweep.config.options import config_dir, groups
 from fersweep.config.schema import register
 
 HELP = """\
-One run of facial emotion recognition: train, select on validation, test once, record.
+Train a network for facial emotion recognition, select the best epoch on validation, and test it once.
 
-  {program} [group=choice] [key=value]            one run
-  {program} -m backbone=resnet50,vgg19 seed=1,2   a sweep: every combination, one process each
+  {program}                                        one run: synthetic faces, minutes on two CPU cores
+  {program} dataset=fer2013 dataset.root=PATH      choose options (group=option) and settings (key=value)
+  {program} -m backbone=resnet50,vgg19 seed=1,2    a sweep: every combination, each in its own process
+  {program} --cfg job [...]                        print the configuration of a run without running it
 
-Groups and their choices:
+Results are written to outputs/SWEEP/RUN; compare them with: fersweep report outputs/SWEEP
+
+Groups and their options:
 {groups}
 
-Scalars people set: seed sweep force weights dataset.root dataset.image_size recipe.max_epochs recipe.batch_size
-  trainer.precision plugins
-
-Sweeps:  hydra/launcher=local (default) | slurm, hydra.launcher.n_jobs=2, …: docs/how-to/sweeps.md, docs/how-to/slurm.md
-Options of your own:  --config-dir FOLDER, plugins=[MODULE]: docs/how-to/extend.md
-See the whole config of a run:  {program} --cfg job [overrides]
-What it means:                  docs/reference/configuration.md
+Common settings:  seed sweep force weights dataset.root dataset.image_size recipe.max_epochs recipe.batch_size
+                  trainer.precision plugins
+Sweeps:           hydra/launcher=local (default) or slurm, hydra.launcher.n_jobs=2 (docs/how-to/sweeps.md, slurm.md)
+Your own options: --config-dir FOLDER, plugins=[MODULE] (docs/how-to/extend.md)
+All settings:     docs/reference/configuration.md
 """
 
 
 def train(arguments: Sequence[str], program: str = "uv run train.py") -> None:
-    """Train and test one network or, with ``-m``, a sweep of them.
+    """Train and test one network or, with ``-m``, a sweep.
 
     Args:
-        arguments: Hydra's; ``--help`` among them lists the choices.
-        program: how the command is shown in the help.
+        arguments: as for Hydra; ``--help`` lists the options.
+        program: name of the command in the help.
 
     Raises:
-        SystemExit: with code 2 for what a user got wrong, 130 after Ctrl-C, and as runs and sweeps end.
+        SystemExit: with code 2 for a user's mistake, 130 after Ctrl-C, and at the end of a failed run or a sweep.
     """
     register()
     arguments = check_command_line(arguments)
@@ -56,7 +58,7 @@ def train(arguments: Sequence[str], program: str = "uv run train.py") -> None:
 
 
 def _run(cfg: DictConfig) -> Any:
-    """Hand the composed configuration on; what training needs is imported only now."""
+    """Run a composed configuration; imports torch and Lightning only now."""
     from fersweep.run import run
 
     return run(cfg)

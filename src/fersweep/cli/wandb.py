@@ -1,41 +1,39 @@
-"""Send what was recorded offline to Weights & Biases, or write a report there."""
+"""Upload offline recordings to Weights & Biases, or create a report there."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-HELP = "send what was recorded offline to Weights & Biases; write a report there"
-
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's arguments: those of its own two commands."""
+    """Add the two subcommands."""
     verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
     sync = verbs.add_parser(
         "sync",
-        help="send what runs have recorded offline, once",
-        description="Send what runs have recorded offline, once. Exit code 1 if something could not be sent.",
+        help="upload what runs recorded offline",
+        description="Upload what runs recorded offline and mark it as sent. Exit code 1 if an upload failed.",
     )
     sync.add_argument(
         "outputs", metavar="OUTPUTS", type=Path, nargs="?", default=Path("outputs"), help="default: %(default)s"
     )
-    sync.add_argument("--dry-run", action="store_true", help="say what there is to send")
+    sync.add_argument("--dry-run", action="store_true", help="only list what would be sent")
     sync.set_defaults(wandb=_sync)
     report = verbs.add_parser(
         "report",
-        help="put a page that compares the runs into a project",
-        description="Put a report and a workspace that compare the runs into a project of Weights & Biases.",
+        help="create a page that compares the runs of a project",
+        description="Create a report and a workspace that compare the runs of a Weights & Biases project.",
     )
-    report.add_argument("project", metavar="ENTITY/PROJECT", help="as in the address of the project")
-    report.add_argument("--sweep", metavar="NAME", help="the runs of this sweep only")
+    report.add_argument("project", metavar="ENTITY/PROJECT", help="as in the URL of the project")
+    report.add_argument("--sweep", metavar="NAME", help="only the runs of this sweep")
     report.add_argument(
-        "--spec", metavar="FILE", type=Path, help="write what would be sent to a JSON file; needs no login"
+        "--spec", metavar="FILE", type=Path, help="write the specification to a JSON file instead, without a login"
     )
     report.set_defaults(wandb=_report)
 
 
 def run(parsed: argparse.Namespace) -> int:
-    """Run the command that was chosen; return its exit code."""
+    """Run the subcommand; return its exit code."""
     code: int = parsed.wandb(parsed)
     return code
 

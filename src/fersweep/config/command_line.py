@@ -1,7 +1,8 @@
-"""The command line of ``train.py`` and ``fersweep train``, read and checked before Hydra sees it."""
+"""Checks of the command line of ``train.py`` and ``fersweep train`` before Hydra parses it."""
 
 from __future__ import annotations
 
+import argparse
 import re
 import sys
 import tempfile
@@ -22,55 +23,56 @@ PATHS = ("dataset.root", "dataset.face_crop.weights", "weights", "outputs", "cac
 
 
 def check_command_line(arguments: Sequence[str]) -> list[str]:
-    """Say in one sentence what is wrong with ``train.py``'s arguments, and exit with code 2.
+    """Check the arguments of ``train.py``; for a mistake print one sentence and exit with code 2.
 
-    Of a sweep the first run is composed; its launcher composes every one.
+    Of a sweep only the first run is composed here; the launcher composes all of them.
 
     Returns:
-        The arguments for Hydra. What an experiment sweeps is among them, as if it had been typed. Hydra sets what is
-        not swept before it has chosen what is, so in a sweep over backbones ``backbone.model.batch_norm=true`` becomes
-        ``choice(true)``, a sweep of one value.
+        The arguments for Hydra, with the swept values of an experiment added as if they had been typed.
     """
     parser = compat.hydra_parser()
-    parsed, rest = parser.parse_known_args(list(arguments))  # the rest: what stands before an option, or is none
-    if wrong := [each for each in rest if each.startswith("-")]:
+    parsed, positional = parser.parse_known_args(list(arguments))
+    if wrong := [each for each in positional if each.startswith("-")]:
         parser.error(f"unrecognized argument {wrong[0]!r}")
     if parsed.shell_completion or parsed.hydra_help or parsed.info:
         return list(arguments)
-    typed = [*rest, *parsed.overrides]
+    typed = [*positional, *parsed.overrides]
     flags = [each for each in arguments if each not in typed]
     try:
-        for flag in ("config_name", "config_path"):
-            if getattr(parsed, flag):
-                raise UserError(
-                    f"--{flag.replace('_', '-')} is not supported: add options of your own with --config-dir."
-                )
-        typed = [readable(each, parsed.multirun) for each in arguments if each in typed]
-        overrides = extended(typed, parsed.config_dir)
-        check_choices(overrides)
-        if parsed.multirun:
-            overrides = [*overrides, *swept_by_experiment(overrides, True)]
-        else:
-            swept_by_experiment(overrides, bool(parsed.cfg))
-        for text, override in zip(overrides, parse(overrides), strict=True):
-            _check_sweep(text, override, parsed.multirun, bool(parsed.cfg))
-        if parsed.multirun and parsed.cfg:
-            raise UserError("--cfg shows the settings of one run: leave out -m, and name one choice of each group.")
-        first = first_of_sweep(overrides) if parsed.multirun else overrides
-        cfg = compose_config(first)
-        refuse_unknown(cfg, first)
-        if parsed.multirun:
-            _make_folder(Path(cfg.outputs) / cfg.sweep)  # into which Hydra writes before it starts anything
+        return [*flags, *_checked([each for each in arguments if each in typed], parsed)]
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from error
-    return [*flags, *(_depending(overrides) if parsed.multirun else overrides)]
+
+
+def _checked(typed: Sequence[str], parsed: argparse.Namespace) -> list[str]:
+    """Check overrides as typed, given all parsed arguments, and return them for Hydra."""
+    multirun, cfg_only = parsed.multirun, bool(parsed.cfg)
+    for flag in ("config_name", "config_path"):
+        if getattr(parsed, flag):
+            raise UserError(f"--{flag.replace('_', '-')} is not supported: add your own options with --config-dir.")
+    overrides = extended([readable(each, multirun) for each in typed], parsed.config_dir)
+    check_choices(overrides)
+    swept = swept_by_experiment(overrides, multirun or cfg_only)
+    if multirun:
+        overrides += swept
+    for text, override in zip(overrides, parse(overrides), strict=True):
+        _check_sweep(text, override, multirun, cfg_only)
+    if multirun and cfg_only:
+        raise UserError("--cfg shows the configuration of one run: omit -m, and choose one option of each group.")
+    first = first_of_sweep(overrides) if multirun else overrides
+    cfg = compose_config(first)
+    refuse_unknown(cfg, first)
+    if not multirun:
+        return overrides
+    _make_folder(Path(cfg.outputs) / cfg.sweep)  # Hydra writes into it before it starts anything
+    return _bound_to_choices(overrides)
 
 
 def readable(text: str, multirun: bool) -> str:
-    """An argument as Hydra can read it: a path as the shell has handed it over, with ``~`` expanded.
+    """Quote the path in an override so that Hydra reads it as the shell passed it, with ``~`` expanded.
 
-    Quotes of its own are left alone, and in a sweep what may name several paths, unless there is one of that name.
+    A value in quotes stays as it is; so does one that may be several paths in a sweep, unless that path exists.
     """
     key, equals, value = text.partition("=")
     name = key.lstrip("+")
@@ -82,51 +84,54 @@ def readable(text: str, multirun: bool) -> str:
     return f"{key}={quoted(str(path) if value.startswith('~') else value)}"
 
 
-def _check_sweep(text: str, override: Override, multirun: bool, shown: bool) -> None:
-    """Refuse several runs without ``-m``, a sweep without values, and settings of launchers without a sweep."""
+def _check_sweep(text: str, override: Override, multirun: bool, cfg_only: bool) -> None:
+    """Refuse intervals, several values without ``-m``, and launcher settings for a single run."""
+    key = override.key_or_group
     if override.is_interval_sweep():
-        key = override.key_or_group
-        raise UserError(f"{text} names no single values to try: list them, as in {key}=0.001,0.01,0.1.")
+        raise UserError(f"{text} lists no values to try: write them out, as in {key}=0.001,0.01,0.1.")
     if override.is_sweep_override() and not multirun:
-        raise UserError(f"{text} names several runs: add -m for a sweep.")
-    launcher = override.key_or_group.replace("/", ".").startswith(LAUNCHER)
-    if launcher and not (multirun or shown):
-        raise UserError(f"{text} is of sweeps and has no effect on a single run: add -m, or leave it out.")
+        raise UserError(f"{text} has several values: add -m for a sweep.")
+    if key.replace("/", ".").startswith(LAUNCHER) and not (multirun or cfg_only):
+        raise UserError(f"{text} has no effect on a single run: add -m for a sweep, or omit it.")
 
 
-def _depending(overrides: Sequence[str]) -> list[str]:
-    """The overrides of a sweep, those below a group that is swept as sweeps of one value."""
-    parsed = dict(zip(overrides, parse(overrides), strict=True))
-    swept = {override.key_or_group for override in parsed.values() if override.is_sweep_override()}
-    depends = {
-        text
-        for text, override in parsed.items()
-        if override.key_or_group.partition(".")[0] in swept and not override.is_sweep_override()
-    }
-    return [re.sub(r"=(.*)", r"=choice(\1)", each, count=1) if each in depends else each for each in overrides]
+def _bound_to_choices(overrides: Sequence[str]) -> list[str]:
+    """Turn fixed settings of swept groups into sweeps of one value.
+
+    Hydra applies what is not swept before it chooses the swept options. In a sweep over backbones,
+    ``backbone.model.batch_norm=true`` must therefore become ``backbone.model.batch_norm=choice(true)``.
+    """
+    parsed = parse(overrides)
+    swept = {override.key_or_group for override in parsed if override.is_sweep_override()}
+    bound = []
+    for text, override in zip(overrides, parsed, strict=True):
+        depends = override.key_or_group.partition(".")[0] in swept and not override.is_sweep_override()
+        bound.append(re.sub(r"=(.*)", r"=choice(\1)", text, count=1) if depends else text)
+    return bound
 
 
 def swept_by_experiment(overrides: Sequence[str], multirun: bool) -> list[str]:
-    """What the chosen experiment sweeps (``hydra.sweeper.params`` in its file), without what ``overrides`` set.
+    """Return the sweep of the chosen experiment (``hydra.sweeper.params``), without the keys that ``overrides`` set.
 
     Raises:
-        UserError: where an experiment that is a sweep is asked for in a single run, or beside another.
+        UserError: the experiment is a sweep and this is a single run, or several experiments are chosen.
     """
-    chosen = next((each for each in reversed(parse(overrides)) if each.key_or_group == "experiment"), None)
+    parsed = parse(overrides)
+    chosen = next((each for each in reversed(parsed) if each.key_or_group == "experiment"), None)
     if chosen is None:
         return []
     names = sweep_values(chosen) if chosen.is_sweep_override() else [str(chosen.value())]
     if not names:
-        raise UserError(f"experiment={chosen.value()} names no single one: name one experiment at a time.")
+        raise UserError(f"experiment={chosen.value()} is not one experiment: name one at a time.")
     params = {name: _params(name) for name in names}
     name = next((name for name in names if params[name]), None)
     if name is None:
         return []
     if len(names) > 1:
-        raise UserError(f"experiment={name} is a sweep of its own: name one experiment at a time.")
+        raise UserError(f"experiment={name} is itself a sweep: name one experiment at a time.")
     if not multirun:
         raise UserError(f"experiment={name} is a sweep: add -m.")
-    typed = {override.key_or_group for override in parse(overrides)}
+    typed = {override.key_or_group for override in parsed}
     return [f"{key}={values}" for key, values in params[name].items() if key not in typed]
 
 
@@ -143,12 +148,12 @@ def _make_folder(folder: Path) -> None:
             pass
     except OSError as error:
         raise UserError(
-            f"{folder} cannot be written ({error.strerror}): choose another place with outputs=PATH."
+            f"{folder} cannot be written ({error.strerror}): choose another folder with outputs=PATH."
         ) from error
 
 
 def first_of_sweep(overrides: Sequence[str]) -> list[str]:
-    """The overrides of a sweep's first run, without those whose values only Hydra can list (``glob``)."""
+    """Return the overrides of a sweep's first run, without those whose values only Hydra can list (``glob``)."""
     first = []
     for text, override in zip(overrides, parse(overrides), strict=True):
         if not override.is_sweep_override():

@@ -1,4 +1,4 @@
-"""From the files under ``conf/`` to a configuration; what cannot be composed gets one sentence."""
+"""Composition of configurations from the files under ``conf/``, with one sentence for each mistake."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ RENAMED = {
     "recipe": {"published": "study", "second_source": "notebook"},
     "experiment": {"table_second_source": "table_notebook"},
 }
-"""Options by the names that they had in earlier versions."""
+"""Options of earlier versions by group, and their present names."""
 
 TOP = (*Config.__dataclass_fields__, "experiment", "hydra", "local")
-"""What can be set or chosen at the top of a configuration."""
+"""Top-level keys of a configuration."""
 
 
 def compose_config(overrides: Sequence[str]) -> DictConfig:
-    """Compose the configuration of one run, as `train.py` would, with one sentence for what cannot be composed."""
+    """Compose the configuration of one run as ``train.py`` would; UserError says in one sentence why that fails."""
     register()
     overrides = extended(overrides)
     check_choices(overrides)
@@ -45,7 +45,7 @@ def compose_config(overrides: Sequence[str]) -> DictConfig:
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(one_sentence(error, overrides)) from error
     except yaml.YAMLError as error:
-        raise UserError(f"A file of the chosen options is no YAML: {' '.join(str(error).split())}.") from error
+        raise UserError(f"A file of the chosen options is not valid YAML: {' '.join(str(error).split())}.") from error
 
 
 def _composed(overrides: Sequence[str], **further: Any) -> DictConfig:
@@ -55,10 +55,7 @@ def _composed(overrides: Sequence[str], **further: Any) -> DictConfig:
 
 
 def check_choices(overrides: Sequence[str]) -> None:
-    """Refuse a choice that its group does not have, or a group that does not exist, naming what is there.
-
-    Args:
-        overrides: Hydra's, as on the command line; sweeps such as ``attention=se,eca`` are looked into.
+    """Check that every group and option in Hydra's overrides exists, each value of a sweep included.
 
     Raises:
         UserError: with the closest name and all choices.
@@ -68,9 +65,9 @@ def check_choices(overrides: Sequence[str]) -> None:
         first, _, rest = key.replace("/", ".").partition(".")
         group, named = key.replace(".", "/"), options(key)
         if key == "hydra":
-            raise UserError("hydra is a section of settings: name one, such as hydra.launcher.n_jobs=2.")
+            raise UserError("hydra is a section, not a setting: set a key in it, such as hydra.launcher.n_jobs=2.")
         if first == "local":
-            raise UserError("local is no group to choose from: local/default.yaml is read wherever it lies.")
+            raise UserError("local has no options: local/default.yaml is always read.")
         if override.is_delete() and key in Config.__dataclass_fields__ and key not in GROUPS:
             raise UserError(f"{key} cannot be deleted: give it a value.")
         if first not in TOP and not override.is_add():
@@ -80,21 +77,20 @@ def check_choices(overrides: Sequence[str]) -> None:
         if "." in key and first != "hydra" and options(group) and "{" not in text:
             raise UserError(f"{key} is a group: choose one of its options with {group}={', '.join(options(group))}.")
         if named and first != "hydra" and not override.is_delete():
-            check_values(key, override, named)
+            _check_values(key, override, named)
         if key.replace("/", ".") == LAUNCHER and did_you_mean(str(override.value()), options("hydra/launcher")):
-            check_values("hydra/launcher", override, options("hydra/launcher"))
+            _check_values("hydra/launcher", override, options("hydra/launcher"))
 
 
 def sweep_values(override: Override) -> list[str]:
-    """The values that an override sweeps over; none where only Hydra can list them (``glob``)."""
+    """Return the values that an override sweeps over; none if only Hydra can list them (``glob``)."""
     try:
         return list(override.sweep_string_iterator())
     except HydraException:
         return []
 
 
-def check_values(key: str, override: Override, choices: tuple[str, ...]) -> None:
-    """Refuse options that a group does not have."""
+def _check_values(key: str, override: Override, choices: tuple[str, ...]) -> None:
     values = sweep_values(override) if override.is_sweep_override() else [override.value()]
     for value in values:
         if str(value) in choices:
@@ -103,20 +99,16 @@ def check_values(key: str, override: Override, choices: tuple[str, ...]) -> None
             raise UserError(f"{key}={value} is now called {key}={new}.")
         value = "null" if value is None else value
         hint = did_you_mean(str(value), choices)
-        raise UserError(f"{key}={value} is no choice of {key}{hint}; choices: {', '.join(choices)}.")
+        raise UserError(f"{key}={value} is not known{hint}; choices: {', '.join(choices)}.")
 
 
 def refuse_unknown(cfg: DictConfig, overrides: Sequence[str] = ()) -> None:
-    """Refuse settings that the schema does not have, which Hydra adds where a ``+`` stands before them.
-
-    Raises:
-        UserError: with the setting that was probably meant.
-    """
+    """Refuse settings outside the schema, which ``+key=value`` adds; UserError names the closest one."""
     for path in _unknown(cfg, Config, ""):
         raise UserError(unknown_setting(path, overrides))
     for group in ("attention", "logger"):
         if not OmegaConf.is_missing(cfg, group) and not isinstance(cfg[group].get("name"), str):
-            raise UserError(f"The file of the chosen {group} has no name: write the file's own name into it.")
+            raise UserError(f"The file of the chosen {group} has no key name: set it to the name of the file.")
     allowed = set() if OmegaConf.is_missing(cfg, "logger") else {*option_file("logger", cfg.logger.name), "name"}
     for key in cfg.logger if allowed else ():
         if key not in allowed:
@@ -124,7 +116,7 @@ def refuse_unknown(cfg: DictConfig, overrides: Sequence[str] = ()) -> None:
 
 
 def _unknown(node: Any, schema: type, above: str) -> Iterator[str]:
-    """The dotted names of what is in a configuration and not in the schema."""
+    """Yield the dotted keys of a configuration that its schema lacks."""
     if not OmegaConf.is_dict(node):
         return
     known = {setting.name: section(setting) for setting in fields(schema)}
@@ -136,30 +128,30 @@ def _unknown(node: Any, schema: type, above: str) -> Iterator[str]:
 
 
 def unknown_setting(path: str, overrides: Sequence[str] = ()) -> str:
-    """The sentence for a setting that does not exist, with the one that was probably meant and those beside it.
+    """Return the sentence for a setting that does not exist: the closest one, and its siblings.
 
     Args:
-        path: its dotted name.
-        overrides: of the same command line; what they choose decides which settings there are.
+        path: dotted name of the setting.
+        overrides: the command line, whose choices decide which settings exist.
     """
     chosen = [each for each in overrides if re.fullmatch(r"[\w/]+=\w+", each) and options(each.partition("=")[0])]
-    whole = _composed(extended(chosen), return_hydra_config=True)
-    plain: Any = OmegaConf.to_container(whole, resolve=False)
-    there = [key for key in dotted(plain) if not re.search(r"^hydra\.|(_target_|name|title)$", key)]
-    there += [*TOP, *(name for name in groups() if "/" in name and not name.startswith("hydra/"))]
+    composed = _composed(extended(chosen), return_hydra_config=True)
+    plain: Any = OmegaConf.to_container(composed, resolve=False)
+    known = [key for key in dotted(plain) if not re.search(r"^hydra\.|(_target_|name|title)$", key)]
+    known += [*TOP, *(name for name in groups() if "/" in name and not name.startswith("hydra/"))]
     parent = path.replace("/", ".").rpartition(".")[0]
-    node: Any = OmegaConf.select(whole, parent) if parent else None
+    node: Any = OmegaConf.select(composed, parent) if parent else None
     keys = [str(key) for key in node if not str(key).startswith("_")] if OmegaConf.is_dict(node) else list(TOP)
     if path.startswith("hydra."):
-        there = [f"{parent}.{key}" for key in keys]
+        known = [f"{parent}.{key}" for key in keys]
     settings = f"settings of {parent}" if OmegaConf.is_dict(node) else "settings"
-    return f"There is no setting {path}{_meant(path, there)}; {settings}: {', '.join(keys) or 'none'}."
+    return f"There is no setting {path}{_meant(path, known)}; {settings}: {', '.join(keys) or 'none'}."
 
 
-def _meant(path: str, there: Sequence[str]) -> str:
-    """`` (did you mean X?)`` for the setting whose last part is or resembles that of ``path``."""
+def _meant(path: str, known: Sequence[str]) -> str:
+    """Return `` (did you mean X?)`` for the known setting whose last part is closest to that of ``path``."""
     parent, _, last = path.replace("/", ".").rpartition(".")
-    ends = {key: re.split(r"[./]", key)[-1] for key in there}
+    ends = {key: re.split(r"[./]", key)[-1] for key in known}
     closest = difflib.get_close_matches(last, dict.fromkeys(ends.values()), n=1, cutoff=0.6)
     if not closest:
         return ""
@@ -175,7 +167,7 @@ def _meant(path: str, there: Sequence[str]) -> str:
 
 
 def one_sentence(error: Exception, overrides: Sequence[str]) -> str:
-    """Hydra's message in one line; for an unknown key, the one that was probably meant and those there are."""
+    """Return Hydra's message in one line, or `unknown_setting` for an unknown key."""
     sentence = one_line(error)
     unknown = re.search(r"Could not override '(?P<path>[\w.]+)'", sentence)
     return sentence if unknown is None else unknown_setting(unknown["path"], overrides)

@@ -1,4 +1,4 @@
-"""The config nodes that objects are built from, and what their classes take."""
+"""Config nodes from which a network is built, and the arguments that their classes take."""
 
 from __future__ import annotations
 
@@ -12,17 +12,16 @@ from fersweep.errors import UserError
 
 
 def network(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The node that a run's network is built from: its class, shape and parts.
+    """Return the node that a run's network is built from.
 
-    ``backbone.model`` and the attention stand as their own files have them, with what ``fidelity`` says otherwise for
-    this attention and this family of backbones (`_overlaid`). Of activation, norm, attention and its position a network
-    is given what its class takes.
+    ``backbone.model`` and ``attention`` are overlaid with the entries of ``fidelity`` for this family of backbones and
+    this attention. Activation, norm, attention and its position are added as far as the network's class takes them.
 
     Args:
-        config: resolved, as plain dicts.
+        config: the resolved configuration as plain dicts.
 
     Raises:
-        UserError: the backbone takes no attention and one is chosen, or a place for it; or takes some and has no place.
+        UserError: a class is missing, or attention and its position do not fit the backbone.
     """
     backbone, fidelity = config["backbone"], config["fidelity"]
     attention = {key: value for key, value in config["attention"].items() if key not in ("name", "title")}
@@ -51,11 +50,11 @@ def network(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _overlaid(node: Mapping[str, Any], other: Mapping[str, Any] | None) -> dict[str, Any]:
-    """A node with what another says otherwise; one that names a class keeps those settings that this class has too."""
+    """Return ``node`` updated with ``other``; if that names another class, without the keys this class lacks."""
     if other is None:
         return dict(node)
     if not isinstance(other, Mapping):
-        raise UserError(f"{other!r} in fidelity is no entry: give the settings that differ.")
+        raise UserError(f"{other!r} in fidelity is not a mapping: give the settings that differ.")
     if "_target_" in other:
         node = {key: value for key, value in node.items() if targets.takes(str(other["_target_"]), key)}
     return {**node, **other}
@@ -66,5 +65,5 @@ def _factory(node: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def source_takes(cfg: DictConfig, argument: str) -> bool:
-    """Whether a dataset's source can be given an argument, such as ``root`` where it reads files."""
+    """Return whether a dataset's source takes an argument, such as ``root`` if it reads files."""
     return targets.takes(str(cfg.dataset.source._target_), argument)

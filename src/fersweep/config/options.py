@@ -1,4 +1,4 @@
-"""The folders in which options are looked for: ``conf``, a user's own, those of plugins."""
+"""Config groups, their options, and the folders that hold them: ``conf``, a user's own, those of plugins."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ from fersweep.errors import UserError
 SEARCH_PATH = "hydra.searchpath"
 
 OPEN = ("trainer.lightning.",)
-"""Settings that hold what a user likes, where Hydra wants a ``+`` before everything that is not there yet."""
+"""Settings that take any key; Hydra needs ``++`` for keys that do not exist yet."""
 
 _added: list[Path] = []
-"""Folders of options that the command line of this process has added."""
+"""Folders of options added by the command line of this process."""
 
 
 def config_dir() -> Path:
-    """The folder ``conf``: inside an installed package, or beside ``src`` in a checkout."""
+    """Return the folder ``conf``: in the installed package, or beside ``src`` in a checkout."""
     installed = Path(__file__).parents[1] / "conf"
     return installed if installed.is_dir() else Path(__file__).parents[3] / "conf"
 
 
 def search_path() -> tuple[Path, ...]:
-    """The folders in which options are looked for: ``conf``, those of the command line, those of plugins."""
+    """Return the folders searched for options: ``conf``, those of the command line, those of plugins."""
     return tuple(dict.fromkeys([config_dir(), *_added, *plugins.folders()]))
 
 
 def options(group: str) -> tuple[str, ...]:
-    """The choices of a config group, sorted; empty where there is no such group.
+    """Return the options of a config group, sorted; empty for an unknown group.
 
-    A file whose name begins with an underscore is no choice: others name it in their defaults list.
+    Files whose names begin with an underscore are bases for others, not options.
     """
     return _options(group, search_path())
 
@@ -54,18 +54,14 @@ def _options(group: str, folders: tuple[Path, ...]) -> tuple[str, ...]:
 
 
 def groups() -> dict[str, tuple[str, ...]]:
-    """All config groups and their choices, those of the contract first; groups in groups too."""
+    """Return all config groups and their options: those of `GROUPS` first, nested groups included."""
     folders = sorted({file.parent.relative_to(place) for place in search_path() for file in place.rglob("*.yaml")})
     names = [*GROUPS, *(each.as_posix() for each in folders if each.parts)]
     return {name: options(name) for name in dict.fromkeys(names) if options(name)}
 
 
 def option_file(group: str, option: str) -> dict[str, Any]:
-    """What the file of an option says itself, without what it names in its defaults list.
-
-    Raises:
-        UserError: there is no such file.
-    """
+    """Return the content of an option's file without its defaults list applied; UserError if the file is missing."""
     return copy.deepcopy(_option_file(group, option, search_path()))
 
 
@@ -76,28 +72,30 @@ def _option_file(group: str, option: str, folders: tuple[Path, ...]) -> dict[str
         if file.is_file():
             content: Any = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
             return dict(content)
-    raise UserError(f"There is no file {group}/{option}.yaml: the name in the file of an option must be the file's.")
+    raise UserError(
+        f"{group}/{option}.yaml does not exist: the key name in an option's file must be the name of the file."
+    )
 
 
 def extended(overrides: Sequence[str], config_dir: str | None = None) -> list[str]:
-    """Import the plugins that overrides name, and have Hydra look for options in their folders too.
+    """Import the plugins named in overrides, and add their option folders to Hydra's search path.
 
     Args:
-        overrides: Hydra's, as on the command line.
-        config_dir: the argument of ``--config-dir``, which Hydra adds itself.
+        overrides: as on the command line.
+        config_dir: argument of ``--config-dir``, which Hydra adds itself.
 
     Returns:
         The overrides with one ``hydra.searchpath``, and plugins as a list.
 
     Raises:
-        UserError: a plugin or a folder is not there.
+        UserError: a plugin or a folder does not exist.
     """
     parsed = dict(zip(overrides, parse(overrides), strict=True))
     given = [text for text, each in parsed.items() if each.key_or_group == SEARCH_PATH]
     places = _listed(parsed[given[-1]]) if given else []
     for folder in [_folder(place) for place in places] + ([Path(config_dir)] if config_dir else []):
         if not folder.is_dir():
-            raise UserError(f"There is no folder {folder} to look for options in: name one that has such as recipe/.")
+            raise UserError(f"The folder of options {folder} does not exist: name one with subfolders such as recipe/.")
         if folder.absolute() not in _added:
             _added.append(folder.absolute())
     named = [text for text, each in parsed.items() if each.key_or_group == "plugins"]
@@ -114,7 +112,7 @@ def extended(overrides: Sequence[str], config_dir: str | None = None) -> list[st
 
 def _listed(override: Override) -> list[str]:
     if override.is_sweep_override():
-        raise UserError(f"{override.input_line} names several: write {override.key_or_group}=[a,b].")
+        raise UserError(f"{override.input_line} has several values: write {override.key_or_group}=[a,b].")
     value = override.value()
     if value is None or override.is_delete():
         return []
@@ -122,7 +120,7 @@ def _listed(override: Override) -> list[str]:
 
 
 def _folder(place: str) -> Path:
-    """The folder of an entry of Hydra's search path: ``file://…``, ``pkg://…`` or a path."""
+    """Return the folder of an entry of Hydra's search path: ``file://…``, ``pkg://…`` or a path."""
     parts = urlparse(place)
     if parts.scheme == "pkg":
         package = place.removeprefix("pkg://").replace("/", ".")
@@ -131,20 +129,20 @@ def _folder(place: str) -> Path:
         except ModuleNotFoundError:
             found = None
         if found is None or not found.submodule_search_locations:
-            raise UserError(f"{SEARCH_PATH}: there is no package {package} to look for options in.")
+            raise UserError(f"{SEARCH_PATH}: the package {package} does not exist.")
         return Path(next(iter(found.submodule_search_locations)))
     return Path(place.removeprefix("file://")).expanduser()
 
 
 def _local(key: str) -> Any:
-    """A setting of ``local/default.yaml``, ``None`` where there is none."""
+    """Return a setting of ``local/default.yaml``, or ``None``."""
     files = [folder / "local" / "default.yaml" for folder in search_path()]
     content = next((OmegaConf.load(file) for file in files if file.is_file()), None)
     return None if content is None else OmegaConf.select(content, key)
 
 
 def parse(overrides: Sequence[str]) -> list[Override]:
-    """Hydra's reading of each override; UserError names the one that has no meaning."""
+    """Parse overrides with Hydra's grammar; UserError names the one that does not parse."""
     parser = OverridesParser.create()
     parsed = []
     for text in overrides:
@@ -153,13 +151,13 @@ def parse(overrides: Sequence[str]) -> list[Override]:
         except HydraException as error:
             key = text.partition("=")[0]
             raise UserError(
-                f"{text!r} cannot be read: write key=value, and quote values with special characters twice, "
+                f"{text!r} cannot be parsed: write key=value, and quote values with special characters twice, "
                 f"as in \"{key}='VALUE'\"."
             ) from error
     return parsed
 
 
 def quoted(text: str) -> str:
-    """A text as a value that Hydra reads as it stands."""
+    """Quote a text so that Hydra reads it verbatim."""
     escaped = text.replace("'", "\\'")
     return f"'{escaped}'"

@@ -1,7 +1,7 @@
-"""Modules of a user's own, whose classes a configuration may name and whose ``conf`` folder holds further options.
+"""Plugins: a user's modules, whose classes a configuration may name and whose ``conf`` folders add options.
 
-A plugin is named by whoever starts a command (``plugins=[mylab]``, ``--plugin mylab``), never by a file that comes from
-elsewhere: a checkpoint that needs one is loaded only where the same plugin is named (docs/how-to/extend.md).
+Only the command line names plugins (``plugins=[mylab]``, ``--plugin mylab``). A checkpoint that needs one loads only if
+the same plugin is named, so that a file from elsewhere cannot import code (docs/how-to/extend.md).
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ _used: dict[str, ModuleType] = {}
 
 
 def use(names: Iterable[str]) -> None:
-    """Import plugins, from the working directory too, and let configurations name what they define.
+    """Import plugins, also from the working directory, and allow configurations to name their classes.
 
     Raises:
-        UserError: a plugin is not there, or raises when it is imported.
+        UserError: a plugin does not exist, or raises an error on import.
     """
     for name in names:
         if name in _used:
@@ -34,26 +34,27 @@ def use(names: Iterable[str]) -> None:
             _used[name] = importlib.import_module(name)
         except ModuleNotFoundError as error:
             if error.name and f"{name}.".startswith(f"{error.name}."):
+                top = name.partition(".")[0]
                 raise UserError(
-                    f"The plugin {name} is not found: start where {name.partition('.')[0]}.py or the folder "
-                    f"{name.partition('.')[0]} lies, or put its place on PYTHONPATH."
+                    f"The plugin {name} is not found: start in the folder that holds {top}.py or {top}/, "
+                    "or add that folder to PYTHONPATH."
                 ) from error
-            raise UserError(f"The plugin {name} cannot be imported: there is no module {error.name}.") from error
+            raise UserError(f"The plugin {name} cannot be imported: the module {error.name} does not exist.") from error
         except (Exception, SystemExit) as error:
             raise UserError(f"The plugin {name} cannot be imported ({type(error).__name__}: {error}).") from error
 
 
 def used() -> tuple[str, ...]:
-    """The names of the plugins in use."""
+    """Return the names of the plugins in use."""
     return tuple(_used)
 
 
 def owner(target: str) -> str | None:
-    """The plugin in use that a dotted name belongs to, ``None`` where there is none."""
+    """Return the plugin in use that a dotted name belongs to, or ``None``."""
     return next((name for name in _used if f"{target}.".startswith(f"{name}.")), None)
 
 
 def folders() -> list[Path]:
-    """The ``conf`` folders of the plugins in use."""
+    """Return the ``conf`` folders of the plugins in use."""
     found = [Path(place) / "conf" for module in _used.values() for place in getattr(module, "__path__", ())]
     return [folder for folder in found if folder.is_dir()]

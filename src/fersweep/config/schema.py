@@ -1,7 +1,4 @@
-"""The configuration's schema.
-
-`Config` gives the types; the files under ``conf/`` give the values (`fersweep.config.compose`). Imports no torch.
-"""
+"""Schema of the configuration: `Config` gives the types, the files under ``conf/`` the values. Imports no torch."""
 
 from __future__ import annotations
 
@@ -15,17 +12,17 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 
 
 def aside(default: Any = MISSING) -> Any:
-    """A setting that is no part of a run's identity: where, how fast or under which title, not what is done."""
+    """Return a field that is not part of a run's identity, such as a path, a device or a title."""
     return field(default=default, metadata={"identity": False})
 
 
 @dataclass
 class Backbone:
-    """A network without its exchangeable parts; ``model`` names the class and its shape.
+    """A network without its exchangeable parts; ``model`` names its class and shape.
 
-    ``fidelity`` finds what differs for a network under its ``family``, or its name where that is null.
-    ``attention_position`` is null where a network takes no attention. ``lr`` and ``epochs`` are those it was trained
-    with by its source, for ``recipe=notebook``.
+    ``fidelity`` has its entry for a network under ``family``, or under its name if that is null.
+    ``attention_position`` is null for a network without attention. ``lr`` and ``epochs`` are its source's, for
+    ``recipe=notebook``.
     """
 
     name: str = MISSING
@@ -39,7 +36,7 @@ class Backbone:
 
 @dataclass
 class Activation:
-    """``module`` is a factory without arguments."""
+    """``module`` is a factory that takes no arguments."""
 
     name: str = MISSING
     title: str | None = aside(None)
@@ -48,10 +45,9 @@ class Activation:
 
 @dataclass
 class Fidelity:
-    """The norm of every backbone, and what differs from an option's own file.
+    """The norm of every backbone, and overrides of attentions and backbones (`fersweep.config.nodes.network`).
 
-    ``initialise`` is called with the network after it is built; ``attention`` has entries by option, ``backbone`` by
-    family, see `fersweep.config.nodes.network`.
+    ``initialise`` is called with the built network; ``attention`` has entries by option, ``backbone`` by family.
     """
 
     name: str = MISSING
@@ -64,7 +60,7 @@ class Fidelity:
 
 @dataclass
 class Preprocessing:
-    """What is done to every image once, see `fersweep.data.preprocess.Preprocessed`."""
+    """Settings of `fersweep.data.preprocess.Preprocessed`, applied to every image once."""
 
     min_max: bool = False
     equalize: bool = False
@@ -72,14 +68,14 @@ class Preprocessing:
 
 
 DETECTORS = ("none", "mtcnn", "yolo5face")
-"""Choices of ``dataset.faces``; ``none`` takes the whole image for the face."""
+"""Choices of ``dataset.faces``; with ``none`` the whole image is the face."""
 
 
 @dataclass
 class FaceCrop:
-    """How the face that ``dataset.faces`` finds is cut out and resized, see `fersweep.faces.crop.Crop`.
+    """Crop and size of the face that ``dataset.faces`` detects, see `fersweep.faces.crop.Crop`.
 
-    ``weights`` is the ONNX file of yolo5face; faces above ``confidence`` are found, null: the detector's own choice.
+    ``weights`` is the ONNX file of yolo5face; ``confidence`` is the threshold, null the detector's default.
     """
 
     margin: float = 0.0
@@ -95,7 +91,7 @@ class FaceCrop:
 
 @dataclass
 class StudyCrop:
-    """What experiments of the study set ``faces`` and ``face_crop`` to; by default its images are not cropped."""
+    """Values of ``faces`` and ``face_crop`` in experiments of the study; by default its images are not cropped."""
 
     faces: str = "none"
     clip: bool = False
@@ -109,12 +105,11 @@ class StudyCrop:
 class Dataset:
     """``source`` names the class that reads ``root``; ``batch_size`` is the study's for this dataset.
 
-    ``splits`` are those that the dataset has the fields for, null: any; ``sequences`` has ``split=random`` keep the
-    frames of a sequence together. ``twins`` says whether images with a twin in the test part train
-    (`fersweep.data.twins`). ``faces`` names the detector whose most confident face stands for each image, before
-    ``preprocessing``. ``framing`` says what an image shows as it comes: ``face``, cut close, or ``picture``, with what
-    is around; null: by its size (`fersweep.build.framing`). ``labels_from`` and ``of_people`` are for model cards: who
-    labelled the images, and whether they may show people.
+    ``splits`` lists the splits whose fields the dataset has, null for any; with ``sequences``, ``split=random`` keeps
+    the frames of a sequence together. ``twins`` keeps or drops training images with a twin in the test part
+    (`fersweep.data.twins`). ``faces`` names the detector whose most confident face replaces each image before
+    ``preprocessing``. ``framing`` of the raw images is ``face`` (cropped) or ``picture``; null decides by size
+    (`fersweep.build.framing`). ``labels_from`` (who labelled the images) and ``of_people`` are for model cards.
     """
 
     name: str = MISSING
@@ -139,7 +134,7 @@ class Dataset:
 
 @dataclass
 class Split:
-    """``function(samples) -> Split`` with its settings bound; ``fold`` and ``folds`` are for ``subjects``."""
+    """``function(samples) -> Split`` with its settings bound; ``fold`` and ``folds`` belong to ``subjects``."""
 
     name: str = MISSING
     title: str | None = aside(None)
@@ -159,10 +154,10 @@ class Augmentation:
 
 @dataclass
 class Recipe:
-    """Optimiser, schedule and stopping. ``batch_size`` counts all devices together; epochs are passes over train.
+    """Optimiser, schedule and stopping. ``batch_size`` is the total over all devices.
 
-    ``augment_validation`` has validation images augmented as training images are, which the study did;
-    ``convolution_l2`` adds that many times the sum of all squared kernels of 2-d convolutions to the loss.
+    ``augment_validation`` augments validation images as the study did; ``convolution_l2`` is the factor of an L2
+    penalty on the kernels of all 2-d convolutions.
     """
 
     name: str = MISSING
@@ -185,10 +180,10 @@ class Recipe:
 
 @dataclass
 class Trainer:
-    """Where and how fast; of these the precision, the debugging limits and ``lightning`` are part of a run's identity.
+    """Devices and speed; only ``precision``, the debugging limits and ``lightning`` are part of a run's identity.
 
-    ``devices`` counts the processes on each of ``num_nodes`` machines, one a device, under ``strategy: ddp``;
-    ``lightning`` holds further arguments of Lightning's Trainer.
+    With ``strategy: ddp``, each of ``num_nodes`` machines runs ``devices`` processes, one per device. ``lightning``
+    holds further arguments of Lightning's Trainer.
     """
 
     name: str = aside()
@@ -213,8 +208,8 @@ class Trainer:
 class Config:
     """One run.
 
-    A setting that is added later has a default here that changes nothing: then the runs made before keep their
-    identity (`fersweep.runs.identity`).
+    A setting added later must default to the earlier behaviour, so that existing runs keep their identity
+    (`fersweep.runs.identity`).
     """
 
     backbone: Backbone = field(default_factory=Backbone)
@@ -249,65 +244,65 @@ GROUPS = (
     "trainer",
     "logger",
 )
-"""The config groups whose options have names, in the order of the contract."""
+"""Config groups whose options have names, in the order of ``result.json``."""
 
 NAMED = GROUPS[:8]
-"""Those whose options are part of a run's name and identity."""
+"""Groups whose options are part of a run's name and identity."""
 
 
 def register() -> None:
-    """Make the schema known to Hydra under the name ``schema``; calling it again changes nothing."""
+    """Register the schema with Hydra as ``schema``; calling it again changes nothing."""
     ConfigStore.instance().store(name="schema", node=Config)
 
 
 def to_dict(cfg: DictConfig) -> dict[str, Any]:
-    """The resolved configuration as plain dicts, lists and scalars, in the schema's order."""
+    """Return the resolved configuration as plain dicts, lists and scalars, in the schema's order."""
     plain = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(plain, dict)
     return {str(key): plain[key] for key in Config.__dataclass_fields__}
 
 
 def section(setting: Field[Any]) -> type | None:
-    """The dataclass that describes the settings below a field of the schema, ``None`` where there is none."""
+    """Return the dataclass nested in a field of the schema, or ``None``."""
     factory: Any = setting.default_factory
     return factory if isinstance(factory, type) and is_dataclass(factory) else None
 
 
 def choices_of(config: Mapping[str, Any]) -> dict[str, str]:
-    """``{group: option}`` of a resolved configuration."""
+    """Return ``{group: option}`` of a resolved configuration."""
     return {group: str(config[group]["name"]) for group in GROUPS}
 
 
 def title_of(config: Mapping[str, Any], group: str) -> str:
-    """How a person reads the option of a group: its title, or its name where it has none."""
+    """Return the title of the option chosen in a group, or its name if it has none."""
     return str(config[group].get("title") or config[group]["name"])
 
 
 def takes_attention(backbone: Mapping[str, Any]) -> bool:
-    """Whether a backbone's section says that the network has a place for the ``attention`` group; if silent, it has."""
+    """Return whether a backbone's section has a position for attention; true if it does not say."""
     return "attention_position" not in backbone or backbone["attention_position"] is not None
 
 
 def title(config: Mapping[str, Any]) -> str:
-    """A network in words: ``ResNet-50 + CBAM, ELU``; without attention where it takes none or none is chosen."""
+    """Return a network in words, such as ``ResNet-50 + CBAM, ELU``, without attention if it has none."""
     attended = takes_attention(config["backbone"]) and config["attention"]["name"] != "none"
     attention = f" + {title_of(config, 'attention')}" if attended else ""
     return f"{title_of(config, 'backbone')}{attention}, {title_of(config, 'activation')}"
 
 
 def dotted(config: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    """A configuration, flat: its settings under dotted names, which begin with ``above``."""
+    """Return a configuration flattened to dotted keys, with the prefix ``above``."""
     flat: dict[str, Any] = {}
     for key, value in config.items():
         flat |= dotted(value, f"{above}{key}.") if isinstance(value, Mapping) else {f"{above}{key}": value}
     return flat
 
 
-KINDS = {"Integer": "whole number", "Float": "number", "Boolean": "true or false"}
+KINDS = {"Integer": "an integer", "Float": "a number", "Boolean": "true or false"}
 
 
 def one_line(error: Exception) -> str:
-    """Hydra's or OmegaConf's message and its cause in one line, without their advice."""
+    """Return the message of a Hydra or OmegaConf error and its cause in one line, without their advice."""
     texts = [str(error)] + ([str(error.__cause__)] if error.__cause__ else [])
     lines = [line.strip() for text in texts for line in text.splitlines()]
     noise = ("To append", "full_key", "object_type", "reference_type", "Config search path", "provider=")
@@ -315,6 +310,6 @@ def one_line(error: Exception) -> str:
     return re.sub(
         r"Error merging override (?P<text>\S+) "
         r"Value '(?P<value>.*)' of type '\w+' could not be converted to (?P<kind>\w+)",
-        lambda found: f"{found['text']}: {found['value']!r} is no {KINDS.get(found['kind'], found['kind'])}.",
+        lambda found: f"{found['text']}: {found['value']!r} is not {KINDS.get(found['kind'], found['kind'])}.",
         sentence,
     )

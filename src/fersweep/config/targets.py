@@ -1,4 +1,4 @@
-"""What a configuration may name by ``_target_``: where it is looked for, and which arguments it takes."""
+"""Classes and functions that a configuration may name by ``_target_``, and their arguments."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ OWN = (
     "fersweep.data.splits",
     "fersweep.training.optim",
 )
-"""The modules of this project whose definitions can be named: a checkpoint from anywhere brings a configuration."""
+"""Modules of this project whose definitions may be named. No others: checkpoints bring their own configurations."""
 
 MOVED = {"fersweep.optim.": "fersweep.training.optim."}
-"""Modules as configurations of earlier versions name them; a run's identity knows only the name in the module."""
+"""Modules by the names of earlier versions; a run's identity contains only the name within the module."""
 
 LIBRARIES = {
     "torch.nn": "torch.nn.Module",
     "torch.optim": "torch.optim.Optimizer",
     "pytorch_lightning.callbacks": "pytorch_lightning.Callback",
 }
-"""The modules of libraries whose classes of one kind can be named."""
+"""Library modules of which subclasses of one class may be named."""
 
 
 def find(target: str) -> Callable[..., Any]:
     """Return the class or function that a configuration names.
 
     Raises:
-        UserError: it does not exist, is outside of what may be named, or is of a plugin that is not in use.
+        UserError: it does not exist, may not be named, or belongs to a plugin that is not in use.
     """
     return _find(target, plugins.used())
 
@@ -65,19 +65,19 @@ def _find(target: str, _used: tuple[str, ...]) -> Callable[..., Any]:
             return found
     raise UserError(
         f"_target_={target} is not allowed: it must be defined in {', '.join((*OWN, *plugins.used()))}, or be a class "
-        f"of {', '.join(LIBRARIES)}; name a module of your own with plugins=[MODULE]."
+        f"of {', '.join(LIBRARIES)}; name your own module with plugins=[MODULE]."
     )
 
 
 def _within(name: str) -> str | None:
-    """The part of what may be named that a dotted name lies in: this project, or a plugin."""
+    """Return ``fersweep`` or the plugin that a dotted name lies in, or ``None`` if it may not be named."""
     if any(f"{name}.".startswith(f"{each}.") for each in OWN):
         return "fersweep"
     return plugins.owner(name)
 
 
 def parameters(target: str) -> Mapping[str, inspect.Parameter]:
-    """The parameters of what a configuration names, by name, ``self`` left out."""
+    """Return the parameters of a class or function by name, without ``self``."""
     return _parameters(find(target))
 
 
@@ -87,23 +87,23 @@ def _parameters(found: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
 
 
 def takes(target: str, argument: str) -> bool:
-    """Whether what a configuration names can be given an argument."""
+    """Return whether a class or function takes an argument."""
     known = parameters(target)
     return argument in known or any(each.kind is each.VAR_KEYWORD for each in known.values())
 
 
 def check(node: Any, modules: Sequence[str] = ()) -> None:
-    """Look at every ``_target_`` in a plain config node and below it, and at the names of what it is given.
+    """Check every ``_target_`` in a plain config node, at any depth, and the names of its arguments.
 
     Args:
-        node: resolved: an interpolation that is left would be resolved when it is built, to who knows what.
-        modules: of this project and of libraries, in which all of it must be defined; default: anything in `find`.
+        node: resolved; a remaining interpolation is refused, as it would be resolved only when the object is built.
+        modules: modules in which every target must be defined, plugins aside; default: any that `find` allows.
 
     Raises:
-        UserError: as `find`; for an argument that does not exist, naming those that do; for an interpolation.
+        UserError: as `find`, for an unknown argument, and for an interpolation.
     """
     if isinstance(node, str) and "${" in node:
-        raise UserError(f"{node!r} cannot be a setting of what is built: write the value itself.")
+        raise UserError(f"{node!r} is an interpolation where a value is needed: write the value itself.")
     if isinstance(node, list):
         for each in node:
             check(each, modules)
@@ -128,18 +128,18 @@ def check(node: Any, modules: Sequence[str] = ()) -> None:
 
 
 def identity_of(target: str) -> str:
-    """The name by which a run's identity knows a class or function.
+    """Return the name of a class or function in a run's identity.
 
-    Of this project its own name, whichever module it moves to; of others the whole dotted name.
+    For this project that is the name within the module, so that it may move; for others the full dotted name.
     """
     return find(target).__qualname__ if target.startswith("fersweep.") else target
 
 
 def defaults(target: str) -> dict[str, Any]:
-    """The defaults of a class or function of this project or of a plugin, none for others.
+    """Return the default arguments of a class or function of this project or a plugin; for a library, nothing.
 
-    They never change once a run was made with them, so that what is at its default can be left out of a run's identity;
-    a library gives no such promise.
+    A run's identity leaves out arguments at their defaults, which must therefore never change. Libraries do not promise
+    that.
     """
     if not target.startswith("fersweep.") and plugins.owner(target) is None:
         return {}

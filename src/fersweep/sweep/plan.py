@@ -1,4 +1,4 @@
-"""A sweep before and after its runs: all composed, checked and frozen before the first starts, one table at the end."""
+"""Plan and result of a sweep: all runs composed and checked before the first starts, one table at the end."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.utils import JobReturn, JobStatus
@@ -31,7 +31,7 @@ class Planned:
 
     Attributes:
         overrides: those that the sweeper gave it.
-        config: resolved; whatever happens to ``conf/`` meanwhile, this is what runs.
+        config: resolved; later changes of ``conf/`` do not affect it.
         directory: absolute.
     """
 
@@ -42,7 +42,7 @@ class Planned:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run of a sweep ended: with a result, or with the reason why there is none."""
+    """End of a run: its result, or the error that prevented one."""
 
     planned: Planned
     result: dict[str, Any] | None = None
@@ -52,30 +52,30 @@ class Outcome:
 def plan(
     launcher_config: DictConfig, context: HydraContext, job_overrides: Sequence[Sequence[str]], here: bool
 ) -> list[Planned]:
-    """Compose, check and freeze every run of a sweep.
+    """Compose and check every run of a sweep.
 
     Args:
         launcher_config: the sweep's own configuration, as Hydra gives it to a launcher.
         context: Hydra's.
-        job_overrides: of each run.
-        here: whether the runs are for this machine.
+        job_overrides: overrides of each run.
+        here: the runs will use this machine.
 
     Raises:
-        SystemExit: with code 2 and one sentence when one of them is impossible; then nothing was written.
+        SystemExit: with code 2 and one sentence if a run is impossible; nothing is written then.
     """
     from fersweep.training.attempt import prepare
 
     runs: list[Planned] = []
-    looked_at: set[str] = set()
+    checked: set[str] = set()
     for overrides in job_overrides:
         try:
             composed: Any = context.config_loader.load_sweep_config(launcher_config, list(overrides))
             cfg = OmegaConf.masked_copy(composed, [key for key in composed if key != "hydra"])
             config, directory = prepare(cfg, here)
             if here:
-                _look_at_data(cfg, config, looked_at)
+                _check_dataset_exists(cfg, config, checked)
         except (UserError, HydraException, OmegaConfBaseException) as error:
-            GlobalHydra.instance().clear()  # to look for what might have been meant
+            GlobalHydra.instance().clear()  # one_sentence composes again to find the closest setting
             sentence = error if isinstance(error, UserError) else one_sentence(error, list(overrides))
             refuse(f"{sentence} (in {' '.join(overrides)}; nothing was started)")
         runs.append(Planned(tuple(overrides), config, directory.absolute()))
@@ -87,9 +87,9 @@ def plan(
 
 
 def _refuse_shared_directories(runs: Sequence[Planned]) -> None:
-    """Raise UserError where two runs differ in settings that make no other run, such as the place of the data.
+    """Raise UserError if runs differ only in settings outside their identity, such as the path of the data.
 
-    Both would want one directory, and one would be reported done with the other's result.
+    They would share a directory, and one would be reported with the result of the other.
     """
     first: dict[Path, Planned] = {}
     for run in runs:
@@ -98,59 +98,64 @@ def _refuse_shared_directories(runs: Sequence[Planned]) -> None:
             continue
         one, two = dotted(other.config), dotted(run.config)
         differing = [key for key in dict.fromkeys([*one, *two]) if one.get(key) != two.get(key)]
-        own = [
+        left, right = (
             " ".join(each for each in this.overrides if each not in that.overrides)
             for this, that in ((other, run), (run, other))
-        ]
+        )
         raise UserError(
-            f"{own[0]} and {own[1]} are the same run, {run.directory.name}: {', '.join(differing)} is no part of what "
-            "is computed; start two sweeps, each with a sweep=NAME of its own"
+            f"{left} and {right} are the same run, {run.directory.name}: {', '.join(differing)} is not part of a run's "
+            "identity; start two sweeps with different sweep=NAME"
         )
 
 
-def _look_at_data(cfg: DictConfig, config: dict[str, Any], looked_at: set[str]) -> None:
-    """Raise UserError where a dataset is not where it should be; each is looked for once, and none is read."""
+def _check_dataset_exists(cfg: DictConfig, config: dict[str, Any], checked: set[str]) -> None:
+    """Raise UserError if the dataset does not exist; each is checked once, and none is read."""
     from fersweep import build
 
     dataset = json.dumps(config["dataset"], sort_keys=True)
-    if dataset not in looked_at:
+    if dataset not in checked:
         build.source(cfg).fingerprint()
-        looked_at.add(dataset)
+        checked.add(dataset)
 
 
-def refuse(sentence: str) -> None:
-    """End the program with what is wrong with the sweep."""
+def refuse(sentence: str) -> NoReturn:
+    """Print an error about the sweep and exit with code 2."""
     print(f"error: {sentence}", file=sys.stderr)
     raise SystemExit(2)
 
 
 def freeze(runs: Sequence[Planned]) -> None:
-    """Make the directories of all runs that nobody has begun, each with its configuration and a pending status."""
+    """Create the directories of new runs, each with its ``config.yaml`` and a pending ``status.json``."""
     for run in runs:
         try:
             run.directory.mkdir(parents=True, exist_ok=True)
             status.freeze(run.directory, run.config)
         except OSError as error:
-            refuse(f"{run.directory} cannot be written ({error.strerror}): choose another place with outputs=PATH.")
+            refuse(f"{run.directory} cannot be written ({error.strerror}): choose another folder with outputs=PATH.")
 
 
 def finished(run: Planned) -> dict[str, Any] | None:
-    """What ``result.json`` of a run says that is done, or ``None``.
-
-    Raises:
-        UserError: where a file of it is damaged.
-    """
+    """Return ``result.json`` of a run that is done, else ``None``; UserError for a damaged file."""
     return result_of(run.directory) if Status.read(run.directory).state == "done" else None
 
 
-class SameData:
-    """Tells whether finished runs have seen the data that their settings name now; reads each dataset once."""
+class DataCheck:
+    """Checks finished runs against the data that their settings name now; reads each dataset once."""
 
     def __init__(self) -> None:
         self._digests: dict[str, str] = {}
 
-    def check(self, run: Planned, result: dict[str, Any]) -> None:
-        """Raise UserError where the data differ."""
+    def outcome(self, run: Planned) -> Outcome:
+        """Return the outcome of a run: its result if it is done, an error if its data changed or a file is damaged."""
+        try:
+            result = finished(run)
+            if result is not None:
+                self._check(run, result["data_digest"])
+        except UserError as error:
+            return Outcome(run, error=str(error))
+        return Outcome(run, result)
+
+    def _check(self, run: Planned, digest: str) -> None:
         from fersweep import build
         from fersweep.training import results as record
         from fersweep.training.attempt import refuse_other_data
@@ -160,52 +165,29 @@ class SameData:
         key = json.dumps(run.config["dataset"], sort_keys=True)
         if key not in self._digests:
             self._digests[key] = record.data_digest(build.samples(cfg))
-        if self._digests[key] != result["data_digest"]:
-            refuse_other_data(cfg, run.directory, result["data_digest"])
-
-
-def done_elsewhere(run: Planned) -> Outcome:
-    """The outcome of a run that somebody else has finished: its result, unless that is of other data than this sweep's.
-
-    Raises:
-        UserError: where a file of it is damaged.
-    """
-    result = finished(run)
-    try:
-        if result is not None:
-            SameData().check(run, result)
-    except UserError as error:
-        return Outcome(run, error=str(error))
-    return Outcome(run, result)
+        if self._digests[key] != digest:
+            refuse_other_data(cfg, run.directory, digest)
 
 
 def already_done(runs: Sequence[Planned]) -> list[Outcome]:
-    """The outcomes of those runs that need not be started: finished before, with the same data, and not forced.
+    """Return the outcomes of the runs that need not start: done on the same data, or impossible in their directory.
 
-    A run whose data have changed is an outcome too: that it cannot be done in its directory.
+    With ``force=true`` a run starts in any case.
     """
-    same, outcomes = SameData(), []
-    for run in runs:
-        try:
-            result = None if run.config["force"] else finished(run)
-            if result is None:
-                continue
-            same.check(run, result)
-            outcomes.append(Outcome(run, result))
-        except UserError as error:
-            outcomes.append(Outcome(run, error=str(error)))
-    return outcomes
+    check = DataCheck()
+    outcomes = [check.outcome(run) for run in runs if not run.config["force"]]
+    return [each for each in outcomes if each.result is not None or each.error is not None]
 
 
 def conclude(outcomes: Sequence[Outcome], skipped: int = 0) -> list[JobReturn]:
-    """Print the table of a sweep's runs and what became of those that failed.
+    """Print the table of a sweep's runs and the errors of those that failed.
 
     Args:
         outcomes: in the order of the sweep.
         skipped: how many of them were done before.
 
     Returns:
-        What Hydra's sweepers want: the best validation accuracy of each run.
+        For Hydra's sweepers, the best validation accuracy of each run.
 
     Raises:
         SystemExit: with code 1 if any run is not done.
@@ -224,19 +206,24 @@ def conclude(outcomes: Sequence[Outcome], skipped: int = 0) -> list[JobReturn]:
     if skipped:
         print(f"done before: {skipped}; force=true runs them again.", flush=True)
     if failed:
-        print(f"\n{len(failed)} of {len(outcomes)} runs failed:", file=sys.stderr)
-        for outcome in failed:
-            log = outcome.planned.directory / "train.log"
-            print(f"  {log.parent.name}\n    {outcome.error}", file=sys.stderr)
-            if log.exists():
-                print(f"    log: {log}", file=sys.stderr)
-        without = "Without force=true the" if any(each.planned.config["force"] for each in outcomes) else "The"
-        print(f"{without} same command tries these again and leaves the others as they are.", file=sys.stderr)
+        _print_failures(failed, len(outcomes))
         raise SystemExit(1)
-    jobs = []
-    for outcome in outcomes:
-        assert outcome.result is not None
-        job = JobReturn(overrides=list(outcome.planned.overrides), status=JobStatus.COMPLETED)
-        job.return_value = outcome.result["metrics"]["val/accuracy"]
-        jobs.append(job)
-    return jobs
+    return [_job_return(outcome) for outcome in outcomes]
+
+
+def _print_failures(failed: Sequence[Outcome], total: int) -> None:
+    print(f"\n{len(failed)} of {total} runs failed:", file=sys.stderr)
+    for outcome in failed:
+        log = outcome.planned.directory / "train.log"
+        print(f"  {log.parent.name}\n    {outcome.error}", file=sys.stderr)
+        if log.exists():
+            print(f"    log: {log}", file=sys.stderr)
+    command = "The same command without force=true" if failed[0].planned.config["force"] else "The same command"
+    print(f"{command} retries these and skips the others.", file=sys.stderr)
+
+
+def _job_return(outcome: Outcome) -> JobReturn:
+    assert outcome.result is not None
+    job = JobReturn(overrides=list(outcome.planned.overrides), status=JobStatus.COMPLETED)
+    job.return_value = outcome.result["metrics"]["val/accuracy"]
+    return job

@@ -1,11 +1,8 @@
-"""Where a run's numbers go besides its own files: Weights & Biases, TensorBoard or nowhere else.
+"""Experiment trackers: Weights & Biases, TensorBoard, or none besides a run's own files.
 
-The life cycle of a W&B run: `make_logger` opens a fresh one on rank zero, with the hash of the run as its id, so that a
-run that goes on after an interruption goes on in W&B too; `finish` closes it, in a ``finally``, with an exit code that
-tells a failed run from a finished one. Ranks other than zero never open one. The packages of the services are imported
-only where they are used: they take seconds.
-
-`fersweep.tracking.sync` sends what was recorded offline, `fersweep.tracking.report` builds the page that compares runs.
+`make_logger` opens a W&B run on rank zero, with the hash of the run as its id, so that a resumed run continues in W&B
+too. `finish` closes it in a ``finally``, with an exit code that marks failed runs. Other ranks never open one. The
+packages of the services take seconds to import, and are imported only when used.
 """
 
 from __future__ import annotations
@@ -21,7 +18,9 @@ from fersweep.text import did_you_mean
 if TYPE_CHECKING:
     from pytorch_lightning.loggers import Logger, TensorBoardLogger, WandbLogger
 
-os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # else W&B sends telemetry even offline; read on its import
+os.environ.setdefault(
+    "WANDB_ERROR_REPORTING", "false"
+)  # else W&B sends telemetry even offline; it reads this on import
 
 NAMES = ("csv", "wandb", "tensorboard")
 MODES = ("auto", "online", "offline", "disabled")
@@ -30,19 +29,19 @@ MODES = ("auto", "online", "offline", "disabled")
 def make_logger(
     logger_cfg: Mapping[str, Any], run_dir: Path, run_id: str, name: str, group: str, config: dict[str, Any]
 ) -> Logger | None:
-    """Return the Lightning logger of a run, or ``None`` for ``csv``, whose file every run writes anyway.
+    """Return the Lightning logger of a run, or ``None`` for ``csv``, as every run writes ``history.csv`` anyway.
 
     Args:
         logger_cfg: the ``logger`` group: ``name`` (csv, wandb, tensorboard) and, for wandb, ``project``, ``entity``,
             ``group``, ``tags`` and ``mode`` (auto, online, offline, disabled).
-        run_dir: the directory of the run; W&B writes to ``wandb`` and TensorBoard to ``tensorboard`` in it.
-        run_id: the hash of the run; also the id of the W&B run.
-        name: how W&B shows the run.
-        group: the group of the W&B run unless ``logger_cfg`` names one: the name of the sweep.
-        config: the resolved config, as plain containers, recorded with the run.
+        run_dir: directory of the run, in which W&B writes to ``wandb`` and TensorBoard to ``tensorboard``.
+        run_id: hash of the run, used as the id of the W&B run.
+        name: display name of the W&B run.
+        group: group of the W&B run unless ``logger_cfg`` names one: the sweep.
+        config: the resolved configuration as plain containers, recorded with the run.
 
     Raises:
-        UserError: for an unknown name or mode, and where W&B cannot be reached or refuses.
+        UserError: the name or mode is unknown, or W&B is unreachable or refuses.
     """
     match logger_cfg["name"]:
         case "csv":
@@ -56,12 +55,7 @@ def make_logger(
 
 
 def finish(logger: Logger | None, exit_code: int) -> None:
-    """Close what `make_logger` opened; call it in a ``finally``.
-
-    Args:
-        logger: what `make_logger` returned.
-        exit_code: 0 for a finished run; anything else shows it as failed in W&B.
-    """
+    """Close a logger of `make_logger`; any ``exit_code`` but 0 marks the run as failed in W&B."""
     if logger is None or not _is_rank_zero():
         return
     if _is_wandb(logger):
@@ -71,7 +65,7 @@ def finish(logger: Logger | None, exit_code: int) -> None:
 
 
 def log_figures(logger: Logger | None, figures: Mapping[str, Path]) -> None:
-    """Log PNG files as images, by name; the files stay where they are."""
+    """Log PNG files as images under their names."""
     if logger is None or not _is_rank_zero():
         return
     if _is_wandb(logger):
@@ -88,13 +82,13 @@ def log_figures(logger: Logger | None, figures: Mapping[str, Path]) -> None:
 def log_confusion_matrix(
     logger: Logger | None, labels: Sequence[int], predicted: Sequence[int], class_names: Sequence[str]
 ) -> None:
-    """Log W&B's interactive confusion matrix of the test part; nothing with other loggers, which have none.
+    """Log the confusion matrix of the test part as a W&B chart; other loggers have none.
 
     Args:
-        logger: what `make_logger` returned.
-        labels: the true class of each image, an index into ``class_names``.
-        predicted: the predicted class of each image, likewise.
-        class_names: the names of the classes, in order.
+        logger: of `make_logger`.
+        labels: true class of each image, ``(n,)``, an index into ``class_names``.
+        predicted: predicted class of each image, ``(n,)``.
+        class_names: in order.
     """
     if not _is_wandb(logger) or not _is_rank_zero():
         return
@@ -110,10 +104,7 @@ def log_confusion_matrix(
 
 
 def log_summary(logger: Logger | None, values: Mapping[str, float]) -> None:
-    """Set the numbers that stand for the run in W&B's table, e.g. those of the best epoch.
-
-    Without this W&B shows the last value of each metric: of the last epoch, not of the weights that were tested.
-    """
+    """Set the run's summary in W&B, which otherwise shows the last epoch instead of the tested one."""
     if _is_wandb(logger) and _is_rank_zero():
         logger.experiment.summary.update(dict(values))
 
@@ -121,7 +112,7 @@ def log_summary(logger: Logger | None, values: Mapping[str, float]) -> None:
 def _wandb(
     logger_cfg: Mapping[str, Any], run_dir: Path, run_id: str, name: str, group: str, config: dict[str, Any]
 ) -> WandbLogger:
-    """Open a fresh W&B run (on rank zero) and return Lightning's logger for it."""
+    """Open a W&B run on rank zero and return its Lightning logger."""
     mode = logger_cfg["mode"]
     if mode not in MODES:
         raise UserError(f"logger.mode={mode} does not exist{did_you_mean(mode, MODES)}; choose {', '.join(MODES)}.")
@@ -141,7 +132,7 @@ def _wandb(
             "logger.mode=online needs a key of Weights & Biases; run `wandb login` or set WANDB_API_KEY, "
             "or choose logger.mode=offline."
         )
-    if wandb.run is not None:  # left open by whoever ran before in this process; W&B would log into it
+    if wandb.run is not None:  # left open by an earlier run of this process
         wandb.run.finish(exit_code=1)
     try:
         run = wandb.init(
@@ -151,12 +142,12 @@ def _wandb(
             tags=list(logger_cfg["tags"]),
             name=name,
             id=run_id,
-            resume="allow" if mode == "online" else None,  # W&B warns of it offline, where syncing joins equal ids
+            resume="allow" if mode == "online" else None,  # offline W&B warns of it, and syncing joins equal ids
             job_type="train",
             mode=mode,
             dir=run_dir,
             config=config,
-            # console: the run's own log has what was printed, and wrapped streams break progress bars
+            # console="off": train.log has the output, and W&B's wrapped streams break progress bars
             settings=wandb.Settings(console="off", save_code=False, quiet=True, silent=mode != "online"),
         )
     except (wandb.Error, OSError) as error:
@@ -170,7 +161,7 @@ def _wandb(
 
 
 def _tensorboard(run_dir: Path, config: dict[str, Any]) -> TensorBoardLogger:
-    """Return Lightning's TensorBoard logger for ``run_dir/tensorboard``, with the config in it."""
+    """Return a TensorBoard logger for ``run_dir/tensorboard`` that has recorded the configuration."""
     from pytorch_lightning.loggers import TensorBoardLogger
 
     logger = TensorBoardLogger(run_dir, name="tensorboard", version="", default_hp_metric=False)
@@ -179,17 +170,15 @@ def _tensorboard(run_dir: Path, config: dict[str, Any]) -> TensorBoardLogger:
 
 
 def _is_rank_zero() -> bool:
-    """Return whether this process is the one of its run that logs."""
     from pytorch_lightning.utilities import rank_zero_only
 
     return getattr(rank_zero_only, "rank", 0) == 0
 
 
 def _is_wandb(logger: Logger | None) -> TypeGuard[WandbLogger]:
-    """Return whether this is the W&B logger; does not import it for the others."""
+    """Return whether this is the W&B logger, without importing it for others."""
     return type(logger).__name__ == "WandbLogger"
 
 
 def _is_tensorboard(logger: Logger) -> TypeGuard[TensorBoardLogger]:
-    """Return whether this is the TensorBoard logger; does not import it for the others."""
     return type(logger).__name__ == "TensorBoardLogger"

@@ -1,4 +1,4 @@
-"""The user's account with Weights & Biases: is there a login, and does the server answer to it."""
+"""The user's login to Weights & Biases, and its check against the server."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from fersweep.errors import UserError
 
 TIMEOUT_S = (5.0, 20.0)
-"""How long to wait for a connection, and then for an answer."""
+"""Time-outs of the connection and of the answer."""
 
 
 def base_url() -> str:
@@ -19,7 +19,7 @@ def base_url() -> str:
 
 
 def logged_in() -> bool:
-    """Return whether credentials for the configured W&B server are at hand, without asking or calling anyone."""
+    """Return whether there are credentials for the configured W&B server, without a prompt or a request."""
     return bool(_token_file() or api_key())
 
 
@@ -33,17 +33,13 @@ def api_key() -> str | None:
         return str(named)
     hosts = [settings.base_url]
     if str(urlsplit(settings.base_url).hostname).endswith((".wandb.ai", ".coreweave.com")):
-        hosts.append("https://api.wandb.ai")  # the public service has two names and older logins are under this one
+        hosts.append("https://api.wandb.ai")  # the public service has two names, and older logins use this one
     found = [login for login in map(get_netrc_auth, hosts) if login]
     return found[0][1] if found else None
 
 
 def require_account() -> None:
-    """Make sure that the W&B server answers and knows the user, in seconds and without a prompt.
-
-    Raises:
-        UserError: without a login, with a key that the server refuses, or where it cannot be reached.
-    """
+    """Raise UserError unless the W&B server answers and accepts the login; takes seconds and never prompts."""
     if not logged_in():
         raise UserError("Weights & Biases needs a login: run `wandb login` or set WANDB_API_KEY.")
     if problem := unreachable():
@@ -51,7 +47,7 @@ def require_account() -> None:
 
 
 def unreachable() -> str | None:
-    """Ask the server who the user is; return what is wrong in one sentence, or ``None`` if all is well."""
+    """Return why the server does not accept the login, in one sentence, or ``None``."""
     import requests
 
     url = base_url()

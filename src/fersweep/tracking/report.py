@@ -1,8 +1,7 @@
-"""A page in Weights & Biases that compares the runs of a project or a sweep: as a report, and as a saved workspace.
+"""A report and a saved workspace in Weights & Biases that compare the runs of a project or a sweep.
 
-Both are specifications that W&B's library ``wandb-workspaces`` writes; the numbers stay where they are. Names of
-settings are those of the configuration, names of numbers those that a run logs: ``val/…`` and ``train/…`` an epoch,
-``test/…``, ``params_total`` and ``best_epoch`` in its summary (`fersweep.tracking.log_summary`).
+Both are specifications built with ``wandb-workspaces``. Their keys are settings of the configuration, and metrics that
+a run logs: ``train/…`` and ``val/…`` per epoch, ``test/…``, ``params_total`` and ``best_epoch`` in its summary.
 """
 
 from __future__ import annotations
@@ -26,30 +25,29 @@ GROUPED_BY = ("backbone.name", "attention.name")
 SETTINGS = ("backbone.name", "attention.name", "activation.name", "seed", "recipe.optimizer.lr")
 CURVES = ("train/loss", "val/loss", "train/accuracy", "val/accuracy")
 MOST = 100
-"""How many runs or groups a panel shows; W&B's own limit of ten would leave out rows of a table."""
+"""Limit of runs or groups per panel; W&B's default of ten would omit rows of a table."""
 
 UNQUOTABLE = "'\"\\=<>"
-"""Characters that the library changes within the value of a filter (0.4.13)."""
+"""Characters that wandb-workspaces 0.4.13 changes within the value of a filter."""
 
 
 def publish(entity_project: str, sweep: str | None = None, spec: Path | None = None) -> list[str]:
-    """Put the report and the workspace into a W&B project, or their specification into a file.
+    """Create the report and the workspace in a W&B project, or write their specifications to a file.
 
     Args:
-        entity_project: ``ENTITY/PROJECT``, as in the address of the project.
-        sweep: show the runs of this sweep (W&B's group) only.
-        spec: a JSON file to write instead, which needs no login and no network.
+        entity_project: ``ENTITY/PROJECT``, as in the URL of the project.
+        sweep: show only the runs of this sweep (W&B's group).
+        spec: JSON file to write instead, without login or network.
 
     Returns:
-        Where they are: two addresses, or the file.
+        Both URLs, or the file.
 
     Raises:
-        UserError: for a malformed name, without a login, where the project does not exist, or where W&B or the file
-            system refuses.
+        UserError: the name is malformed, there is no login or no such project, or W&B or the file system refuses.
     """
     entity, _, project = entity_project.partition("/")
     if not entity or not project or "/" in project:
-        raise UserError(f"{entity_project!r} names no project of Weights & Biases: write ENTITY/PROJECT.")
+        raise UserError(f"{entity_project!r} is not a project of Weights & Biases: write ENTITY/PROJECT.")
     if spec is None:
         account.require_account()
     report, workspace = build_report(entity, project, sweep), build_workspace(entity, project, sweep)
@@ -64,7 +62,7 @@ def publish(entity_project: str, sweep: str | None = None, spec: Path | None = N
     import wandb
 
     try:
-        if project not in {each.name for each in wandb.Api().projects(entity)}:  # W&B would make a new, empty one
+        if project not in {each.name for each in wandb.Api().projects(entity)}:  # W&B would create an empty one
             raise UserError(
                 f"Weights & Biases has no project {entity_project}: check the name, or send runs to it first."
             )
@@ -72,7 +70,7 @@ def publish(entity_project: str, sweep: str | None = None, spec: Path | None = N
         workspace.save()
     except UserError:
         raise
-    except Exception as error:  # of the server's refusals most are bare exceptions, or of a private type
+    except Exception as error:  # most refusals of the server are bare or private exceptions
         raise UserError(
             f"Weights & Biases did not take the report for {entity_project} ({first_line(error)})."
         ) from error
@@ -80,15 +78,12 @@ def publish(entity_project: str, sweep: str | None = None, spec: Path | None = N
 
 
 def build_report(entity: str, project: str, sweep: str | None = None) -> wr.Report:
-    """Return the report, not saved; calls nobody.
-
-    Its first panels show means over the runs of a backbone and an attention, the others single runs.
-    """
+    """Return the unsaved report: means per backbone and attention first, then single runs. Makes no request."""
     of = _library()
     wr = of.wr
     filters = _filters(of, sweep)
     order = [wr.OrderBy(wr.SummaryMetric("test/accuracy"), ascending=False)]
-    # without an entity and a project a runset is of the report's own, and the library does not ask the server for it
+    # a runset without entity and project is that of the report, and needs no request
     grouped = wr.Runset(
         name="by network", filters=filters, groupby=[f"config.{key}" for key in GROUPED_BY], order=order
     )
@@ -111,7 +106,7 @@ def build_report(entity: str, project: str, sweep: str | None = None) -> wr.Repo
 
 
 def build_workspace(entity: str, project: str, sweep: str | None = None) -> ws.Workspace:
-    """Return the saved view of the project's workspace, not saved; calls nobody. Its table of runs is grouped."""
+    """Return the unsaved workspace, with runs grouped by backbone and attention. Makes no request."""
     of = _library()
     ws = of.ws
     return ws.Workspace(
@@ -133,7 +128,7 @@ def build_workspace(entity: str, project: str, sweep: str | None = None) -> ws.W
 
 
 def _means(wr: Any) -> list[Any]:
-    """Panels over groups: test accuracy as bars, and the learning curves."""
+    """Return panels over groups: test accuracy as bars, and learning curves."""
     bars = wr.BarPlot(
         title="Test accuracy",
         metrics=["test/accuracy"],
@@ -160,7 +155,7 @@ def _means(wr: Any) -> list[Any]:
 
 
 def _runs(wr: Any) -> list[Any]:
-    """Panels over runs: settings against accuracy, size against accuracy, what matters, and what differs."""
+    """Return panels over runs: settings and size against accuracy, parameter importance, and the run comparer."""
     columns = [wr.ParallelCoordinatesPlotColumn(wr.Config(key), display_name=key) for key in SETTINGS]
     return [
         wr.ParallelCoordinatesPlot(
@@ -184,7 +179,7 @@ def _filters(of: SimpleNamespace, sweep: str | None) -> Any:
     if sweep is None:
         return ""
     if wrong := sorted(set(sweep) & set(UNQUOTABLE)):
-        raise UserError(f"--sweep {sweep!r}: the library of Weights & Biases cannot filter by a name with {wrong[0]}.")
+        raise UserError(f"--sweep {sweep!r}: wandb-workspaces cannot filter by a name with {wrong[0]}.")
     return of.expr.And(of.expr.Metric("Group") == sweep)
 
 
@@ -193,7 +188,7 @@ def _title(sweep: str | None) -> str:
 
 
 def _library() -> SimpleNamespace:
-    """Import the library, whose classes warn about their own making; it takes a second and calls nobody."""
+    """Import wandb-workspaces, whose classes raise deprecation warnings of their own; takes a second."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         import wandb_workspaces.reports.v2 as wr

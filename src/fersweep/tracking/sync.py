@@ -1,10 +1,9 @@
-"""Send what runs recorded offline to Weights & Biases, once, in order of time.
+"""Upload of offline recordings to Weights & Biases, each once, in order of time.
 
-Each start of a run that records offline leaves a directory ``<run>/wandb/offline-run-<time>-<id>``; a run that was
-interrupted and went on has several with one id. ``wandb sync`` (0.31) sends one such directory. With
-``WANDB_RESUME=allow`` it asks the server for the run of that id first and moves the steps of the directory behind the
-last one there, so that a later part, whose own steps begin at 0 again, joins the earlier ones; without, the server
-would drop every row with a step that it already has. What was sent is marked by a file ``run-<id>.wandb.synced``.
+Each start of a run that records offline leaves a part, a directory ``<run>/wandb/offline-run-<time>-<id>``; a resumed
+run has several parts with one id. ``wandb sync`` (0.31) uploads one part. With ``WANDB_RESUME=allow`` it moves the
+steps of the part, which begin at 0, behind the last step on the server; without, the server drops rows with steps that
+it has. An uploaded part is marked by a file ``run-<id>.wandb.synced``.
 """
 
 from __future__ import annotations
@@ -27,18 +26,18 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 LIMIT_S = 600.0
-"""How long one directory may take; W&B itself tries for hours when the server answers with errors."""
+"""Time-out of one part; W&B retries for hours if the server answers with errors."""
 
 NAME = re.compile(r"offline-run-(?P<time>\d{8}_\d{6})-(?P<run>.+)")
 OF_A_RUN = ("RUN_ID", "RUN_GROUP", "NAME", "NOTES", "TAGS", "JOB_TYPE", "DISABLED", "SILENT", "QUIET")
-"""Variables ``WANDB_…`` that are meant for a run that is being recorded, or that would hide what W&B says."""
+"""Variables ``WANDB_…`` for recording, or that would silence W&B."""
 
 State = Literal["sent", "unsent", "training", "failed", "waiting"]
 
 
 @dataclass(frozen=True)
 class Part:
-    """An offline directory: one start of one run."""
+    """An offline recording of one start of a run."""
 
     path: Path
     run: str
@@ -46,19 +45,18 @@ class Part:
 
     @property
     def in_training(self) -> bool:
-        """Whether a process is at work in the run's directory."""
+        """Whether the run is being trained."""
         return is_held(self.path.parents[1])
 
     @property
     def marker(self) -> Path:
-        """The file that says that this part was sent, as W&B names it."""
+        """W&B's marker file of an uploaded part."""
         return self.path / f"run-{self.run}.wandb.synced"
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a part: ``sent``; ``unsent`` (a dry run); ``training`` (left for later); ``failed``;
-    ``waiting`` (for an earlier part of its run, or for the server)."""
+    """Outcome of a part: ``waiting`` is for an earlier part of its run or for the server, ``unsent`` for a dry run."""
 
     part: Part
     state: State
@@ -66,23 +64,22 @@ class Outcome:
 
 
 def sync(outputs: Path, *, dry_run: bool = False) -> list[Outcome]:
-    """Send every offline part below a directory that was not sent yet, oldest first.
+    """Upload the unsent parts below a directory, oldest first.
 
-    A part that cannot be sent keeps back the later ones of its run, no others. A run that is being trained is left
-    alone.
+    A part that fails holds back the later parts of its run only. Runs in training are skipped.
 
     Args:
-        outputs: a directory with runs at any depth.
-        dry_run: only look; needs no login.
+        outputs: directory with runs at any depth.
+        dry_run: only list them; needs no login.
 
     Returns:
-        What became of each part, in order of time; see `render` and `exit_code`.
+        The outcome of each part, in order of time.
 
     Raises:
-        UserError: where there is no such directory, no login, or no answer; then nothing was sent.
+        UserError: the directory does not exist, there is no login, or the server does not answer; nothing is sent.
     """
     if not outputs.is_dir():
-        raise UserError(f"{outputs} is no directory: name the one that holds the runs, by default outputs.")
+        raise UserError(f"{outputs} is not a directory: name the one that holds the runs, by default outputs.")
     parts = unsent(outputs)
     if dry_run or not parts:
         return [Outcome(part, "training" if part.in_training else "unsent") for part in parts]
@@ -92,7 +89,7 @@ def sync(outputs: Path, *, dry_run: bool = False) -> list[Outcome]:
     from rich.progress import track
 
     outcomes: list[Outcome] = []
-    held: set[str] = set()
+    unfinished: set[str] = set()
     problem: str | None = None
     console = Console(stderr=True)
     for part in track(parts, "Sending", console=console, transient=True, disable=not console.is_terminal):
@@ -100,12 +97,12 @@ def sync(outputs: Path, *, dry_run: bool = False) -> list[Outcome]:
             outcome = Outcome(part, "waiting", problem)
         elif part.in_training:
             outcome = Outcome(part, "training", "left for later")
-        elif part.run in held:
+        elif part.run in unfinished:
             outcome = Outcome(part, "waiting", "for the earlier part of this run")
         else:
             outcome = _send(part)
         if outcome.state != "sent":
-            held.add(part.run)
+            unfinished.add(part.run)
         if outcome.state == "failed":
             problem = account.unreachable()
         outcomes.append(outcome)
@@ -113,7 +110,7 @@ def sync(outputs: Path, *, dry_run: bool = False) -> list[Outcome]:
 
 
 def unsent(outputs: Path) -> list[Part]:
-    """Return the offline parts below ``outputs`` without the mark of having been sent, oldest first."""
+    """Return the parts below ``outputs`` without a marker, oldest first."""
     found = [
         Part(path, named["run"], named["time"])
         for path in outputs.rglob("wandb/offline-run-*")
@@ -123,7 +120,7 @@ def unsent(outputs: Path) -> list[Part]:
 
 
 def render(outcomes: Iterable[Outcome], outputs: Path) -> Table:
-    """Return a table with a row for each part."""
+    """Return a table with one row per part."""
     from rich.markup import escape
     from rich.table import Table
 
@@ -137,12 +134,12 @@ def render(outcomes: Iterable[Outcome], outputs: Path) -> Table:
 
 
 def exit_code(outcomes: Iterable[Outcome]) -> int:
-    """Return 1 if a part could not be sent that should have been, else 0."""
+    """Return 1 if a part failed or waits, else 0."""
     return int(any(each.state in ("failed", "waiting") for each in outcomes))
 
 
 def _send(part: Part) -> Outcome:
-    """Send one part with ``wandb sync``, whose exit code is 0 whatever happened: its words and its mark count."""
+    """Upload one part with ``wandb sync``, and judge by its output and marker: its exit code is always 0."""
     try:
         said = _wandb_sync(part.path)
     except subprocess.TimeoutExpired:
@@ -153,24 +150,24 @@ def _send(part: Part) -> Outcome:
         return Outcome(part, "sent", "up to where the recording was cut off")
     if not errors and part.marker.exists():
         return Outcome(part, "sent")
-    part.marker.unlink(missing_ok=True)  # W&B sets it also when the server refused the numbers
+    part.marker.unlink(missing_ok=True)  # W&B sets it even if the server refused the metrics
     lines = [line.removeprefix("wandb: ") for line in said.splitlines() if line.strip()]
-    return Outcome(part, "failed", errors[0] if errors else lines[-1] if lines else "W&B said nothing")
+    return Outcome(part, "failed", errors[0] if errors else lines[-1] if lines else "no message from W&B")
 
 
 def _cut_off(error: str) -> bool:
-    """Return whether W&B complains that a file ends early: its process was killed, and there will never be more."""
+    """Return whether W&B reports that a file ends early, as that of a killed process does."""
     return "incomplete record" in error or ("transactionlog" in error and "EOF" in error)
 
 
 def _wandb_sync(directory: Path) -> str:
-    """Run ``wandb sync`` for one directory, without a terminal; return what it says, the key blotted out.
+    """Run ``wandb sync`` for one directory and return its output without the key.
 
     Raises:
-        subprocess.TimeoutExpired: after `LIMIT_S`; it is killed then, and its own helper process ends by itself.
+        subprocess.TimeoutExpired: after `LIMIT_S`.
     """
-    left_out = {f"WANDB_{name}" for name in OF_A_RUN}
-    kept = {name: value for name, value in os.environ.items() if name not in left_out}
+    removed = {f"WANDB_{name}" for name in OF_A_RUN}
+    kept = {name: value for name, value in os.environ.items() if name not in removed}
     with tempfile.TemporaryDirectory(prefix="fersweep-") as logs:
         ours = {"RESUME": "allow", "MODE": "online", "DIR": logs, "BASE_URL": account.base_url()}
         done = subprocess.run(

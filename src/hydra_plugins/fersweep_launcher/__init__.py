@@ -1,1 +1,1 @@
-"""Launchers of fersweep for Hydra."""
+"""Launchers and sweeper of fersweep for Hydra."""

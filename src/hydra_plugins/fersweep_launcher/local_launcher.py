@@ -1,13 +1,12 @@
-"""The ``local`` launcher of a sweep: every run composed and checked first, then each in a fresh process of its own."""
+"""Launcher ``local``: trains each run of a sweep in fresh processes on this machine."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.utils import JobReturn
-from hydra.plugins.launcher import Launcher
-from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
+
+from fersweep.sweep.launcher import CheckedLauncher
 
 
 @dataclass
@@ -24,38 +23,19 @@ class LocalLauncherConf:
 ConfigStore.instance().store(group="hydra/launcher", name="local_schema", node=LocalLauncherConf, provider="fersweep")
 
 
-class LocalLauncher(Launcher):
-    """Trains the runs of a sweep on this machine, see `fersweep.sweep.local.launch`."""
-
-    def __init__(
-        self, n_jobs: int | None, gpus_per_run: float | None, threads: int | None, timeout: float | None
-    ) -> None:
-        self.n_jobs, self.gpus_per_run, self.threads, self.timeout = n_jobs, gpus_per_run, threads, timeout
-        self.config: DictConfig | None = None
-        self.context: HydraContext | None = None
-
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Called by Hydra with the sweep's own configuration."""
-        self.config, self.context = config, hydra_context
+class LocalLauncher(CheckedLauncher):
+    """Launcher for this machine, see `fersweep.sweep.local.launch`."""
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Run all of ``job_overrides``; returns the validation accuracy of each as its result."""
+        """Train all runs; the result of each is its validation accuracy."""
         from fersweep.errors import UserError
-        from fersweep.sweep import plan
         from fersweep.sweep.local import processes
+        from fersweep.sweep.plan import refuse
 
         try:
-            processes.warm_up()  # first of all: it takes seconds, beside the imports and checks here
+            processes.warm_up()  # takes seconds, in parallel with the imports and checks below
         except UserError as error:
-            plan.refuse(str(error))
+            refuse(str(error))
         from fersweep.sweep.local import launch as local
 
-        assert self.config is not None
-        assert self.context is not None
-        return local.launch(
-            plan.plan(self.config, self.context, job_overrides, here=True),
-            n_jobs=self.n_jobs,
-            gpus_per_run=self.gpus_per_run,
-            timeout=self.timeout,
-            threads=self.threads,
-        )
+        return local.launch(self.plan(job_overrides, here=True), **self.settings)

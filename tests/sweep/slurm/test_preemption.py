@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from outcomes import assert_same_outcome, history, read_json
 
 from fersweep.runs.identity import run_dir
-from fersweep.sweep.slurm.preemption import END, GO_ON, REQUEUE, LeftError, Preemption
+from fersweep.sweep.slurm.preemption import CONTINUE, END, REQUEUE, LeftError, Preemption
 from fersweep.training.attempt import run_frozen
 
 Small = Callable[..., DictConfig]
@@ -100,4 +100,4 @@ def test_a_process_that_loads_data_stays_with_its_run_but_ends_when_told() -> No
             os._exit(1)
         _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) == 128 + signal.SIGTERM
-    assert preemption.asked == GO_ON
+    assert preemption.asked == CONTINUE

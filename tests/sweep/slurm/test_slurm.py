@@ -19,12 +19,12 @@ import pytest
 import yaml
 from conftest import FACES, NARROW, TRAIN, plain, quickly_composed
 from outcomes import assert_same_outcome, history, read_json
-from test_slurm_settings import defaults
 
 from fersweep.errors import UserError
 from fersweep.sweep.plan import Planned
 from fersweep.sweep.slurm import queue as slurm_queue
 from fersweep.sweep.slurm.launch import SlurmSweep
+from fersweep.sweep.slurm.settings import Settings
 from fersweep.training.attempt import run_frozen
 
 Train = Callable[..., int]
@@ -291,7 +291,7 @@ def test_what_was_submitted_is_cancelled_when_the_rest_is_refused(tmp_path: Path
         config = plain(quickly_composed(*NARROW, FACES, f"seed={seed}", "sweep=both"))
         config["trainer"] |= {"accelerator": accelerator, "devices": devices}
         runs.append(Planned((), config, tmp_path / f"run{seed}"))
-    sweep = SlurmSweep(runs, defaults(), tmp_path)
+    sweep = SlurmSweep(runs, Settings(), tmp_path)
     with pytest.raises(
         UserError, match=r"SLURM refuses the jobs: .* \(nodes=1, ntasks_per_node=4, gpus_per_node=4\)\."
     ):

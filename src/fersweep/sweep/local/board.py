@@ -1,4 +1,4 @@
-"""What a sweep shows of itself while it runs: a live table on a terminal, plain lines elsewhere."""
+"""Progress of a sweep: a live table on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -17,11 +17,7 @@ from fersweep.text import counted, duration
 
 
 class Board:
-    """Counts the runs of a sweep, and shows those that are under way.
-
-    Args:
-        console: where to; on a terminal a table is drawn below the lines.
-    """
+    """Counts the runs of a sweep, prints a line per event, and on a terminal draws a table of running runs."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -30,23 +26,25 @@ class Board:
         self.times: list[float] = []
 
     def begin(self, total: int, done: int) -> None:
-        """Start with so many runs, of which some were done before."""
+        """Start with ``total`` runs, ``done`` of which were done before."""
         self.total, self.done, self.begun = total, done, time.monotonic()
         runs = counted(total, "run")
-        self._say(f"{runs}, {done} of them done already" if done else runs)
+        self._say(f"{runs}, {done} already done" if done else runs)
         if self.console.is_terminal:
             self.live = Live(console=self.console, refresh_per_second=4, transient=True)
             self.live.start()
 
     def started(self, place: int, run: Planned) -> None:
+        """Report that a run starts or resumes."""
         begun = (run.directory / "checkpoints" / "last.ckpt").exists() and not run.config["force"]
-        self._say(f"[{place + 1}/{self.total}] {'goes on' if begun else 'start  '} {run.directory.name}")
+        self._say(f"[{place + 1}/{self.total}] {'resumes' if begun else 'start  '} {run.directory.name}")
 
     def moved(self, place: int, run: Planned) -> None:
+        """Report that another process is training a run."""
         self._say(f"[{place + 1}/{self.total}] waits   {run.directory.name}: another process is training it")
 
     def ended(self, place: int, outcome: Outcome, seconds: float | None) -> None:
-        """One run is at its end; ``seconds`` where it was this sweep that ran it."""
+        """Report the end of a run; ``seconds`` is its duration if this sweep ran it."""
         name, took = outcome.planned.directory.name, "" if seconds is None else f" ({duration(seconds)})"
         if outcome.result is not None:
             self.done += 1
@@ -60,7 +58,7 @@ class Board:
             self._say(f"[{place + 1}/{self.total}] failed  {name}: {outcome.error}{took}")
 
     def show(self, running: Sequence[Any], runs: Sequence[Planned]) -> None:
-        """Draw the table anew, where one is drawn."""
+        """Redraw the table on a terminal."""
         if self.live is None:
             return
         table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
@@ -76,13 +74,13 @@ class Board:
         self.live.update(Group(table, Text(f"{counts}{self._to_go(len(running), left)}", style="bold")))
 
     def end(self) -> None:
-        """Leave the terminal as it was."""
+        """Restore the terminal."""
         if self.live is not None:
             self.live.stop()
             self.live = None
 
     def _to_go(self, running: int, left: int) -> str:
-        """From the mean time of the runs so far; those under way count half."""
+        """Estimate the remaining time from the mean of finished runs; running ones count half."""
         if not self.times or not running + left:
             return ""
         mean = sum(self.times) / len(self.times)
@@ -93,7 +91,7 @@ class Board:
 
 
 def _last_epoch(directory: Path) -> tuple[str, str]:
-    """Number and validation accuracy of a run's last epoch so far, from its ``history.csv``."""
+    """Return number and validation accuracy of a run's last epoch in its ``history.csv``."""
     try:
         header, *rows = (directory / "history.csv").read_text(encoding="utf-8").splitlines()
     except (FileNotFoundError, ValueError):

@@ -1,4 +1,4 @@
-"""How the GPUs of a machine are shared out to the runs of a sweep."""
+"""Assignment of a machine's GPUs to the runs of a sweep."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fersweep.errors import UserError
 
 
 def visible_gpus() -> list[str]:
-    """The ids of this machine's GPUs, as ``CUDA_VISIBLE_DEVICES`` has them; asks the driver without waking a GPU."""
+    """Return the ids of the visible GPUs as in ``CUDA_VISIBLE_DEVICES``, without initialising CUDA."""
     import torch
 
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
@@ -20,20 +20,16 @@ def visible_gpus() -> list[str]:
 
 
 class DevicePool:
-    """GPUs with room for so many runs each.
-
-    Args:
-        gpus: their ids.
-    """
+    """GPUs by id, and the fraction of each in use."""
 
     def __init__(self, gpus: Sequence[str]) -> None:
         self.used = dict.fromkeys(gpus, 0.0)
 
     def take(self, need: float) -> list[str] | None:
-        """Ids for one run, or ``None`` while there is no room.
+        """Reserve GPUs for one run and return their ids, or ``None`` if too few are free.
 
         Args:
-            need: whole GPUs (1, 2, …), or the share of one (0.5: two runs on each).
+            need: number of GPUs (1, 2, …), or the fraction of one (0.5: two runs on each).
         """
         if need < 1:
             gpu = min(self.used, key=lambda each: self.used[each])
@@ -46,26 +42,28 @@ class DevicePool:
         return chosen or None
 
     def give_back(self, gpus: Sequence[str], need: float) -> None:
-        """Make room again where `take` had taken it."""
+        """Release GPUs that `take` reserved."""
         for gpu in gpus:
             self.used[gpu] = round(max(0.0, self.used[gpu] - min(need, 1.0)), 9)
 
 
-def gpus_needed(config: Mapping[str, Any], per_run: float | None, there: int) -> float:
-    """How many GPUs a run takes; 0 for one on the CPU.
+def gpus_needed(config: Mapping[str, Any], per_run: float | None, available: int) -> float:
+    """Return how many GPUs a run needs, 0 on the CPU.
 
     Raises:
-        UserError: where it is more than the machine has, or less than one for each of its processes.
+        UserError: that is more than are available, or less than one per process.
     """
     trainer = config["trainer"]
-    if trainer["accelerator"] == "cpu" or (trainer["accelerator"] == "auto" and there == 0):
+    if trainer["accelerator"] == "cpu" or (trainer["accelerator"] == "auto" and available == 0):
         return 0.0
     devices = trainer["devices"]
     need = float(devices) if per_run is None else float(per_run)
     if need <= 0 or (need > 1 and need != int(need)):
-        raise UserError(f"hydra.launcher.gpus_per_run={per_run} is no number of GPUs: 1, 2, … or a share such as 0.5.")
+        raise UserError(
+            f"hydra.launcher.gpus_per_run={per_run} is not a number of GPUs: choose 1, 2, … or a fraction such as 0.5."
+        )
     if need < devices and devices > 1:
         raise UserError(f"hydra.launcher.gpus_per_run={per_run} is fewer than trainer.devices={devices}: leave it out.")
-    if need > there:
-        raise UserError(f"A run takes {need:g} GPUs and this machine has {there}: lower trainer.devices.")
+    if need > available:
+        raise UserError(f"A run needs {need:g} GPUs and this machine has {available}: lower trainer.devices.")
     return need

@@ -1,4 +1,4 @@
-"""The runs of a sweep on this machine: so many at a time, each in processes of its own, each costing itself alone."""
+"""Sweeps on this machine: several runs at a time, each in fresh processes, so that a failure costs one run only."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from multiprocessing import connection
+from typing import Any
 
 from hydra.core.utils import JobReturn
 from rich.console import Console
@@ -19,19 +20,27 @@ from fersweep.runs.status import Status
 from fersweep.sweep.local.board import Board
 from fersweep.sweep.local.devices import DevicePool, gpus_needed, visible_gpus
 from fersweep.sweep.local.processes import RunProcesses, cores, share_of_cores
-from fersweep.sweep.plan import Outcome, Planned, already_done, conclude, done_elsewhere, finished, freeze, refuse
+from fersweep.sweep.plan import DataCheck, Outcome, Planned, already_done, conclude, finished, freeze, refuse
 from fersweep.training import memory
 
 ENOUGH_FOR_TWO = 12 * 2**30
-"""Bytes of memory with which two runs at a time fit on a CPU: one of ResNet-152 at batch 64 takes 3.3 GiB."""
+"""Bytes of memory for two runs at a time on a CPU; one of ResNet-152 at batch 64 takes 3.3 GiB."""
 
-LOOK_AGAIN = 2.0
-"""Seconds between two looks at runs that other processes train."""
+POLL_ELSEWHERE = 2.0
+"""Seconds between two checks of runs that other processes train."""
 
 
 @dataclass
 class Running:
-    """A run under way: where in the sweep, its processes, the GPUs it holds, whether it has been told to end."""
+    """A running run.
+
+    Attributes:
+        place: its index in the sweep.
+        processes: of the run.
+        gpus: ids of its GPUs.
+        need: number of GPUs, or the fraction of one.
+        why: reason for which this sweep ended it, if it did.
+    """
 
     place: int
     processes: RunProcesses
@@ -42,15 +51,15 @@ class Running:
 
 @dataclass
 class LocalSweep:
-    """Runs what is planned.
+    """Runs the planned runs on this machine.
 
     Args:
         runs: in order.
-        n_jobs: how many at a time; ``None``: as many as the GPUs have room for, or two on a CPU.
-        gpus_per_run: GPUs of each run, or a share of one; ``None``: ``trainer.devices``.
+        n_jobs: runs at a time; ``None``: as many as the GPUs have room for, or up to two on a CPU.
+        gpus_per_run: GPUs of each run, or the fraction of one; ``None``: ``trainer.devices``.
         timeout: minutes after which a run is ended; ``None``: never.
-        threads: of each process; ``None``: its share of the cores.
-        board: where progress is shown.
+        threads: of each process; ``None``: an equal share of the cores.
+        board: shows the progress.
     """
 
     runs: Sequence[Planned]
@@ -80,21 +89,18 @@ class LocalSweep:
         self.looked, self.skipped = 0.0, 0
 
     def _room(self, run: Planned, need: float) -> int:
-        """How many like this run the machine has room for: on its GPUs, or, where none has one, on two halves of it.
+        """Return how many runs like this one fit on the machine at a time.
 
-        On a CPU, one computes while the other starts or draws its figures; more would take more memory.
+        On a CPU these are at most two: one computes while the other starts or draws figures. More need more memory.
         """
         if need:
             return int(len(self.pool.used) / need + 1e-9)
         processes = 2 * run.config["trainer"]["devices"]
-        enough = processes * (self.threads or share_of_cores(processes)) <= cores()  # else each would wait for others
+        enough = processes * (self.threads or share_of_cores(processes)) <= cores()  # else they would compete for cores
         return 2 if enough and memory.there() >= ENOUGH_FOR_TWO and not any(self.needs) else 1
 
     def run(self) -> list[Outcome]:
-        """Start and watch all that is not done; returns the outcomes in order.
-
-        Interrupted, it ends what runs and leaves every run resumable.
-        """
+        """Run everything that is not done and return the outcomes in order; an interruption leaves runs resumable."""
         done = {id(outcome.planned): outcome for outcome in already_done(self.runs)}
         self.outcomes = {place: done[id(run)] for place, run in enumerate(self.runs) if id(run) in done}
         queue = deque(place for place in range(len(self.runs)) if place not in self.outcomes)
@@ -126,18 +132,18 @@ class LocalSweep:
             self.board.started(place, run)
             try:
                 processes = RunProcesses(run.config, run.directory, threads, gpus if need else None)
-            except (OSError, EOFError) as error:  # the server is gone, or there is no memory for another process
+            except (OSError, EOFError) as error:  # the server has died, or memory is short
                 self.pool.give_back(gpus, need)
                 self._conclude(place, f"its process could not be started ({error or type(error).__name__})")
                 continue
             self.running.append(Running(place, processes, gpus, need))
 
     def _collect(self) -> None:
-        """Take note of what has ended; end what has been at it for too long."""
+        """Collect the runs that have ended, and end those past the timeout."""
         for each in list(self.running):
             if not each.processes.ended():
                 if self.timeout is not None and each.processes.seconds > self.timeout * 60 and each.why is None:
-                    each.why = f"not done after hydra.launcher.timeout={self.timeout:g} minutes, and ended"
+                    each.why = f"ended after hydra.launcher.timeout={self.timeout:g} minutes"
                     each.processes.ask_to_end()
                 continue
             self.running.remove(each)
@@ -162,8 +168,8 @@ class LocalSweep:
         self.board.ended(place, outcome, seconds)
 
     def _look_elsewhere(self, queue: deque[int]) -> None:
-        """What other processes train counts when they are done, and is taken over when they died."""
-        if not self.elsewhere or time.monotonic() - self.looked < LOOK_AGAIN:
+        """Collect runs that other processes have finished; queue those whose processes died."""
+        if not self.elsewhere or time.monotonic() - self.looked < POLL_ELSEWHERE:
             return
         self.looked = time.monotonic()
         for place in list(self.elsewhere):
@@ -173,19 +179,18 @@ class LocalSweep:
             self.elsewhere.remove(place)
             try:
                 status = Status.read(directory)
-                if status.state == "done":
-                    self._end(place, done_elsewhere(self.runs[place]))
-                    continue
             except UserError as damaged:
                 self._conclude(place, str(damaged))
                 continue
-            if status.state == "failed" and status.error is not None:
+            if status.state == "done":
+                self._end(place, DataCheck().outcome(self.runs[place]))
+            elif status.state == "failed" and status.error is not None:
                 self._conclude(place, f"{status.error['type']}: {status.error['message']}")
             else:
                 queue.append(place)
 
     def _end_all(self) -> None:
-        """End every run; a second interruption does not wait for them."""
+        """End every run; a second Ctrl-C does not wait for them."""
         for each in self.running:
             each.processes.ask_to_end()
         before = signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -194,16 +199,10 @@ class LocalSweep:
         signal.signal(signal.SIGINT, before)
 
 
-def launch(
-    runs: Sequence[Planned],
-    n_jobs: int | None,
-    gpus_per_run: float | None,
-    timeout: float | None,
-    threads: int | None,
-) -> list[JobReturn]:
-    """Train all ``runs`` on this machine and print what became of them; see `LocalSweep` and `plan.conclude`."""
+def launch(runs: Sequence[Planned], **settings: Any) -> list[JobReturn]:
+    """Train ``runs`` on this machine and print the outcomes; see `LocalSweep` and `plan.conclude`."""
     try:
-        sweep = LocalSweep(runs, n_jobs, gpus_per_run, timeout, threads, Board(Console()))
+        sweep = LocalSweep(runs, **settings, board=Board(Console()))
     except UserError as error:
         refuse(str(error))
     if any(run.config["trainer"]["num_nodes"] > 1 for run in runs):
@@ -213,7 +212,7 @@ def launch(
         outcomes = sweep.run()
     except KeyboardInterrupt:
         forced = any(run.config["force"] for run in runs)
-        goes_on = "without force=true the same command goes on" if forced else "the same command goes on"
-        print(f"\ninterrupted; {goes_on} with the sweep", file=sys.stderr)
+        command = "the same command without force=true" if forced else "the same command"
+        print(f"\nInterrupted. Run {command} to resume the sweep.", file=sys.stderr)
         raise SystemExit(130) from None
     return conclude(outcomes, skipped=sweep.skipped)

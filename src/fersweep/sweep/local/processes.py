@@ -1,4 +1,4 @@
-"""Fresh processes for runs, forked in milliseconds from a server that has imported everything they need."""
+"""Processes of runs, forked in milliseconds from a server that has imported everything they need."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from multiprocessing import connection, forkserver
 from pathlib import Path
@@ -22,7 +22,7 @@ from fersweep.errors import UserError
 from fersweep.runs.lock import ELSEWHERE, claim
 from fersweep.runs.status import Status, mark_failed, mark_pending
 
-NOT_HANDED_DOWN = (
+NOT_INHERITED = (
     "RANK",
     "LOCAL_RANK",
     "NODE_RANK",
@@ -33,8 +33,7 @@ NOT_HANDED_DOWN = (
     "MASTER_PORT",
     "WANDB_SERVICE",
 )
-"""What another run leaves in the environment: a run that inherits it would think it is a rank of that one, or would
-look for W&B's helper process of that one, which ends with it."""
+"""Variables of another run's environment: with them a run would act as a rank of that one, or use its W&B process."""
 
 SERVER = {
     "OPENBLAS_NUM_THREADS": "1",
@@ -42,25 +41,25 @@ SERVER = {
     "MKL_NUM_THREADS": "1",
     "JE_ARROW_MALLOC_CONF": "background_thread:false",
 }
-"""The fork server's own: a process with threads cannot be forked safely. Runs set theirs through torch."""
+"""Environment of the fork server, which must not start threads to be forked safely. Runs set theirs through torch."""
 
 ERROR = re.compile(r"error: .|[A-Za-z_][\w.]*(Error|Exception)(: |$)")
-"""The line of a log that says what went wrong: a sentence for the user, or the last of a traceback."""
+"""Line of a log with the cause of a failure: a sentence for the user, or the last line of a traceback."""
 
 GRACE = 15.0
-"""Seconds between asking a process to end and ending it."""
+"""Seconds between SIGTERM and SIGKILL."""
 
 
 def warm_up() -> None:
-    """Start the server, if there is none yet; it imports torch and Lightning while the caller does something else.
+    """Start the fork server unless it runs; it imports torch and Lightning in the background.
 
     Raises:
-        UserError: where it cannot make its socket.
+        UserError: it cannot create its socket.
     """
     multiprocessing.set_forkserver_preload(["fersweep.sweep.local.server"])
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the caller's, who ends the server
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # on Ctrl-C the caller ends the server
     try:
-        with _environment(SERVER, without=NOT_HANDED_DOWN):
+        with environment(SERVER, without=NOT_INHERITED):
             forkserver.ensure_running()
     except OSError as error:
         raise UserError(
@@ -72,7 +71,8 @@ def warm_up() -> None:
 
 
 @contextmanager
-def _environment(values: Mapping[str, str], without: Sequence[str] = ()) -> Iterator[None]:
+def environment(values: Mapping[str, str], without: Iterable[str]) -> Iterator[None]:
+    """Set and remove environment variables within the block."""
     before = dict(os.environ)
     os.environ.update(values)
     for name in without:
@@ -85,15 +85,14 @@ def _environment(values: Mapping[str, str], without: Sequence[str] = ()) -> Iter
 
 
 class RunProcesses:
-    """The process of one run, or those of its ranks; what ends one of them ends all.
+    """The processes of one run, one per rank; if one fails, all end.
 
     Args:
         config: resolved.
-        directory: the run's.
-        threads: that each computes with; ``None`` leaves it to torch.
-        gpus: the ids they may see (``CUDA_VISIBLE_DEVICES``); ``None`` leaves it as it is.
-        console: leave rank zero's output on the terminal; otherwise it is appended to the run's ``train.log``, as that
-            of the other ranks always is.
+        directory: of the run.
+        threads: per process; ``None`` leaves torch's default.
+        gpus: ids for ``CUDA_VISIBLE_DEVICES``; ``None`` leaves it unchanged.
+        console: leave rank zero's output on the terminal; all other output is appended to the run's ``train.log``.
     """
 
     def __init__(
@@ -119,27 +118,27 @@ class RunProcesses:
         self._log_start = log.stat().st_size if log.is_file() else 0
         for rank in range(count):
             output = None if console and rank == 0 else log
-            environment = seen if count == 1 else {**seen, **_place(rank, count, port)}
+            environment = seen if count == 1 else {**seen, **_rank_environment(rank, count, port)}
             process = context.Process(target=work, args=(dict(config), environment, threads, output, Path.cwd()))
             try:
                 process.start()
                 self.processes.append(process)
             except BaseException:
-                self.end()  # or those that have begun would wait for the others
+                self.end()  # the started ranks would wait for the others
                 raise
 
     @property
     def sentinels(self) -> list[int]:
-        """What becomes ready when one of the processes ends, for `multiprocessing.connection.wait`."""
+        """Handles of running processes for `multiprocessing.connection.wait`."""
         return [process.sentinel for process in self.processes if process.exitcode is None]
 
     @property
     def seconds(self) -> float:
-        """Since the start."""
+        """Seconds since the start."""
         return time.monotonic() - self.begun
 
     def ended(self) -> bool:
-        """Whether all have ended; where one has failed, the others are asked to, and made to after `GRACE`."""
+        """Return whether all have ended; after one has failed, end the others, by SIGKILL after `GRACE`."""
         codes = [process.exitcode for process in self.processes]
         if any(codes) and not self._first_failed:
             self._first_failed = codes
@@ -150,22 +149,22 @@ class RunProcesses:
         return all(code is not None for code in codes)
 
     def ask_to_end(self) -> None:
-        """Send SIGTERM: what is open is closed, and the run can go on another time."""
-        if self._asked is None:  # a second signal would break into what the first has begun
+        """Send SIGTERM, on which a run closes its files and can be resumed later."""
+        if self._asked is None:  # a second signal would interrupt the clean-up
             self._asked = time.monotonic()
             self._signal(signal.SIGTERM)
 
     def end(self) -> None:
-        """Ask, wait for `GRACE`, and make them."""
+        """Send SIGTERM, after `GRACE` SIGKILL, and wait."""
         self.ask_to_end()
         while not self.ended():
             connection.wait(self.sentinels, timeout=0.5)
 
     def failure(self, why: str | None = None) -> str | None:
-        """Why the run is not done now that its processes have ended, or ``None`` where it is; its status says it too.
+        """Return why the ended run is not done, or ``None`` if it is; ``status.json`` records it too.
 
         Args:
-            why: what is known to whoever ended them.
+            why: the caller's reason for ending it.
         """
         status = _status(self.directory)
         if isinstance(status, str):
@@ -184,26 +183,26 @@ class RunProcesses:
             return f"{status.error['type']}: {status.error['message']}"
         code = next(code for code in (*codes, 0) if code is not None)
         why = self._last_error() or f"ended with exit code {code} and state {status.state}"
-        if status.state == "running":  # whoever was there could not even say this much, as when the disk is full
+        if status.state == "running":  # it could not write its own status, as on a full disk
             _record_failure(self.directory, why)
         return why
 
     @property
     def elsewhere(self) -> bool:
-        """Whether they ended because another process is training the run."""
+        """Whether the run ended because another process is training it."""
         return self.processes[0].exitcode == ELSEWHERE
 
     def _signal(self, number: int) -> None:
         for process in self.processes:
             if process.exitcode is None:
-                with contextlib.suppress(ProcessLookupError):  # it ends at this moment
+                with contextlib.suppress(ProcessLookupError):  # it has just ended
                     try:
                         os.killpg(process.pid, number)
-                    except ProcessLookupError:  # it has not come to make a group of its own
+                    except ProcessLookupError:  # it has not yet created its process group
                         os.kill(process.pid, number)
 
     def _last_error(self) -> str:
-        """Of what the processes printed: what went wrong before the run began, or after, stands there alone."""
+        """Return the last error in the log, the only trace of one before the run began or after it ended."""
         log = self.directory / "train.log"
         if not log.is_file():
             return ""
@@ -214,17 +213,17 @@ class RunProcesses:
 
 
 def _status(directory: Path) -> Status | str:
-    """What ``status.json`` says, or the sentence that it cannot be read."""
+    """Return the status of a run, or the sentence that it cannot be read."""
     try:
         return Status.read(directory)
     except UserError as error:
         return str(error)
 
 
-def _place(rank: int, count: int, port: str) -> dict[str, str]:
-    """Torch's variables of one rank among ``count`` on this machine."""
-    of_all = {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count), "GROUP_RANK": "0"}
-    return {"RANK": str(rank), "LOCAL_RANK": str(rank), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, **of_all}
+def _rank_environment(rank: int, count: int, port: str) -> dict[str, str]:
+    """Return torch's variables for one rank of ``count`` on this machine."""
+    shared = {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count), "GROUP_RANK": "0"}
+    return {"RANK": str(rank), "LOCAL_RANK": str(rank), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, **shared}
 
 
 def _free_port() -> int:
@@ -237,24 +236,20 @@ def _free_port() -> int:
 def _killed(rank: int, code: int, count: int) -> str:
     who = "its process" if count == 1 else f"rank {rank} of {count}"
     name = signal.Signals(-code).name
-    hint = ", as the system does when memory runs out" if -code == signal.SIGKILL else ""
+    hint = ", perhaps out of memory" if -code == signal.SIGKILL else ""
     return f"{who} was killed by signal {-code} ({name}{hint})"
 
 
 def _record_failure(directory: Path, why: str) -> None:
-    """Say in the run's status what its own processes could not, unless it is another's by now."""
-    with contextlib.suppress(UserError, OSError), claim(directory):  # held or not writable: it is said in the table
+    """Record a failure that the run could not record itself, unless another process has claimed it."""
+    with contextlib.suppress(UserError, OSError), claim(directory):  # claimed or not writable: the table shows it
         if Status.read(directory).state != "done":
-            mark_pending(directory)  # what a rank said that only lost its neighbour gives way to the cause
+            mark_pending(directory)  # replaces the error of a rank that only lost its peer
             mark_failed(directory, ("Ended", why))
 
 
 def run_in_ranks(config: Mapping[str, Any], directory: Path) -> float:
-    """Train one run in as many processes as ``trainer.devices`` says, this one only looking after them.
-
-    Returns:
-        The best checkpoint's validation accuracy.
-    """
+    """Train one run in ``trainer.devices`` processes and return the best checkpoint's validation accuracy."""
     run = RunProcesses(config, directory, console=True, threads=share_of_cores(config["trainer"]["devices"]))
     try:
         while not run.ended():
@@ -263,7 +258,7 @@ def run_in_ranks(config: Mapping[str, Any], directory: Path) -> float:
         run.end()
         raise
     if run.elsewhere:
-        raise SystemExit(2)  # it has said so itself
+        raise SystemExit(2)  # it has printed the reason
     why = run.failure()
     if why is None:
         result = json.loads((directory / "result.json").read_text(encoding="utf-8"))
@@ -275,15 +270,12 @@ def run_in_ranks(config: Mapping[str, Any], directory: Path) -> float:
 
 
 def share_of_cores(processes: int) -> int:
-    """How many threads each of so many processes computes with, so that they do not fight for cores.
-
-    ``OMP_NUM_THREADS`` is heeded where it is set.
-    """
+    """Return the threads for each of ``processes`` on this machine: ``OMP_NUM_THREADS``, or an equal share of cores."""
     if os.environ.get("OMP_NUM_THREADS", "").isdigit():
         return max(1, int(os.environ["OMP_NUM_THREADS"]))
     return max(1, cores() // processes)
 
 
 def cores() -> int:
-    """How many cores this process may use."""
+    """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

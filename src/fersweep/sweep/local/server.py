@@ -1,6 +1,6 @@
-"""What the server does before it forks the first run: import what runs need, and once what is slow the first time only.
+"""Preload of the fork server: imports everything that runs need, and does once what is slow the first time.
 
-Nothing here may start a thread: a process with threads cannot be forked safely. Only the server imports this module.
+Only the server imports this module. Nothing here may start a thread: a process with threads cannot be forked safely.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from fersweep.training.callbacks import COLUMNS
 
 
 def draw_once() -> None:
-    """Draw both figures of a run, somewhere: matplotlib then has its fonts, letters and formats at hand."""
+    """Draw both figures of a run, so that matplotlib has loaded its fonts and formats."""
     history = pd.DataFrame([dict.fromkeys(COLUMNS, 1.0)])
-    with contextlib.suppress(OSError), tempfile.TemporaryDirectory() as folder:  # a disk is full: a run will say so
+    with contextlib.suppress(OSError), tempfile.TemporaryDirectory() as folder:  # a full disk, which the runs report
         path = Path(folder) / "figure.png"
         figures.confusion_matrix(np.eye(len(CLASSES), dtype=int), CLASSES, path, "title", "subtitle")
         figures.learning_curves(history, path, best_epoch=1)
@@ -32,5 +32,5 @@ def draw_once() -> None:
 
 draw_once()
 gc.collect()
-gc.freeze()  # a run's collections then leave alone what it shares with the server, and do not copy it
-atexit.register(gc.unfreeze)  # else libraries count what is frozen as leaked when the server ends, and print it
+gc.freeze()  # a run's garbage collections then do not touch, and so copy, what it shares with the server
+atexit.register(gc.unfreeze)  # else libraries report frozen objects as leaks at exit

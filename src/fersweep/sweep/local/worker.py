@@ -1,4 +1,4 @@
-"""What a process does that was started for a run, as one rank of it. Importing this imports all that a run needs."""
+"""Entry point of a process that trains one rank of a run. Importing this imports everything that a run needs."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from fersweep.runs.lock import ELSEWHERE, LockedError
 from fersweep.runs.status import Status
 from fersweep.training.attempt import run_frozen, stop
 
-targets.import_own()  # so that whoever edits the code while a sweep runs changes none of its runs
+targets.import_own()  # so that later edits of the code do not affect a running sweep
 
 GRACE = 10.0
-"""Seconds that a process has to come to its end after it was told to."""
+"""Seconds between SIGTERM and SIGKILL when the parent has died."""
 
 
 def work(
@@ -36,16 +36,16 @@ def work(
     output: Path | None,
     directory: Path | None = None,
 ) -> None:
-    """Run ``config`` and end the process with an exit code: 0 done, 1 failed, 2 a user's mistake, `ELSEWHERE`.
+    """Run ``config`` and exit with 0 (done), 1 (failed), 2 (a user's mistake) or `ELSEWHERE`.
 
     Args:
         config: resolved, as in ``config.yaml``.
-        environment: what to set for this rank: torch's rank variables, the GPUs it may see.
-        threads: how many to compute with; ``None`` leaves it to torch.
-        output: the file that everything printed is appended to; ``None`` leaves it on the terminal.
-        directory: the working directory, to which the paths in ``config`` are relative.
+        environment: variables of this rank: torch's rank variables, visible GPUs.
+        threads: for torch; ``None`` leaves its default.
+        output: file to which standard output and error are appended; ``None`` leaves them on the terminal.
+        directory: working directory, to which paths in ``config`` are relative.
     """
-    os.setpgid(0, 0)  # a group of its own, with the loaders it starts, so that all of it can be ended
+    os.setpgid(0, 0)  # one process group with its data loaders, to end them together
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     if directory is not None:
@@ -64,11 +64,11 @@ def work(
 
 
 def map_constants() -> None:
-    """Have in this process's memory the constants that torch's ELU reads, which is many times slower without.
+    """Map the constants of torch's ELU into this process, which is many times slower without.
 
-    After a fork, a page of a library is mapped when it is first read. AVX-512 code reads constants for odd numbers
-    under a mask, which is empty for others: the page is never mapped, and every such read costs the processor hundreds
-    of cycles. So here are odd numbers, once.
+    After a fork, a page of a library is mapped when it is first read. AVX-512 code reads the constants for special
+    values under a mask, which is empty for ordinary ones. The page is then never mapped, and every such read costs
+    hundreds of cycles. Computing special values once maps it.
     """
     torch.expm1(torch.tensor((math.inf, -0.0) * 64))
 
@@ -82,17 +82,17 @@ def _code(config: Mapping[str, Any], console: bool) -> int:
         if console or not elsewhere:
             print(f"error: {error}", file=sys.stderr)
         return ELSEWHERE if elsewhere else 2
-    except SystemExit as end:  # Lightning's on SIGTERM has no code, which would read as success
+    except SystemExit as end:  # Lightning's on SIGTERM has no code, which would mean success
         return end.code if isinstance(end.code, int) and end.code else 143
     except Exception:  # noqa: BLE001 (the process ends here, with its code)
-        if rank != "0" or Status.read(run_dir(config)).state != "failed":  # else it stands in the log
+        if rank != "0" or Status.read(run_dir(config)).state != "failed":  # else it is in the log already
             traceback.print_exc()
         return 1
     return 0
 
 
 def _end_with_parent() -> None:
-    """End this process when the one that asked for it is gone, as a terminal's programs end with the terminal."""
+    """End this process group when the parent process has died."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()

@@ -1,4 +1,4 @@
-"""What a SLURM job does with the run it was submitted for, as one of its tasks. Importing this imports no torch."""
+"""One task of a SLURM job, which trains one rank of its run. Importing this imports no torch."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from fersweep.runs.lock import LEASE, is_held
 from fersweep.runs.status import Status, mark_failed, mark_pending
 
 PORTS = range(15000, 25000)
-"""Of the rank zeros: the end of the job's number chooses, so that jobs which share a node do not share a port."""
+"""Ports for ``MASTER_PORT``, chosen by the job's number, so that jobs on the same node use different ones."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """What submitit pickles and calls in every task of a job; plain data alone.
+    """Callable that submitit pickles and calls in every task of a job; holds plain data only.
 
     Attributes:
         config: of the run, resolved.
         directory: of the run.
-        max_requeues: how often the job may go back into the queue, for the message when it may not any more.
+        max_requeues: how often the job may be requeued, for the error message.
     """
 
     config: Mapping[str, Any]
@@ -39,17 +39,17 @@ class Job:
     max_requeues: int
 
     def checkpoint(self) -> DelayedSubmission:
-        """What submitit calls in a job that goes back into the queue: the same again, it goes on by itself."""
+        """Return what submitit runs after a requeue: the same job, which resumes its run."""
         return DelayedSubmission(self)
 
     def __call__(self) -> None:
-        """Run it; ends with an exit code other than 0 unless it is done, so that SLURM knows too."""
+        """Train the run; the exit code is 0 only if it is done, so that SLURM shows failures."""
         compat.count_every_requeue()
         here = submitit.JobEnvironment()
         rank, world = here.global_rank, here.num_tasks
-        _tell_torch(here)
+        _set_torch_environment(here)
 
-        from fersweep.sweep.slurm.preemption import END, GO_ON, REQUEUE, LeftError, Preemption
+        from fersweep.sweep.slurm.preemption import CONTINUE, END, REQUEUE, LeftError, Preemption
         from fersweep.training.attempt import run_frozen
 
         preemption = Preemption(rank, world)
@@ -61,49 +61,49 @@ class Job:
                 return
             except LeftError:
                 if preemption.agreed:
-                    _part()
+                    _destroy_process_group()
             except LockLostError as error:
                 _fail(error)
             except Exception as error:
-                if preemption.asked == GO_ON:
+                if preemption.asked == CONTINUE:
                     if isinstance(error, UserError):
                         _fail(error)
                     raise
-                # what goes wrong after a signal goes wrong because others have left; if not, it will again
+                # after a signal an error usually means that other ranks have left; a real one will recur
         state = Status.read(Path(self.directory)).state
-        of_another = world > 1 and state == "failed" and preemption.asked == END  # the cause of the signal
+        of_another = world > 1 and state == "failed" and preemption.asked == END  # its failure caused the signal
         if rank == 0 and state != "done" and not of_another:
             mark_pending(Path(self.directory))
             if preemption.asked == REQUEUE:
                 self._requeue()
-        # 0 of any other rank: it must not end the one that is just asking for the requeue
+        # other ranks exit with 0: a failed task would end rank zero while it requests the requeue
         raise SystemExit(128 + signal.SIGTERM if preemption.asked == END else 0)
 
     def _config(self) -> dict[str, Any]:
-        """The run's; ``force`` starts it afresh once, not each time that its job comes back from the queue."""
+        """Return the run's configuration; after a requeue ``force`` is off, so that the run resumes."""
         return {**self.config, "force": self.config["force"] and not int(os.environ.get("SLURM_RESTART_COUNT", "0"))}
 
     def _requeue(self) -> None:
-        """Hand the signal on to submitit, the one owner of requeues, which ends the process."""
+        """Raise the signal again for submitit, which alone requeues jobs and ends the process."""
         try:
             signal.raise_signal(signal.SIGUSR2)
         except UncompletedJobError:
             error = UserError(
-                f"It was interrupted more than {self.max_requeues} times: give its job more time "
-                "(hydra.launcher.time), or raise hydra.launcher.max_requeues."
+                f"It was interrupted more than {self.max_requeues} times: raise the time limit "
+                "(hydra.launcher.time) or hydra.launcher.max_requeues."
             )
             mark_failed(Path(self.directory), error)
             _fail(error)
 
 
-def _tell_torch(here: submitit.JobEnvironment) -> None:
-    """Set torch's variables: this task's place, where rank zero listens, and as many threads as it has cores."""
+def _set_torch_environment(here: submitit.JobEnvironment) -> None:
+    """Set torch's variables: the ranks of this task, the address of rank zero, a thread per core."""
     local_world = here.num_tasks // here.num_nodes
     cores = int(os.environ.get("SLURM_CPUS_ON_NODE", 1))
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // local_world)))
     if here.num_tasks == 1:
         return
-    os.environ.setdefault("MASTER_ADDR", here.hostnames[0])  # the set-up may know a better one
+    os.environ.setdefault("MASTER_ADDR", here.hostnames[0])  # hydra.launcher.setup may export another
     os.environ.setdefault("MASTER_PORT", str(PORTS[int(here.raw_job_id) % len(PORTS)]))
     os.environ |= {
         "RANK": str(here.global_rank),
@@ -115,14 +115,13 @@ def _tell_torch(here: submitit.JobEnvironment) -> None:
 
 
 def _wait_for_lock(directory: Path) -> None:
-    """Wait for the lock of an attempt that was killed on another node; it counts until its lease has run out."""
+    """Wait until the lock of an attempt killed on another node expires."""
     end = time.monotonic() + 1.5 * LEASE
     while is_held(directory) and time.monotonic() < end:
         time.sleep(1)
 
 
-def _part() -> None:
-    """Close the connections among the ranks, which have left together."""
+def _destroy_process_group() -> None:
     from torch import distributed
 
     if distributed.is_initialized():

@@ -1,4 +1,4 @@
-"""SLURM's queue as its commands show it: states of jobs, what will never start, what a job said last."""
+"""SLURM's queue as its commands show it: states of jobs, jobs that can never start, last errors of a job."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ ENDED = (
     "REVOKED",
     "TIMEOUT",
 )
-"""The states that are final; a job that waits, runs or goes back into the queue is in none of them."""
+"""Final states, in which no pending, running or requeued job is."""
 
 NEVER = {
-    "PartitionNodeLimit": "its partition does not have so many nodes",
-    "PartitionTimeLimit": "its partition does not give a job so much time",
-    "PartitionConfig": "its partition does not allow what it asks for",
-    "BadConstraints": "no node is like that",
+    "PartitionNodeLimit": "its partition has fewer nodes",
+    "PartitionTimeLimit": "the time limit of its partition is shorter",
+    "PartitionConfig": "its partition does not allow the request",
+    "BadConstraints": "no node has these features",
 }
-"""Reasons to wait that waiting does not end."""
+"""Pending reasons of jobs that can never start."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a job is in the queue: its state, the reason for which it waits, its name."""
+    """Entry of a job in the queue: state, pending reason and name."""
 
     state: str
     reason: str
@@ -40,14 +40,14 @@ class Place:
 
 
 class QueueError(RuntimeError):
-    """The queue cannot be seen now; it may be later."""
+    """The queue cannot be read at the moment."""
 
 
 def look() -> dict[str, Place]:
-    """All jobs of this user that the controller remembers, by id: ``12``, or ``12_0`` in an array.
+    """Return this user's jobs that the controller remembers, by id: ``12``, or ``12_0`` in an array.
 
     Raises:
-        QueueError: where ``squeue`` fails, as it does while the controller is busy or restarted.
+        QueueError: ``squeue`` fails, as while the controller is busy or restarts.
     """
     command = ["squeue", "--me", "--noheader", "--array", "--states=all", "--format=%i|%T|%r|%j"]
     try:
@@ -61,29 +61,29 @@ def look() -> dict[str, Place]:
 
 
 def cancel(jobs: Iterable[str]) -> None:
-    """Take jobs out of the queue, running or not; those that have ended are no matter."""
+    """Cancel jobs; those that have ended are ignored."""
     subprocess.run(["scancel", "--quiet", *jobs], capture_output=True, timeout=120, check=False)
 
 
 def arrays(jobs: Iterable[str]) -> list[str]:
-    """The ids that stand for several jobs at once, in order: ``12_0`` and ``12_1`` are both of 12."""
+    """Return the distinct array ids of jobs, in order: ``12`` for ``12_0`` and ``12_1``."""
     return list(dict.fromkeys(job.partition("_")[0] for job in jobs))
 
 
 def stderr(folder: Path, job: str) -> Path:
-    """The file that the first task of a job wrote its errors to, and SLURM its own; made when the job starts."""
+    """Return the error log of a job's first task, to which SLURM writes too; it exists once the job starts."""
     return folder / f"{job}_0_log.err"
 
 
 def last_words(folder: Path, job: str) -> str:
-    """The last line of a job's errors that says why, whichever task wrote it; empty where there is none."""
+    """Return the last telling line of a job's error logs, of the first task that has one; else an empty string."""
     logs = sorted(folder.glob(f"{job}_*_log.err"), key=lambda log: int(log.name.split("_")[-2]))
     words = [last_line(log.read_text(encoding="utf-8", errors="replace")) for log in logs]
     return next((word for word in words if word), "")
 
 
 def last_line(text: str) -> str:
-    """The last line that is not a mere consequence; empty where there is none."""
+    """Return the last line of a log, preferably not one of srun or submitit; else an empty string."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     telling = [line for line in lines if not line.startswith(("srun: ", "submitit "))]
     return next(iter([*telling[-1:], *lines[-1:]]), "")

@@ -1,13 +1,15 @@
-"""What a run asks a SLURM cluster for, and what is no use asking for."""
+"""Settings of the SLURM launcher, and the resources that a run requests with them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from fersweep.errors import UserError
-from fersweep.sweep.plan import Planned
+
+if TYPE_CHECKING:
+    from fersweep.sweep.plan import Planned
 
 RESOURCES = (
     "nodes",
@@ -21,33 +23,29 @@ RESOURCES = (
     "qos",
     "constraint",
 )
-"""Of what `Settings.sbatch` returns: what a cluster may not have."""
+"""Keys of `Settings.sbatch` that a cluster may refuse, for messages."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Settings:
-    """``hydra.launcher``, see ``conf/hydra/launcher/slurm.yaml``; ``None`` leaves a setting to the cluster."""
+    """Section ``hydra.launcher``, see ``conf/hydra/launcher/slurm.yaml``; ``None`` leaves a setting to the cluster."""
 
-    partition: str | None
-    account: str | None
-    qos: str | None
-    constraint: str | None
-    time: int | None
-    gpus_per_node: int | None
-    cpus_per_task: int | None
-    mem: str | None
-    array_parallelism: int
-    signal_delay: int
-    max_requeues: int
-    setup: Sequence[str]
-    wait: bool
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    constraint: str | None = None
+    time: int | None = None
+    gpus_per_node: int | None = None
+    cpus_per_task: int | None = None
+    mem: str | None = None
+    array_parallelism: int = 256
+    signal_delay: int = 90
+    max_requeues: int = 20
+    setup: list[str] = field(default_factory=list)
+    wait: bool = True
 
     def check(self, runs: Sequence[Planned]) -> None:
-        """Refuse what cannot work.
-
-        Raises:
-            UserError: naming the setting.
-        """
+        """Raise UserError for settings that cannot work with these runs."""
         least = {"time": 1, "gpus_per_node": 0, "cpus_per_task": 1, "array_parallelism": 1}
         least |= {"signal_delay": 1, "max_requeues": 0}
         for name, minimum in least.items():
@@ -56,8 +54,8 @@ class Settings:
                 raise UserError(f"hydra.launcher.{name}={value} is out of range: {minimum} or more.")
         if self.time is not None and self.signal_delay >= self.time * 60:
             raise UserError(
-                f"hydra.launcher.signal_delay={self.signal_delay} (seconds) leaves nothing of "
-                f"hydra.launcher.time={self.time} (minutes): shorten the one or lengthen the other."
+                f"hydra.launcher.signal_delay={self.signal_delay} (seconds) is not shorter than "
+                f"hydra.launcher.time={self.time} (minutes): lower it, or raise the time."
             )
         for run in runs:
             self._check_gpus(run.config["trainer"])
@@ -68,20 +66,22 @@ class Settings:
         if trainer["accelerator"] == "cpu" and self.gpus_per_node > 0:
             raise UserError(
                 f"hydra.launcher.gpus_per_node={self.gpus_per_node} has no effect with trainer={trainer['name']}, "
-                "which computes on the CPU: leave it out, or choose another trainer."
+                "which uses the CPU: omit it, or choose another trainer."
             )
         if trainer["accelerator"] == "gpu" and self.gpus_per_node < trainer["devices"]:
             raise UserError(
                 f"hydra.launcher.gpus_per_node={self.gpus_per_node} is less than "
-                f"trainer.devices={trainer['devices']}: leave it out, or raise it."
+                f"trainer.devices={trainer['devices']}: omit it, or raise it."
             )
 
     def sbatch(self, config: Mapping[str, Any]) -> dict[str, Any]:
-        """What a run asks the cluster for, under submitit's names."""
+        """Return the parameters of a run's job under submitit's names."""
         trainer = config["trainer"]
         tasks, on_cpu = trainer["devices"], trainer["accelerator"] == "cpu"
         gpus = self.gpus_per_node if self.gpus_per_node is not None else (0 if on_cpu else tasks)
-        cores = [] if self.cpus_per_task is None else [f"--cpus-per-task={self.cpus_per_task}"]  # srun forgets it
+        cores = (
+            [] if self.cpus_per_task is None else [f"--cpus-per-task={self.cpus_per_task}"]
+        )  # srun does not inherit it
         asked = {
             "job_name": config["sweep"],
             "nodes": trainer["num_nodes"],
@@ -96,16 +96,16 @@ class Settings:
             "mem": self.mem,
         }
         own = {
-            "wckey": None,  # submitit's, which a cluster may refuse
+            "wckey": None,  # submitit sets one, which a cluster may refuse
             "array_parallelism": self.array_parallelism,
             "signal_delay_s": self.signal_delay,
             "setup": list(self.setup) or None,
-            "srun_args": [*cores, "--kill-on-bad-exit=1"],  # or the other ranks wait for the one that failed
+            "srun_args": [*cores, "--kill-on-bad-exit=1"],  # else other ranks wait for one that failed
             "additional_parameters": {"requeue": True},
         }
         return asked | own
 
 
 def shown(asked: Mapping[str, Any]) -> str:
-    """The resources of a request, for a message."""
+    """Return the resources of a request in words."""
     return ", ".join(f"{name}={asked[name]}" for name in RESOURCES if asked[name] is not None)

@@ -1,0 +1,145 @@
+"""The command line: mistakes are answered in one sentence before anything starts, and paths are read as typed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from fersweep.config.command_line import check_command_line
+from fersweep.config.compose import compose_config
+from fersweep.errors import UserError
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            "attention=cbma",
+            r"^attention=cbma is not known \(did you mean cbam\?\); choices: .*cbam, .*none, ",
+        ),
+        ("attention=null", "^attention=null is not known"),
+        ("attention=[se,eca]", "is not known"),
+        ("experiment=debug_btach", r"\(did you mean debug_batch\?\); choices: ablation_.*, debug_batch, debug_overfit"),
+        ("atention=se", r"^There is no setting atention \(did you mean attention\?\); settings: backbone, attention"),
+        ("recip.max_epochs=3", r"^There is no setting recip.max_epochs \(did you mean recipe.max_epochs\?\)"),
+        (
+            "recipe.max_epoch=3",
+            r"^There is no setting recipe.max_epoch \(did you mean recipe.max_epochs\?\); .*batch_size",
+        ),
+        (
+            "backbone=vgg19 attention=eca attention.gama=3",
+            r"attention.gama \(did you mean attention.gamma\?\); .*: name, title, kernel_size, gamma, beta",
+        ),
+        ("recipe.optimizer.lrr=1", r"recipe.optimizer.lrr \(did you mean recipe.optimizer.lr\?\)"),
+        ("recipe.max_epochs=many", "^recipe.max_epochs=many: 'many' is not an integer.$"),
+        ("backbone.name=mine", "^backbone.name follows from the choice: set backbone=aer_cnn, "),
+        ("dataset.root=/a=b", "^'dataset.root=/a=b' cannot be parsed: .* \"dataset.root='VALUE'\"\\.$"),
+        ("seed", "^'seed' cannot be parsed: write key=value"),
+    ],
+)
+def test_what_does_not_exist_is_named_with_what_does(overrides: str, message: str) -> None:
+    with pytest.raises(UserError, match=message) as error:
+        compose_config(overrides.split())
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("-m attention=se,cbma", "attention=cbma is not known (did you mean cbam?)"),
+        ("-m seed=1,2 attention=choice(se,cbma)", "attention=cbma is not known"),
+        (
+            "--multirun seed=range(1,4) recipe.max_epoch=2",
+            "There is no setting recipe.max_epoch (did you mean recipe.max_epochs?)",
+        ),
+        ("attention=se,eca", "attention=se,eca has several values: add -m for a sweep."),
+        ("hydra.launcher.n_jobs=2", "hydra.launcher.n_jobs=2 has no effect on a single run: add -m"),
+        ("hydra/launcher=slurm", "hydra/launcher=slurm has no effect on a single run: add -m"),
+        ("-m hydra/launcher=slrum", "hydra/launcher=slrum is not known (did you mean slurm?)"),
+        (
+            "-m hydra.launcher.njobs=2",
+            "There is no setting hydra.launcher.njobs (did you mean hydra.launcher.n_jobs?); settings of ",
+        ),
+        ("atention=se", "There is no setting atention (did you mean attention?)"),
+        ("max_epochs=3", "There is no setting max_epochs (did you mean recipe.max_epochs?); settings: backbone, "),
+        ("lr=0.01", "There is no setting lr (did you mean recipe.optimizer.lr?)"),
+        ("batch_size=8", "There is no setting batch_size (did you mean recipe.batch_size?)"),
+        ("num_workers=2", "There is no setting num_workers (did you mean trainer.workers?)"),
+        ("optimizer=adam", "There is no setting optimizer (did you mean recipe/optimizer?)"),
+        (
+            "recipe.optimizer=adam",
+            "recipe.optimizer is a group: choose one of its options with recipe/optimizer=adagrad",
+        ),
+        ("attention=CBAM", "attention=CBAM is not known (did you mean cbam?)"),
+        ("+trainer.max_epochs=3", "There is no setting trainer.max_epochs (did you mean recipe.max_epochs?)"),
+        ("-m seed=1,2 +recipe.lr=1", "There is no setting recipe.lr (did you mean recipe.optimizer.lr?)"),
+        ("++recipe.max_epoch=3", "There is no setting recipe.max_epoch (did you mean recipe.max_epochs?)"),
+        ("+dataset.num_workers=2", "There is no setting dataset.num_workers (did you mean trainer.workers?)"),
+        ("+ckpt_path=x", "There is no setting ckpt_path; settings: backbone, "),
+        ("+logger.tag=x", "There is no setting logger.tag; settings of logger: name."),
+        (
+            "-m recipe.optimizer.lr=interval(0.001,0.1)",
+            "recipe.optimizer.lr=interval(0.001,0.1) lists no values to try",
+        ),
+        ("fidelity=published", "fidelity=published is now called fidelity=code."),
+        ("-m split=second_source,official", "split=second_source is now called split=notebook."),
+        ("recipe=published", "recipe=published is now called recipe=study."),
+        ("hydra=1", "hydra is a section, not a setting: set a key in it, such as hydra.launcher.n_jobs=2"),
+        ("local=mine", "local has no options: local/default.yaml is always read"),
+        ("-m experiment=glob(table*)", "is not one experiment: name one at a time"),
+        (
+            "-m experiment=table_second_source",
+            "experiment=table_second_source is now called experiment=table_notebook.",
+        ),
+        ("recipe=_base", "recipe=_base is not known; choices: "),
+        ("--config-name other", "--config-name is not supported: add your own options with --config-dir."),
+    ],
+)
+def test_the_command_line_is_read_before_anything_starts(
+    arguments: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        check_command_line(arguments.split())
+    assert end.value.code == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith(f"error: {message}") or message in captured.err
+    assert captured.err.count("\n") == 1
+
+
+def test_good_command_lines_pass() -> None:
+    assert check_command_line(["-m", "backbone=vgg16,vgg19", "seed=1", "backbone.model.batch_norm=true"]) == [
+        "-m",
+        "backbone=vgg16,vgg19",
+        "seed=1",
+        "backbone.model.batch_norm=choice(true)",  # Hydra would look for it in the default backbone, which has none
+    ]
+    for line in ("", "attention=none seed=3", "-m backbone=vgg16,vgg19 seed=1,2", "-m backbone=glob(vgg*)", "--help"):
+        check_command_line(line.split())
+    check_command_line(["dataset=folder", "dataset.root='/a=b/c d'"])
+    check_command_line(["-m", "seed=1,2", "dataset=folder", "dataset.root='/a=b/c,d'"])
+    assert check_command_line(["seed=1", "-m", "attention=se,eca"]) == ["-m", "seed=1", "attention=se,eca"]
+    assert check_command_line(["trainer.lightning.deterministic=true"]) == ["++trainer.lightning.deterministic=true"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["été", "表情", "faces (1)", "it's", "x=y", "faces, more", "a#b", "a&b", "a{b}", "[x]", "${x}", "a\\b", "~x"],
+)
+def test_a_path_is_taken_as_the_shell_hands_it_over(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ["dataset=folder", f"dataset.root={tmp_path}/{name}", "split=random", f"outputs={tmp_path}/{name}"]
+    cfg = compose_config(check_command_line(arguments))
+    plain_cfg = OmegaConf.to_container(cfg, resolve=False)
+    assert isinstance(plain_cfg, dict)
+    assert (plain_cfg["dataset"]["root"], plain_cfg["outputs"]) == (f"{tmp_path}/{name}",) * 2
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (root,) = (each for each in check_command_line(["dataset=folder", f"dataset.root=~/{name}"]) if "root" in each)
+    assert root.startswith(f"dataset.root='{tmp_path}/")
+    assert check_command_line(["-m", "dataset=folder", "seed=1,2", "dataset.root=~/x"])[-1].startswith(
+        "dataset.root='/"
+    )
+    assert capsys.readouterr().err == ""
