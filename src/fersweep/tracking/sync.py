@@ -45,7 +45,7 @@ class Part:
 
     @property
     def in_training(self) -> bool:
-        """Whether the run is being trained."""
+        """True while the run is being trained."""
         return is_held(self.path.parents[1])
 
     @property

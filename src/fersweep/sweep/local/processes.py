@@ -189,7 +189,7 @@ class RunProcesses:
 
     @property
     def elsewhere(self) -> bool:
-        """Whether the run ended because another process is training it."""
+        """True if the run ended because another process is training it."""
         return self.processes[0].exitcode == ELSEWHERE
 
     def _signal(self, number: int) -> None:
