@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -124,8 +125,8 @@ def validate(cfg: DictConfig) -> None:
     for key, value in dotted(to_dict(cfg)).items():
         if isinstance(value, float) and not math.isfinite(value):
             raise UserError(f"{key}={value} is out of range: a finite number.")
-    _validate_dataset(cfg)
-    _validate_combinations(cfg)
+    if problem := next(chain(_dataset_problems(cfg), _combination_problems(cfg)), None):
+        raise UserError(problem)
 
 
 def _validate_schedule(cfg: DictConfig) -> None:
@@ -146,95 +147,91 @@ def _validate_schedule(cfg: DictConfig) -> None:
             raise UserError(f"backbone.{key} has no effect with recipe={cfg.recipe.name}: leave it as it is.")
 
 
-def _validate_dataset(cfg: DictConfig) -> None:
+def _dataset_problems(cfg: DictConfig) -> Iterator[str]:
     dataset = cfg.dataset
     reads, downloads = source_takes(cfg, "root"), source_takes(cfg, "download")
     if dataset.root is not None and not reads:
-        raise UserError(f"dataset={dataset.name} is generated, not read: omit dataset.root, or choose another dataset.")
+        yield f"dataset={dataset.name} is generated, not read: omit dataset.root, or choose another dataset."
     if reads and dataset.root is None and not dataset.download:
         extra = " or dataset.download=true" if downloads else ""
-        raise UserError(f"dataset={dataset.name} needs dataset.root=PATH (its archive or folder){extra}.")
+        yield f"dataset={dataset.name} needs dataset.root=PATH (its archive or folder){extra}."
     if dataset.splits is not None and cfg.split.name not in dataset.splits:
-        raise UserError(
+        yield (
             f"split={cfg.split.name} is not possible with dataset={dataset.name}: "
             f"choose split={', '.join(dataset.splits)}."
         )
     for key in ("fold", "folds"):
         if cfg.split[key] is not None and key not in cfg.split.function:
-            raise UserError(f"split.{key} has no effect with split={cfg.split.name}: choose split=subjects.")
+            yield f"split.{key} has no effect with split={cfg.split.name}: choose split=subjects."
     if dataset.download and not downloads:
-        raise UserError(f"dataset.download=true is not possible with dataset={dataset.name}: set dataset.root=PATH.")
+        yield f"dataset.download=true is not possible with dataset={dataset.name}: set dataset.root=PATH."
     if dataset.preprocessing.equalize and dataset.channels == 3:
-        raise UserError("dataset.preprocessing.equalize needs grey images: set dataset.channels=1.")
+        yield "dataset.preprocessing.equalize needs grey images: set dataset.channels=1."
     if dataset.download and dataset.root is not None:
-        raise UserError("Set dataset.root or dataset.download=true, not both.")
-    _validate_faces(dataset, reads)
+        yield "Set dataset.root or dataset.download=true, not both."
+    yield from _face_problems(dataset, reads)
 
 
 RESIZING = ("size", "nearest", "jpeg_image", "jpeg_face")
 """Settings of ``dataset.face_crop`` that also apply without a detector."""
 
 
-def _validate_faces(dataset: DictConfig, reads: bool) -> None:
+def _face_problems(dataset: DictConfig, reads: bool) -> Iterator[str]:
     faces, weights = dataset.faces, dataset.face_crop.weights
     if faces != "none" and not reads:
-        raise UserError(
-            f"dataset.faces={faces} has no effect with dataset={dataset.name}, whose images are faces already."
-        )
+        yield f"dataset.faces={faces} has no effect with dataset={dataset.name}, whose images are faces already."
     changed = {key: value for key, value in vars(FaceCrop()).items() if dataset.face_crop[key] != value}
     if changed and not reads:
-        raise UserError(f"dataset.face_crop has no effect with dataset={dataset.name}, whose images are faces already.")
+        yield f"dataset.face_crop has no effect with dataset={dataset.name}, whose images are faces already."
     if idle := [key for key in changed if faces == "none" and key not in RESIZING]:
         default = "null" if changed[idle[0]] is None else str(changed[idle[0]]).lower()
-        raise UserError(
+        yield (
             f"dataset.face_crop.{idle[0]} has no effect with dataset.faces=none: choose dataset.faces=mtcnn or "
             f"yolo5face, or set dataset.face_crop.{idle[0]}={default}."
         )
     if weights is not None and faces != "yolo5face":
-        raise UserError(f"dataset.face_crop.weights has no effect with dataset.faces={faces}: it is for yolo5face.")
+        yield f"dataset.face_crop.weights has no effect with dataset.faces={faces}: it is for yolo5face."
     if weights is None and faces == "yolo5face":
-        raise UserError("dataset.faces=yolo5face needs dataset.face_crop.weights=FILE.onnx, which is not shipped.")
+        yield "dataset.faces=yolo5face needs dataset.face_crop.weights=FILE.onnx, which is not shipped."
     if weights is not None and not Path(weights).expanduser().is_file():
-        raise UserError(f"dataset.face_crop.weights={weights} does not exist: name the ONNX file of yolo5face.")
+        yield f"dataset.face_crop.weights={weights} does not exist: name the ONNX file of yolo5face."
 
 
-def _validate_combinations(cfg: DictConfig) -> None:
+def _combination_problems(cfg: DictConfig) -> Iterator[str]:
     backbone, recipe, trainer = cfg.backbone, cfg.recipe, cfg.trainer
     default_position = option_file("backbone", backbone.name).get("attention_position")
     if cfg.attention.name == "none" and backbone.attention_position != default_position:
-        raise UserError(
+        yield (
             f"backbone.attention_position={backbone.attention_position} has no effect with attention=none: "
             "choose an attention, or omit the position."
         )
-    _validate_devices(trainer, recipe.batch_size)
+    yield from _device_problems(trainer, recipe.batch_size)
     if recipe.augment_validation and cfg.augmentation.name == "none":
-        raise UserError("recipe.augment_validation=true has no effect with augmentation=none: set one of them.")
+        yield "recipe.augment_validation=true has no effect with augmentation=none: set one of them."
     if cfg.attention.get("kernel_size") and (cfg.attention.get("gamma", 2), cfg.attention.get("beta", 1)) != (2, 1):
-        raise UserError("attention.gamma and attention.beta have no effect when attention.kernel_size is set.")
+        yield "attention.gamma and attention.beta have no effect when attention.kernel_size is set."
     if isinstance(cfg.logger.get("tags"), str):
-        raise UserError(f"logger.tags={cfg.logger.tags} is not a list: write logger.tags=[{cfg.logger.tags}].")
+        yield f"logger.tags={cfg.logger.tags} is not a list: write logger.tags=[{cfg.logger.tags}]."
     if trainer.overfit_batches and cfg.augmentation.name != "none":
-        raise UserError("trainer.overfit_batches needs augmentation=none: augmented images cannot be memorised.")
+        yield "trainer.overfit_batches needs augmentation=none: augmented images cannot be memorised."
     if trainer.overfit_batches and trainer.limit_batches:
-        raise UserError("Set trainer.overfit_batches or trainer.limit_batches, not both.")
+        yield "Set trainer.overfit_batches or trainer.limit_batches, not both."
     if recipe.mixup > 0 and recipe.class_weights != "none":
-        raise UserError("recipe.mixup and recipe.class_weights cannot be combined: turn one of them off.")
+        yield "recipe.mixup and recipe.class_weights cannot be combined: turn one of them off."
 
 
-def _validate_devices(trainer: DictConfig, batch_size: int) -> None:
+def _device_problems(trainer: DictConfig, batch_size: int) -> Iterator[str]:
     processes = trainer.devices * trainer.num_nodes
     if processes == 1:
         return
     if trainer.strategy != "ddp":
-        raise UserError(
-            f"trainer={trainer.name} uses one device, not {processes}: choose trainer=ddp (GPUs) or trainer=ddp_cpu."
-        )
+        yield f"trainer={trainer.name} uses one device, not {processes}: choose trainer=ddp (GPUs) or trainer=ddp_cpu."
     if processes > batch_size:
-        raise UserError(
+        yield (
             f"recipe.batch_size={batch_size} is the total over all devices and smaller than their number "
             f"({processes}): raise it, or lower trainer.devices."
         )
     if trainer.accelerator == "auto":
-        raise UserError("trainer.strategy=ddp needs a device type: choose trainer=ddp (GPUs) or trainer=ddp_cpu.")
+        yield "trainer.strategy=ddp needs a device type: choose trainer=ddp (GPUs) or trainer=ddp_cpu."
     if trainer.auto_microbatch:
-        raise UserError("trainer.auto_microbatch works on one device: omit it with trainer=ddp.")
+        yield "trainer.auto_microbatch works on one device: omit it with trainer=ddp."

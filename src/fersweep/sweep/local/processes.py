@@ -108,8 +108,8 @@ class RunProcesses:
         warm_up()
         self.directory, self.begun, self._before = directory, time.monotonic(), _status(directory)
         count = config["trainer"]["devices"]
-        seen = {} if gpus is None else {"CUDA_VISIBLE_DEVICES": ",".join(gpus)}
-        port = str(_free_port())
+        variables = {} if gpus is None else {"CUDA_VISIBLE_DEVICES": ",".join(gpus)}
+        port = _free_port()
         context = multiprocessing.get_context("forkserver")
         self.processes: list[Any] = []
         self._first_failed: list[int | None] = []
@@ -118,8 +118,9 @@ class RunProcesses:
         self._log_start = log.stat().st_size if log.is_file() else 0
         for rank in range(count):
             output = None if console and rank == 0 else log
-            environment = seen if count == 1 else {**seen, **_rank_environment(rank, count, port)}
-            process = context.Process(target=work, args=(dict(config), environment, threads, output, Path.cwd()))
+            if count > 1:
+                variables = variables | _rank_environment(rank, count, port)
+            process = context.Process(target=work, args=(dict(config), variables, threads, output, Path.cwd()))
             try:
                 process.start()
                 self.processes.append(process)
@@ -142,8 +143,7 @@ class RunProcesses:
         codes = [process.exitcode for process in self.processes]
         if any(codes) and not self._first_failed:
             self._first_failed = codes
-            if self._asked is None:
-                self.ask_to_end()
+            self.ask_to_end()
         if self._asked is not None and time.monotonic() - self._asked > GRACE:
             self._signal(signal.SIGKILL)
         return all(code is not None for code in codes)
@@ -220,10 +220,10 @@ def _status(directory: Path) -> Status | str:
         return str(error)
 
 
-def _rank_environment(rank: int, count: int, port: str) -> dict[str, str]:
+def _rank_environment(rank: int, count: int, port: int) -> dict[str, str]:
     """Return torch's variables for one rank of ``count`` on this machine."""
-    shared = {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count), "GROUP_RANK": "0"}
-    return {"RANK": str(rank), "LOCAL_RANK": str(rank), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, **shared}
+    values = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count, "GROUP_RANK": 0}
+    return {key: str(value) for key, value in {**values, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}.items()}
 
 
 def _free_port() -> int:
