@@ -1,6 +1,6 @@
 """Private parts of other libraries that this project relies on, one function each.
 
-Each function states what it reaches for, why the public interface does not do, and the version it was checked with.
+Each function states what it reaches for, why no public interface serves, and the version it was checked with.
 ``tests/test_compat.py`` fails when a library changes one of them. Importing this module imports none of the libraries.
 """
 
