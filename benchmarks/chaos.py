@@ -29,7 +29,7 @@ import pandas as pd
 import torch
 
 from benchmarks.startup import TRAIN, first_steps
-from fersweep.runs.lock import is_held
+from fersweep.runs.lock import is_locked
 
 TINY = (
     "backbone=aer_cnn",
@@ -92,7 +92,7 @@ def owner(directory: Path) -> int | None:
         found = re.search(r"^pid=(\d+)$", (directory / ".lock").read_text(), re.MULTILINE)
     except FileNotFoundError:
         return None
-    return int(found[1]) if found and is_held(directory) else None
+    return int(found[1]) if found and is_locked(directory) else None
 
 
 def kill_session(session: int) -> int:

@@ -1,13 +1,15 @@
-"""Files and paths: atomic writes, paths as people type them, and names for files that are made."""
+"""Files and paths: atomic writes, checked JSON, paths as users type them, and unique names for new files."""
 
 from __future__ import annotations
 
 import json
 import os
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NoReturn
 
 from fersweep.errors import UserError
 
@@ -20,22 +22,48 @@ def _beside(path: Path) -> Path:
     return path.with_name(f".{secrets.token_hex(4)}{suffix}")
 
 
+def _sync(path: Path) -> None:
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path``; what was written there becomes ``path`` when the block succeeds.
+    """Yield a temporary path beside ``path``; what was written there replaces ``path`` when the block succeeds.
 
-    A reader sees the old file or the whole new one, never a part, also after a power cut (``fsync``). When the block
-    raises, ``path`` stays as it was and the temporary file is removed. The temporary name is hidden and keeps the
-    suffix, so writers that go by it (images) work.
+    A reader sees the old file or the complete new one, also after a power cut (``fsync``). When the block raises,
+    ``path`` stays as it was and the temporary file is removed. The temporary name is hidden and keeps the suffix, on
+    which writers of images rely.
     """
     temporary = _beside(path)
     try:
         yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
+        _sync(temporary)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def create(path: Path, text: str) -> bool:
+    """Write ``text`` to ``path`` atomically unless it exists; return whether this call created it."""
+    if path.exists():
+        return False
+    temporary = _beside(path)
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        _sync(temporary)
+        try:
+            path.hardlink_to(temporary)
+        except FileExistsError:
+            raise
+        except OSError:  # a file system without links, on which a reader may see an incomplete file for a moment
+            with path.open("x", encoding="utf-8") as file:
+                file.write(text)
+    except FileExistsError:
+        return False
+    finally:
+        temporary.unlink(missing_ok=True)
+    return True
 
 
 def write_json(path: Path, obj: object) -> None:
@@ -54,34 +82,81 @@ def as_json(obj: object) -> str:
     return json.dumps(obj, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def create(path: Path, text: str) -> bool:
-    """Write ``text`` to ``path``, which appears whole, unless it exists; return whether this call has made it."""
-    if path.exists():
-        return False
-    temporary = _beside(path)
+@dataclass(frozen=True)
+class Field:
+    """A field of a JSON object.
+
+    Attributes:
+        kind: its type in words, after "not": ``a whole number``.
+        fits: returns whether a value is of that type.
+        optional: whether it may be null or missing.
+    """
+
+    kind: str
+    fits: Callable[[Any], bool]
+    optional: bool = False
+
+
+def is_number(value: Any) -> bool:
+    """Return whether a JSON value is a number; true and false are not."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def is_integer(value: Any) -> bool:
+    """Return whether a JSON value is a whole number, written without a decimal point."""
+    return type(value) is int
+
+
+def is_object(value: Any, fits: Callable[[Any], bool]) -> bool:
+    """Return whether a JSON value is an object whose values all fit."""
+    return isinstance(value, dict) and all(map(fits, value.values()))
+
+
+INTEGER = Field("a whole number", is_integer)
+NUMBER = Field("a number", is_number)
+OPTIONS = Field("an option for each group", lambda value: is_object(value, lambda each: isinstance(each, str)))
+INTERVAL = Field("two numbers", lambda value: isinstance(value, list) and [*map(is_number, value)] == [True, True])
+
+
+def check(record: Any, fields: Mapping[str, Field]) -> dict[str, Any]:
+    """Return ``record``, a decoded JSON object with these fields; it may have others.
+
+    Raises:
+        ValueError: naming the first field of another type, and its value.
+    """
+    if not isinstance(record, dict):
+        raise ValueError("not a JSON object")
+    for name, field in fields.items():
+        value = record.get(name)
+        if not (value is None and field.optional) and not field.fits(value):
+            raise ValueError(f"{name} is {value!r}, not {field.kind}")
+    return record
+
+
+def read_json(path: Path, fields: Mapping[str, Field], what: str, advice: str) -> dict[str, Any] | None:
+    """Return the JSON object in ``path``, checked with `check`, or ``None`` if the file does not exist.
+
+    Raises:
+        UserError: the file cannot be read or is not such an object; the message calls it ``what`` and ends in
+            ``advice``.
+    """
     try:
-        temporary.write_text(text, encoding="utf-8")
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        try:
-            path.hardlink_to(temporary)
-        except FileExistsError:
-            raise
-        except OSError:  # a file system without links, where a reader may see a part for a moment
-            with path.open("x", encoding="utf-8") as file:
-                file.write(text)
-    except FileExistsError:
-        return False
-    finally:
-        temporary.unlink(missing_ok=True)
-    return True
+        return check(json.loads(path.read_bytes(), parse_constant=_refuse), fields)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} is not a readable {what} ({error}); {advice}.") from error
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not a number")
 
 
 def given(path: Path) -> Path:
-    """A path as it was meant: ``~`` expanded.
+    """Return a path with ``~`` expanded.
 
     Raises:
-        UserError: it cannot even be looked at: too long, links in a circle, no such user.
+        UserError: the path cannot be resolved: it is too long, its links form a circle, or there is no such user.
     """
     try:
         expanded = path.expanduser()
@@ -89,39 +164,39 @@ def given(path: Path) -> Path:
         expanded.exists()
     except (OSError, RuntimeError, ValueError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or error
-        raise UserError(f"{path} cannot be looked at ({reason}): name another place.") from error
+        raise UserError(f"{path} cannot be accessed ({reason}): choose another path.") from error
     return expanded
 
 
 def unicode(path: Path) -> str:
-    """A path as text for OpenCV's videos, which crash where it has bytes that are no text.
+    """Return a path as text for OpenCV's videos, which crash on bytes that are not valid Unicode.
 
     Raises:
-        UserError: it has such bytes.
+        UserError: the path has such bytes.
     """
     text = str(path)
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise UserError(f"{path} is no Unicode, which videos need: rename it.") from error
+        raise UserError(f"{path} is not valid Unicode, which videos need: rename it.") from error
     return text
 
 
 def refuse_inside(folder: Path, inputs: Iterable[Path]) -> None:
-    """Refuse to write into a folder that is read: another call would read what was written."""
+    """Raise UserError if ``folder`` lies inside an input folder, where another call would read what was written."""
     for path in inputs:
         if path.is_dir() and folder.resolve().is_relative_to(path.resolve()):
-            raise UserError(f"{folder} lies in {path}, which is read: choose a place outside.")
+            raise UserError(f"{folder} lies inside {path}, an input: choose a folder outside.")
 
 
 class Names:
-    """Names for files and folders, each given once, whatever the case of its letters, and none too long."""
+    """Unique names for files and folders, ignoring case and not longer than a file system allows."""
 
     def __init__(self, *taken: str) -> None:
         self._taken = {each.casefold() for each in taken}
 
     def unique(self, stem: str, suffix: str = "") -> str:
-        """Return ``stem``, which may have folders before it, with ``suffix``; numbered where that is taken."""
+        """Return ``stem``, which may have folders before it, with ``suffix``; numbered if that is taken."""
         name, number = _shortened(stem, suffix), 1
         while name.casefold() in self._taken:
             number += 1

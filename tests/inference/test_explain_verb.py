@@ -154,7 +154,7 @@ def test_a_run_gets_sheets_of_its_test_images_and_its_report_shows_them(
     assert cli.main(["report", str(tmp_path / "outputs" / "runs"), "-o", str(tmp_path / "report")]) == 0
     page = (tmp_path / "report" / "index.html").read_text()
     assert "data:image/webp" not in page
-    assert "explanations cannot be read: run fersweep explain" in page
+    assert "happy.png is damaged: run fersweep explain" in page
 
 
 def test_other_data_than_those_trained_on_are_refused(

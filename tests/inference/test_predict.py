@@ -204,8 +204,8 @@ def test_files_folders_and_patterns_are_found_once(tmp_path: Path) -> None:
         (["*.png"], r"No picture or video matches \*.png"),
         (["camera", "x"], "'camera x' is no camera"),
         (["."], "holds no picture"),
-        (["a\0b"], "cannot be looked at"),
-        (["x" * 5000], "cannot be looked at"),
+        (["a\0b"], "cannot be accessed"),
+        (["x" * 5000], "cannot be accessed"),
     ],
 )
 def test_a_name_that_is_nothing_is_refused(

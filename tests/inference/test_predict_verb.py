@@ -127,7 +127,7 @@ def test_broken_videos_are_named(verb: Verb, tmp_path: Path, capfd: pytest.Captu
     fakes.video(tmp_path / "v.mp4", frames=2)
     assert verb("v.mp4", "-o", os.fsdecode(b"\xff")) == 2
     told = capfd.readouterr().err
-    assert told.count("is no Unicode, which videos need") == 2
+    assert told.count("is not valid Unicode, which videos need") == 2
     assert "empty.mp4 is empty (0 bytes)" in told
     assert "text.mp4 cannot be read as a video" in told
     assert len(told.splitlines()) == 4  # and nothing of ffmpeg's
@@ -233,14 +233,14 @@ def test_a_failure_leaves_no_half_table(finished: Path, tmp_path: Path, monkeypa
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["in", "-o", "in/out"], "lies in in, which is read"),
+        (["in", "-o", "in/out"], "lies inside in, an input"),
         (["in", "--every", "2"], "are of videos and cameras"),
         (["v.mp4", "--every", "0"], "--every 0 is out of range"),
         (["v.mp4", "--frames", "0"], "--frames 0 is out of range"),
         (["in", "--smooth", "1"], "are of videos and cameras"),
-        (["in", "-o", "x" * 300], "cannot be looked at"),
-        (["in", "--weights", "~nobody-of-that-name/w.onnx"], "cannot be looked at"),
-        (["in", "-o", "loop/out"], "cannot be looked at"),
+        (["in", "-o", "x" * 300], "cannot be accessed"),
+        (["in", "--weights", "~nobody-of-that-name/w.onnx"], "cannot be accessed"),
+        (["in", "-o", "loop/out"], "cannot be accessed"),
         (["v.mp4", "--smooth", "-1"], "--smooth -1.0 is out of range"),
         (["in", "-o", "v.mp4"], "v.mp4 cannot be written"),
         (["in", "-o", "v.mp4/t.csv"], "cannot be written"),

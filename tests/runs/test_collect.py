@@ -175,7 +175,7 @@ def test_a_run_whose_status_was_deleted_had_begun(tmp_path: Path) -> None:
         ("result.json", "{}", "choices is None"),
         ("result.json", json.dumps(result_of() | {"seed": None}), "seed is None"),
         ("result.json", json.dumps(result_of() | {"metrics": {"val/accuracy": "0.5"}}), "not a number for each name"),
-        ("result.json", json.dumps(result_of() | {"metrics": {"val/accuracy": float("nan")}}), "NaN is no number"),
+        ("result.json", json.dumps(result_of() | {"metrics": {"val/accuracy": float("nan")}}), "NaN is not a number"),
         ("result.json", json.dumps(result_of() | {"accuracy_interval": [0.1]}), "not two numbers"),
         ("result.json", '"' + "\udcff" + '"', "can't decode byte"),
     ],
@@ -233,14 +233,14 @@ def test_a_run_that_begins_between_two_looks_is_not_taken_for_an_interrupted_one
     directory = asked_for(tmp_path / "none-s1-0000000001")
     looks = []
 
-    def is_held(run: Path) -> bool:
+    def is_locked(run: Path) -> bool:
         looks.append(run)
         if len(looks) == 1:
             mark_running(run)
             return False
         return True
 
-    monkeypatch.setattr(module, "is_held", is_held)
+    monkeypatch.setattr(module, "is_locked", is_locked)
     assert read(directory).state == "running"
     assert looks == [directory] * 2
 

@@ -21,7 +21,7 @@ import pytest
 
 from fersweep.errors import UserError
 from fersweep.runs import lock
-from fersweep.runs.lock import LockedError, claim, is_held
+from fersweep.runs.lock import LockedError, claim, is_locked
 
 HOLDER = """
 import sys
@@ -42,7 +42,7 @@ except LockedError as error:
 HAMMER = """
 import os, random, signal, sys, time
 from pathlib import Path
-from fersweep.sweep import lock
+from fersweep.runs import lock
 
 directory, until = Path(sys.argv[1]), int(sys.argv[2])
 rename = Path.rename
@@ -130,14 +130,14 @@ def test_of_two_that_come_at_once_one_gets_it_and_the_other_learns_who(tmp_path:
         answers = [each.stdout.readline().rstrip("\n") for each in both if each.stdout is not None]
         assert answers.count("held") == 1
         winner, loser = both if answers[0] == "held" else reversed(both)
-        assert is_held(directory)
+        assert is_locked(directory)
         sentence = next(each for each in answers if each != "held")
         who = f"(process {winner.pid} on {socket.gethostname()})"
         assert sentence.startswith(f"{directory} is being trained by another process {who}: wait for it, or end it")
         assert ask(winner, "lost?") == "None"
         assert ask(winner, "end") == ""
         assert winner.wait(60) == loser.wait(60) == 0
-    assert not is_held(directory)
+    assert not is_locked(directory)
     assert list(directory.iterdir()) == []
 
 
@@ -146,15 +146,15 @@ def test_a_killed_owner_holds_nothing_from_the_next_moment_on(tmp_path: Path) ->
         assert ask(holder, "") == "held"
         with pytest.raises(LockedError, match=rf"\(process {holder.pid} on "), claim(tmp_path):
             pass
-        assert is_held(tmp_path)
+        assert is_locked(tmp_path)
         holder.kill()
         holder.wait(60)
         assert (tmp_path / ".lock").exists()
-        assert not is_held(tmp_path)
+        assert not is_locked(tmp_path)
         with claim(tmp_path) as held:
             assert held.lost is None
-            assert is_held(tmp_path)
-    assert not is_held(tmp_path)
+            assert is_locked(tmp_path)
+    assert not is_locked(tmp_path)
 
 
 def test_a_killed_owner_that_nobody_waits_for_holds_nothing_either(tmp_path: Path) -> None:
@@ -164,22 +164,22 @@ def test_a_killed_owner_that_nobody_waits_for_holds_nothing_either(tmp_path: Pat
         holder.kill()
         os.waitid(os.P_PID, holder.pid, os.WEXITED | os.WNOWAIT)  # it has ended, and is left as it is
         assert Path(f"/proc/{holder.pid}").exists()
-        assert not is_held(tmp_path)
+        assert not is_locked(tmp_path)
         with claim(tmp_path):
-            assert is_held(tmp_path)
+            assert is_locked(tmp_path)
 
 
 def test_another_host_is_respected_while_it_gives_signs_of_life(tmp_path: Path) -> None:
     path = foreign(tmp_path, age=lock.LEASE / 3)
     before = path.read_text()
-    assert is_held(tmp_path)
+    assert is_locked(tmp_path)
     with pytest.raises(LockedError, match=r"another process \(process 7 on elsewhere\): .*delete .*\.lock\."):
         claim(tmp_path).__enter__()
     assert path.read_text() == before
     os.utime(path, (time.time() - lock.LEASE - 1,) * 2)
-    assert not is_held(tmp_path)
+    assert not is_locked(tmp_path)
     with claim(tmp_path) as held:
-        assert is_held(tmp_path)
+        assert is_locked(tmp_path)
         assert held.lost is None
     assert list(tmp_path.iterdir()) == []
 
@@ -203,11 +203,11 @@ def test_a_clock_that_is_ahead_takes_no_lock(tmp_path: Path, monkeypatch: pytest
     foreign(tmp_path, age=5)
     now = time.time
     monkeypatch.setattr(time, "time", lambda: now() + 3600)
-    assert is_held(tmp_path)
+    assert is_locked(tmp_path)
     with pytest.raises(LockedError, match="process 7 on elsewhere"):
         claim(tmp_path).__enter__()
     os.utime(tmp_path / ".lock", (now() - lock.LEASE - 1,) * 2)
-    assert not is_held(tmp_path)
+    assert not is_locked(tmp_path)
     with claim(tmp_path) as held:
         assert held.lost is None
 
@@ -218,9 +218,9 @@ def test_who_may_only_read_can_look(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
     path = foreign(tmp_path, age=5)
     monkeypatch.setattr(tempfile, "TemporaryFile", closed)
-    assert is_held(tmp_path)
+    assert is_locked(tmp_path)
     os.utime(path, (time.time() - lock.LEASE - 1,) * 2)
-    assert not is_held(tmp_path)
+    assert not is_locked(tmp_path)
     with pytest.raises(UserError, match=r"cannot be written \(Permission denied\)"):
         claim(tmp_path).__enter__()
 
@@ -254,7 +254,7 @@ def test_who_loses_the_lock_is_told_and_leaves_it_to_its_new_owner(
         path = foreign(tmp_path / "elsewhere", age=0).rename(tmp_path / "taken" / ".lock")
         assert held.lost == "it was taken over by process 7 on elsewhere"
     assert "host=elsewhere" in path.read_text()
-    assert is_held(tmp_path / "taken")
+    assert is_locked(tmp_path / "taken")
 
 
 def test_any_thread_may_ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -302,7 +302,7 @@ def test_a_process_that_was_stopped_for_too_long_learns_who_has_its_lock(tmp_pat
             )  # at the first question, whatever the heartbeat
             ask(holder, "end")
             assert holder.wait(60) == 0
-            assert is_held(tmp_path)
+            assert is_locked(tmp_path)
             assert held.lost is None
 
 
@@ -310,13 +310,13 @@ def test_a_forked_child_does_not_release(tmp_path: Path) -> None:
     script = """
 import os, sys
 from pathlib import Path
-from fersweep.runs.lock import claim, is_held
+from fersweep.runs.lock import claim, is_locked
 
 with claim(Path(sys.argv[1])) as held:
     if (child := os.fork()) == 0:
         sys.exit(0)
     assert os.waitpid(child, 0)[1] == 0
-    assert is_held(Path(sys.argv[1]))
+    assert is_locked(Path(sys.argv[1]))
     assert held._seen() is None
 print("good")
 """
@@ -329,11 +329,11 @@ def test_a_file_without_content_holds_only_while_it_may_be_being_written(tmp_pat
     path = tmp_path / ".lock"
     path.touch()
     os.utime(path, (time.time() + 30,) * 2)  # by the clock of a file server
-    assert is_held(tmp_path)
+    assert is_locked(tmp_path)
     with pytest.raises(LockedError, match="is being trained by another process: wait"):
         claim(tmp_path).__enter__()
     os.utime(path, (time.time() - lock.WRITING - 1,) * 2)
-    assert not is_held(tmp_path)
+    assert not is_locked(tmp_path)
     with claim(tmp_path):
         assert path.stat().st_size > 0
 
@@ -342,7 +342,7 @@ def test_one_process_claims_a_directory_once(tmp_path: Path) -> None:
     with claim(tmp_path):
         with pytest.raises(LockedError, match=f"process {os.getpid()} on "), claim(tmp_path):
             pass
-        assert is_held(tmp_path)
+        assert is_locked(tmp_path)
 
 
 def test_two_that_are_just_claiming_take_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -373,7 +373,7 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     sentence = re.escape(f"{directory} cannot be written (Not a directory): choose another place with outputs=PATH.")
     with pytest.raises(UserError, match=sentence):
         claim(directory).__enter__()
-    assert not is_held(directory)
+    assert not is_locked(directory)
     (tmp_path / "run" / ".lock").mkdir(parents=True)
     with pytest.raises(UserError, match=r"cannot be written \(Is a directory\)"):
         claim(tmp_path / "run").__enter__()
@@ -386,8 +386,8 @@ def test_an_error_in_the_block_stays_what_it_is_and_frees_the_lock(tmp_path: Pat
 
 
 def test_to_look_where_there_is_no_lock_needs_no_import(tmp_path: Path) -> None:
-    script = "import sys; from pathlib import Path; from fersweep.runs.lock import is_held\n"
-    script += "print(is_held(Path(sys.argv[1])), {'filelock', 'torch', 'hydra'} & {*sys.modules})"
+    script = "import sys; from pathlib import Path; from fersweep.runs.lock import is_locked\n"
+    script += "print(is_locked(Path(sys.argv[1])), {'filelock', 'torch', 'hydra'} & {*sys.modules})"
     done = subprocess.run([sys.executable, "-c", script, tmp_path], capture_output=True, text=True, timeout=60)
     assert done.stdout == "False set()\n"
 

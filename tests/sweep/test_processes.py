@@ -27,7 +27,7 @@ from rich.console import Console
 from benchmarks.runs import wait_for_server
 from fersweep.config.compose import compose_config
 from fersweep.runs.identity import run_dir
-from fersweep.runs.lock import is_held
+from fersweep.runs.lock import is_locked
 from fersweep.runs.status import Status
 from fersweep.sweep.local import worker
 from fersweep.sweep.local.board import Board
@@ -132,7 +132,7 @@ def test_each_way_to_fail_costs_one_run_alone_and_the_next_sweep_runs_those_only
         status = Status.read(run.directory)
         assert (status.state, status.attempts) == ("failed" if error != "None" else "done", 1)
         assert status.error is None or status.error["message"] in error
-        assert not is_held(run.directory)
+        assert not is_locked(run.directory)
     assert "Traceback" in (raises / "train.log").read_text()
 
     (raises / "checkpoints").unlink()
@@ -194,7 +194,7 @@ def test_runs_end_with_whoever_started_them(planned: Callable[..., Planned], tmp
         wait_for((run.directory / "checkpoints" / "last.ckpt").exists)
         pid = owner(run.directory)
         launcher.kill()
-    wait_for(lambda: not is_held(run.directory) and not alive(pid or 0), 30)
+    wait_for(lambda: not is_locked(run.directory) and not alive(pid or 0), 30)
     assert Status.read(run.directory).state == "pending"
     assert sweep([planned("seed=1")], timeout=None)[0].error is None
 

@@ -1,4 +1,4 @@
-"""The claim across backbones: the mean gain of one option over another in all networks and datasets that had both."""
+"""The mean gain of one option over another, over all backbones and datasets with both."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from fersweep.report.statistics import MIN_SEEDS, holm
 from fersweep.report.titles import joined
 
 ACROSS = ("dataset", "split", "backbone")
-"""The labels that a mean is taken over."""
+"""The labels over which a mean is taken."""
 
 MIN_SETTINGS = 4
-"""Fewer establish no mean difference: equal options would be told apart in 7 to 12 % of cases, not in 5."""
+"""Fewer establish no mean difference: equal options would differ significantly in 7 to 12 % of cases, not in 5."""
 
 
 def claims(rows: Sequence[Row], comparisons: Sequence[Comparison]) -> tuple[Claim, ...]:
-    """The mean difference of each two options of one group over two or more settings.
+    """Return the mean difference of each two options of one group over two or more settings.
 
     Args:
-        rows: of the report.
-        comparisons: of one group, see `fersweep.report.compare.compare`.
+        rows: all rows of the report.
+        comparisons: those of one group, see `fersweep.report.compare.compare`.
     """
     by_key = {row.key: row for row in rows}
     alike: dict[tuple[str, str, str], list[Comparison]] = {}
@@ -39,7 +39,7 @@ def claims(rows: Sequence[Row], comparisons: Sequence[Comparison]) -> tuple[Clai
 
 
 def _claim(shared: str, comparisons: Sequence[Comparison], rows: dict[str, Row]) -> Claim:
-    """The mean over ``comparisons``, all of the same two options; not yet corrected for other claims."""
+    """Return the mean over ``comparisons`` of the same two options, not yet corrected for other claims."""
     datasets: dict[str, tuple[list[Pair], npt.NDArray[np.str_] | None]] = {}
     seeds: list[int] = []
     for each in comparisons:
@@ -73,11 +73,11 @@ def _claim(shared: str, comparisons: Sequence[Comparison], rows: dict[str, Row])
 
 
 def _open(settings: int, seeds: Sequence[int]) -> str:
-    """Why nothing can be established; empty where something can.
+    """Return why nothing can be established; empty if something can.
 
     Args:
-        settings: how many there are.
-        seeds: of the rows of datasets with one setting, where seeds alone tell how much runs differ.
+        settings: their number.
+        seeds: those of the rows of datasets with one setting, in which seeds alone show how much runs differ.
     """
     if settings < MIN_SETTINGS:
         return f"{settings} settings; it takes {MIN_SETTINGS}"
@@ -91,7 +91,7 @@ def _values(comparisons: Sequence[Comparison], label: str) -> set[str]:
 
 
 def _judged(claim: Claim) -> Claim:
-    """With the conclusion, and the sentence that states it."""
+    """Add the conclusion and the sentence that states it."""
     low, high = (signed(100 * end) for end in claim.interval)
     first, second = said(claim.group, claim.first), said(claim.group, claim.second)
     established = not claim.open and claim.p_holm < LEVEL

@@ -1,4 +1,4 @@
-"""Paired comparisons of rows: the same images, the same settings but for one group."""
+"""Paired comparisons of rows: the same images and the same settings except for one group."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from fersweep.text import counted
 LEVEL = 0.05
 
 BASELINES = ("none", "code")
-"""What other options are compared with."""
+"""The options that others are compared with."""
 
 
 def compare(rows: Sequence[Row], group: str) -> tuple[Comparison, ...]:
-    """All pairs of rows that differ in the label ``group`` alone and were tested on the same images.
+    """Compare all pairs of rows that differ in the label ``group`` alone and were tested on the same images.
 
-    The first of a pair is the one with the higher accuracy. P-values are corrected for all pairs together (Holm); the
-    surest come first.
+    The first of a pair is the one with the higher accuracy. P-values are corrected for all pairs together (Holm).
+    Established differences come first, then those with the smallest p.
     """
     if not rows or group not in rows[0].labels:
         return ()
@@ -39,7 +39,7 @@ def compare(rows: Sequence[Row], group: str) -> tuple[Comparison, ...]:
 
 
 def _same_images(rows: Sequence[Row]) -> list[list[Row]]:
-    """Rows of the same dataset whose test images are the same."""
+    """Group rows by dataset and test images."""
     groups: dict[str, list[Row]] = {}
     for row in rows:
         groups.setdefault(row.choices["dataset"] + "\n" + "\n".join(row.ids), []).append(row)
@@ -47,14 +47,14 @@ def _same_images(rows: Sequence[Row]) -> list[list[Row]]:
 
 
 def _differ_in(group: str, one: Row, other: Row) -> bool:
-    """Whether two rows differ in ``group`` alone, but for settings that one of them does not have."""
+    """Return whether two rows differ in ``group`` alone, ignoring settings that one of them does not have."""
     different = [key for key, value in one.labels.items() if other.labels[key] != value]
     both = [key for key in different if ABSENT not in (one.labels[key], other.labels[key])]
     return both == [group]
 
 
 def _pair(one: Row, other: Row, group: str) -> Comparison:
-    """One pair, not yet corrected for the others."""
+    """Compare one pair, not yet corrected for the others."""
     if other.accuracy.mean > one.accuracy.mean:
         one, other = other, one
     effect = difference(one.correct, other.correct, one.people)
@@ -84,20 +84,20 @@ def _pair(one: Row, other: Row, group: str) -> Comparison:
 
 
 def _needed(effect: Effect, one: Row, other: Row) -> int | None:
-    """Seeds of each that would show a difference of this size; ``None`` if none would, or nothing is known of seeds."""
+    """Return the seeds of each that would show a difference of this size; ``None`` if unknown or too many."""
     if not effect.runs_freedom:
         return None
     return effect.seeds_needed(2 / (1 / one.accuracy.n + 1 / other.accuracy.n))
 
 
 def _shared(one: Row, other: Row, group: str) -> dict[str, str]:
-    """What is shown of both; of a setting that one does not have, the other's."""
+    """Return the labels of both rows; if one does not have a setting, the other's."""
     pairs = {key: {value, other.shown[key]} for key, value in one.shown.items() if key != group}
     return {key: next(iter(values - {ABSENT}), ABSENT) for key, values in pairs.items()}
 
 
 def _judged(pair: Comparison) -> Comparison:
-    """With the conclusion, and the sentence that states it."""
+    """Add the conclusion and the sentence that states it."""
     fewest = min(pair.seeds)
     established = fewest >= MIN_SEEDS and pair.p_holm < LEVEL
     low, high = (100 * end for end in pair.interval)
@@ -115,7 +115,7 @@ def _judged(pair: Comparison) -> Comparison:
 
 
 def _open(pair: Comparison) -> str:
-    """Why a difference is not established, and what would settle it."""
+    """Return why a difference is not established, and the seeds that would settle it."""
     fewest = min(pair.seeds)
     if fewest < MIN_SEEDS:
         return f"{counted(fewest, 'seed')}; it takes {MIN_SEEDS}"
@@ -130,29 +130,29 @@ def _open(pair: Comparison) -> str:
 
 
 def said(group: str, name: str) -> str:
-    """An option as a sentence has it, in quotes where it is several words; the whole setting where it is a value."""
+    """Return an option as part of a sentence, in quotes if it has several words; a setting with its value."""
     if group not in GROUPS:
         return f"{group}={name}"
     if name == "none":
-        return f"no {group}"  # "none beats CBAM" would read as: nothing does
+        return f"no {group}"  # "none beats CBAM" would mean that nothing does
     return f"“{name}”" if " " in name else name
 
 
 def signed(value: float) -> str:
-    """A number with one decimal and a minus sign."""
+    """Return a number with one decimal and a true minus sign."""
     text = f"{value:.1f}"
     return text.replace("-", "−") if float(text) else "0.0"
 
 
 def compared(columns: Sequence[str]) -> tuple[str, ...]:
-    """The labels by which rows are compared: all but what says where a row comes from, and the backbone."""
+    """Return the labels by which rows are compared: all but dataset, split and backbone."""
     return tuple(column for column in columns if column not in ("dataset", "split", "backbone"))
 
 
 def oriented(comparisons: Sequence[Comparison]) -> list[Comparison]:
-    """Turn comparisons so that options are subtracted the same way round everywhere: baselines from the others.
+    """Orient comparisons so that the same option is subtracted everywhere: baselines from the others.
 
-    Those of the same rows but for the options come one after another.
+    Comparisons that share everything but the options follow one another.
     """
     ways: dict[frozenset[str], tuple[str, str]] = {}
     blocks: dict[tuple[str, ...], list[Comparison]] = {}

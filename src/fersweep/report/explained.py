@@ -1,24 +1,32 @@
-"""What `fersweep explain` left in a run's directory: contact sheets, and what the maps on them are worth."""
+"""The contact sheets and faithfulness scores that ``fersweep explain`` writes into a run's directory."""
 
 from __future__ import annotations
 
 import base64
 import io
-import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
 from fersweep.errors import UserError
+from fersweep.files import INTEGER, INTERVAL, NUMBER, Field, is_object, read_json
 from fersweep.text import counted, listed
 
 FOLDER = "explanations"
-"""In the directory of a run."""
+"""The folder in the directory of a run."""
 
 FILE = "scores.json"
+FIELDS = {
+    "n": INTEGER,
+    "sheets": Field("a file for each class", lambda value: is_object(value, lambda file: isinstance(file, str))),
+    **{f"{score}{what}": NUMBER for score in ("deletion", "insertion") for what in ("", "_random", "_gain")},
+    **{f"{score}_gain_interval": replace(INTERVAL, optional=True) for score in ("deletion", "insertion")},
+}
+"""The fields of `FILE` that a report shows."""
+
 QUALITY = 85
 
 
@@ -27,9 +35,9 @@ class Explained:
     """The contact sheets of a run.
 
     Attributes:
-        seed: of the run.
-        sheets: class → the PNG file.
-        gains: one sentence on deletion and insertion.
+        seed: the run's seed.
+        sheets: class → PNG file.
+        gains: a sentence on deletion and insertion.
     """
 
     seed: int
@@ -38,42 +46,42 @@ class Explained:
 
 
 def read(directory: Path, seed: int) -> Explained | None:
-    """The contact sheets in the directory of a run, or ``None`` where there are none.
+    """Return the contact sheets in the directory of a run, or ``None`` if there are none.
 
     Raises:
-        UserError: where they are damaged.
+        UserError: they are damaged.
     """
     folder = directory / FOLDER
-    if not (folder / FILE).is_file():
+    advice = f"run fersweep explain {directory} again, or delete the folder"
+    summary = read_json(folder / FILE, FIELDS, "summary of explanations", advice)
+    if summary is None:
         return None
-    try:
-        summary = json.loads((folder / FILE).read_text(encoding="utf-8"))
-        sheets = {str(name): folder / Path(file).name for name, file in summary["sheets"].items()}
-        for file in sheets.values():
+    sheets = {str(name): folder / Path(file).name for name, file in summary["sheets"].items()}
+    for file in sheets.values():
+        try:
             with Image.open(file) as image:
                 image.verify()
-        return Explained(seed, sheets, gains(summary))
-    except (OSError, SyntaxError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(
-            f"{folder} cannot be read: run fersweep explain {directory} again, or delete the folder."
-        ) from error
+        except (OSError, SyntaxError, ValueError) as error:
+            raise UserError(f"{file} is damaged: {advice}.") from error
+    return Explained(seed, sheets, gains(summary))
 
 
-def first(runs: Iterable[tuple[Path, int]], notes: list[str]) -> Explained | None:
-    """The contact sheets of the first run, a directory and its seed, that has some; what is damaged becomes a note."""
+def first(runs: Iterable[tuple[Path, int]]) -> tuple[Explained | None, list[str]]:
+    """Return the contact sheets of the first run (a directory and its seed) that has some, and errors on the way."""
+    notes: list[str] = []
     for directory, seed in runs:
         try:
             if (found := read(directory, seed)) is not None:
-                return found
+                return found, notes
         except UserError as error:
             notes.append(str(error))
-    return None
+    return None, notes
 
 
 def gains(summary: Mapping[str, Any]) -> str:
-    """What ``scores.json`` says, in words: both scores beside those of random maps, with the intervals.
+    """Return the content of ``scores.json`` in words: both scores beside those of random maps, with intervals.
 
-    Where an interval (of a single image, the score) does not lie above zero, the maps are said to be no better.
+    If an interval (of a single image, the gain) does not lie above zero, the maps are called no better than random.
     """
     n = summary["n"]
     said, no_better = [], []
@@ -91,10 +99,10 @@ def gains(summary: Mapping[str, Any]) -> str:
 
 
 def as_webp(file: Path) -> str:
-    """A picture as a ``data:`` address, an eighth of the size of the PNG file.
+    """Return an image as a ``data:`` address, an eighth of the size of the PNG file.
 
     Raises:
-        OSError: where it cannot be read.
+        OSError: it cannot be read.
     """
     data = io.BytesIO()
     with Image.open(file) as image:

@@ -1,8 +1,8 @@
 """The figures of one run: its confusion matrix and its learning curves.
 
-Drawn on `matplotlib.figure.Figure` objects with the Agg canvas, so nothing here touches ``pyplot``, its global state or
-a display, and two processes or threads can draw at once. Colours are those of Okabe and Ito (2008), which readers with
-any of the common colour-vision deficiencies tell apart; lines differ in their dashes too.
+They are drawn on `matplotlib.figure.Figure` objects with the Agg canvas, without ``pyplot``, its global state or a
+display, so several processes or threads can draw at once. The colours are those of Okabe and Ito (2008), which readers
+with common colour-vision deficiencies can distinguish; lines also differ in their dashes.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ def confusion_matrix(
     """Draw a confusion matrix as PNG.
 
     A cell shows the percentage of its row (the true class) and, below it, the count; its shade is the percentage. The
-    column at the right is the recall of each class with the number of its images; the line at the bottom the accuracy
-    with its 95 % Wilson interval, the mean of the recalls and the number of images.
+    column at the right is the recall of each class with the number of its images. The caption is the accuracy with its
+    95 % Wilson interval, the mean recall and the number of images.
 
     Args:
         counts: integers ``(K, K)``; row: true class, column: predicted class. A class without images is left blank.
-        class_names: the K names, in the order of the rows.
+        class_names: K names, in the order of the rows.
         path: the file to write, atomically; its folder must exist.
         title: the first line, in bold.
         subtitle: the second line, smaller; may be empty.
@@ -65,12 +65,9 @@ def confusion_matrix(
         axes.text(k - 0.38, row, f"{recall}\nn = {support[row]:,}", va="center", ha="left", fontsize=9, color=GREY)
     axes.text(k - 0.38, -0.62, "Recall", va="bottom", ha="left", fontsize=10, color=GREY)
 
-    axes.set_xticks(range(k), class_names, rotation=35, ha="right", rotation_mode="anchor", fontsize=10)
-    axes.set_yticks(range(k), class_names, fontsize=10)
+    label_classes(axes, np.arange(k), class_names, fontsize=10)
     axes.set_xlabel("Predicted", fontsize=11)
     axes.set_ylabel("True", fontsize=11)
-    axes.tick_params(length=0)
-    axes.spines[:].set_visible(False)
     axes.set_xticks(np.arange(1, k) - 0.5, minor=True)
     axes.set_yticks(np.arange(1, k) - 0.5, minor=True)
     axes.grid(which="minor", color="white", linewidth=1.5)
@@ -81,8 +78,16 @@ def confusion_matrix(
     save_png(figure, path)
 
 
+def label_classes(axes: Axes, at: npt.NDArray[Any], class_names: Sequence[str], **style: Any) -> None:
+    """Name the rows and columns of a confusion matrix, without ticks and frame."""
+    axes.set_xticks(at, class_names, rotation=35, ha="right", rotation_mode="anchor", **style)
+    axes.set_yticks(at, class_names, **style)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+
+
 def write_cell(axes: Axes, row: int, column: int, share: float, count: int) -> None:
-    """Write percentage and count into a cell, in black or white, whichever reads better on its shade."""
+    """Write percentage and count into a cell, in black or white for contrast with its shade."""
     colour = "white" if share > 0.55 else "#222222" if count else "#8C8C8C"
     weight = "bold" if row == column else "normal"
     percent = f"{share:.0%}" if share >= 0.0995 or not count else f"{share:.1%}"
@@ -143,17 +148,22 @@ def learning_curves(history: pd.DataFrame, path: Path, best_epoch: int) -> None:
     accuracy.set_ylim(max(0.0, math.floor(10 * low) / 10), min(1.005, math.ceil(10 * high) / 10))
     exact_ticks(loss.yaxis)
     exact_ticks(accuracy.yaxis, 100, "%")
-    words = rate.text(0.99, 0.97, "learning rate", transform=rate.transAxes, ha="right", va="top", fontsize=9)
-    words.set(color=GREY, bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5})
-    top = float(f"{history['lr'].max():.3g}")  # the tick stands where its label says
-    rate.set_ylim(0, 1.7 * top if top > 0 else 1)
-    rate.set_yticks([0, top] if top > 0 else [0], labels=["0", f"{top:g}"] if top > 0 else ["0"], fontsize=8.5)
+    _finish_rate(rate, float(history["lr"].max()))
     figure.legend(handles=lines, loc="upper center", ncols=len(lines), frameon=False, fontsize=10)
     save_png(figure, path)
 
 
+def _finish_rate(axes: Axes, highest: float) -> None:
+    """Name the panel of the learning rate, with ticks at 0 and the highest value."""
+    words = axes.text(0.99, 0.97, "learning rate", transform=axes.transAxes, ha="right", va="top", fontsize=9)
+    words.set(color=GREY, bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5})
+    top = float(f"{highest:.3g}")  # the value of the tick equals its label
+    axes.set_ylim(0, 1.7 * top if top > 0 else 1)
+    axes.set_yticks([0, top] if top > 0 else [0], labels=["0", f"{top:g}"] if top > 0 else ["0"], fontsize=8.5)
+
+
 def draw_line(axes: Axes, history: pd.DataFrame, column: str, **style: Any) -> Line2D:
-    """Draw one column over the epochs, with markers where there are few; return the line."""
+    """Draw one column over the epochs, with markers if these are few; return the line."""
     few = len(history) <= 30
     style = {"linewidth": 1.6, "marker": "o" if few else "", "markersize": 3.5} | style
     (line,) = axes.plot(history["epoch"].to_numpy(), history[column].to_numpy(dtype=float), **style)
@@ -161,10 +171,10 @@ def draw_line(axes: Axes, history: pd.DataFrame, column: str, **style: Any) -> L
 
 
 def plain_axes(axes: Axes, epochs: npt.NDArray[np.float64]) -> None:
-    """Give the axes whole epochs, a light horizontal grid and no frame at the top and right."""
+    """Give the axes integer epochs, a light horizontal grid and no frame at the top and right."""
     margin = max(0.5, 0.02 * float(np.ptp(epochs)))
     axes.set_xlim(epochs.min() - margin, epochs.max() + margin)
-    exact_ticks(axes.xaxis, whole=True)
+    exact_ticks(axes.xaxis, integer=True)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color="#E6E6E6", linewidth=0.7)
     axes.set_axisbelow(True)
@@ -184,7 +194,7 @@ def inches(figure: Figure, left: float, bottom: float, right: float, top: float)
 
 
 def centred(figure: Figure, inches: float, text: str, size: float, **style: Any) -> None:
-    """Write a centred line that far from the top (or, negative, from the bottom), smaller where it would not fit."""
+    """Write a centred line at a distance from the top (negative: from the bottom), shrunk to fit."""
     height = figure.get_figheight()
     y, va = (1 - inches / height, "top") if inches > 0 else (-inches / height, "bottom")
     line = figure.text(0.5, y, text, ha="center", va=va, fontsize=size, **style)
@@ -193,6 +203,6 @@ def centred(figure: Figure, inches: float, text: str, size: float, **style: Any)
 
 
 def save_png(figure: Figure, path: Path) -> None:
-    """Write the figure as PNG, atomically, without a date or a version in it: equal figures are equal bytes."""
+    """Write the figure as PNG, atomically, without date or version, so that equal figures are equal bytes."""
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", metadata={"Software": None})

@@ -1,4 +1,4 @@
-"""The columns of the tables that compare two rows, one definition each: to add one, add it to `TESTS` or `CLAIMS`."""
+"""The columns of the tables that compare rows; to add one, add it to `TESTS` or `CLAIMS`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from fersweep.report import results
-from fersweep.report.columns import Choice, Column, choose
+from fersweep.report.columns import Choice, Column, T, choose
 from fersweep.report.compare import oriented
 from fersweep.report.contents import Claim, Comparison, Report, Row
 from fersweep.report.formats import grouped, millions, p_value, points
@@ -15,7 +15,7 @@ from fersweep.report.titles import ABSENT, heading
 
 @dataclass(frozen=True)
 class Pair:
-    """A comparison with the rows that it compares, in its order."""
+    """A comparison and its rows, in its order."""
 
     test: Comparison
     one: Row
@@ -39,36 +39,38 @@ DIFFERENCE: tuple[Column[Pair], ...] = (
     ),
 )
 
-ESTABLISHED: Column[Pair] = Column(
-    "Established",
-    lambda pair: "● yes" if pair.test.established else "○ no",
-    lambda pair: int(pair.test.established),
-    look=lambda pair: "yes" if pair.test.established else "no",
-    number=False,
-    always=True,
-)
+
+def _established(of: Callable[[T], Comparison | Claim]) -> Column[T]:
+    return Column(
+        "Established",
+        lambda each: "● yes" if of(each).established else "○ no",
+        lambda each: int(of(each).established),
+        look=lambda each: "yes" if of(each).established else "no",
+        number=False,
+        always=True,
+    )
+
+
+def _holm(p: Callable[[Pair], float], below: str) -> Column[Pair]:
+    return Column(
+        "Holm",
+        lambda pair: p_value(p(pair)),
+        p,
+        about="corrected for all comparisons of one option in this report",
+        below=below,
+        always=True,
+    )
+
+
+ESTABLISHED: Column[Pair] = _established(lambda pair: pair.test)
 
 TESTS: tuple[Column[Pair], ...] = (
     *DIFFERENCE,
     ESTABLISHED,
     Column("p", lambda pair: p_value(pair.test.p), lambda pair: pair.test.p, always=True),
-    Column(
-        "Holm",
-        lambda pair: p_value(pair.test.p_holm),
-        lambda pair: pair.test.p_holm,
-        about="corrected for all comparisons of one option in this report",
-        below="p",
-        always=True,
-    ),
+    _holm(lambda pair: pair.test.p_holm, below="p"),
     Column("p, McNemar", lambda pair: p_value(pair.test.mcnemar_p), lambda pair: pair.test.mcnemar_p, always=True),
-    Column(
-        "Holm",
-        lambda pair: p_value(pair.test.mcnemar_holm),
-        lambda pair: pair.test.mcnemar_holm,
-        about="corrected for all comparisons of one option in this report",
-        below="p, McNemar",
-        always=True,
-    ),
+    _holm(lambda pair: pair.test.mcnemar_holm, below="p, McNemar"),
     Column(
         "P(A > B)",
         lambda pair: f"{pair.test.superiority:.2f}",
@@ -113,7 +115,7 @@ TESTS: tuple[Column[Pair], ...] = (
     ),
     Column("n", lambda pair: grouped(pair.test.n), lambda pair: pair.test.n, about="test images"),
 )
-"""What is known of a comparison, in the order of the table."""
+"""The columns of the table of comparisons."""
 
 
 CLAIMS: tuple[Column[Claim], ...] = (
@@ -155,33 +157,26 @@ CLAIMS: tuple[Column[Claim], ...] = (
         about="the fewest and the most that a row has",
     ),
     Column("p (Holm)", lambda claim: p_value(claim.p_holm), lambda claim: claim.p_holm, always=True),
-    Column(
-        "Established",
-        lambda claim: "● yes" if claim.established else "○ no",
-        lambda claim: int(claim.established),
-        look=lambda claim: "yes" if claim.established else "no",
-        number=False,
-        always=True,
-    ),
+    _established(lambda claim: claim),
 )
-"""What is known of a mean difference over backbones and datasets."""
+"""The columns of the table of mean differences over backbones and datasets."""
 
 
 def pairs(comparisons: Sequence[Comparison], rows: Mapping[str, Row]) -> list[Pair]:
-    """Comparisons with their rows, which are known by their keys."""
+    """Return comparisons with their rows, which are given by key."""
     return [Pair(each, rows[each.rows[0]], rows[each.rows[1]]) for each in comparisons]
 
 
 def tested(report: Report, shown: Sequence[Pair]) -> Choice[Pair]:
-    """The columns of the table of all comparisons: what is compared, what both rows share, and `TESTS`."""
-    names = [Column(heading(name), _told(name), look=_is_compared(name), number=False) for name in report.columns]
+    """Return the columns of the table of all comparisons: the options compared, what both rows share, and `TESTS`."""
+    names = [Column(heading(name), _label(name), look=_is_compared(name), number=False) for name in report.columns]
     return _choice(names, TESTS, shown)
 
 
 def side_by_side(report: Report, shown: Sequence[Pair]) -> Choice[Pair]:
-    """The columns of the table of one pair of options, here of fidelities: both accuracies beside what is reported."""
+    """Return the columns of the table of one pair of options (fidelities): both accuracies and the reported one."""
     group, (first, second) = shown[0].test.group, shown[0].test.names
-    names = [Column(heading(name), _told(name), number=False) for name in report.columns if name != group]
+    names = [Column(heading(name), _label(name), number=False) for name in report.columns if name != group]
     known: Column[Pair] = Column(
         "Reported (%)",
         lambda pair: results.reported(_published(pair)),
@@ -195,17 +190,17 @@ def side_by_side(report: Report, shown: Sequence[Pair]) -> Choice[Pair]:
 
 
 def _choice(names: Sequence[Column[Pair]], columns: Sequence[Column[Pair]], shown: Sequence[Pair]) -> Choice[Pair]:
-    told, found = choose(names, shown), choose(columns, shown)
-    return Choice((*(told.shown or names[:1]), *found.shown), told.common | found.common)
+    labels, found = choose(names, shown), choose(columns, shown)
+    return Choice((*(labels.shown or names[:1]), *found.shown), labels.common | found.common)
 
 
 def _published(pair: Pair) -> Row:
-    """The row of a pair that has reported figures, where one has."""
+    """Return the row of a pair that has reported figures, if any."""
     return pair.one if pair.one.reported else pair.other
 
 
 def _scores(name: str, row: Callable[[Pair], Row]) -> tuple[Column[Pair], Column[Pair]]:
-    """The accuracy of one of two options and, below it, its parameters."""
+    """Return the columns of the accuracy of one of two options and, below it, its parameters."""
     above = f"{name[0].upper()}{name[1:]} (%)"
     return (
         Column(
@@ -227,8 +222,8 @@ def _scores(name: str, row: Callable[[Pair], Row]) -> tuple[Column[Pair], Column
     )
 
 
-def _told(name: str) -> Callable[[Pair], str]:
-    """What a comparison says of a column: both options, or what its rows share."""
+def _label(name: str) -> Callable[[Pair], str]:
+    """Return the text of a comparison in a column: both options, or the label that its rows share."""
     return lambda pair: " − ".join(pair.test.names) if name == pair.test.group else pair.test.shared.get(name, ABSENT)
 
 
@@ -237,7 +232,7 @@ def _is_compared(name: str) -> Callable[[Pair], str]:
 
 
 def turned(comparisons: Sequence[Comparison], rows: Mapping[str, Row]) -> list[list[Pair]]:
-    """Pairs by the names of the two options that they compare, each the same way round."""
+    """Group pairs by the two options that they compare, all in the same direction."""
     found: dict[tuple[str, str], list[Pair]] = {}
     for pair in pairs(oriented(comparisons), rows):
         found.setdefault(pair.test.names, []).append(pair)

@@ -1,6 +1,6 @@
 """The figures of a report: accuracy against cost, differences with intervals, learning curves, confusion matrices.
 
-Drawn as those of one run (`fersweep.report.figures`) are; `fersweep.report.svg` says how they look and are written.
+Drawn like those of one run (`fersweep.report.figures`), with the style and the writers of `fersweep.report.svg`.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from fersweep.report.ticks import exact_ticks
 from fersweep.report.titles import joined
 
 MOST = 200
-"""Comparisons in one figure: more would not be read."""
+"""The most comparisons that a figure shows."""
 
 
 def overview(report: Report, time: bool = False) -> dict[str, Figure]:
-    """Return the figures over all rows by name, those with something to show.
+    """Return the figures over all rows by name, without empty ones.
 
-    They are ``accuracy_params``, with ``time`` also ``accuracy_time``, ``options`` and ``fidelity``. Times can be
-    compared where no run shared its machine; a report cannot know that.
+    They are ``accuracy_params``, with ``time`` also ``accuracy_time``, ``options`` and ``fidelity``. Times are
+    comparable if no run shared its machine, which a report cannot know.
     """
     drawn = {}
     if report.rows:
@@ -45,9 +45,9 @@ def overview(report: Report, time: bool = False) -> dict[str, Figure]:
 
 
 def write(report: Report, folder: Path, time: bool = False) -> list[Path]:
-    """Write every figure into ``folder``, made where it is missing, as SVG and PNG; return the files.
+    """Write every figure into ``folder``, created if missing, as SVG and PNG; return the files.
 
-    They are those of `overview` and, of each row, ``confusion-<key>`` and, where it has curves, ``curves-<key>``.
+    They are those of `overview` and, for each row, ``confusion-<key>`` and, if it has curves, ``curves-<key>``.
     """
     folder.mkdir(parents=True, exist_ok=True)
     files = [path for name, figure in overview(report, time).items() for path in save(figure, folder, name)]
@@ -60,9 +60,9 @@ def write(report: Report, folder: Path, time: bool = False) -> list[Path]:
 
 @styled
 def differences(comparisons: Sequence[Comparison]) -> Figure:
-    """Draw differences in accuracy (points) with their 95 % intervals as a forest plot, one line a comparison.
+    """Draw differences in accuracy (points) with their 95 % intervals as a forest plot, one line per comparison.
 
-    Filled markers are established differences. Of more than `MOST` comparisons those with the smallest p are drawn.
+    Filled markers are established differences. Of more than `MOST` comparisons, those with the smallest p are drawn.
     """
     kept = sorted(range(len(comparisons)), key=lambda i: (comparisons[i].p_holm, comparisons[i].p))[:MOST]
     lines = _lines(oriented([comparisons[i] for i in sorted(kept)]))
@@ -94,7 +94,7 @@ def differences(comparisons: Sequence[Comparison]) -> Figure:
 
 
 def _lines(comparisons: Sequence[Comparison]) -> list[tuple[str, Comparison | None]]:
-    """The comparisons with their names, below headings: what they share or, where none share it, the options."""
+    """Return comparisons with their names, below headings: the labels they share or, if none do, the options."""
     groups = {each.group for each in comparisons}
     lines: list[tuple[str, Comparison | None]] = []
     blocks: dict[str, list[Comparison]] = {}
@@ -116,7 +116,7 @@ def _lines(comparisons: Sequence[Comparison]) -> list[tuple[str, Comparison | No
 def learning_curves(row: Row) -> Figure:
     """Draw loss and accuracy over the epochs of each run of a row (at least one), training dashed, validation solid.
 
-    A diamond is the epoch whose weights were tested.
+    A diamond marks the epoch whose weights were tested.
     """
     figure = figures.blank(8.6, 2.9)
     x, y, width, height = figures.inches(figure, 0.55, 0.48, 0.1, 0.58)
@@ -153,10 +153,7 @@ def confusion_matrix(row: Row) -> Figure:
     axes = figure.add_axes(figures.inches(figure, left + spare, bottom, 0.2 + spare, 0.75))
     axes.pcolormesh(share, cmap="Blues", vmin=0, vmax=1, edgecolor=PAPER, linewidth=1.5)
     axes.set(xlim=(0, k), ylim=(k, 0), xlabel="Predicted", ylabel="True")
-    axes.set_xticks(np.arange(k) + 0.5, row.class_names, rotation=35, ha="right", rotation_mode="anchor")
-    axes.set_yticks(np.arange(k) + 0.5, row.class_names)
-    axes.tick_params(length=0)
-    axes.spines[:].set_visible(False)
+    figures.label_classes(axes, np.arange(k) + 0.5, row.class_names)
     for true, predicted in np.argwhere(np.broadcast_to(support[:, None] > 0, share.shape)):
         figures.write_cell(
             axes, true + 0.5, predicted + 0.5, share[true, predicted], int(row.confusion[true, predicted])

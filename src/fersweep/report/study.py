@@ -92,7 +92,7 @@ def reported(settings: Mapping[str, Any], varied: Collection[str] = ()) -> tuple
     Returns:
         The figures of the study's table or of one of its ablations, ``None`` where neither has this network on this
         dataset; and sentences such as ``"recipe.max_epochs is 3, not 200"``, none where all is as in the study.
-        Fidelity and seed may be any; for precision and detector see `held_against`.
+        Fidelity and seed may be any; for precision and detector see `deviations`.
     """
     groups = ("dataset", "backbone", "attention", "fidelity")
     dataset, backbone, attention, fidelity = (str(settings.get(f"{group}.name")) for group in groups)
@@ -111,7 +111,7 @@ def reported(settings: Mapping[str, Any], varied: Collection[str] = ()) -> tuple
     return figures, tuple(told)
 
 
-def held_against(
+def deviations(
     figures: Reported, protocol: tuple[str, ...], settings: Mapping[str, Any], results: Collection[Any], n: int
 ) -> tuple[Reported, tuple[str, ...]]:
     """What else the runs of a row did otherwise than a source, as their results tell.
@@ -246,15 +246,13 @@ def expected_range(accuracy: Mean, n: int, figures: Reported) -> tuple[float, fl
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
-def verdict(figures: Reported | None, accuracy: Mean, n: int, protocol: tuple[str, ...]) -> Verdict:
+def verdict(figures: Reported, accuracy: Mean, n: int, protocol: tuple[str, ...]) -> Verdict:
     """Whether a reported accuracy holds up against ours over ``n`` images of the same part, test or validation.
 
     ``within`` where the reported figure lies in `expected_range`, ``above`` or ``below`` where ours is higher or lower
     than that, ``too few seeds`` where there is none, ``cannot be right`` where it is no multiple of 1 / n of its own
     test set, neither rounded nor cut off.
     """
-    if figures is None:
-        return Verdict("none", "", not protocol)
     possible, arithmetic = multiple_of(figures.accuracy_percent, figures.n)
     if not possible:
         return Verdict("cannot be right", f"{arithmetic}: neither rounded nor cut off.", not protocol)

@@ -1,4 +1,4 @@
-"""`fersweep report`: from a folder of runs to a folder of page, tables and figures."""
+"""The report: from a folder of runs to a folder with a page, tables and figures."""
 
 from __future__ import annotations
 
@@ -7,18 +7,19 @@ from pathlib import Path
 
 from fersweep.errors import UserError
 from fersweep.files import atomic_path
-from fersweep.report import across, compare, gather, study, tables
+from fersweep.report import across, compare, gather, labels, study, tables
 from fersweep.report.contents import Report, Row
 from fersweep.report.gather import Finished
+from fersweep.report.rows import rows_of
 from fersweep.report.titles import joined, titled
 from fersweep.runs.collect import collect
 
 
 def contents(outputs: Path) -> Report:
-    """What there is to report of the runs below ``outputs``.
+    """Return the report of the runs below ``outputs``.
 
     Raises:
-        UserError: where there is no run, or none that is done and whose files can be read.
+        UserError: there are no runs, or no finished run with readable files.
     """
     runs = collect(outputs)
     finished, others = gather.read(runs)
@@ -27,7 +28,7 @@ def contents(outputs: Path) -> Report:
         damaged = next((run.error["message"] for run in others if run.state == "unreadable" and run.error), "")
         nothing = f"None of the {len(runs)} runs in {outputs} is done ({states}): there is nothing to report yet."
         raise UserError(f"{nothing} {damaged}".rstrip())
-    rows, columns = gather.rows_of(finished)
+    rows, columns = rows_of(finished)
     unfinished = titled((run.directory, run.choices) for run in others)
     groups = [group for group in compare.compared(columns) if group != "fidelity"]
     compared = {group: compare.compare(rows, group) for group in (*groups, "fidelity")}
@@ -35,7 +36,7 @@ def contents(outputs: Path) -> Report:
         title=_title(finished, outputs),
         rows=tuple(rows),
         columns=columns,
-        common=gather.common(finished),
+        common=labels.common(finished),
         options=tuple(pair for group in groups for pair in compared[group]),
         fidelity=compared["fidelity"],
         claims=tuple(claim for pairs in compared.values() for claim in across.claims(rows, pairs)),
@@ -47,13 +48,13 @@ def contents(outputs: Path) -> Report:
 
 
 def _title(runs: Sequence[Finished], outputs: Path) -> str:
-    """The sweep that all runs are of, or the name of the folder where there are several."""
+    """Return the sweep of all runs, or the folder's name if there are several."""
     sweeps = {run.sweep for run in runs}
     return sweeps.pop() if len(sweeps) == 1 and "" not in sweeps else outputs.resolve().name
 
 
 def _missing(rows: Sequence[Row]) -> list[str]:
-    """Which rows of the study's table have no run here, and which seeds some rows lack."""
+    """Return sentences on rows of the study's table without a run here, and on seeds that some rows lack."""
     sentences = []
     for dataset in study.study()["test_n"]:
         here = {
@@ -71,7 +72,7 @@ def _missing(rows: Sequence[Row]) -> list[str]:
         lacking = [row.name for row in rows if seed not in row.seeds]
         if lacking:
             some = "; ".join(lacking[:4]) + (f" and {len(lacking) - 4} more" if len(lacking) > 4 else "")
-            sentences.append(f"Seed {seed} is not there for {some}.")
+            sentences.append(f"Seed {seed} is missing for {some}.")
     return sentences
 
 
@@ -79,14 +80,14 @@ def write(report: Report, folder: Path, time: bool = False) -> list[Path]:
     """Write ``index.html``, ``table.md``, ``table.csv``, ``table.tex`` and ``figures/``; return the files.
 
     Args:
-        report: what to write.
-        folder: where to, made where it is missing.
-        time: whether to draw accuracy against the time of a run, too.
+        report: the report.
+        folder: created if missing.
+        time: also draw accuracy against training time.
 
     Raises:
-        UserError: where ``folder`` cannot be written.
+        UserError: ``folder`` cannot be written.
     """
-    from fersweep.report import page, plots  # matplotlib takes a second, which mistakes need not wait for
+    from fersweep.report import page, plots  # matplotlib takes a second to import; errors come first
 
     texts = {
         "index.html": page.render(report, time),

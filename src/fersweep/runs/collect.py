@@ -1,4 +1,4 @@
-"""All runs below a folder, as their own files tell: done or not, and why not. Reads only, also while runs go on."""
+"""All runs below a folder and their states, read from their files, also while runs are active."""
 
 from __future__ import annotations
 
@@ -9,22 +9,31 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING as REQUIRED
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal, NoReturn, get_args
+from typing import Any, Literal, get_args
 
 from omegaconf import MISSING
 
-from fersweep.config.schema import Config, dotted, section
+from fersweep.config.schema import Config, choices_of, dotted, section
 from fersweep.errors import UserError
+from fersweep.files import INTEGER, INTERVAL, OPTIONS, Field, is_number, is_object, read_json
 from fersweep.runs import lock, status
 from fersweep.runs.identity import integral
-from fersweep.runs.lock import is_held
+from fersweep.runs.lock import is_locked
 from fersweep.runs.status import Status
 
 State = Literal["done", "running", "failed", "unreadable", "interrupted", "pending"]
 STATES: tuple[State, ...] = get_args(State)
 
 OWN_FILES = frozenset((status.FILE_NAME, lock.FILE_NAME, "result.json"))
-"""A folder with one of these is a run's; one with a ``config.yaml`` is, when its name ends as a run's does."""
+"""A folder with one of these is a run's; so is one with a ``config.yaml`` whose name ends in a run's hash."""
+
+FIELDS = {
+    "choices": OPTIONS,
+    "seed": INTEGER,
+    "metrics": Field("a number for each name", lambda value: is_object(value, lambda n: n is None or is_number(n))),
+    "accuracy_interval": replace(INTERVAL, optional=True),
+}
+"""The fields of ``result.json`` that every version writes, checked when it is read."""
 
 HASH = re.compile(r"-([0-9a-f]{10})$")
 
@@ -34,19 +43,19 @@ class Run:
     """One run.
 
     Attributes:
-        directory: of the run.
-        state: ``done``; ``running`` (a live process holds the lock); ``failed``; ``interrupted`` (begun, and nobody is
-            at it); ``pending`` (asked for, never begun); ``unreadable`` (a file of it is damaged).
-        run: its hash, or the name of the directory where that does not end with one.
-        choices: ``{group: option}``; empty where nothing tells.
-        seed: ``None`` where nothing tells.
-        settings: those by which runs of the same choices and seed differ, dotted names; empty where there are none.
-        metrics: of ``result.json``, empty unless the run is done.
+        directory: the run's directory.
+        state: ``done``; ``running`` (a live process owns the lock); ``failed``; ``interrupted`` (started, and no
+            process works on it); ``pending`` (never started); ``unreadable`` (one of its files is damaged).
+        run: its hash, or the directory's name if that does not end in one.
+        choices: ``{group: option}``; empty if unknown.
+        seed: ``None`` if unknown.
+        settings: those in which runs of the same choices and seed differ, by dotted name.
+        metrics: from ``result.json``; empty unless the run is done.
         accuracy_interval: of the test accuracy, fractions ``(low, high)``; ``None`` unless the run is done.
         error: ``{"type": ..., "message": ...}`` of a failed or unreadable run.
-        attempts: how often it was started.
-        started: when the latest attempt began, ISO 8601 in UTC.
-        finished: when it ended.
+        attempts: number of times it was started.
+        started: start of the latest attempt, ISO 8601 in UTC.
+        finished: its end.
     """
 
     directory: Path
@@ -64,21 +73,21 @@ class Run:
 
 
 def collect(outputs: Path) -> list[Run]:
-    """Return every run below ``outputs`` (the folder of a sweep, or one of several sweeps), by directory.
+    """Return every run below ``outputs`` (the folder of one sweep or of several), sorted by directory.
 
     Raises:
-        UserError: where there is no such folder, or no run in it.
+        UserError: there is no such folder, or no run in it.
     """
     if not outputs.is_dir():
-        raise UserError(f"There is no folder {outputs}: name the one that runs are in, e.g. outputs or outputs/runs.")
+        raise UserError(f"There is no folder {outputs}: name the folder of the runs, e.g. outputs or outputs/runs.")
     runs = [read(Path(directory)) for directory in _run_directories(str(outputs), set())]
     if not runs:
-        raise UserError(f"There are no runs in {outputs}: name the folder that they are in, e.g. outputs/runs.")
+        raise UserError(f"There are no runs in {outputs}: name the folder that contains them, e.g. outputs/runs.")
     return distinguish(sorted(runs, key=lambda run: run.directory))
 
 
 def distinguish(runs: Sequence[Run]) -> list[Run]:
-    """Give runs that choices and seed do not tell apart the settings that do, from their ``config.yaml``."""
+    """Give runs of the same choices and seed the settings in which they differ, from their ``config.yaml``."""
     alike: dict[str, list[Run]] = {}
     for run in runs:
         alike.setdefault(json.dumps([str(run.directory.parent), run.choices, run.seed]), []).append(run)
@@ -93,12 +102,12 @@ def distinguish(runs: Sequence[Run]) -> list[Run]:
 
 
 def settings_of(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a whole configuration that can make a run another run, with dotted names.
+    """Return the settings of a complete configuration that are part of a run's identity, by dotted name.
 
-    What ``fidelity`` says of the run's own backbone and attention stands there, as in the network that is built. What
-    an earlier version could not yet be told is at the schema's default.
+    As in the network that is built, the settings of ``fidelity`` for the run's backbone and attention replace theirs.
+    Settings that an earlier version did not have get the schema's default.
     """
-    kept = _apart(config, Config)
+    kept = _identifying(config, Config)
     backbone, attention, fidelity = (kept.get(group, {}) for group in ("backbone", "attention", "fidelity"))
     families, modules = fidelity.pop("backbone", None) or {}, fidelity.pop("attention", None) or {}
     own = families.get((config.get("backbone") or {}).get("family") or backbone.get("name"), {})
@@ -111,15 +120,15 @@ def settings_of(config: Mapping[str, Any]) -> dict[str, Any]:
     return settings
 
 
-def _apart(node: Mapping[str, Any], schema: type) -> dict[str, Any]:
-    """What of a section of the schema is no setting of place, speed or title, with defaults for what it lacks."""
+def _identifying(node: Mapping[str, Any], schema: type) -> dict[str, Any]:
+    """Return the settings of a section without those of place, speed or title, and with defaults for missing ones."""
     kept: dict[str, Any] = {}
     for each in fields(schema):
         if not each.metadata.get("identity", True):
             continue
         inner = section(each)
         if inner is not None:
-            kept[each.name] = _apart(node.get(each.name) or {}, inner)
+            kept[each.name] = _identifying(node.get(each.name) or {}, inner)
         elif each.name in node:
             kept[each.name] = node[each.name]
         elif each.default is not REQUIRED and each.default != MISSING:
@@ -128,9 +137,9 @@ def _apart(node: Mapping[str, Any], schema: type) -> dict[str, Any]:
 
 
 def _run_directories(folder: str, seen: set[tuple[int, int]]) -> Iterator[str]:
-    """Yield the directories of runs, each once, also where links lead in circles."""
+    """Yield the directories of runs, each once, even if links form a circle."""
     try:
-        this = os.stat(folder)  # noqa: PTH116 (paths as objects take longer than the call)
+        this = os.stat(folder)  # noqa: PTH116 (a Path object takes longer than the call)
         if (this.st_dev, this.st_ino) in seen:
             return
         seen.add((this.st_dev, this.st_ino))
@@ -140,9 +149,9 @@ def _run_directories(folder: str, seen: set[tuple[int, int]]) -> Iterator[str]:
                 names.add(entry.name)
                 if not entry.name.startswith(".") and entry.is_dir():
                     below.append(entry.path)
-    except FileNotFoundError:  # removed a moment ago
+    except FileNotFoundError:  # just removed
         return
-    except OSError:  # closed to us; what cannot be read of it is said where it is listed
+    except OSError:  # not readable: listed with its error
         yield folder
         return
     if names & OWN_FILES or ("config.yaml" in names and HASH.search(folder)):
@@ -153,26 +162,26 @@ def _run_directories(folder: str, seen: set[tuple[int, int]]) -> Iterator[str]:
 
 
 def read(directory: Path) -> Run:
-    """Return what the files in ``directory`` tell of its run.
+    """Return the run in ``directory``, from its files.
 
-    One that was put away with its results alone, without status and checkpoints, is done.
+    A run archived with its results alone, without status and checkpoints, is done.
     """
     found = HASH.search(directory.name)
     run = found[1] if found else directory.name
     before = None
     while True:
-        held = is_held(directory)  # before the status: a run that is done lets go last
+        locked = is_locked(directory)  # before the status: a run releases its lock last
         try:
             now = Status.read(directory)
-            kept = now == Status() and not held and not (directory / "checkpoints").exists()
-            result = result_of(directory) if now.state == "done" or kept else None
+            archived = now == Status() and not locked and not (directory / "checkpoints").exists()
+            result = result_of(directory) if now.state == "done" or archived else None
         except UserError as error:
             reason = {"type": type(error).__name__, "message": str(error)}
             return Run(directory, "unreadable", run, *_configured(directory), error=reason)
-        state = _state(directory, now, result is not None, held)
+        state = _state(directory, now, result is not None, locked)
         if state != "interrupted" or now == before:
             break
-        before = now  # it may have begun between the two looks: look again
+        before = now  # it may have started between the two looks: look again
     choices, seed = now.choices, now.seed
     metrics, interval = {}, None
     if result is not None:
@@ -195,65 +204,30 @@ def read(directory: Path) -> Run:
     )
 
 
-def _state(directory: Path, now: Status, has_result: bool, held: bool) -> State:
+def _state(directory: Path, now: Status, has_result: bool, locked: bool) -> State:
     if has_result:
         return "done"
-    if held:
+    if locked:
         return "running"
     if now.state == "failed":
         return "failed"
     begun = now.state != "pending" or now.attempts > 0
-    if not begun and now == Status():  # perhaps its status was deleted, as the advice is for a damaged one
+    if not begun and now == Status():  # its status may have been deleted, as advised for a damaged one
         begun = any((directory / name).exists() for name in ("checkpoints", "history.csv", "result.json"))
     return "interrupted" if begun else "pending"
 
 
 def result_of(directory: Path) -> dict[str, Any] | None:
-    """Return what ``result.json`` of a run holds, or ``None`` where there is none.
+    """Return the content of a run's ``result.json``, or ``None`` if there is none.
 
     Raises:
-        UserError: where it is not what a run writes.
+        UserError: it is not what a run writes.
     """
-    path = directory / "result.json"
-    try:
-        return _checked(json.loads(path.read_bytes(), parse_constant=_refuse))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"{path} is not a readable result ({error}); delete it to have the run finished again."
-        ) from error
-
-
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no number")
-
-
-def _checked(raw: Any) -> dict[str, Any]:
-    if not isinstance(raw, dict):
-        raise ValueError("not a JSON object")
-    choices, metrics, interval = raw.get("choices"), raw.get("metrics"), raw.get("accuracy_interval")
-    if not (isinstance(choices, dict) and all(isinstance(each, str) for each in choices.values())):
-        raise ValueError(f"choices is {choices!r}, not an option for each group")
-    if type(raw.get("seed")) is not int:
-        raise ValueError(f"seed is {raw.get('seed')!r}, not a whole number")
-    if not (isinstance(metrics, dict) and all(each is None or _is_number(each) for each in metrics.values())):
-        raise ValueError(f"metrics is {metrics!r}, not a number for each name")
-    if interval is not None and not (
-        isinstance(interval, list) and len(interval) == 2 and all(_is_number(each) for each in interval)
-    ):
-        raise ValueError(f"accuracy_interval is {interval!r}, not two numbers")
-    return raw
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return read_json(directory / "result.json", FIELDS, "result", "delete it to have the run completed again")
 
 
 def _configured(directory: Path) -> tuple[dict[str, str], int | None]:
-    """Choices and seed as ``config.yaml`` has them, nothing where it does not tell; takes a millisecond or more."""
-    from fersweep.config.schema import choices_of
-
+    """Return choices and seed from ``config.yaml``, empty if it does not say; takes a millisecond or more."""
     try:
         config = config_of(directory)
         return choices_of(config), int(config["seed"])
@@ -262,7 +236,7 @@ def _configured(directory: Path) -> tuple[dict[str, str], int | None]:
 
 
 def config_of(directory: Path) -> Mapping[str, Any]:
-    """Return ``config.yaml`` of a run, which is resolved; empty where it cannot be read."""
+    """Return the resolved configuration in a run's ``config.yaml``, empty if it cannot be read."""
     import yaml
 
     try:

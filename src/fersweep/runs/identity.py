@@ -1,11 +1,10 @@
-"""A run's name: the same settings give the same directory, on any machine, at any time.
+"""A run's identity: the same settings give the same directory, on any machine, at any time.
 
-What counts is what is built and done. Options that a run does not use are no part of it: of ``fidelity``, for example,
-only what its own network is built from (`fersweep.config.nodes.network`). And one rule decides what a setting that is
-added later means for earlier runs: **what is at its default does not count**, where the default is that of the schema
-(`fersweep.config.schema`) or, for the arguments of a class or function, its own. The default of a new setting is what
-happened before the setting existed, and defaults never change. Whoever changes what a class or function computes gives
-it another name, or a setting.
+Options that a run does not use are not part of its identity: of ``fidelity``, for example, only the settings of its
+own network count (`fersweep.config.nodes.network`). **A setting at its default does not count**, so that a new setting
+leaves the hashes of earlier runs unchanged; the default is that of the schema (`fersweep.config.schema`) or, for the
+arguments of a class or function, its own. The default of a new setting reproduces the behaviour before it existed, and
+defaults never change. A class or function that computes something else gets another name, or a setting.
 """
 
 from __future__ import annotations
@@ -28,25 +27,25 @@ from fersweep.errors import UserError
 
 
 def identity(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a resolved configuration that makes a run this run, as plain dicts, lists and scalars."""
+    """Return the part of a resolved configuration that identifies a run, as plain dicts, lists and scalars."""
     parts = {
         key: value for key, value in config.items() if key not in ("backbone", "attention", "activation", "fidelity")
     }
     kept = _counted(parts, Config)
     kept["choices"] = {group: option for group, option in choices_of(config).items() if group in NAMED}
-    kept["network"] = integral(_called(network(config)))
+    kept["network"] = integral(_normalised(network(config)))
     if config["fidelity"].get("initialise") is not None:
-        kept["initialise"] = integral(_called(config["fidelity"]["initialise"]))
+        kept["initialise"] = integral(_normalised(config["fidelity"]["initialise"]))
     if config.get("weights") is not None:
-        kept["weights"] = _content(Path(config["weights"]))
+        kept["weights"] = _digest(Path(config["weights"]))
     crop = kept.get("dataset", {}).get("face_crop", {})
     if "weights" in crop:
-        crop["weights"] = _content(Path(crop["weights"]))
+        crop["weights"] = _digest(Path(crop["weights"]))
     return kept
 
 
 def _counted(node: Mapping[str, Any], schema: type) -> dict[str, Any]:
-    """The settings of a section of the schema that count, without those at their defaults."""
+    """Return the settings of a section that count, without those at their defaults."""
     kept: dict[str, Any] = {}
     default: Any
     for setting in fields(schema):
@@ -56,8 +55,8 @@ def _counted(node: Mapping[str, Any], schema: type) -> dict[str, Any]:
         if inner is not None:
             value, default = _counted(value, inner), {}
         else:
-            value = _called(value)
-            if setting.name not in ("callbacks", "lightning"):  # where a library may tell 1 (epoch) from 1.0 (of all)
+            value = _normalised(value)
+            if setting.name not in ("callbacks", "lightning"):  # a library may distinguish 1 (epoch) from 1.0 (all)
                 value = integral(value)
             default = setting.default if setting.default_factory is REQUIRED else setting.default_factory()
         if default is MISSING or not _same(value, default):
@@ -65,32 +64,32 @@ def _counted(node: Mapping[str, Any], schema: type) -> dict[str, Any]:
     return kept
 
 
-def _called(node: Any) -> Any:
-    """A node, and all below it, with what it names (``_target_``) as `targets.identity_of` and without defaults."""
+def _normalised(node: Any) -> Any:
+    """Return a node with each ``_target_`` replaced by `targets.identity_of` and without its default arguments."""
     if isinstance(node, list):
-        return [_called(each) for each in node]
+        return [_normalised(each) for each in node]
     if not isinstance(node, Mapping):
         return node
-    plain = {str(key): _called(value) for key, value in node.items()}
+    plain = {str(key): _normalised(value) for key, value in node.items()}
     if "_target_" not in plain:
         return plain
     target = plain.pop("_target_")
     plain.pop("_partial_", None)
     defaults = targets.defaults(target)
-    counted = {key: value for key, value in plain.items() if key not in defaults or not _same(value, defaults[key])}
-    return {"_target_": targets.identity_of(target), **counted}
+    given = {key: value for key, value in plain.items() if key not in defaults or not _same(value, defaults[key])}
+    return {"_target_": targets.identity_of(target), **given}
 
 
 def _same(value: Any, other: Any) -> bool:
-    """Whether two values are written alike: 1 and 1.0 are, 1 and true are not."""
+    """Return whether two values are equal as JSON: 1 and 1.0 are, 1 and true are not."""
     try:
         return json.dumps(integral(value), sort_keys=True) == json.dumps(integral(other), sort_keys=True)
-    except TypeError:  # a default that no configuration can hold
+    except TypeError:  # a default that is not JSON
         return False
 
 
 def completed(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings under dotted names with the defaults of what they name, which an earlier version could not be told."""
+    """Add to settings with dotted names the default arguments of their targets, which earlier versions lacked."""
     filled = dict(settings)
     for key, target in settings.items():
         if key.endswith("_target_"):
@@ -106,15 +105,15 @@ def _plain(value: Any) -> bool:
     return value is None or isinstance(value, bool | int | float | str)
 
 
-def _content(path: Path) -> str:
-    """The digest of a checkpoint (or a run directory's), so that its place and its spelling do not count."""
+def _digest(path: Path) -> str:
+    """Return the digest of a checkpoint (or a run directory's), so that its path does not count."""
     path = path.expanduser()
     with (path / "checkpoints" / "best.ckpt" if path.is_dir() else path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def integral(node: Any) -> Any:
-    """Write 1.0 as 1 everywhere in a configuration: equal numbers make equal runs."""
+    """Replace 1.0 by 1 everywhere in a configuration: equal numbers make equal runs."""
     if isinstance(node, Mapping):
         return {key: integral(value) for key, value in node.items()}
     if isinstance(node, list | tuple):
@@ -123,16 +122,16 @@ def integral(node: Any) -> Any:
 
 
 def run_hash(config: Mapping[str, Any]) -> str:
-    """Ten hexadecimal digits (SHA-256) of `identity`; also the run's id in Weights & Biases."""
+    """Return ten hexadecimal digits of the SHA-256 of `identity`; also the run's id in Weights & Biases."""
     text = json.dumps(identity(config), sort_keys=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
 def slug(config: Mapping[str, Any]) -> str:
-    """The group choices and the seed, joined by dashes: readable, and safe in a path."""
+    """Return the group choices and the seed, joined by dashes: readable, and safe in a path."""
     return "-".join([*(str(config[group]["name"]) for group in NAMED), f"s{config['seed']}"])
 
 
 def run_dir(config: Mapping[str, Any]) -> Path:
-    """``outputs/<sweep>/<slug>-<hash>``, relative to the working directory unless ``outputs`` is absolute."""
+    """Return ``outputs/<sweep>/<slug>-<hash>``, relative to the working directory unless ``outputs`` is absolute."""
     return Path(config["outputs"]) / config["sweep"] / f"{slug(config)}-{run_hash(config)}"

@@ -1,9 +1,9 @@
-"""The lock of a run's directory: one process at a time trains there, also on file systems that have no locks.
+"""The lock of a run's directory: one process at a time trains there, also on file systems without locks.
 
-The lock is the existence of ``.lock``, which names its owner's host and process (`filelock.SoftFileLease`). The owner
-touches it every `HEARTBEAT` seconds. A contender takes it over at once when the owner is a dead process of the same
-host, and otherwise when it was not touched for `LEASE` seconds: the owner's host died, or the owner was stopped. An
-owner that lives on after that learns it from `Claim.lost`.
+The lock is a file, ``.lock``, which names its owner's host and process (`filelock.SoftFileLease`). The owner touches it
+every `HEARTBEAT` seconds. Another process takes it over at once if the owner is a dead process of the same host, and
+otherwise if the file was not touched for `LEASE` seconds: the owner's host failed, or the owner was suspended. An owner
+that resumes after that learns of it from `Claim.lost`.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ if TYPE_CHECKING:
 FILE_NAME = ".lock"
 
 LEASE = 60.0
-"""Seconds without a sign of life after which a lock may be taken over; the same in every process, on every host."""
+"""Seconds without a heartbeat after which a lock may be taken over; the same in every process, on every host."""
 
 HEARTBEAT = LEASE / 3
-"""Seconds between the owner's signs of life."""
+"""Seconds between two heartbeats."""
 
 LOOK = 1.0
-"""Seconds for which `Claim.lost` believes what it saw: a system call a batch would be too many on a network."""
+"""Seconds for which `Claim.lost` caches its answer: a system call per batch is too slow on a network file system."""
 
 WRITING = 2.0
-"""Seconds for which a lock without content counts as one that its owner is just writing."""
+"""Seconds for which an empty lock file counts as being written."""
 
 TURN = 5.0
-"""Seconds to wait for another process of this host that is just claiming the same directory."""
+"""Seconds to wait for another process of this host that is claiming the same directory."""
 
 SETTLE = 0.2
-"""Seconds after which a lock that was taken over must still be there: another host may have taken it over as well."""
+"""Seconds for which a lock must survive its take-over: another host may have taken it over as well."""
 
 ELSEWHERE = 75
 """Exit code of a run that another process is training (``EX_TEMPFAIL`` of sysexits.h)."""
@@ -51,9 +51,9 @@ class LockedError(UserError):
 
 
 class Claim:
-    """The lock that `claim` holds.
+    """Ownership of a directory's lock, from `claim`.
 
-    Whoever trains asks `lost` now and then, and stops when it is not ``None``: somebody else may be at work then.
+    Training checks `lost` between batches and stops if it is not ``None``: another process may be training then.
     """
 
     def __init__(self, lease: SoftFileLease) -> None:
@@ -63,7 +63,7 @@ class Claim:
 
     @property
     def lost(self) -> str | None:
-        """Why the lock is no longer held, as a part of a sentence ("it was taken over by …"), or ``None``."""
+        """The reason why the lock was lost, as part of a sentence ("it was taken over by …"), or ``None``."""
         if self._lost is None and (compromise := self._lease.compromise) is not None:
             self._lost = self._seen() or f"it could not be refreshed ({compromise.error or compromise.reason})"
         elif self._lost is None and time.monotonic() - self._looked >= LOOK:
@@ -72,7 +72,7 @@ class Claim:
         return self._lost
 
     def _seen(self) -> str | None:
-        """What the file itself says; the heartbeat notices too, but late after the process was stopped."""
+        """Return the reason from the file; the heartbeat of a process that was suspended notices it only later."""
         owner = self._lease.owner
         if owner is not None:
             taken = owner.token != self._lease.token
@@ -82,11 +82,11 @@ class Claim:
 
 @contextmanager
 def claim(directory: Path) -> Iterator[Claim]:
-    """Make ``directory`` and hold its lock for the block.
+    """Create ``directory`` and own its lock for the duration of the block.
 
     Raises:
-        LockedError: where another process holds it; names its host and number.
-        UserError: where the directory cannot be made or written.
+        LockedError: another process owns it; the message names its host and process number.
+        UserError: the directory cannot be created or written.
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -103,45 +103,49 @@ def claim(directory: Path) -> Iterator[Claim]:
         lease.release()
 
 
-def is_held(directory: Path) -> bool:
-    """Return whether a live process holds the lock of ``directory``; one system call where there is no lock.
+def is_locked(directory: Path) -> bool:
+    """Return whether a live process owns the lock of ``directory``; one system call if there is no lock.
 
-    A process of this host that was killed holds nothing. One of another host holds the lock for `LEASE` seconds after
-    its last sign of life, by the clock of this host or of the file system.
+    A killed process of this host owns nothing. One of another host owns the lock for `LEASE` seconds after its last
+    heartbeat, by the clock of this host or of the file system.
     """
-    sign = _sign_of_life(directory)
-    if sign is None:
+    beat = _last_heartbeat(directory)
+    if beat is None:
         return False
-    if sign.counts_at(time.time()):
+    if beat.is_valid_at(time.time()):
         return True
     try:
-        return sign.counts_at(_clock(directory))
-    except OSError:  # to us it can only be read
+        return beat.is_valid_at(_clock(directory))
+    except OSError:  # a directory that is read-only for us
         return False
 
 
-class Sign(NamedTuple):
-    """When an owner gave its last sign of life, by the clock of the file system, and for how many seconds it counts."""
+class Heartbeat(NamedTuple):
+    """An owner's last heartbeat: its time by the clock of the file system, and the seconds for which it is valid."""
 
     time: float
     seconds: float
 
-    def counts_at(self, now: float) -> bool:
+    def is_valid_at(self, now: float) -> bool:
         return now - self.time < self.seconds
 
 
-def _sign_of_life(directory: Path) -> Sign | None:
-    """Return the last sign of life of the lock's owner, ``None`` where it has none or a dead one of this host."""
+def _last_heartbeat(directory: Path) -> Heartbeat | None:
+    """Return the last heartbeat of the lock's owner; ``None`` if none exists or it is a dead process of this host."""
     try:
         seen = (directory / FILE_NAME).lstat()
-    except OSError:  # there is no lock, or no directory
+    except OSError:  # no lock, or no directory
         return None
-    if seen.st_size == 0:  # also what an unclean end or an older kind of lock leaves behind
-        return Sign(seen.st_mtime, WRITING)
-    owner = _lease(directory).owner
-    if owner is not None and owner.hostname == socket.gethostname() and not _alive(owner.pid):
+    if seen.st_size == 0:  # also left behind by an unclean end or an older kind of lock
+        return Heartbeat(seen.st_mtime, WRITING)
+    if _has_dead_owner(_lease(directory)):
         return None
-    return Sign(seen.st_mtime, LEASE)
+    return Heartbeat(seen.st_mtime, LEASE)
+
+
+def _has_dead_owner(lease: SoftFileLease) -> bool:
+    owner = lease.owner
+    return owner is not None and owner.hostname == socket.gethostname() and not _alive(owner.pid)
 
 
 def _alive(pid: int) -> bool:
@@ -149,11 +153,11 @@ def _alive(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:  # somebody else's
+    except PermissionError:  # another user's process
         return True
-    try:  # killed, and whoever started it has not asked for its exit code: in a container perhaps nobody ever does
+    try:  # a zombie is dead too; in a container its parent may never collect the exit code
         return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
-    except (OSError, ValueError, IndexError):  # not Linux, or it has ended by now
+    except (OSError, ValueError, IndexError):  # not Linux, or it has just ended
         return True
 
 
@@ -164,29 +168,28 @@ def _lease(directory: Path) -> SoftFileLease:
         directory / FILE_NAME,
         lease_duration=LEASE,
         heartbeat_interval=HEARTBEAT,
-        thread_local=False,  # so that any thread may ask for the token and release
-        close_error_policy="suppress",  # a network that ends when the work is done spoils nothing
+        thread_local=False,  # any thread may read the token and release the lock
+        close_error_policy="suppress",  # a network failure after the work is done is harmless
     )
 
 
 def _acquire(lease: SoftFileLease, directory: Path) -> None:
-    """Take the lock, from an owner who is gone if need be.
+    """Take the lock, also from a dead owner.
 
     Raises:
-        LockedError: where it is held.
-        OSError: where the directory cannot be written.
+        LockedError: a live process owns it.
+        OSError: the directory cannot be written.
     """
     from filelock import LeaseSettingsMismatch, Timeout
 
     left = False
-    for _ in range(3):  # the first try may only clear away what an owner who is gone has left
+    for _ in range(3):  # the first try may only remove the file of a dead owner
         left = left or os.path.lexists(lease.lock_file)
-        sign = _sign_of_life(directory)
-        if sign is not None and not sign.counts_at(time.time()) and sign.counts_at(_clock(directory)):
-            break  # its owner lives; it is this host's clock that is ahead
-        owner = lease.owner
-        if owner is not None and owner.hostname == socket.gethostname() and not _alive(owner.pid):
-            Path(lease.lock_file).unlink(missing_ok=True)  # filelock takes one that nobody has waited for as alive
+        beat = _last_heartbeat(directory)
+        if beat is not None and not beat.is_valid_at(time.time()) and beat.is_valid_at(_clock(directory)):
+            break  # its owner lives; this host's clock is ahead
+        if _has_dead_owner(lease):
+            Path(lease.lock_file).unlink(missing_ok=True)  # filelock counts a zombie as alive
         try:
             lease.acquire(timeout=0)
         except Timeout:
@@ -202,20 +205,20 @@ def _acquire(lease: SoftFileLease, directory: Path) -> None:
     who = "" if owner is None else f" (process {owner.pid} on {owner.hostname})"
     raise LockedError(
         f"{directory} is being trained by another process{who}: wait for it, or end it; "
-        f"if it is gone, delete {lease.lock_file}."
+        f"if it no longer exists, delete {lease.lock_file}."
     )
 
 
 @contextmanager
 def _turn(directory: Path) -> Iterator[None]:
-    """Let the processes of this host claim ``directory`` one after the other.
+    """Let the processes of this host claim ``directory`` one after the other, with a kernel lock of the directory.
 
-    Without it two that find the same dead owner get in both: one removes what the other has just written.
-    The kernel's lock of the directory itself needs no file, and most file systems have it, at least within a host.
+    Otherwise two processes that find the same dead owner both succeed: one removes the file that the other has just
+    written. Most file systems support such locks, at least within a host.
     """
     try:
         import fcntl
-    except ImportError:  # not Unix, where nobody can remove what another has open
+    except ImportError:  # not Unix, where an open file cannot be removed
         yield
         return
     descriptor = os.open(directory, os.O_RDONLY)
@@ -228,7 +231,7 @@ def _turn(directory: Path) -> Iterator[None]:
                 if time.monotonic() > end:
                     raise LockedError(f"{directory} is being claimed by another process: try again.") from error
                 time.sleep(0.01)
-            except OSError:  # this file system does not have it
+            except OSError:  # not supported by this file system
                 break
             else:
                 break
@@ -238,6 +241,6 @@ def _turn(directory: Path) -> Iterator[None]:
 
 
 def _clock(directory: Path) -> float:
-    """The time by the clock that dates the files of ``directory``, which may be a file server's."""
+    """Return the time by the clock that dates the files of ``directory``, which may be a file server's."""
     with tempfile.TemporaryFile(dir=directory) as file:
         return os.fstat(file.fileno()).st_mtime

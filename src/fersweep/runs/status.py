@@ -1,34 +1,51 @@
-"""The state of one run on disk, ``status.json``, and the atomic writes that the files of a run go through."""
+"""The state of a run on disk (``status.json``), and the files with which a run is asked for."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
-from fersweep.errors import UserError
-from fersweep.files import as_json, atomic_path, create, write_json
+from fersweep.files import INTEGER, OPTIONS, Field, as_json, atomic_path, create, is_integer, read_json, write_json
 
 FILE_NAME = "status.json"
 
 State = Literal["pending", "running", "done", "failed"]
 STATES: tuple[State, ...] = get_args(State)
 
+_TIME = Field("a time", lambda value: isinstance(value, str), optional=True)
+
+_ERROR = Field(
+    "an object with type and message",
+    lambda value: isinstance(value, dict) and value.keys() >= {"type", "message"},
+    optional=True,
+)
+
+FIELDS = {
+    "state": Field(f"one of {', '.join(STATES)}", STATES.__contains__),
+    "attempts": Field("a count", lambda value: is_integer(value) and value >= 0),
+    "started": _TIME,
+    "finished": _TIME,
+    "error": _ERROR,
+    "choices": replace(OPTIONS, optional=True),
+    "seed": replace(INTEGER, optional=True),
+}
+"""The fields of ``status.json``."""
+
 
 @dataclass(frozen=True)
 class Status:
-    """What ``status.json`` of a run's directory says.
+    """The content of ``status.json``.
 
     Attributes:
         state: ``pending`` (not started, or interrupted), ``running``, ``done`` or ``failed``. A run that was killed
-            still reads ``running``; whether somebody holds the lock of its directory tells the two apart.
-        attempts: how often the run was started.
+            still reads ``running``; the lock of its directory distinguishes the two (`fersweep.runs.lock.is_locked`).
+        attempts: number of times the run was started.
         started: when the latest attempt began, ISO 8601 in UTC; ``None`` before the first.
         finished: when it ended, likewise; ``None`` while it runs.
         error: ``{"type": ..., "message": ...}`` of a failed run, else ``None``.
-        choices: ``{group: option}`` of the run, so that one that never finished can be listed; ``None`` if not known.
+        choices: ``{group: option}`` of the run, so that an unfinished run can be listed; ``None`` if unknown.
         seed: its seed, likewise.
     """
 
@@ -42,53 +59,21 @@ class Status:
 
     @classmethod
     def read(cls, run_dir: Path) -> Self:
-        """Return the status in ``run_dir``; a directory without ``status.json`` (or no directory) is pending.
+        """Return the status in ``run_dir``; without ``status.json``, or a directory, the run is pending.
 
         Raises:
-            UserError: where the file cannot be read or is not a status.
+            UserError: the file cannot be read or is not a status.
         """
-        path = run_dir / FILE_NAME
-        try:
-            return cls(**_checked(json.loads(path.read_text(encoding="utf-8"))))
-        except FileNotFoundError:
-            return cls()
-        except (OSError, ValueError) as error:
-            raise UserError(
-                f"{path} is not a readable status file ({error}); delete it to have the run start afresh."
-            ) from error
+        found = read_json(run_dir / FILE_NAME, FIELDS, "status file", "delete it to start the run afresh") or {}
+        return cls(**{each.name: found[each.name] for each in fields(cls) if each.name in found})
 
     def write(self, run_dir: Path) -> None:
         """Write ``status.json`` into ``run_dir``, which must exist, atomically."""
         write_json(run_dir / FILE_NAME, asdict(self))
 
 
-def _checked(raw: Any) -> dict[str, Any]:
-    """Return the fields of a decoded ``status.json``; unknown ones are dropped (a later version may add some)."""
-    if not isinstance(raw, dict):
-        raise ValueError("not a JSON object")
-    values = {field.name: raw[field.name] for field in fields(Status) if field.name in raw}
-    if values.get("state") not in STATES:
-        raise ValueError(f"state is {values.get('state')!r}, not one of {', '.join(STATES)}")
-    if type(values.get("attempts")) is not int or values["attempts"] < 0:
-        raise ValueError(f"attempts is {values.get('attempts')!r}, not a count")
-    for name in ("started", "finished"):
-        if not isinstance(values.get(name), str | None):
-            raise ValueError(f"{name} is {values[name]!r}, not a time")
-    error = values.get("error")
-    if error is not None and not (isinstance(error, dict) and error.keys() >= {"type", "message"}):
-        raise ValueError(f"error is {error!r}, not an object with type and message")
-    choices = values.get("choices")
-    if choices is not None and not (
-        isinstance(choices, dict) and all(isinstance(each, str) for each in choices.values())
-    ):
-        raise ValueError(f"choices is {choices!r}, not an option for each group")
-    if values.get("seed") is not None and type(values["seed"]) is not int:
-        raise ValueError(f"seed is {values['seed']!r}, not a whole number")
-    return values
-
-
 def mark_running(run_dir: Path) -> Status:
-    """Record that an attempt begins now: one attempt more, no end, no error. Returns what was written."""
+    """Record that an attempt begins now; return the new status."""
     before = Status.read(run_dir)
     return _written(
         replace(before, state="running", attempts=before.attempts + 1, started=_now(), finished=None, error=None),
@@ -97,11 +82,11 @@ def mark_running(run_dir: Path) -> Status:
 
 
 def mark_pending(run_dir: Path, choices: dict[str, str] | None = None, seed: int | None = None) -> Status:
-    """Record that nobody works on the run and that it may be started again. Returns what was written.
+    """Record that nobody works on the run and that it may be started again; return the new status.
 
     Args:
-        run_dir: the directory of the run, which must exist.
-        choices: ``{group: option}`` of the run; what was known before stays where it is not given.
+        run_dir: the run's directory, which must exist.
+        choices: ``{group: option}`` of the run; earlier choices stay if none are given.
         seed: its seed, likewise.
     """
     before = Status.read(run_dir)
@@ -119,25 +104,25 @@ def mark_pending(run_dir: Path, choices: dict[str, str] | None = None, seed: int
 
 
 def mark_done(run_dir: Path) -> Status:
-    """Record that the run is done; call it after ``result.json`` is written. Returns what was written."""
+    """Record that the run is done, after its ``result.json`` was written; return the new status."""
     return _written(replace(Status.read(run_dir), state="done", finished=_now(), error=None), run_dir)
 
 
 def mark_failed(run_dir: Path, cause: BaseException | tuple[str, str]) -> Status:
-    """Record that the attempt failed, unless it has failed already: of several reports the first names the cause.
+    """Record that the attempt failed, unless a failure is recorded already: the first report names the cause.
 
     Args:
-        run_dir: the directory of the run, which must exist.
-        cause: what was raised, or a type and a message.
+        run_dir: the run's directory, which must exist.
+        cause: the exception, or a type and a message.
 
     Returns:
-        What ``status.json`` says now.
+        The content of ``status.json``.
     """
     before = Status.read(run_dir)
     if before.state == "failed":
         return before
     kind, message = cause if isinstance(cause, tuple) else (type(cause).__name__, str(cause))
-    message = message.encode(errors="backslashreplace").decode()  # names of files may hold what UTF-8 does not
+    message = message.encode(errors="backslashreplace").decode()  # file names may hold bytes that are not UTF-8
     error = {"type": kind, "message": message}
     return _written(replace(before, state="failed", finished=_now(), error=error), run_dir)
 
@@ -148,27 +133,27 @@ def _written(status: Status, run_dir: Path) -> Status:
 
 
 def freeze(directory: Path, config: dict[str, Any]) -> None:
-    """Put a run down as asked for: ``config.yaml`` and a pending status, with which it can be started anywhere, later.
+    """Write a run's ``config.yaml`` and a pending status, from which any process can start it later.
 
-    A directory that has a status is left alone, whoever has put it there, also at the same moment.
+    A directory with a status is left alone, even if another process writes it at the same moment.
 
     Args:
-        directory: the directory of the run, which must exist.
-        config: the resolved configuration, as `fersweep.config.schema.to_dict` gives it.
+        directory: the run's directory, which must exist.
+        config: the resolved configuration, as `fersweep.config.schema.to_dict` returns it.
 
     Raises:
-        OSError: where the directory cannot be written.
+        OSError: the directory cannot be written.
     """
     from fersweep.config.schema import choices_of
 
     asked_for = Status(choices=choices_of(config), seed=config["seed"])
     is_new = create(directory / FILE_NAME, as_json(asdict(asked_for)))
-    if is_new or not (directory / "config.yaml").exists():  # as when whoever made it died in between
+    if is_new or not (directory / "config.yaml").exists():  # its creator may have died in between
         write_config(directory, config)
 
 
 def write_config(directory: Path, config: dict[str, Any]) -> None:
-    """Write ``config.yaml`` into ``directory``, which must exist, atomically; keys stay in their order."""
+    """Write ``config.yaml`` into ``directory``, which must exist, atomically; in the order of its keys."""
     import yaml
 
     with atomic_path(directory / "config.yaml") as temporary:
@@ -176,5 +161,5 @@ def write_config(directory: Path, config: dict[str, Any]) -> None:
 
 
 def _now() -> str:
-    """Return the time as ISO 8601 in UTC, to the second: ``2025-03-01T12:00:00+00:00``."""
+    """Return the current time as ISO 8601 in UTC: ``2025-03-01T12:00:00+00:00``."""
     return datetime.now(UTC).isoformat(timespec="seconds")

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from fersweep.errors import UserError
-from fersweep.runs.lock import is_held
+from fersweep.runs.lock import is_locked
 from fersweep.tracking import account
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Part:
     @property
     def in_training(self) -> bool:
         """True while the run is being trained."""
-        return is_held(self.path.parents[1])
+        return is_locked(self.path.parents[1])
 
     @property
     def marker(self) -> Path:

@@ -77,7 +77,7 @@ def test_a_job_waits_for_the_lock_of_an_attempt_that_was_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held, slept = [True, True, False], []
-    monkeypatch.setattr(slurm_job, "is_held", lambda _: held.pop(0))
+    monkeypatch.setattr(slurm_job, "is_locked", lambda _: held.pop(0))
     monkeypatch.setattr(time, "sleep", slept.append)
     slurm_job._wait_for_lock(tmp_path)
     assert len(slept) == 2

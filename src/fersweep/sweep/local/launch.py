@@ -15,7 +15,7 @@ from hydra.core.utils import JobReturn
 from rich.console import Console
 
 from fersweep.errors import UserError
-from fersweep.runs.lock import is_held
+from fersweep.runs.lock import is_locked
 from fersweep.runs.status import Status
 from fersweep.sweep.local.board import Board
 from fersweep.sweep.local.devices import DevicePool, gpus_needed, visible_gpus
@@ -174,7 +174,7 @@ class LocalSweep:
         self.looked = time.monotonic()
         for place in list(self.elsewhere):
             directory = self.runs[place].directory
-            if is_held(directory):
+            if is_locked(directory):
                 continue
             self.elsewhere.remove(place)
             try:

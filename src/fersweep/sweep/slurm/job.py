@@ -17,7 +17,7 @@ from submitit.helpers import DelayedSubmission
 
 from fersweep import compat
 from fersweep.errors import LockLostError, UserError
-from fersweep.runs.lock import LEASE, is_held
+from fersweep.runs.lock import LEASE, is_locked
 from fersweep.runs.status import Status, mark_failed, mark_pending
 
 PORTS = range(15000, 25000)
@@ -117,7 +117,7 @@ def _set_torch_environment(here: submitit.JobEnvironment) -> None:
 def _wait_for_lock(directory: Path) -> None:
     """Wait until the lock of an attempt killed on another node expires."""
     end = time.monotonic() + 1.5 * LEASE
-    while is_held(directory) and time.monotonic() < end:
+    while is_locked(directory) and time.monotonic() < end:
         time.sleep(1)
 
 
