@@ -16,7 +16,7 @@ from report_sample import MISPRINT, NASTY, PEOPLE_NOTE, SENTENCES, SHARED_NOTE, 
 
 from fersweep.report import formats
 from fersweep.report import page as report_page
-from fersweep.report.paired import turned
+from fersweep.report.paired import by_options
 
 REPORT = sample()
 
@@ -251,7 +251,7 @@ def test_comparisons_and_pairs_hold_their_numbers(show: Open) -> None:
     for name, row in (("As its code ran (%)", published), ("As its paper defines it (%)", paper)):
         ours = f"{100 * row.accuracy.mean:.2f} ± {100 * row.accuracy.sd:.2f}"
         assert cells[name] == f"{ours} {row.params_total / 1e6:.2f} M"
-    (found,) = turned(REPORT.fidelity, {row.key: row for row in REPORT.rows})
+    (found,) = by_options(REPORT.fidelity, {row.key: row for row in REPORT.rows})
     assert cells["Difference (points)"].split()[0] == f"+{100 * (paper.accuracy.mean - published.accuracy.mean):.2f}"
     assert cells["Established"] == "● yes"
     assert len(found) == len(REPORT.fidelity)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from fersweep.report.compare import LEVEL, oriented, said, signed
+from fersweep.report.compare import LEVEL, in_words, oriented, signed
 from fersweep.report.contents import Claim, Comparison, Row
 from fersweep.report.effects import Pair, mean_gain
 from fersweep.report.statistics import MIN_SEEDS, holm
@@ -93,7 +93,7 @@ def _values(comparisons: Sequence[Comparison], label: str) -> set[str]:
 def _judged(claim: Claim) -> Claim:
     """Add the conclusion and the sentence that states it."""
     low, high = (signed(100 * end) for end in claim.interval)
-    first, second = said(claim.group, claim.first), said(claim.group, claim.second)
+    first, second = in_words(claim.group, claim.first), in_words(claim.group, claim.second)
     established = not claim.open and claim.p_holm < LEVEL
     end = "established" if established else "not established" + (f" ({claim.open})" if claim.open else "")
     where = f"{claim.shared}: " if claim.shared else ""

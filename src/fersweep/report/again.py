@@ -1,4 +1,4 @@
-"""The overrides that make a run again, from its configuration."""
+"""The overrides that repeat a run, from its configuration."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from fersweep.config.schema import GROUPS, choices_of, dotted, to_dict
 
 
 def overrides(config: Mapping[str, Any], without: Sequence[str] = ()) -> list[str]:
-    """What was chosen or set differently from the defaults, each quoted for a shell: ``dataset=jaffe``, ``seed=2``.
+    """Return the overrides of the defaults, each quoted for a shell: ``dataset=jaffe``, ``seed=2``.
 
     Args:
         config: resolved, as in ``config.yaml``.
-        without: settings to leave out, dotted, and all below them.
+        without: settings to omit, dotted, with all below them.
 
     Raises:
-        UserError: an option is not there any more.
+        UserError: an option does not exist any more.
     """
     choices, plugins = choices_of(config), config.get("plugins") or []
     usual = choices_of(to_dict(compose_config([])))
@@ -34,9 +34,9 @@ def overrides(config: Mapping[str, Any], without: Sequence[str] = ()) -> list[st
 
 
 def _differing(config: Mapping[str, Any], known: list[str], without: Sequence[str], interpolated: bool) -> list[str]:
-    """Overrides for settings that the ``known`` ones leave wrong.
+    """Return overrides for the settings that the ``known`` ones do not reproduce.
 
-    Those that the files compute from other settings are among them only if ``interpolated``.
+    Settings that the configuration files compute from others are included only if ``interpolated``.
     """
     composed = compose_config(known)
     raw: Any = OmegaConf.to_container(composed, resolve=False)
@@ -53,7 +53,7 @@ def _differing(config: Mapping[str, Any], known: list[str], without: Sequence[st
 
 
 def setting(key: str, value: Any) -> str:
-    """``key=value`` in Hydra's grammar, quoted for a shell where that is needed."""
+    """Return ``key=value`` in Hydra's grammar, quoted for a shell if necessary."""
     return shlex.quote(f"{key}={_value(value)}")
 
 

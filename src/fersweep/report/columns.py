@@ -1,6 +1,6 @@
-"""What a column of a report's tables is, and which of several a table shows.
+"""Columns of a report's tables, and the choice of those that a table shows.
 
-`fersweep.report.results` and `fersweep.report.paired` list those that there are.
+`fersweep.report.results` and `fersweep.report.paired` list the columns.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ class Column(Generic[T]):
     """A column of a table whose rows are of type ``T``.
 
     Attributes:
-        heading: what stands above it, and before its text where a narrow page has no headings.
-        text: what it says of a row, `ABSENT` where nothing is known.
-        value: what the page sorts rows by, a number or a text; ``None`` where nothing is known. ``text`` by default.
-        page: the text in the page where that differs. Lines after the first are smaller.
-        about: explains the heading to whoever points at it.
-        below: the heading of the column below whose text this one stands in the page, in the same cell.
-        notes: sentences that the page has as footnotes of the cell.
+        heading: its heading; a narrow page without headings puts it before the text.
+        text: the text of a row, `ABSENT` if unknown.
+        value: the page's sort key of a row, a number or a text; ``None`` if unknown. ``text`` by default.
+        page: the text in the page if that differs. Lines after the first are smaller.
+        about: explains the heading in a tooltip.
+        below: the heading of the column in whose cell the page stacks this one.
+        notes: sentences that the page shows as footnotes of the cell.
         details: a sentence that the page shows when the cell is opened.
-        look: a class of the page's style for the text, the same for all rows or by row.
-        link: the id in the page to which the text leads.
+        look: a CSS class for the text, the same for all rows or by row.
+        link: the id in the page to which the text links.
         number: whether it holds numbers, which are aligned at the right.
-        always: show it also where it says the same of every row.
-        filters: let readers of the page choose rows by what it says.
+        always: show it also if all rows have the same text.
+        filters: let readers of the page filter rows by its text.
     """
 
     heading: str
@@ -49,26 +49,26 @@ class Column(Generic[T]):
     filters: bool = False
 
     def lines(self, row: T) -> list[str]:
-        """What the page shows of a row, line by line."""
+        """Return the text of a row in the page, line by line."""
         return (self.text(row) if self.page is None else self.page(row)).split("\n")
 
     def looks(self, row: T) -> str:
-        """The class of the text of a row."""
+        """Return the CSS class of a row's text."""
         return self.look if isinstance(self.look, str) else self.look(row)
 
     def sorts(self, row: T) -> float | str:
-        """What the page sorts a row by; empty where nothing is known."""
+        """Return the sort key of a row in the page; empty if unknown."""
         found = self.text(row) if self.value is None else self.value(row)
         return "" if found is None or found == ABSENT else found
 
 
 @dataclass(frozen=True)
 class Choice(Generic[T]):
-    """The columns that a table shows, and what it need not repeat.
+    """The columns that a table shows, and the texts that all its rows share.
 
     Attributes:
         shown: the columns in which rows differ, and those that are always shown.
-        common: heading → what all rows have there.
+        common: heading → text of all rows.
     """
 
     shown: tuple[Column[T], ...]
@@ -76,34 +76,34 @@ class Choice(Generic[T]):
 
     @property
     def stacks(self) -> list[tuple[Column[T], list[Column[T]]]]:
-        """The columns of the page, each with those that stand below its text in the same cell."""
+        """The columns of the page, each with those stacked below it in the same cell."""
         headings = {column.heading for column in self.shown}
         alone = [column for column in self.shown if column.below not in headings]
         return [(column, [each for each in self.shown if each.below == column.heading]) for column in alone]
 
 
 def choose(columns: Sequence[Column[T]], rows: Sequence[T], details: bool = False) -> Choice[T]:
-    """Leave out columns that say nothing of any row and, of several rows, those that say the same of all.
+    """Leave out columns that are empty and, in a table of several rows, those with the same text in all rows.
 
     Args:
-        columns: all there are.
-        rows: of the table.
-        details: whether rows differ also where only what opens is not the same.
+        columns: all columns.
+        rows: the rows of the table.
+        details: compare the details of cells too.
     """
     shown, common = [], {}
     for column in columns:
-        told = {(column.text(row), column.details(row) if details else "") for row in rows}
-        if all(text == ABSENT for text, _ in told):
+        texts = {(column.text(row), column.details(row) if details else "") for row in rows}
+        if all(text == ABSENT for text, _ in texts):
             continue
-        if len(told) > 1 or len(rows) == 1 or column.always:
+        if len(texts) > 1 or len(rows) == 1 or column.always:
             shown.append(column)
         else:
-            common[column.heading] = told.pop()[0]
+            common[column.heading] = texts.pop()[0]
     return Choice(tuple(shown), common)
 
 
-def said(common: Mapping[str, str]) -> str:
-    """What all rows have in common, in a line: ``{"Reported (%)": "58.61"}`` → ``reported 58.61 %``."""
+def in_line(common: Mapping[str, str]) -> str:
+    """Return the texts that all rows share in a line: ``{"Reported (%)": "58.61"}`` → ``reported 58.61 %``."""
     parts = []
     for heading, value in common.items():
         name, _, unit = heading.rstrip(")").partition(" (")

@@ -101,7 +101,7 @@ def _judged(pair: Comparison) -> Comparison:
     fewest = min(pair.seeds)
     established = fewest >= MIN_SEEDS and pair.p_holm < LEVEL
     low, high = (100 * end for end in pair.interval)
-    first, second = (said(pair.group, name) for name in pair.names)
+    first, second = (in_words(pair.group, name) for name in pair.names)
     points = f"{100 * pair.difference:.1f} points"
     shown = [(key, value) for key, value in pair.shared.items() if value != ABSENT]
     values = [value for _, value in shown]
@@ -129,7 +129,7 @@ def _open(pair: Comparison) -> str:
     return f"{chance}; {pair.seeds_needed} seeds of each would give 80 %"
 
 
-def said(group: str, name: str) -> str:
+def in_words(group: str, name: str) -> str:
     """Return an option as part of a sentence, in quotes if it has several words; a setting with its value."""
     if group not in GROUPS:
         return f"{group}={name}"

@@ -1,4 +1,4 @@
-"""What a report holds, as plain data: made by `gather` and `compare`, shown by `tables`, `plots` and `page`.
+"""The contents of a report as plain data: made by `rows` and `compare`, shown by `tables`, `plots` and `page`.
 
 Accuracies, F1 scores and differences are fractions (0.5 is 50 %) unless a name ends in ``_percent``.
 """
@@ -23,8 +23,8 @@ class Mean:
     Attributes:
         mean: over ``n`` seeds.
         sd: sample standard deviation (n - 1), or ``None`` with one seed.
-        n: how many.
-        values: of each seed, in the order of `Row.seeds`.
+        n: number of seeds.
+        values: one per seed, in the order of `Row.seeds`.
     """
 
     mean: float
@@ -35,13 +35,13 @@ class Mean:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether a reported accuracy holds up.
+    """The verdict on a reported accuracy.
 
     Attributes:
         kind: ``within``, ``above`` or ``below`` (our accuracy against the reported one), ``too few seeds`` to say,
             ``cannot be right`` or ``none`` (nothing was reported for this row).
-        sentence: the arithmetic, or what our runs did otherwise; may be empty.
-        comparable: whether the runs followed the study's protocol; where not, within, above and below say little.
+        sentence: the calculation, or the deviations of our runs; may be empty.
+        comparable: whether the runs followed the protocol; if not, within, above and below say little.
     """
 
     kind: str
@@ -51,17 +51,17 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Reported:
-    """What the study prints for a row, or the notebook logged.
+    """The figures that the study prints for a row, or that the notebook logged.
 
     Attributes:
-        params_m: its parameter count in millions, ``None`` where an ablation prints none.
-        params_total: the count of its code, batch norm's moving statistics included; ``None`` in an ablation.
+        params_m: its parameter count in millions, ``None`` if an ablation prints none.
+        params_total: the count of its code, including batch norm's moving statistics; ``None`` in an ablation.
         params_trainable: without these.
         accuracy_percent: on this row's dataset and its ``part`` of ``n`` images.
-        n: how many images that had.
-        note: what is known to be wrong with these figures; may be empty.
-        part: whether the accuracy is of ``test`` or of ``validation`` images.
-        best_of: of how many runs it is the best on that part.
+        n: number of images in that part.
+        note: known faults of these figures; may be empty.
+        part: ``test`` or ``validation``.
+        best_of: the number of runs of which it is the best on that part.
     """
 
     params_m: float | None
@@ -80,37 +80,38 @@ class Row:
 
     Attributes:
         key: unique in the report, safe as an id in HTML and in a file name.
-        labels: column → what this row has there, an option by its name, or `fersweep.report.titles.ABSENT`; the same
-            columns in every row, those alone in which rows differ; always has ``backbone`` and ``attention``.
-        choices: group → option, of all groups, and ``titles`` how a person reads them.
+        labels: column → value, an option by its name, or `fersweep.report.titles.ABSENT`; every row has the same
+            columns: those in which rows differ, and ``backbone`` and ``attention``.
+        choices: group → option, of all groups; ``titles``: group → title.
         seeds: those of the finished runs, sorted.
         accuracy: on the test part.
-        interval: Wilson's 95 % interval of the mean accuracy for ``n`` test images: what other images might have given.
-        macro_f1: as accuracy.
+        interval: Wilson's 95 % interval of the mean accuracy for ``n`` test images, over other images.
+        macro_f1: on the test part.
         n: test images, each counted once.
-        majority: what always answering the commonest class of train would score.
-        shared_subjects: people in both train and test, ``None`` where that is not known.
-        params_total: of the network, batch norm's moving statistics included, and ``params_trainable`` without.
-        seconds: a run takes, mean over seeds (sum over folds).
-        epochs: trained, and ``best_epoch`` tested, of each seed.
+        majority: accuracy of always answering the commonest class of train.
+        shared_subjects: people in both train and test, ``None`` if unknown.
+        params_total: of the network, including batch norm's moving statistics; ``params_trainable``: without these.
+        seconds: duration of a run, mean over seeds (sum over folds).
+        epochs: trained epochs of each run; ``best_epoch``: the tested ones.
         class_names: K names.
         confusion: counts ``(K, K)``, rows true, summed over seeds and folds.
         curves: ``history.csv`` of each run: columns ``epoch``, ``train/loss``, ``train/accuracy``, ``val/loss``,
             ``val/accuracy``, ``val/macro_f1``, ``lr``.
-        reported: what the study prints, or ``None``.
-        verdict: about that.
-        notes: sentences a reader must know, such as that folds are missing.
-        correct: per seed, whether each test image was recognised: bool ``(seeds, n)``, in the order of ``ids``.
+        reported: the figures of the study or the notebook, or ``None``.
+        verdict: on these figures.
+        notes: sentences that readers must know, such as that folds are missing.
+        correct: per seed, whether each test image was classified correctly: bool ``(seeds, n)``, in the order of
+            ``ids``.
         ids: the test images, sorted.
-        people: who is shown on each, ``(n,)``, or ``None`` where that is not known.
-        over_people: 95 % interval of the accuracy for other people, ``None`` where they are not known or all is one's.
-        best_of: the number of runs of which the study prints the best, and what the best of so many of ours is in the
-            mean; ``None`` where it prints single runs.
+        people: the person on each, ``(n,)``, or ``None`` if unknown.
+        over_people: 95 % interval of the accuracy over other people, ``None`` if they are unknown or only one.
+        best_of: the number of runs of which the study prints the best, and the mean best of so many of ours; ``None``
+            if it prints single runs.
         at_chance: the seeds of runs that never left chance, see `fersweep.report.effects.at_chance`.
-        validation: accuracy of the chosen checkpoint on validation, where a reported figure is of that.
+        validation: accuracy of the chosen checkpoint on validation, if the reported figure is on validation.
         without_twins: accuracy on the ``n_without_twins`` test images without an identical or near-identical image in
-            training or validation; ``None`` where that is not known.
-        explained: the contact sheets of the first of its runs that has some.
+            training or validation; ``None`` if unknown.
+        explained: the contact sheets of the first run that has some.
     """
 
     key: str
@@ -148,17 +149,17 @@ class Row:
 
     @property
     def has_twins(self) -> bool:
-        """Whether some test image has a twin."""
+        """True if some test image has a twin in training or validation."""
         return self.n_without_twins is not None and self.n_without_twins < self.n
 
     @property
     def shown(self) -> dict[str, str]:
-        """The labels as a person reads them."""
+        """The labels with titles for options."""
         return {column: self.titles.get(column, label) for column, label in self.labels.items()}
 
     @property
     def name(self) -> str:
-        """What is shown in one line: ``ResNet-50 · CBAM · as its code ran``; a setting is shown with its name."""
+        """The shown labels in one line: ``ResNet-50 · CBAM · as its code ran``; settings with their names."""
         return joined(
             value if column in self.titles or value == ABSENT else f"{spelled(column)} {value}"
             for column, value in self.shown.items()
@@ -170,22 +171,21 @@ class Comparison:
     """Two rows that differ in one group, tested on the same images.
 
     Attributes:
-        group: the label they differ in, such as ``attention`` or ``fidelity``.
-        shared: the other labels, which both have, as a person reads them.
-        first: the option of one row, and ``second`` of the other; ``names`` are how a person reads them, ``rows`` the
-            keys of both.
-        difference: accuracy of the first less that of the second, mean over seeds.
+        group: the label in which they differ, such as ``attention`` or ``fidelity``.
+        shared: the other labels, which both share, as shown.
+        first: the option of one row; ``second``: that of the other; ``names``: their titles; ``rows``: the rows' keys.
+        difference: accuracy of the first minus that of the second, mean over seeds.
         interval: its 95 % interval over images and seeds.
-        p: two-sided, of the same standard error; ``p_holm`` corrected for all comparisons of this group in the report.
-        mcnemar_p: of McNemar's exact test, over pairs of seeds; ``mcnemar_holm`` corrected likewise.
-        discordant: images that only the first, and only the second, recognised: means over pairs of seeds.
+        p: two-sided, from the same standard error; ``p_holm``: corrected for all comparisons of this group.
+        mcnemar_p: of McNemar's exact test, over pairs of seeds; ``mcnemar_holm``: corrected likewise.
+        discordant: images that only the first, and only the second, classified correctly: means over pairs of seeds.
         superiority: P(first > second), the share of pairs of runs in which the first is better, ties counted half.
-        power: how probable it is that a true difference of this size gives p < 0.05 with these runs.
-        seeds_needed: runs of each that would raise that to 80 %, ``None`` where no number does or nothing is known.
-        seeds: how many each has.
+        power: probability that a true difference of this size gives p < 0.05 with these runs.
+        seeds_needed: runs of each for a power of 80 %, ``None`` if unknown or no number suffices.
+        seeds: number of seeds of each.
         n: test images.
-        established: whether ``p_holm`` is below 0.05 and both have enough seeds to tell.
-        sentence: the plain statement.
+        established: whether ``p_holm`` is below 0.05 and both have enough seeds.
+        sentence: the conclusion in words.
     """
 
     group: str
@@ -215,19 +215,19 @@ class Claim:
     """The mean difference of two options over all settings, such as backbones and datasets, in which both were tested.
 
     Attributes:
-        group: the label they differ in.
-        shared: what all the settings have in common beyond that, as a person reads it; may be empty.
-        first: how a person reads the one option, and ``second`` the other, the baseline.
-        over: what the settings are, such as ``8 backbones and 3 datasets``.
-        pairs: of each setting its name, and its difference as a fraction, mean over seeds.
-        positive: in how many the first is better.
-        seeds: the fewest and the most runs that a row has.
+        group: the label in which they differ.
+        shared: the labels that all settings share otherwise, as shown; may be empty.
+        first: the title of one option; ``second``: that of the other, the baseline.
+        over: the settings in words, such as ``8 backbones and 3 datasets``.
+        pairs: name of each setting, and its difference as a fraction, mean over seeds.
+        positive: number of settings in which the first is better.
+        seeds: the fewest and the most seeds of a row.
         difference: the mean over settings.
         interval: its 95 % interval, over settings and images.
-        p: two-sided; ``p_holm`` corrected for all claims of this group.
-        established: whether ``p_holm`` is below 0.05, and settings and seeds are enough to tell.
-        sentence: the plain statement.
-        open: why nothing can be established, such as ``2 settings; it takes 4``; empty where something can.
+        p: two-sided; ``p_holm``: corrected for all claims of this group.
+        established: whether ``p_holm`` is below 0.05 and there are enough settings and seeds.
+        sentence: the conclusion in words.
+        open: why nothing can be established, such as ``2 settings; it takes 4``; else empty.
     """
 
     group: str
@@ -249,19 +249,19 @@ class Claim:
 
 @dataclass(frozen=True)
 class Report:
-    """Everything a page shows.
+    """The contents of a report.
 
     Attributes:
-        title: of the page: the sweep that all runs are of, else the folder's name.
-        rows: best known order: by dataset, backbone, attention, fidelity.
-        columns: of `Row.labels`.
-        common: what all rows have in common: group → title, and the settings that matter most.
-        options: comparisons between attention options, and of other choices and settings that rows differ in.
+        title: the sweep of all runs, or the folder's name if there are several.
+        rows: sorted by dataset, split, backbone, attention, fidelity.
+        columns: those of `Row.labels`.
+        common: group → title, and the most important settings, where all rows share them.
+        options: comparisons between attention options, and of other choices and settings in which rows differ.
         fidelity: comparisons between fidelities.
         claims: mean differences over backbones and datasets.
-        unfinished: runs that are not done, with why, and ``unfinished_names`` what was chosen for each, in a line.
-        done: how many runs are, folds counted.
-        missing: sentences: rows of the study's table without a run here, seeds that some rows lack.
+        unfinished: runs that are not done; ``unfinished_names``: the choices of each, in a line.
+        done: number of finished runs, folds counted.
+        missing: sentences on rows of the study's table without a run here, and on seeds that some rows lack.
     """
 
     title: str

@@ -1,10 +1,10 @@
-"""How much one method is better than another, and how sure that is: other images and other runs allowed for.
+"""Differences in accuracy between methods, with the variance from other images and other runs.
 
-A run answers each test image rightly or wrongly. An answer varies with the image, which all methods share and which
-cancels in a difference; with image and method together; with the run, that is the seed of its training; and with the
-rest, since the answer to an image changes from run to run. Variances are estimated from the table of answers, runs ×
-images, as in an analysis of variance with two crossed random factors (S. R. Searle, G. Casella and C. E. McCulloch,
-"Variance Components", Wiley 1992, chapter 4).
+A run answers each test image correctly or not. The answer varies with the image, an effect that all methods share and
+that cancels in a difference; with the interaction of image and method; with the run (the seed of its training); and
+with a residual, since the answer to an image changes from run to run. Variance components are estimated from the table
+of answers, runs × images, as in an analysis of variance with two crossed random factors (S. R. Searle, G. Casella and
+C. E. McCulloch, "Variance Components", Wiley 1992, chapter 4).
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ import numpy as np
 import numpy.typing as npt
 
 Answers = npt.NDArray[np.bool_]
-"""Whether each run recognised each image, ``(runs, images)``."""
+"""Bool ``(runs, images)``: whether each run classified each image correctly."""
 
 POWER = 0.8
-"""The power that `Effect.seeds_needed` asks for."""
+"""The power that `Effect.seeds_needed` aims at."""
 
 MOST_SEEDS = 200
-"""The most runs of each method that are ever suggested."""
+"""The most runs of each method that `Effect.seeds_needed` suggests."""
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,10 @@ class Effect:
 
     Attributes:
         value: the estimate.
-        images: the part of its variance that is due to the test images (or to the people in them).
-        runs: the part that is due to the runs.
-        freedom: degrees of freedom of both together.
-        runs_freedom: of ``runs`` alone; 0 where nothing is known of other runs.
+        images: its variance due to the test images (or to the people on them).
+        runs: its variance due to the runs.
+        freedom: degrees of freedom of the total variance.
+        runs_freedom: those of ``runs`` alone; 0 if nothing is known about other runs.
     """
 
     value: float
@@ -56,7 +56,7 @@ class Effect:
 
     @property
     def p(self) -> float:
-        """The two-sided p-value of there being no difference; 0 or 1 where nothing varies."""
+        """The two-sided p-value of no difference; 0 or 1 if nothing varies."""
         from scipy.stats import t
 
         if self.error == 0:
@@ -64,17 +64,17 @@ class Effect:
         return float(2 * t.sf(abs(self.value) / self.error, self.freedom))
 
     def power(self, true: float | None = None) -> float:
-        """How probable it is that a ``true`` difference (by default the estimated one) gives p < 0.05."""
+        """Return the probability that a ``true`` difference (by default the estimated one) gives p < 0.05."""
         return _power(self.value if true is None else true, self.images + self.runs, self.freedom)
 
     def seeds_needed(self, seeds: float) -> int | None:
-        """How many runs of each method, from 3 on, would give a difference of this size p < 0.05 with 80 % power.
+        """Return the runs of each method, at least 3, that detect a difference of this size with 80 % power.
 
         Args:
             seeds: runs of each method now.
 
         Returns:
-            ``None`` where more than `MOST_SEEDS` are needed: the images are too few.
+            ``None`` if more than `MOST_SEEDS` are needed: the test images are too few.
         """
         share = self.runs_freedom / max(2 * (seeds - 1), 1) if self.runs_freedom else 1.0
         for wanted in range(3, MOST_SEEDS + 1):
@@ -86,48 +86,48 @@ class Effect:
 
 
 def difference(first: Answers, second: Answers, people: npt.NDArray[np.str_] | None = None) -> Effect:
-    """Accuracy of one method less that of another, over the images that both were tested on.
+    """Return the accuracy of one method minus that of another on the same images.
 
-    The part of the images is the variance of image and method together, from which the rest is taken out (never below
-    zero); the part of the runs is that of their accuracies, never below what the rest alone must give. Degrees of
-    freedom after Satterthwaite and Welch (B. L. Welch, Biometrika 34 (1947) 28–35). With one run of each, nothing is
-    known of other runs, and only images vary; with one run of one, its spread is taken to be the other's.
+    The variance of the images is that of the interaction of image and method: the residual is subtracted (never below
+    zero). The variance of the runs is that of their accuracies, never below the residual's share. Degrees of freedom
+    after Satterthwaite and Welch (B. L. Welch, Biometrika 34 (1947) 28–35). With one run of each method, nothing is
+    known about other runs, and only images vary; with one run of one method, the spread of the other is assumed.
 
     Args:
-        first: ``(runs, n)``, and ``second`` the same for the other method, over the same images.
-        people: who is shown, ``(n,)``: whole people are then what varies, not images.
+        first: ``(runs, n)``; ``second``: the same for the other method, on the same images.
+        people: the person on each image, ``(n,)``: people are then the unit of sampling, not images.
     """
     methods = (first, second)
     means = first.mean(axis=0) - second.mean(axis=0)
     images, freedom = _of_images(means, people)
-    value, rest = float(means.mean()), _rest(methods)
-    if rest is None:
+    value, residual = float(means.mean()), _residual(methods)
+    if residual is None:
         return Effect(value, images, 0.0, freedom, 0.0)
-    return _effect(value, (images, freedom), (_spread(methods), _welch(methods)), rest / first.shape[1])
+    return _effect(value, (images, freedom), (_spread(methods), _welch(methods)), residual / first.shape[1])
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Answers of two methods in one setting: ``first`` and ``second``, ``(runs, n)`` over the same images."""
+    """Answers of two methods in one setting: ``first`` and ``second``, ``(runs, n)``, on the same images."""
 
     first: Answers
     second: Answers
 
     @property
     def gains(self) -> npt.NDArray[np.float64]:
-        """Mean over runs of the first less that of the second, ``(n,)``."""
+        """Mean over runs of the first minus that of the second, ``(n,)``."""
         return np.asarray(self.first.mean(axis=0) - self.second.mean(axis=0))
 
 
 def mean_gain(datasets: Sequence[tuple[Sequence[Pair], npt.NDArray[np.str_] | None]]) -> Effect:
-    """The mean difference of two methods over settings, such as backbones, each of which had both.
+    """Return the mean difference of two methods over settings, such as backbones, each of which has both.
 
-    Settings are paired and taken as drawn from many: their part of the variance is that of their gains. It holds what
-    the runs add, so one run of each in a setting is enough, except where a dataset has a single setting. Images are
-    shared by the settings of a dataset, and treated as in `difference`.
+    Settings are paired and treated as a random sample: their variance is that of their gains. It includes that of the
+    runs, so one run of each method per setting is enough, except for a dataset with a single setting. The settings of
+    a dataset share its images, which are treated as in `difference`.
 
     Args:
-        datasets: of each its settings, tested on the same images, and the people in these, if known.
+        datasets: for each, its settings, tested on the same images, and the people on these, if known.
 
     Raises:
         ValueError: for fewer than two settings in all.
@@ -150,7 +150,7 @@ def mean_gain(datasets: Sequence[tuple[Sequence[Pair], npt.NDArray[np.str_] | No
 
 
 def _of_settings(gains: npt.NDArray[np.float64], people: npt.NDArray[np.str_] | None) -> Effect:
-    """The mean of ``gains``, ``(settings, n)``, over settings of one dataset."""
+    """Return the mean of ``gains``, ``(settings, n)``, over the settings of one dataset."""
     count, n = gains.shape
     images, freedom = _of_images(gains.mean(axis=0), people)
     runs = float(gains.mean(axis=1).var(ddof=1)) / count
@@ -158,19 +158,19 @@ def _of_settings(gains: npt.NDArray[np.float64], people: npt.NDArray[np.str_] | 
     return _effect(float(gains.mean()), (images, freedom), (runs, count - 1), floor)
 
 
-def _effect(value: float, images: tuple[float, float], runs: tuple[float, float], rest: float) -> Effect:
-    """An effect from the variances of images and of runs, each with its degrees of freedom, and that of the rest.
+def _effect(value: float, images: tuple[float, float], runs: tuple[float, float], residual: float) -> Effect:
+    """Return an effect from the variances of images and runs, with their degrees of freedom, and the residual's.
 
-    Both hold the rest: it is taken out of the images, and the runs are never below it.
+    Both include the residual: it is subtracted from the images', and the runs' is never below it.
     """
-    of_images = max(images[0] - rest, 0.0)
-    if runs[0] < rest:
-        return Effect(value, of_images, rest, _satterthwaite([(of_images, images[1]), (rest, np.inf)]), runs[1])
+    of_images = max(images[0] - residual, 0.0)
+    if runs[0] < residual:
+        return Effect(value, of_images, residual, _satterthwaite([(of_images, images[1]), (residual, np.inf)]), runs[1])
     return Effect(value, of_images, runs[0], _satterthwaite([(of_images, images[1]), runs]), runs[1])
 
 
 def superiority(first: Sequence[float], second: Sequence[float]) -> float:
-    """P(A > B): the share of pairs of runs in which the first method's is better, ties counted half.
+    """Return P(A > B): the share of pairs of runs in which the first method's is better, ties counted half.
 
     Source: X. Bouthillier et al., "Accounting for variance in machine learning benchmarks", MLSys 2021, section 4.
     """
@@ -179,15 +179,15 @@ def superiority(first: Sequence[float], second: Sequence[float]) -> float:
 
 
 def best_of(values: Sequence[float], k: int) -> float:
-    """The mean best of ``k`` of these runs, over all choices of ``k``; the best of all where they are fewer."""
+    """Return the mean best of ``k`` of these runs over all subsets of ``k``; the best of all if they are fewer."""
     return float(np.mean([max(some) for some in combinations(values, min(k, len(values)))]))
 
 
 def at_chance(confusion: npt.NDArray[np.int64]) -> bool:
-    """Whether a network's answers have nothing to do with the images, as if it never began to learn.
+    """Return whether a network's answers are independent of the images, as if it had never begun to learn.
 
-    So it is where as many as it gets right (p > 0.05, one-sided) would be right had the same answers been dealt to the
-    images at random; a network that always gives one answer is the clearest case.
+    They are if the same answers, permuted at random, would be correct as often (p > 0.05, one-sided); a network that
+    always gives one answer is the clearest case.
 
     Args:
         confusion: counts ``(K, K)``, rows true.
@@ -200,11 +200,11 @@ def at_chance(confusion: npt.NDArray[np.int64]) -> bool:
 
 
 def over_people(correct: Answers, people: npt.NDArray[np.str_]) -> tuple[float, float]:
-    """The 95 % interval of a mean accuracy had other people been photographed: Student's, people as clusters.
+    """Return the 95 % interval of a mean accuracy over other people: Student's, with people as clusters.
 
     Args:
         correct: ``(runs, n)``.
-        people: who is shown, ``(n,)``; two or more.
+        people: the person on each image, ``(n,)``; two or more people.
     """
     means = correct.mean(axis=0)
     variance, freedom = _of_images(means, people)
@@ -213,7 +213,7 @@ def over_people(correct: Answers, people: npt.NDArray[np.str_]) -> tuple[float, 
 
 
 def _of_images(values: npt.NDArray[np.float64], people: npt.NDArray[np.str_] | None) -> tuple[float, float]:
-    """The variance of the mean of ``values`` over images, or over people, and its degrees of freedom."""
+    """Return the variance of the mean of ``values`` over images or people, and its degrees of freedom."""
     n = len(values)
     if people is None:
         return (float(values.var(ddof=1)) / n, n - 1.0) if n > 1 else (0.0, 1.0)
@@ -226,19 +226,22 @@ def _of_images(values: npt.NDArray[np.float64], people: npt.NDArray[np.str_] | N
 
 
 def _spread(methods: Sequence[Answers]) -> float:
-    """The variance that the runs give to the difference."""
+    """Return the variance of the difference due to the runs."""
     return sum(variance / len(each) for variance, each in zip(_variances(methods), methods, strict=True))
 
 
 def _variances(methods: Sequence[Answers]) -> list[float]:
-    """Of each method the variance of its runs' accuracies; that of the others where it has one run."""
+    """Return the variance of each method's accuracies over runs; the other's if it has one run."""
     known = {k: float(each.mean(axis=1).var(ddof=1)) for k, each in enumerate(methods) if len(each) > 1}
     other = float(np.mean(list(known.values())))
     return [known.get(k, other) for k in range(len(methods))]
 
 
-def _rest(methods: Sequence[Answers]) -> float | None:
-    """The variance that answers changing from run to run give to an image's difference; ``None`` if all ran once."""
+def _residual(methods: Sequence[Answers]) -> float | None:
+    """Return the residual variance of an image's difference, due to answers that change from run to run.
+
+    ``None`` if every method has one run.
+    """
     known = {}
     for k, each in enumerate(methods):
         if len(each) > 1:
@@ -251,7 +254,7 @@ def _rest(methods: Sequence[Answers]) -> float | None:
 
 
 def _welch(methods: Sequence[Answers]) -> float:
-    """Degrees of freedom of `_spread`; 2 at least where each ran twice, whose spreads are then taken as equal."""
+    """Return the degrees of freedom of `_spread`; at least 2 if each has two runs, whose variances are then pooled."""
     variances = _variances(methods)
     parts = [(v / len(each), len(each) - 1) for v, each in zip(variances, methods, strict=True) if len(each) > 1]
     several = sum(len(each) - 1 for each in methods)
@@ -259,21 +262,21 @@ def _welch(methods: Sequence[Answers]) -> float:
 
 
 def _satterthwaite(parts: Sequence[tuple[float, float]]) -> float:
-    """Degrees of freedom of a sum of independent variances, each given with its own."""
+    """Return the degrees of freedom of a sum of independent variances, each given with its own."""
     total = sum(variance for variance, _ in parts)
     below = sum(variance**2 / freedom for variance, freedom in parts)
     return total**2 / below if below > 0 else np.inf
 
 
 def _quantile(freedom: float) -> float:
-    """How many standard errors a 95 % interval reaches to either side."""
+    """Return the half-width of a 95 % interval in standard errors."""
     from scipy.stats import norm, t
 
     return float(norm.ppf(0.975) if np.isinf(freedom) else t.ppf(0.975, freedom))
 
 
 def _power(true: float, variance: float, freedom: float) -> float:
-    """How probable |estimate / error| beyond Student's 97.5 % point is."""
+    """Return the probability of an |estimate / error| beyond Student's 97.5 % quantile."""
     from scipy.stats import nct, norm
 
     if variance == 0:
@@ -281,5 +284,5 @@ def _power(true: float, variance: float, freedom: float) -> float:
     beyond, shift = _quantile(freedom), abs(true) / variance**0.5
     if np.isinf(freedom) or shift > 30:
         return float(norm.sf(beyond - shift) + norm.cdf(-beyond - shift))
-    below = float(np.nan_to_num(nct.cdf(-beyond, freedom, shift)))  # SciPy has none where it is all but zero
+    below = float(np.nan_to_num(nct.cdf(-beyond, freedom, shift)))  # NaN in SciPy if it is almost zero
     return float(nct.sf(beyond, freedom, shift)) + below

@@ -60,11 +60,7 @@ def confusion_matrix(
     for row, column in np.ndindex(k, k):
         if support[row]:
             write_cell(axes, row, column, share[row, column], int(counts[row, column]))
-    for row in range(k):
-        recall = f"{share[row, row]:.1%}" if support[row] else "–"
-        axes.text(k - 0.38, row, f"{recall}\nn = {support[row]:,}", va="center", ha="left", fontsize=9, color=GREY)
-    axes.text(k - 0.38, -0.62, "Recall", va="bottom", ha="left", fontsize=10, color=GREY)
-
+    _write_recalls(axes, np.diag(share), support)
     label_classes(axes, np.arange(k), class_names, fontsize=10)
     axes.set_xlabel("Predicted", fontsize=11)
     axes.set_ylabel("True", fontsize=11)
@@ -76,6 +72,15 @@ def confusion_matrix(
     centred(figure, 0.38, subtitle, size=9.5, color=GREY)
     centred(figure, -0.12, _caption(counts), size=9.5)
     save_png(figure, path)
+
+
+def _write_recalls(axes: Axes, recalls: npt.NDArray[np.float64], support: npt.NDArray[np.integer[Any]]) -> None:
+    """Write the recall and the number of images of each class at the right of its row."""
+    x = len(recalls) - 0.38
+    for row, (recall, n) in enumerate(zip(recalls, support, strict=True)):
+        percent = f"{recall:.1%}" if n else "–"
+        axes.text(x, row, f"{percent}\nn = {n:,}", va="center", ha="left", fontsize=9, color=GREY)
+    axes.text(x, -0.62, "Recall", va="bottom", ha="left", fontsize=10, color=GREY)
 
 
 def label_classes(axes: Axes, at: npt.NDArray[Any], class_names: Sequence[str], **style: Any) -> None:

@@ -1,4 +1,4 @@
-"""Numbers as the tables and the page of a report write them."""
+"""Formats of numbers in the tables and the page of a report."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from fersweep.report.titles import ABSENT
 
 
 def percent(fraction: float | None) -> str:
-    """0.6234 → ``62.34``; an en dash for what is not known."""
+    """0.6234 → ``62.34``; an en dash if unknown."""
     return ABSENT if fraction is None else f"{100 * fraction:.2f}"
 
 
@@ -16,17 +16,17 @@ def interval(ends: tuple[float, float]) -> str:
 
 
 def points(difference: float) -> str:
-    """0.0123 → ``+1.23``; with a minus sign where it is negative."""
+    """0.0123 → ``+1.23``; with a true minus sign if negative."""
     return f"{100 * difference:+.2f}".replace("-", "−")
 
 
 def p_value(p: float) -> str:
-    """Three decimals, or that it is less than can be shown with them."""
+    """0.0312 → ``0.031``; ``< 0.001`` below that."""
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def millions(count: float | None) -> str:
-    """23490739 → ``23.49``; an en dash for what is not known."""
+    """23490739 → ``23.49``; an en dash if unknown."""
     return ABSENT if count is None else f"{count / 1e6:.2f}"
 
 
@@ -36,7 +36,7 @@ def grouped(count: int) -> str:
 
 
 def duration(seconds: float) -> str:
-    """How long something took, in the unit a reader would use: ``4.1 h``, ``12 min``, ``48 s``."""
+    """14760 → ``4.1 h``, 720 → ``12 min``, 48 → ``48 s``."""
     if seconds >= 5400:
         return f"{seconds / 3600:.1f} h"
     return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"

@@ -1,6 +1,6 @@
-"""What a run's test part shares with the images it was trained and chosen on, in words, from its ``result.json``.
+"""People, sequences and near-duplicates that a run's test part shares with training and validation, in words.
 
-Results of earlier versions lack some of the counts; nothing is said about those.
+The counts come from ``result.json``; those that earlier versions did not record are left out.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ Result = Mapping[str, Any]
 
 
 def notes(results: Sequence[Result]) -> list[str]:
-    """Sentences on people, sequences and twins that are shared; none where nothing is.
+    """Return sentences on shared people, sequences and twins; none if nothing is shared.
 
     Args:
         results: of one run, or of several folds, whose test images are counted together.
@@ -34,7 +34,7 @@ def notes(results: Sequence[Result]) -> list[str]:
 
 
 def with_twins(results: Sequence[Result]) -> str:
-    """How many test images have an identical or near-identical image in training or validation; empty where none."""
+    """Return the count of test images with an identical or near-identical one in training or validation, in words."""
     identical, near = (_total(results, "twins", "either", kind) or 0 for kind in ("identical", "near"))
     if not identical + near:
         return ""
@@ -45,7 +45,7 @@ def with_twins(results: Sequence[Result]) -> str:
 
 
 def without_twins(results: Sequence[Result]) -> tuple[int, int] | None:
-    """How many of the test images without twins were recognised, and how many those are; ``None`` if not known."""
+    """Return the correct ones of the test images without twins, and their number; ``None`` if unknown."""
     n = _total(results, "metrics", "test/n_without_twins")
     if n is None:
         return None
@@ -55,7 +55,7 @@ def without_twins(results: Sequence[Result]) -> tuple[int, int] | None:
 
 
 def fold(result: Result) -> str:
-    """``fold 0 of 10``; empty where the split has no folds, or an earlier version did not note how many."""
+    """Return ``fold 0 of 10``; empty if the split has no folds, or an earlier version did not record them."""
     return "" if result.get("folds") is None else f"fold {result['fold']} of {result['folds']}"
 
 
@@ -64,7 +64,7 @@ def _n(results: Sequence[Result]) -> int:
 
 
 def _total(results: Sequence[Result], *path: str) -> int | None:
-    """The sum of what the results have under these names; ``None`` where one does not know."""
+    """Return the sum of a (nested) count over the results; ``None`` if one lacks it."""
     total = 0
     for each in results:
         found: Any = each

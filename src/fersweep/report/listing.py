@@ -1,4 +1,4 @@
-"""What `fersweep.runs.collect` found, for people (a table of scores, one of what is not done) and for programs."""
+"""Listings of runs, for people (a table of scores, another of unfinished runs) and for programs (JSON, CSV)."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ STYLES: dict[State, str] = {"running": "cyan", "failed": "red", "unreadable": "r
 
 
 def show(runs: Sequence[Run], console: Console) -> None:
-    """Print the scores of the runs that are done, best validation first, then the others by state, then the counts.
+    """Print the scores of finished runs, best validation accuracy first, then the others by state, then the counts.
 
-    Of the choices those are shown that differ, by their titles. Each run is a line; on a terminal, errors are cut to
-    its width. Aligned here, not by rich: its tables take seconds for thousands of rows.
+    Choices are shown by title, if they differ. Each run is one line; on a terminal, errors are cut to its width.
+    Columns are aligned here because rich's tables take seconds for thousands of rows.
     """
     from rich.text import Text
 
@@ -44,7 +44,7 @@ def show(runs: Sequence[Run], console: Console) -> None:
 
 
 def show_scores(runs: Sequence[Run], console: Console) -> None:
-    """Print the scores of those runs that are done, best validation first, and an empty line."""
+    """Print the scores of finished runs, best validation accuracy first, and an empty line."""
     from rich.text import Text
 
     names, cells = _about(runs)
@@ -58,21 +58,21 @@ def show_scores(runs: Sequence[Run], console: Console) -> None:
 
 
 def count(runs: Sequence[Run]) -> str:
-    """Return how many runs there are, and of each state: ``12 runs: 9 done, 1 failed, 2 pending``."""
+    """Return the number of runs by state: ``12 runs: 9 done, 1 failed, 2 pending``."""
     found = Counter(run.state for run in runs)
     states = ", ".join(f"{found[state]} {state}" for state in STATES if found[state])
     return f"{counted(len(runs), 'run')}: {states}"
 
 
 def as_json(runs: Iterable[Run]) -> str:
-    """Return a list of objects, one a run, with all fields of `Run`; what is not known is null."""
+    """Return a list of objects, one per run, with all fields of `Run`; unknown values are null."""
     return json.dumps([{**vars(run), "directory": str(run.directory)} for run in runs], indent=2)
 
 
 def as_csv(runs: Sequence[Run]) -> str:
-    """Return RFC 4180 text, one record a run under one header; what is not known is empty.
+    """Return RFC 4180 text, one record per run below a header; unknown values are empty.
 
-    Columns: directory, state, run, each group of choices, seed, each setting that tells runs apart, each metric, the
+    Columns: directory, state, run, each group of choices, seed, each setting that distinguishes runs, each metric, the
     ends of the accuracy's interval, attempts, started, finished, error_type, error_message.
     """
     groups = list(dict.fromkeys(group for run in runs for group in run.choices))
@@ -98,21 +98,21 @@ def as_csv(runs: Sequence[Run]) -> str:
 
 
 def _about(runs: Sequence[Run]) -> tuple[tuple[str, ...], Any]:
-    """The columns that tell the runs apart, and a function from a run to what stands in them."""
+    """Return the columns that distinguish the runs, and a function from a run to its texts in them."""
     groups = dict.fromkeys(group for run in runs for group in run.choices)
     differing = [group for group in groups if len({run.choices.get(group) for run in runs if run.choices}) > 1]
     settings = list(dict.fromkeys(name for run in runs for name in run.settings))
     sweeps = len({run.directory.parent for run in runs}) > 1
     above = os.path.commonpath([run.directory.parent for run in runs])
-    told = [{group: option for group, option in run.choices.items() if group in differing} for run in runs]
+    choices = [{group: option for group, option in run.choices.items() if group in differing} for run in runs]
     directories = [run.directory for run in runs]
-    titles = dict(zip(directories, titled(zip(directories, told, strict=True)), strict=True))
+    titles = dict(zip(directories, titled(zip(directories, choices, strict=True)), strict=True))
 
     def cells(run: Run) -> tuple[str, ...]:
         sweep = (os.path.relpath(run.directory.parent, above),) if sweeps else ()
         seed = "" if run.seed is None else str(run.seed)
-        told = (str(run.settings.get(name, "")) for name in settings)
-        return (*sweep, run.run, *(titles[run.directory].get(group, "") for group in differing), seed, *told)
+        values = (str(run.settings.get(name, "")) for name in settings)
+        return (*sweep, run.run, *(titles[run.directory].get(group, "") for group in differing), seed, *values)
 
     return (*(("sweep",) if sweeps else ()), "run", *differing, "seed", *settings), cells
 
@@ -134,7 +134,7 @@ def _scores(run: Run) -> tuple[str, ...]:
 
 
 def _reason(run: Run) -> str:
-    """The error in one line, without the name of a type that says only that the message is for the user."""
+    """Return the error in one line, without the type of a `UserError`."""
     if run.error is None:
         return ""
     kind, message = run.error["type"], " ".join(run.error["message"].split())
@@ -142,6 +142,6 @@ def _reason(run: Run) -> str:
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> Iterable[str]:
-    """Each row as a line, its columns two spaces apart."""
+    """Return each row as a line with its columns two spaces apart."""
     widths = [max(map(len, column)) for column in zip(*(row[:-1] for row in rows), strict=True)]
     return ("  ".join([*map(str.ljust, row, widths), row[-1]]).rstrip() for row in rows)

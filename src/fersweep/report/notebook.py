@@ -1,4 +1,4 @@
-"""The notebook's figures (``notebook.yaml``), and how a run's settings stand to its protocol."""
+"""The notebook's figures (``notebook.yaml``), and deviations of a run from its protocol."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FILE = Path(__file__).with_suffix(".yaml")
 
 @cache
 def figures() -> dict[str, Any]:
-    """The content of ``notebook.yaml``."""
+    """Return the content of ``notebook.yaml``."""
     import yaml
 
     content: dict[str, Any] = yaml.safe_load(FILE.read_text(encoding="utf-8"))
@@ -26,7 +26,7 @@ def figures() -> dict[str, Any]:
 
 @cache
 def _protocol(backbone: str) -> dict[str, Any]:
-    """The settings of a run as the source trained, with dotted names (0.1 s)."""
+    """Return the settings of a run as the notebook trained, by dotted name (0.1 s)."""
     from fersweep.config.compose import compose_config
     from fersweep.config.schema import to_dict
 
@@ -35,17 +35,17 @@ def _protocol(backbone: str) -> dict[str, Any]:
 
 
 SCALE = "backbone.model.input_scale"
-"""What the images are multiplied by: the network is the notebook's with another one, too."""
+"""The factor of the images, in which a run may differ and still has the notebook's network."""
 
 VARIANT = {"dropout": "backbone.model.dropout", "l2": "recipe.convolution_l2"}
-"""The settings in which the variants of a network differ, by their names in ``notebook.yaml``."""
+"""The settings in which variants of a network differ, by their names in ``notebook.yaml``."""
 
 
 def reported(settings: Mapping[str, Any]) -> tuple[Reported | None, tuple[str, ...]]:
-    """What the source logged for a run, ``None`` where that is of no network of its; and where the protocol is another.
+    """Return the notebook's logged figures for a run, ``None`` if it has no such network, and deviations of the run.
 
-    What its text describes are other networks than those it trained: they have no figures. A run of as many epochs as
-    an earlier commit trained is held against that one's log.
+    The networks that the notebook's text describes differ from those it trained and have no figures. A run of as many
+    epochs as an earlier commit trained is compared with the log of that commit.
 
     Args:
         settings: of a run, see `fersweep.runs.collect.settings_of`.
@@ -66,14 +66,14 @@ def reported(settings: Mapping[str, Any]) -> tuple[Reported | None, tuple[str, .
     keys = different(settings, expected)
     if any(key.startswith(("backbone.", "activation.", "fidelity.")) and key != SCALE for key in keys):
         return None, ()
-    told = sentences(keys, settings, expected, (*PROTOCOL, "backbone"))
+    deviations = sentences(keys, settings, expected, (*PROTOCOL, "backbone"))
     accuracy = row["earlier" if earlier else "accuracy"]
     note = _note(str(backbone), row, epochs)
-    return Reported(row["params"] / 1e6, None, None, accuracy, figures()["n"], note, "validation"), tuple(told)
+    return Reported(row["params"] / 1e6, None, None, accuracy, figures()["n"], note, "validation"), tuple(deviations)
 
 
 def _note(backbone: str, row: Mapping[str, Any], epochs: int | None) -> str:
-    """What is known of a figure, and of what the source concludes from it."""
+    """Return notes on a figure, and on what the notebook concludes from it."""
     content = figures()
     notes = [content["note"]]
     if "earlier" in row:

@@ -1,4 +1,4 @@
-"""The page of a report: one HTML document that needs no network, from the templates beside this file."""
+"""The page of a report: one self-contained HTML document, from the templates beside this file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from fersweep.report import explained, formats, paired, plots, results, study, svg
-from fersweep.report.columns import Choice, Column, choose, said
+from fersweep.report.columns import Choice, Column, choose, in_line
 from fersweep.report.contents import Report, Row
 from fersweep.text import counted
 
@@ -35,14 +35,14 @@ class Drawing(NamedTuple):
 
 
 def render(report: Report, time: bool = False) -> str:
-    """Return the page as HTML, the same text for the same report.
+    """Return the page as HTML; equal reports give equal text.
 
-    Everything that comes from runs (names, messages, classes) is escaped. Style and script stand in the document, whose
-    own policy forbids it to load or run anything else.
+    All text from runs (names, messages, classes) is escaped. Style and script are inline; the document's content
+    security policy forbids anything else.
 
     Args:
-        report: what it shows.
-        time: whether accuracy is drawn against the time of a run, too.
+        report: the report.
+        time: also draw accuracy against training time.
     """
     script = (TEMPLATES / "page.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -65,14 +65,14 @@ def render(report: Report, time: bool = False) -> str:
         compared_pairs=compared,
         claimed=choose(paired.CLAIMS, report.claims),
         tested=paired.tested(report, compared),
-        turned=[(pairs, paired.side_by_side(report, pairs)) for pairs in paired.turned(report.fidelity, rows)],
+        by_options=[(pairs, paired.side_by_side(report, pairs)) for pairs in paired.by_options(report.fidelity, rows)],
         drawings={name: _drawing(name, figure) for name, figure in plots.overview(report, time).items()},
         curves={row.key: _curves(row) for row in report.rows if row.curves},
     )
 
 
 def _of_the_study(report: Report) -> bool:
-    """Whether some row stands in the study's main table."""
+    """Return whether some row is in the study's main table."""
     return any(row.reported and row.reported.params_trainable is not None for row in report.rows)
 
 
@@ -92,26 +92,26 @@ def _environment() -> Environment:
         "duration": formats.duration,
         "counts": results.counts,
         "marked": marked,
-        "said": said,
+        "in_line": in_line,
         "as_webp": explained.as_webp,
     }
     return environment
 
 
 def marked(texts: Iterable[str], notes: dict[str, int]) -> Markup:
-    """The numbers of notes as links to them."""
+    """Return the numbers of notes as links to them."""
     links = [Markup('<a href="#note-{0}">{0}</a>').format(notes[text]) for text in texts]
     return Markup('<sup class="marks">{}</sup>').format(Markup(",").join(links)) if links else Markup("")
 
 
 def _notes(columns: Sequence[Column[Row]], rows: Sequence[Row]) -> dict[str, int]:
-    """All notes, each once, numbered in the order in which the table refers to them."""
+    """Number all notes, each once, in the order in which the table refers to them."""
     texts = [text for row in rows for column in columns for text in column.notes(row)]
     return {text: number for number, text in enumerate(dict.fromkeys(texts), start=1)}
 
 
 def _filters(choice: Choice[Row], rows: Sequence[Row]) -> list[tuple[int, str, list[str]]]:
-    """Where a column of few words stands in the table, its heading, and what rows have there, in their order."""
+    """Return the position, heading and options of the columns by which rows can be filtered."""
     options = [
         (number, column.heading, list(dict.fromkeys(column.text(row) for row in rows)))
         for number, (column, _) in enumerate(choice.stacks)

@@ -231,7 +231,7 @@ def _is_compared(name: str) -> Callable[[Pair], str]:
     return lambda pair: "pair" if name == pair.test.group else ""
 
 
-def turned(comparisons: Sequence[Comparison], rows: Mapping[str, Row]) -> list[list[Pair]]:
+def by_options(comparisons: Sequence[Comparison], rows: Mapping[str, Row]) -> list[list[Pair]]:
     """Group pairs by the two options that they compare, all in the same direction."""
     found: dict[tuple[str, str], list[Pair]] = {}
     for pair in pairs(oriented(comparisons), rows):

@@ -1,4 +1,4 @@
-"""Parameter counts of the study's 32 networks: built here, in its code, and printed in its table."""
+"""Parameter counts of the study's 32 networks: as built here, in its code, and printed in its table."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Count:
-    """One network at 48×48×1 with seven classes.
+    """Counts of one network at 48×48×1 with seven classes.
 
     Attributes:
-        total: parameters and batch norm's moving statistics, as Keras counts, and ``trainable`` without these.
-        code_total: what the study's code builds, and ``code_trainable``.
-        printed_m: what its table says, in millions.
-        note: what is wrong with that, or empty.
-        equal: whether total and trainable are the code's.
+        total: parameters and batch norm's moving statistics, as Keras counts; ``trainable`` without the latter.
+        code_total: that of the study's code; ``code_trainable`` likewise.
+        printed_m: that of its table, in millions.
+        note: the known fault of the printed count, or empty.
+        equal: whether total and trainable match the code's.
     """
 
     backbone: str
@@ -36,7 +36,7 @@ class Count:
 
 
 def count(fidelity: str) -> list[Count]:
-    """Build all 32 networks, without memory for their weights, and count."""
+    """Build all 32 networks on the meta device, without memory for weights, and count their parameters."""
     import torch
 
     from fersweep.build import build_model
@@ -56,7 +56,7 @@ def count(fidelity: str) -> list[Count]:
 
 
 def show(counts: Sequence[Count], fidelity: str, console: Console) -> None:
-    """Print a line each, the printed figures that are wrong marked, and why."""
+    """Print one line per network; wrong printed figures are marked and explained."""
     from rich.table import Table
 
     table = Table(title=f"Parameters, fidelity={fidelity}", box=None, header_style="dim", title_justify="left")

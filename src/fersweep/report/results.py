@@ -1,4 +1,4 @@
-"""The columns of the main table, one definition each: to add a column, add one to `RESULTS`."""
+"""The columns of the main table; to add one, add it to `RESULTS`."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ SIGNS = {
     "below": "▼",
     "cannot be right": "✕",
 }
-"""Kind of verdict → the sign that tells it beside colour and word."""
+"""Kind of verdict → its sign."""
 
 MOST = 5
-"""Columns of what tells rows apart that the page has room for; more are gathered in one."""
+"""Columns of labels for which the page has room; more are merged into one."""
 
 
 def mean_and_sd(row: Row) -> str:
-    """``60.71 ± 1.26``, in percent; without the standard deviation where there is one seed."""
+    """Return ``60.71 ± 1.26``, in percent; without the standard deviation for one seed."""
     return _mean_and_sd(row.accuracy)
 
 
@@ -32,7 +32,7 @@ def _mean_and_sd(score: Mean) -> str:
 
 
 def reported(row: Row) -> str:
-    """A row's reported accuracy in percent, beside ours where it is of validation; an en dash where there is none."""
+    """Return a row's reported accuracy in percent, with ours if it is on validation; an en dash if none is."""
     if row.reported is None:
         return ABSENT
     ours = "" if row.validation is None else f" (validation; ours {percent(row.validation.mean)})"
@@ -40,30 +40,30 @@ def reported(row: Row) -> str:
 
 
 def counts(row: Row) -> str:
-    """How many answers the confusion matrix of a row counts: ``n = 35, 2 seeds: counts sum to 70``."""
+    """Return the number of images in a row's confusion matrix: ``n = 35, 2 seeds: counts sum to 70``."""
     n, seeds = f"n = {grouped(row.n)}", len(row.seeds)
     return n if seeds == 1 else f"{n}, {seeds} seeds: counts sum to {grouped(int(row.confusion.sum()))}"
 
 
 def on_two_lines(text: str) -> str:
-    """A text with what it has in brackets on a line of its own."""
+    """Put the part of a text in brackets on a second line."""
     return text.removesuffix(")").replace(" (", "\n")
 
 
 def reported_note(row: Row) -> list[str]:
-    """What is known to be wrong with what is reported."""
+    """Return the notes on a row's reported figures."""
     return [row.reported.note] if row.reported and row.reported.note else []
 
 
 def without_twins(row: Row) -> str:
-    """The accuracy on images without twins, and how many those are: ``71.20 ± 0.31 (n = 3,234)``."""
+    """Return the accuracy on images without twins, and their number: ``71.20 ± 0.31 (n = 3,234)``."""
     if not row.has_twins or row.without_twins is None or row.n_without_twins is None:
         return ABSENT
     return f"{_mean_and_sd(row.without_twins)} (n = {grouped(row.n_without_twins)})"
 
 
 def verdict(row: Row) -> str:
-    """``within``, or ``below (other protocol)``."""
+    """Return ``within``, or ``below (other protocol)``."""
     if row.verdict.kind == "none":
         return ABSENT
     return row.verdict.kind + (" (other protocol)" if _other_protocol(row) else "")
@@ -155,50 +155,48 @@ RESULTS: tuple[Column[Row], ...] = (
     ),
     Column("Reported params (M)", _params_text, _reported_params, below="Parameters (M)"),
 )
-"""What is known of a row, in the order of the tables."""
+"""The columns of scores, in the order of the tables."""
 
 
 def choice(report: Report, page: bool = False) -> Choice[Row]:
-    """The columns of a report's main table, and what is the same in all its rows.
-
-    First those that tell rows apart, which are of the report, then those of `RESULTS`.
+    """Return the columns of a report's main table: its labels, then `RESULTS`.
 
     Args:
-        report: what the table is of.
-        page: for the page, which opens verdicts and has room for `MOST` columns that tell rows apart.
+        report: the report.
+        page: for the page, whose verdicts open, and which has room for `MOST` columns of labels.
     """
     names = [Column(heading(name), _shown(name), look="label", number=False, filters=True) for name in report.columns]
-    told = choose(names, report.rows)
-    first, *others = told.shown or names[:1]
+    labels = choose(names, report.rows)
+    first, *others = labels.shown or names[:1]
     if page and len(others) >= MOST:
-        others = [*others[: MOST - 2], _gathered(others[MOST - 2 :])]
+        others = [*others[: MOST - 2], _merged(others[MOST - 2 :])]
     first = replace(first, notes=lambda row: row.notes, link=lambda row: f"details-{row.key}", look="name")
     found = choose(RESULTS, report.rows, details=page)
     common = {heading(name.rpartition(".")[2]): value for name, value in report.common.items()}
-    return Choice((first, *others, *found.shown), told.common | common | found.common)
+    return Choice((first, *others, *found.shown), labels.common | common | found.common)
 
 
 def _shown(name: str) -> Callable[[Row], str]:
     return lambda row: row.shown[name]
 
 
-def _gathered(columns: Sequence[Column[Row]]) -> Column[Row]:
-    """One column in place of several, each value with its heading."""
+def _merged(columns: Sequence[Column[Row]]) -> Column[Row]:
+    """Merge several columns into one, each value with its heading."""
 
     def text(row: Row) -> str:
-        told = [(column.heading, column.text(row)) for column in columns]
-        return ", ".join(f"{name[0].lower()}{name[1:]} {value}" for name, value in told if value != ABSENT) or ABSENT
+        texts = [(column.heading, column.text(row)) for column in columns]
+        return ", ".join(f"{name[0].lower()}{name[1:]} {value}" for name, value in texts if value != ABSENT) or ABSENT
 
     return Column("Settings", text, look="label", number=False)
 
 
 def block(row: Row) -> tuple[object, ...]:
-    """What is equal for rows whose accuracies can be set side by side: they are of the same test images."""
+    """Return a key that is equal for rows of the same test images, whose accuracies are comparable."""
     return row.choices["dataset"], row.choices["split"], row.n
 
 
 def best(rows: Sequence[Row]) -> set[str]:
-    """The keys of the rows with the highest mean accuracy of their `block`, as printed; none where that is one row."""
+    """Return the keys of the rows with the highest printed mean accuracy of their `block`, if that has several rows."""
     blocks: dict[tuple[object, ...], list[Row]] = {}
     for row in rows:
         blocks.setdefault(block(row), []).append(row)

@@ -1,4 +1,4 @@
-"""The statistics a score is reported with."""
+"""Intervals and tests for accuracies."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ import numpy.typing as npt
 Correct = npt.NDArray[np.bool_]
 
 MIN_SEEDS = 3
-"""Seeds from which on anything is concluded of runs: fewer say too little of how much they differ."""
+"""The fewest seeds from which anything is concluded: fewer say too little about the spread of runs."""
 
 ALWAYS_POSSIBLE = 6667
-"""With so many images shares lie closer together than rounding and cutting off two decimals reach (0.015 points)."""
+"""With so many images, neighbouring shares are closer than rounding or truncation to two decimals (0.015 points)."""
 
 
 def wilson(correct: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
     """Return the Wilson score interval of a proportion, as fractions ``(low, high)``.
 
     Unlike the normal ("Wald") interval it stays inside [0, 1] and keeps its coverage for the small test sets and the
-    accuracies near 1 that facial emotion recognition knows (213 images of JAFFE, 98 % on CK+).
+    accuracies near 1 of facial emotion recognition (213 images of JAFFE, 98 % on CK+).
 
     Args:
         correct: the number of successes, e.g. of test images that were classified correctly.
@@ -48,10 +48,10 @@ def wilson(correct: int, n: int, confidence: float = 0.95) -> tuple[float, float
 
 
 def multiple_of(percent: float, n: int) -> tuple[bool, str]:
-    """Whether ``percent``, printed with two decimals, can be a share of ``n`` images, and the arithmetic in words.
+    """Return whether ``percent``, printed with two decimals, can be a share of ``n`` images, and the calculation.
 
-    A share is k / n for a whole number k. It may have been rounded, or cut off after the second decimal; the words say
-    which of them it takes. From `ALWAYS_POSSIBLE` images on one of them always fits.
+    A share is k / n for an integer k. It may have been rounded or truncated to two decimals; the calculation says
+    which. From `ALWAYS_POSSIBLE` images on, every percentage is possible.
 
     Returns:
         ``(False, "88.62 % of 182 is 161.29 images; 161 are 88.46 %, 162 are 89.01 %")`` or ``(True, "88.46 % is 161 of
@@ -70,17 +70,17 @@ def multiple_of(percent: float, n: int) -> tuple[bool, str]:
 
 
 def mcnemar(first: Correct, second: Correct) -> tuple[float, tuple[int, int]]:
-    """McNemar's exact test of two networks on the same images.
+    """Return McNemar's exact test of two networks on the same images.
 
     Args:
-        first: bool ``(n,)``, whether each image was recognised.
+        first: bool ``(n,)``, whether each image was classified correctly.
         second: the same for the other network.
 
     Returns:
-        The two-sided p-value, and the images that only the first and only the second recognised.
+        The two-sided p-value, and the number of images that only the first and only the second classified correctly.
 
     Source: Q. McNemar, "Note on the sampling error of the difference between correlated proportions or percentages",
-    Psychometrika 12 (1947) 153–157; in its exact, binomial form, which needs no minimum of such images.
+    Psychometrika 12 (1947) 153–157; in its exact, binomial form, which needs no minimum number of such images.
     """
     from statsmodels.stats.contingency_tables import mcnemar as test  # slow to import
 
@@ -91,11 +91,12 @@ def mcnemar(first: Correct, second: Correct) -> tuple[float, tuple[int, int]]:
 
 
 def twice_the_median(p_values: Sequence[float]) -> float:
-    """One p-value for the same hypothesis from several that depend on each other in unknown ways.
+    """Combine p-values for the same hypothesis whose dependence is unknown.
 
-    Twice their median is a valid p-value whatever the dependence; a single one stays as it is. Source: N. Meinshausen,
-    L. Meier and P. Bühlmann, "p-values for high-dimensional regression", Journal of the American Statistical
-    Association 104 (2009) 1671–1681, equation 2.2 with γ = 1/2.
+    Twice their median is a valid p-value under any dependence; a single p-value is returned unchanged.
+
+    Source: N. Meinshausen, L. Meier and P. Bühlmann, "p-values for high-dimensional regression", Journal of the
+    American Statistical Association 104 (2009) 1671–1681, equation 2.2 with γ = 1/2.
     """
     if len(p_values) == 1:
         return float(p_values[0])
@@ -103,7 +104,7 @@ def twice_the_median(p_values: Sequence[float]) -> float:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Adjust p-values so that testing all of them errs with the probability of one (family-wise error).
+    """Adjust p-values for multiple testing, controlling the family-wise error rate.
 
     Source: S. Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 6
     (1979) 65–70.

@@ -1,4 +1,4 @@
-"""The study's figures (``study.yaml``), and how a run's settings stand to its protocol."""
+"""The study's figures (``study.yaml``), and deviations of a run from its protocol."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ FILE = Path(__file__).with_name("study.yaml")
 FIDELITIES = ("code", "paper")
 
 NETWORK = ("backbone", "attention", "activation", "fidelity", "dataset.image_size", "dataset.channels")
-"""The parts of a configuration that make a run another row than one of the study's table where they differ."""
+"""The parts of a configuration that define the network: with others, a run is not a row of the study's table."""
 
 PROTOCOL = ("dataset", "split", "augmentation", "recipe", "weights", "trainer")
-"""Those that make it the same row under other conditions."""
+"""The parts that define the protocol: with others, a run is the same row under other conditions."""
 
 DETECTOR = "yolo5face"
-"""What the study found faces with, where it cut them out: YOLO5Face, above a confidence of 0.5."""
+"""The detector with which the study cropped faces: YOLO5Face, above a confidence of 0.5."""
 
 PRECISION = "32-true"
-"""What both sources computed in, by Lightning's name."""
+"""The precision of both sources, by Lightning's name."""
 
 
 @cache
 def study() -> dict[str, Any]:
-    """The content of ``study.yaml``."""
+    """Return the content of ``study.yaml``."""
     import yaml
 
     content: dict[str, Any] = yaml.safe_load(FILE.read_text(encoding="utf-8"))
@@ -41,30 +41,30 @@ def study() -> dict[str, Any]:
 
 
 def rows() -> list[tuple[str, str]]:
-    """Backbone and attention of the 32 rows, in the table's order."""
+    """Return backbone and attention of the 32 rows, in the table's order."""
     return [(backbone, attention) for backbone, options in study()["rows"].items() for attention in options]
 
 
 def notes(backbone: str, attention: str) -> str:
-    """What is known to be wrong with a row of the study's table; empty where nothing is."""
+    """Return the known faults of a row of the study's table; empty if there are none."""
     return str(study()["notes"].get(f"{backbone} {attention}", ""))
 
 
 def titled(group: str, option: str) -> str:
-    """How a person reads an option."""
+    """Return the title of an option."""
     from fersweep.config.options import option_file
 
     return str(option_file(group, option).get("title") or option)
 
 
 def title(backbone: str, attention: str) -> str:
-    """A row of the study's table in words."""
+    """Return the title of a row of the study's table."""
     return titled("backbone", backbone) + ("" if attention == "none" else f" + {titled('attention', attention)}")
 
 
 @cache
 def _composed(dataset: str) -> dict[str, Any]:
-    """The configuration of a run on ``dataset`` as the study trained (0.1 s)."""
+    """Return the configuration of a run on ``dataset`` as the study trained (0.1 s)."""
     from fersweep.config.compose import compose_config
     from fersweep.config.schema import to_dict
 
@@ -73,7 +73,7 @@ def _composed(dataset: str) -> dict[str, Any]:
 
 
 def _protocol(dataset: str, backbone: str, attention: str, fidelity: str) -> dict[str, Any]:
-    """The settings of a row of the study's table, in either form, with dotted names."""
+    """Return the settings of a row of the study's table in one fidelity, by dotted name."""
     from fersweep.config.options import option_file
 
     options = {"backbone": backbone, "attention": attention, "fidelity": fidelity}
@@ -82,16 +82,16 @@ def _protocol(dataset: str, backbone: str, attention: str, fidelity: str) -> dic
 
 
 def reported(settings: Mapping[str, Any], varied: Collection[str] = ()) -> tuple[Reported | None, tuple[str, ...]]:
-    """What the study prints for a run, and where the run's protocol is another.
+    """Return the study's figures for a run, and the deviations of the run from its protocol.
 
     Args:
         settings: of a run, see `fersweep.runs.collect.settings_of`.
-        varied: settings that differ between the rows of a report. Where the study has an ablation of one, its figure is
-            taken, also at the value that the main table has.
+        varied: settings that differ between the rows of a report. If the study has an ablation of one, its figure is
+            used, even at the value of the main table.
 
     Returns:
-        The figures of the study's table or of one of its ablations, ``None`` where neither has this network on this
-        dataset; and sentences such as ``"recipe.max_epochs is 3, not 200"``, none where all is as in the study.
+        The figures of the study's table or of one of its ablations, ``None`` if neither has this network on this
+        dataset; and sentences such as ``"recipe.max_epochs is 3, not 200"``, none if the protocol is the same.
         Fidelity and seed may be any; for precision and detector see `deviations`.
     """
     groups = ("dataset", "backbone", "attention", "fidelity")
@@ -104,38 +104,36 @@ def reported(settings: Mapping[str, Any], varied: Collection[str] = ()) -> tuple
     left = [key for key in differing if not (setting and f"{key}.".startswith(setting))]
     if figures is None and not any(map(_of_network, left)):
         figures = _table(dataset, backbone, attention)
-    told = sentences([key for key in left if not _of_network(key)], settings, expected)
+    found = sentences([key for key in left if not _of_network(key)], settings, expected)
     if settings.get("dataset.faces") == "none" != expected["dataset.faces"]:
-        told = [each for each in told if not each.startswith(("dataset.faces", "dataset.face_crop"))]
-        told.insert(0, f"dataset.faces is none, not {DETECTOR}: the study cut the faces out")
-    return figures, tuple(told)
+        found = [each for each in found if not each.startswith(("dataset.faces", "dataset.face_crop"))]
+        found.insert(0, f"dataset.faces is none, not {DETECTOR}: the study cut the faces out")
+    return figures, tuple(found)
 
 
 def deviations(
     figures: Reported, protocol: tuple[str, ...], settings: Mapping[str, Any], results: Collection[Any], n: int
 ) -> tuple[Reported, tuple[str, ...]]:
-    """What else the runs of a row did otherwise than a source, as their results tell.
+    """Add the deviations of a row's runs that show in their results.
 
-    Another number of images is another part of the data: it joins the sentences of ``protocol``, unless these say so
-    already. The precision that was computed in, and a detector other than the study's, leave the comparison as it is:
-    they are named in the note on the figures.
+    Another number of images is a deviation of ``protocol``, unless it is listed already. Another precision or detector
+    leaves the accuracies comparable: it is named in the note on the figures.
 
     Args:
-        figures, protocol: as `reported`, or the notebook's, returned them.
+        figures, protocol: from `reported`, or from that of the notebook.
         settings: of the runs.
         results: their ``result.json``.
-        n: images that the figures are compared over.
+        n: number of images of the accuracy to compare.
     """
-    told = protocol
     if n != figures.n and not any(each.startswith(("split", "dataset.source")) for each in protocol):
-        told = (*protocol, f"the {figures.part} part has {n:,} images, not {figures.n:,}")
+        protocol = (*protocol, f"the {figures.part} part has {n:,} images, not {figures.n:,}")
     precisions = sorted({str(each.get("environment", {}).get("precision", PRECISION)) for each in results})
     named = [f"trainer.precision is {each}, not {PRECISION}" for each in precisions if each != PRECISION]
     cut_out = settings.get("dataset.faces", "none") != "none"
     if cut_out and settings["dataset.faces"] != DETECTOR and not any("dataset.faces" in each for each in protocol):
         named.append(f"faces are found by {settings['dataset.faces']}, not by {DETECTOR}")
     note = f"{figures.note} Also different from the source: {'; '.join(named)}.".strip() if named else figures.note
-    return replace(figures, note=note), told
+    return replace(figures, note=note), protocol
 
 
 def _of_network(key: str) -> bool:
@@ -143,7 +141,7 @@ def _of_network(key: str) -> bool:
 
 
 def _same_crop(key: str, settings: Mapping[str, Any], expected: Mapping[str, Any]) -> bool:
-    """Whether a setting of the detector leaves the study's crop what it is: it may be MTCNN, or the study's own."""
+    """Return whether a setting of the detector leaves the study's crop unchanged."""
     faces = settings.get("dataset.faces")
     if expected["dataset.faces"] == "none" or faces == "none":
         return False
@@ -152,7 +150,7 @@ def _same_crop(key: str, settings: Mapping[str, Any], expected: Mapping[str, Any
 
 
 def different(settings: Mapping[str, Any], expected: Mapping[str, Any]) -> list[str]:
-    """The settings in which a run differs from a protocol, but for what belongs to no protocol."""
+    """Return the settings in which a run differs from a protocol, except precision and seed."""
     ignored = {"trainer.precision", "seed"}
     keys = [key for key in dict.fromkeys([*settings, *expected]) if key not in ignored]
     return [key for key in keys if settings.get(key) != expected.get(key)]
@@ -164,7 +162,7 @@ def sentences(
     expected: Mapping[str, Any],
     groups: Collection[str] = PROTOCOL,
 ) -> list[str]:
-    """What is otherwise than in the study's protocol; where another option was chosen, that alone."""
+    """Return deviations from a protocol as sentences; if another option was chosen, that alone."""
     chosen = [group for group in groups if f"{group}.name" in different]
     keys = [f"{group}.name" for group in chosen]
     keys += [key for key in different if key.partition(".")[0] in groups and key.partition(".")[0] not in chosen]
@@ -173,7 +171,7 @@ def sentences(
 
 
 def _table(dataset: str, backbone: str, attention: str) -> Reported:
-    """A row of the study's main table."""
+    """Return a row of the study's main table."""
     content, note = study(), notes(backbone, attention)
     figures = content["rows"][backbone][attention]
     accuracy = content["corrected"].get(f"{backbone} {attention}", {}).get(dataset, figures[dataset])
@@ -196,8 +194,8 @@ def _table(dataset: str, backbone: str, attention: str) -> Reported:
 def _ablation(
     settings: Mapping[str, Any], different: list[str], varied: Collection[str], row: tuple[str, str, str]
 ) -> tuple[Reported | None, str]:
-    """The figures of an ablation, where a network differs from the table's in its setting alone, and what that begins
-    with; else ``None`` and nothing.
+    """Return the figures of an ablation, and the prefix of its settings, if a network differs from the table's in that
+    setting alone; else ``None`` and an empty text.
     """
     content = study()
     for each in content["ablations"].values():
@@ -215,25 +213,25 @@ def _ablation(
 
 
 BEST_OF_THREE = 0.5595
-"""The variance of the best of three normal values, in those of one (H. J. Godwin, Annals of Mathematical Statistics 20
-(1949) 279–285, table 1)."""
+"""The variance of the best of three normal values, relative to that of one (H. J. Godwin, Annals of Mathematical
+Statistics 20 (1949) 279–285, table 1)."""
 
 
 def expected_range(accuracy: Mean, n: int, figures: Reported) -> tuple[float, float] | None:
-    """Where a figure like the reported one is expected, with 95 %, had the study's runs been like ours.
+    """Return the range in which the reported accuracy is expected with 95 %, had the study's runs been like ours.
 
     mean ± √(t² s² (1 + 1/k) + 1.96² · p(1 - p) · (1/n + 1/m)), with s the standard deviation over k seeds, t the
     quantile of Student's distribution with k - 1 degrees of freedom, and p the accuracy (Agresti and Coull's: two more
-    hits and misses). The second part, of other images, is left out where the study tested on as many images as we: they
-    are the same; it validated on others. Of a best of three, the mean best of three of ours stands in the middle, with
-    the spread of such.
+    hits and misses). The second term, for other images, is left out if the study tested on as many images as we did,
+    which are then the same; its validation images differ. The range of a best of three is centred on the mean best of
+    three of ours, with the spread of such.
 
     Returns:
-        ``None`` with fewer than `MIN_SEEDS` seeds, which say too little of how much runs differ.
+        ``None`` with fewer than `MIN_SEEDS` seeds, which say too little about the spread of runs.
     """
     from scipy.stats import t
 
-    assert figures.best_of in (1, 3), "the spread of other bests is not known here"
+    assert figures.best_of in (1, 3), "only the spread of a best of three is known"
     k = accuracy.n
     if accuracy.sd is None or k < MIN_SEEDS:
         return None
@@ -247,15 +245,15 @@ def expected_range(accuracy: Mean, n: int, figures: Reported) -> tuple[float, fl
 
 
 def verdict(figures: Reported, accuracy: Mean, n: int, protocol: tuple[str, ...]) -> Verdict:
-    """Whether a reported accuracy holds up against ours over ``n`` images of the same part, test or validation.
+    """Judge a reported accuracy by ours over ``n`` images of the same part, test or validation.
 
-    ``within`` where the reported figure lies in `expected_range`, ``above`` or ``below`` where ours is higher or lower
-    than that, ``too few seeds`` where there is none, ``cannot be right`` where it is no multiple of 1 / n of its own
-    test set, neither rounded nor cut off.
+    ``within``: the reported figure lies in `expected_range`; ``above`` or ``below``: ours is higher or lower;
+    ``too few seeds`` for a range; ``cannot be right``: the figure is no multiple of 1 / n of its own test set, neither
+    rounded nor truncated.
     """
-    possible, arithmetic = multiple_of(figures.accuracy_percent, figures.n)
+    possible, calculation = multiple_of(figures.accuracy_percent, figures.n)
     if not possible:
-        return Verdict("cannot be right", f"{arithmetic}: neither rounded nor cut off.", not protocol)
+        return Verdict("cannot be right", f"{calculation}: neither rounded nor cut off.", not protocol)
     on = "" if figures.part == "test" else f" on {figures.part}, ours {100 * accuracy.mean:.2f} %"
     reported = f"Reported {figures.accuracy_percent:.2f} %{on}"
     kept, value = expected_range(accuracy, n, figures), figures.accuracy_percent / 100

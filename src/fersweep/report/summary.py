@@ -1,4 +1,4 @@
-"""What a run prints when it ends."""
+"""The summary that a run prints when it ends."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ FILES = (
 
 
 def print_summary(result: Mapping[str, Any], run_dir: Path, class_names: Sequence[str], console: Console) -> None:
-    """Print what the run reached, where its files are and a command to try next.
+    """Print the scores of a run, its files and a command to try next.
 
     Args:
-        result: what ``result.json`` holds, with ``title`` (the network in words), ``majority_baseline`` (a fraction:
-            test accuracy of always naming training's most frequent class) and what the test part shares with training
-            (`fersweep.report.leaks`), as far as it is known.
-        run_dir: the directory of the run; only files that exist are listed.
+        result: the content of ``result.json``, with ``title`` (the network in words), ``majority_baseline`` (the test
+            accuracy of always answering training's most frequent class, a fraction) and, if known, the images that
+            the test part shares with training (`fersweep.report.leaks`).
+        run_dir: the directory of the run; only existing files are listed.
         class_names: the names of the classes, in order.
-        console: where to print; plain text when it is not a terminal.
+        console: prints plain text unless it is a terminal.
     """
     choices, config = result["choices"], config_of(run_dir)
     (titles,) = titled([(run_dir, choices)])
@@ -61,7 +61,7 @@ def print_summary(result: Mapping[str, Any], run_dir: Path, class_names: Sequenc
 
 
 def print_done(result: Mapping[str, Any], run_dir: Path, console: Console) -> None:
-    """Say that the run was done already, what it reached, where its files are and how to run it again."""
+    """Print that the run was done already, its scores, its files and how to run it again."""
     _print_rows(
         f"Run {result['run']} is done already, nothing to do; force=true runs it again", _scores(result), console
     )
@@ -70,7 +70,7 @@ def print_done(result: Mapping[str, Any], run_dir: Path, console: Console) -> No
 
 
 def _scores(result: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The rows that belong together: no accuracy without its interval, n, twins and what guessing scores."""
+    """Return the rows of scores: each accuracy with its interval, n, twins and the majority baseline."""
     metrics = result["metrics"]
     n = int(metrics["test/n"])
     low, high = wilson(round(metrics["test/accuracy"] * n), n)
@@ -90,11 +90,11 @@ def _scores(result: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _without_twins(result: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Where test images have twins, the accuracy on the others; where such were dropped, how many."""
+    """Return rows on the accuracy without twins, if test images have some, and on dropped twins."""
     rows, known = [], leaks.without_twins([result])
-    if known and (said := leaks.with_twins([result])):
+    if known and (twins := leaks.with_twins([result])):
         hits, n = known
-        score = f"{hits / n:.2%}  (n = {n:,}; {said})" if n else f"–  ({said})"
+        score = f"{hits / n:.2%}  (n = {n:,}; {twins})" if n else f"–  ({twins})"
         rows.append(("  without twins", score))
     if dropped := (result.get("twins") or {}).get("dropped"):
         rows.append(("twins dropped", f"{dropped:,} training and validation images that have a twin in the test part"))
@@ -102,7 +102,7 @@ def _without_twins(result: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _warn(result: Mapping[str, Any], console: Console) -> None:
-    """Warn of a network that has not learnt, and of people and sequences that training has shown."""
+    """Warn about a network that has not learnt, and about people and sequences shared with training."""
     n = f"{int(result['metrics']['test/n']):,}"
     counts = result.get("confusion_matrix")
     if counts and at_chance(np.array(counts)):
@@ -130,7 +130,7 @@ def _warn(result: Mapping[str, Any], console: Console) -> None:
 
 
 def _print_rows(title: str, rows: Sequence[tuple[str, str]], console: Console) -> None:
-    """Print a title and a borderless table of two columns that wraps inside the width of the console."""
+    """Print a title and a borderless table of two columns, wrapped to the console's width."""
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0), pad_edge=False)
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
@@ -142,7 +142,7 @@ def _print_rows(title: str, rows: Sequence[tuple[str, str]], console: Console) -
 
 
 def _print_files(run_dir: Path, console: Console) -> None:
-    """List the files of the run that exist, below the directory; a path is never broken over lines."""
+    """List the existing files of the run below its directory; paths are never wrapped."""
     present = [(name, what) for name, what in FILES if (run_dir / name).exists()]
     console.print()
     console.print(f"[dim]Files:[/dim] {escape(_shown(run_dir))}{os.sep}", highlight=False, soft_wrap=True)
@@ -152,13 +152,13 @@ def _print_files(run_dir: Path, console: Console) -> None:
 
 
 def _print_command(label: str, command: str, console: Console) -> None:
-    """Print a command on one line, so that it can be copied whole."""
+    """Print a command on one line, for copying."""
     console.print()
     console.print(f"[dim]{label}:[/dim] {escape(command)}", highlight=False, soft_wrap=True)
 
 
 def _other_folds(result: Mapping[str, Any], config: Mapping[str, Any]) -> str:
-    """The command for the other folds of a split that has several, with all else as it was; empty where it has none."""
+    """Return the command that runs the other folds of a split with the same settings; empty if it has none."""
     folds = result.get("folds")
     if folds is None:
         return ""
@@ -168,7 +168,7 @@ def _other_folds(result: Mapping[str, Any], config: Mapping[str, Any]) -> str:
 
 
 def _suggestion(choices: Mapping[str, str], config: Mapping[str, Any]) -> str:
-    """Return the command to try next: the attention modules on this network or, where it has one, other networks."""
+    """Return a command to try next: all attention modules on this network or, if it has one, other networks."""
     backbone, attention = choices["backbone"], choices["attention"]
     if not takes_attention(config.get("backbone", {})):
         sweep = f"backbone={backbone},resnet50"
@@ -184,13 +184,13 @@ def _suggestion(choices: Mapping[str, str], config: Mapping[str, Any]) -> str:
 
 
 def _shown(path: Path) -> str:
-    """Return ``path`` relative to the working directory where it lies below it."""
+    """Return ``path`` relative to the working directory if it lies below it."""
     resolved, here = path.resolve(), Path.cwd()
     return str(resolved.relative_to(here) if resolved.is_relative_to(here) else resolved)
 
 
 def _join(titles: Mapping[str, str], *groups: str) -> str:
-    """Return the titles of some groups, with dots between; ``none`` says of what."""
+    """Join the titles of some groups with dots; ``none`` becomes ``no <group>``."""
     words = [(group, titles[group]) for group in groups if group in titles]
     return " · ".join(escape(f"no {group}" if word == "none" else word) for group, word in words)
 

@@ -1,6 +1,6 @@
-"""How the figures of a report look and are written: as SVG and PNG files, and as markup for the page.
+"""The style of a report's figures, and their formats: SVG and PNG files, and markup for the page.
 
-A file is black on white. In the page the colours are CSS variables, so that figures follow it from light to dark.
+Files are black on white. In the page, colours are CSS variables, so that figures follow its light or dark theme.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ VARIABLES = {
     ORANGE: "--orange",
     SKY: "--sky",
 }
-"""Colour → the CSS variable that stands for it in the page; every other colour stays as it is."""
+"""Colour → its CSS variable in the page; other colours stay as they are."""
 
 STYLE: Any = {
     **dict.fromkeys(("text.color", "axes.labelcolor", "xtick.labelcolor", "ytick.labelcolor"), INK),
     **dict.fromkeys(("axes.edgecolor", "xtick.color", "ytick.color"), GREY),
     **{"font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"], "font.size": 9.0},
-    "text.parse_math": False,  # a dollar in a name is a dollar
+    "text.parse_math": False,  # a dollar sign in a name is literal
     **{"svg.fonttype": "none", "svg.hashsalt": "fersweep"},
 }
 styled = matplotlib.rc_context(STYLE)
-"""Decorates what draws: figures have the look of a report whatever the user's own settings are."""
+"""A decorator of functions that draw: figures have this style regardless of the user's matplotlib settings."""
 
 
 def save(figure: Figure, folder: Path, name: str) -> tuple[Path, Path]:
@@ -65,18 +65,18 @@ def _svg(figure: Figure, transparent: bool = False) -> str:
 
 
 def inline(figure: Figure, name: str, description: str) -> str:
-    """Return a figure as an ``<svg>`` element for HTML: transparent, colours as `VARIABLES`, the font of the page.
+    """Return a figure as an ``<svg>`` element for HTML: transparent, with `VARIABLES` and the page's font.
 
     Args:
         figure: drawn under `styled`.
-        name: goes before every id, so that those of several figures in a page differ.
-        description: what a reader is told who does not see it.
+        name: prefix of every id, so that ids of several figures in a page differ.
+        description: the text for screen readers.
     """
     root = ElementTree.fromstring(_svg(figure, transparent=True))
     used = {value.rpartition("#")[2].rstrip(")") for part in root.iter() for value in part.attrib.values()}
     for part in list(root.iter()):
         for child in [each for each in part if each.tag.endswith(("}metadata", "}style"))]:
-            part.remove(child)  # a style element would hold for the whole page
+            part.remove(child)  # a style element would apply to the entire page
         part.tag, part.tail = part.tag.rpartition("}")[2], None
         part.text = part.text if part.tag == "text" else None
         if part.get("id") not in used:
@@ -89,7 +89,7 @@ def inline(figure: Figure, name: str, description: str) -> str:
 
 
 def _rewritten(key: str, value: str, name: str) -> str:
-    """An attribute as the page has it."""
+    """Return an attribute's value in the page."""
     if key == "id":
         return f"{name}-{value}"
     if key == "style":

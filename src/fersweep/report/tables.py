@@ -1,4 +1,4 @@
-"""The main table as Markdown, CSV and LaTeX. Its columns are those of `fersweep.report.results`."""
+"""The main table as Markdown, CSV and LaTeX, with the columns of `fersweep.report.results`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from fersweep.config.schema import GROUPS
 from fersweep.report import results
-from fersweep.report.columns import said
+from fersweep.report.columns import in_line
 from fersweep.report.contents import Report, Reported, Row
 from fersweep.text import counted
 
@@ -20,7 +20,7 @@ SPECIAL |= {"≈": r"$\approx$", "≠": r"$\neq$", "≤": r"$\leq$", "≥": r"$\
 
 
 def as_markdown(report: Report) -> str:
-    """A GitHub table, its notes and what is missing below it."""
+    """Return a GitHub table with its remarks below it."""
     columns = results.choice(report).shown
     lines = [_markdown_line(column.heading for column in columns), "|" + " --- |" * len(columns)]
     lines += [_markdown_line(column.text(row) for column in columns) for row in report.rows]
@@ -33,8 +33,8 @@ def _markdown_line(values: Iterable[str]) -> str:
 
 
 def remarks(report: Report) -> list[str]:
-    """What a reader of the table must know: how to read it, what is odd about rows, what is missing."""
-    fixed = said(results.choice(report).common)
+    """Return remarks on the table: how to read it, notes on rows, missing and unfinished runs."""
+    fixed = in_line(results.choice(report).common)
     general = [
         *([f"In all rows: {fixed}."] if fixed else []),
         "Accuracy: mean ± standard deviation over seeds, of the checkpoint chosen on validation. Interval: Wilson, for "
@@ -49,16 +49,16 @@ def remarks(report: Report) -> list[str]:
     undone = len(report.unfinished)
     waiting = [f"{counted(undone, 'run is', 'runs are')} not done."] if undone else []
     several, every = len(report.rows) > 1, len(report.rows)
-    told = (
+    noted = (
         f"{'All rows' if several and len(names) == every else '; '.join(names)}: {note}"
         for note, names in by_note.items()
     )
     claims = [f"{claim.sentence}." for claim in report.claims]
-    return [" ".join(each.split()) for each in (*general, *claims, *told, *report.missing, *waiting)]
+    return [" ".join(each.split()) for each in (*general, *claims, *noted, *report.missing, *waiting)]
 
 
 def _of_reported(value: Callable[[Reported], object]) -> Callable[[Row], object]:
-    """A figure of what is reported for a row; empty where nothing is."""
+    """Return a function from a row to one of its reported figures; empty if it has none."""
     return lambda row: None if row.reported is None else value(row.reported)
 
 
@@ -90,14 +90,14 @@ RECORD: dict[str, Callable[[Row], object]] = {
     "comparable": lambda row: row.verdict.comparable,
     "verdict_sentence": lambda row: row.verdict.sentence,
 }
-"""Column of the CSV file → what it holds, after the options and settings."""
+"""Column of the CSV file → its value, after the options and settings."""
 
 
 def as_csv(report: Report) -> str:
-    """RFC 4180 text, one record a row, numbers as they are: fractions, not percent; what is not known is empty.
+    """Return RFC 4180 text, one record per row, accuracies as fractions; unknown values are empty.
 
-    All groups are columns, also those in which rows do not differ, so that files of several reports fit together.
-    Options and columns have the names that programs know.
+    All groups are columns, also those in which rows do not differ, so that files of several reports can be combined.
+    Options and columns have their names, not their titles.
     """
     text = io.StringIO(newline="")
     writer = csv.writer(text)
@@ -111,9 +111,9 @@ def as_csv(report: Report) -> str:
 
 
 def as_latex(report: Report) -> str:
-    """A ``tabular`` with booktabs' rules; space separates datasets and backbones.
+    """Return a ``tabular`` with booktabs' rules; space separates datasets and backbones.
 
-    The highest mean accuracy on the same test images is bold, which is no claim that its lead is established.
+    The highest mean accuracy on the same test images is bold, even if its lead is not established.
     """
     columns, best = results.choice(report).shown, results.best(report.rows)
     bold = ["Bold: the highest mean of the rows tested on the same images, whether its lead is established or not."]

@@ -1,4 +1,4 @@
-"""How a person reads the options of runs. Programs read their names."""
+"""Titles of options, for people; programs use their names."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from fersweep.config.schema import takes_attention, title_of
 from fersweep.runs.collect import config_of
 
 ABSENT = "–"
-"""Stands where there is nothing to choose or set, such as the attention of a network that brings its own."""
+"""The text for a setting that does not exist, such as the attention of a network with its own."""
 
 
 def _section(config: Mapping[str, Any], group: str) -> Mapping[str, Any]:
-    """What a configuration says of a group, nothing where it is damaged."""
+    """Return a configuration's section of a group, empty if it is damaged."""
     found = config.get(group)
     return found if isinstance(found, Mapping) else {}
 
 
 def titled(runs: Iterable[tuple[Path, Mapping[str, str]]]) -> list[dict[str, str]]:
-    """For each run, a directory and its choices, group → title, or `ABSENT` for attention that a network does not take.
+    """Return group → title for each run (a directory and its choices), `ABSENT` for attention that has no effect.
 
-    An option without a title, or of a run whose ``config.yaml`` cannot be read, has its name; where two options of a
-    group have one title, their names stand behind it. Of the files only so many are read as have all options.
+    An option without a title, or without a readable ``config.yaml``, gets its name; if two options of a group share a
+    title, their names follow it. Configurations are read only until every option has its title.
     """
     runs = list(runs)
     found: dict[str, dict[str, str]] = {}
-    own: set[str] = set()  # backbones that bring their own attention
+    own: set[str] = set()  # backbones with attention of their own
     for directory, choices in runs:
         if all(option in found.get(group, {}) for group, option in choices.items()):
             continue
@@ -48,22 +48,22 @@ def titled(runs: Iterable[tuple[Path, Mapping[str, str]]]) -> list[dict[str, str
 
 
 def distinct(titles: Mapping[str, str]) -> dict[str, str]:
-    """Option → title, the option behind a title that several have."""
+    """Return option → title, followed by the option if several share a title."""
     count = Counter(titles.values())
     return {option: title if count[title] == 1 else f"{title} ({option})" for option, title in titles.items()}
 
 
 def joined(values: Iterable[str]) -> str:
-    """What of ``values`` there is, with dots between."""
+    """Join the ``values`` that exist with dots."""
     return " · ".join(value for value in values if value != ABSENT)
 
 
 def spelled(column: str) -> str:
-    """A group or setting in words: ``max_epochs`` → ``max epochs``; a dotted name stays as it is."""
+    """Return a group or setting in words: ``max_epochs`` → ``max epochs``; dotted names are unchanged."""
     return column if "." in column else {"lr": "learning rate"}.get(column, column.replace("_", " "))
 
 
 def heading(column: str) -> str:
-    """The same as it stands above a column: ``Max epochs``."""
+    """Return the heading of a column: ``Max epochs``."""
     words = spelled(column)
     return words if "." in column else words[:1].upper() + words[1:]

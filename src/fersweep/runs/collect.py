@@ -168,20 +168,11 @@ def read(directory: Path) -> Run:
     """
     found = HASH.search(directory.name)
     run = found[1] if found else directory.name
-    before = None
-    while True:
-        locked = is_locked(directory)  # before the status: a run releases its lock last
-        try:
-            now = Status.read(directory)
-            archived = now == Status() and not locked and not (directory / "checkpoints").exists()
-            result = result_of(directory) if now.state == "done" or archived else None
-        except UserError as error:
-            reason = {"type": type(error).__name__, "message": str(error)}
-            return Run(directory, "unreadable", run, *_configured(directory), error=reason)
-        state = _state(directory, now, result is not None, locked)
-        if state != "interrupted" or now == before:
-            break
-        before = now  # it may have started between the two looks: look again
+    try:
+        state, now, result = _look(directory)
+    except UserError as error:
+        reason = {"type": type(error).__name__, "message": str(error)}
+        return Run(directory, "unreadable", run, *_configured(directory), error=reason)
     choices, seed = now.choices, now.seed
     metrics, interval = {}, None
     if result is not None:
@@ -202,6 +193,20 @@ def read(directory: Path) -> Run:
         started=now.started,
         finished=now.finished,
     )
+
+
+def _look(directory: Path) -> tuple[State, Status, dict[str, Any] | None]:
+    """Return the state of a run, its status and, if it is done, its result."""
+    before = None
+    while True:
+        locked = is_locked(directory)  # before the status: a run releases its lock last
+        now = Status.read(directory)
+        archived = now == Status() and not locked and not (directory / "checkpoints").exists()
+        result = result_of(directory) if now.state == "done" or archived else None
+        state = _state(directory, now, result is not None, locked)
+        if state != "interrupted" or now == before:
+            return state, now, result
+        before = now  # it may have started between the two looks: look again
 
 
 def _state(directory: Path, now: Status, has_result: bool, locked: bool) -> State:
