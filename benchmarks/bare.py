@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from fersweep import build
 from fersweep.data.samples import CLASSES
 from fersweep.training import memory
-from fersweep.training.callbacks import precision
+from fersweep.training.devices import precision
 from fersweep.training.optim import clip_gradients
 
 

@@ -31,7 +31,7 @@ from fersweep import build
 from fersweep.data.samples import CLASSES, Samples
 from fersweep.data.splits import Split
 from fersweep.training import memory
-from fersweep.training.callbacks import precision
+from fersweep.training.devices import precision
 
 
 class Faces(Dataset[tuple[Tensor, int]]):

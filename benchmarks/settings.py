@@ -19,7 +19,7 @@ from fersweep.config.options import options
 from fersweep.errors import UserError
 from fersweep.sweep.local.processes import cores, share_of_cores
 from fersweep.text import did_you_mean
-from fersweep.training import callbacks
+from fersweep.training.devices import precision
 
 BACKBONES, BATCHES, IMAGE_SIZE, REPEATS = ("resnet50", "vgg19", "aer_cnn"), (64,), 48, 5
 SMOKE_BACKBONES, SMOKE_BATCHES, SMOKE_IMAGE_SIZE, SMOKE_REPEATS = ("aer_cnn",), (8,), 32, 1
@@ -61,7 +61,7 @@ class Settings:
     @property
     def precision(self) -> str:
         """Lightning's name of what ``trainer.precision=auto`` is here."""
-        return callbacks.precision("auto", self.device)
+        return precision("auto", self.device)
 
     @property
     def images(self) -> int:

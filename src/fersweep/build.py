@@ -1,8 +1,7 @@
-"""From configuration to objects: the only place that calls Hydra's ``instantiate``."""
+"""Objects from a configuration; the only caller of Hydra's ``instantiate``."""
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
@@ -19,9 +18,9 @@ from torch import nn
 
 from fersweep.config import targets
 from fersweep.config.compose import compose_config
+from fersweep.config.idle import refuse_idle
 from fersweep.config.nodes import network, source_takes
-from fersweep.config.options import option_file
-from fersweep.config.schema import dotted, one_line
+from fersweep.config.schema import one_line
 from fersweep.data import cache, twins
 from fersweep.data.preprocess import Preprocessed
 from fersweep.data.samples import Samples
@@ -33,14 +32,14 @@ if TYPE_CHECKING:
     from fersweep.data.datamodule import FERDataModule
 
 CHECKED = ("backbone", "attention", "activation", "fidelity", "dataset", "split", "augmentation", "recipe")
-"""The parts of a configuration that objects are built from."""
+"""Groups that `check` builds objects from."""
 
 
 def make(node: Any, **arguments: Any) -> Any:
     """Build the object that a config node describes by ``_target_``.
 
     Raises:
-        UserError: for a target that may not be named, arguments it does not take, and what it refuses itself.
+        UserError: for a forbidden target, and for arguments that it does not take or rejects.
     """
     plain: Any = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
     if not isinstance(plain, Mapping) or not isinstance(plain.get("_target_"), str):
@@ -63,7 +62,7 @@ def make(node: Any, **arguments: Any) -> Any:
 
 
 def _called(node: Any, *arguments: Any, **named: Any) -> Any:
-    """What the function that a config node describes (``_partial_``) answers; UserError for settings it refuses."""
+    """Call the function that a config node describes (``_partial_``); UserError for settings it rejects."""
     function = make(node)
     if given := [name for name in named if name in node]:
         raise UserError(f"{given[0]} of {node._target_} is given by the program: leave it out.")
@@ -76,11 +75,11 @@ def _called(node: Any, *arguments: Any, **named: Any) -> Any:
 
 
 NETWORKS = ("fersweep.models", "torch.nn")
-"""Where all that a network is built from is defined, but for plugins: a checkpoint can name nothing else."""
+"""Packages that a network may be built from, beside plugins; a checkpoint can name nothing else."""
 
 
 def model(cfg: DictConfig, num_classes: int) -> nn.Module:
-    """The network of a run, freshly initialised from the global random generator."""
+    """Build the network of a run, initialised from the global random generator."""
     config: Any = OmegaConf.to_container(cfg, resolve=True)
     node = network(config)
     targets.check(node, NETWORKS)
@@ -104,8 +103,7 @@ def build_model(
     """Return a freshly initialised network: float32 images (B, C, H, W) in [0, 1] → logits (B, ``num_classes``).
 
     Args:
-        backbone: an option of that group, as are ``attention``, ``activation`` and ``fidelity``: the name of a file in
-            ``conf/backbone/``.
+        backbone: name of a file in ``conf/backbone/``.
         attention: see ``conf/attention/``.
         activation: see ``conf/activation/``.
         fidelity: see ``conf/fidelity/``.
@@ -123,23 +121,24 @@ def build_model(
 
 
 def check(cfg: DictConfig, num_classes: int) -> None:
-    """Build network, optimiser, augmentation and split function without memory or arithmetic.
+    """Build network, optimiser, augmentation and split function on the meta device, before data are read.
 
-    What was found good once is not built again: the runs of a sweep often differ in their seed alone.
+    Results are cached, because runs of a sweep often differ in their seed alone.
 
     Raises:
-        UserError: for what cannot be built, before data are read.
+        UserError: for an object that cannot be built.
     """
-    parts = {key: OmegaConf.to_container(cfg[key], resolve=True) for key in CHECKED}
+    groups = {key: OmegaConf.to_container(cfg[key], resolve=True) for key in CHECKED}
     callbacks(cfg)
-    _check(json.dumps(parts), num_classes)
+    _check(json.dumps(groups), num_classes)
 
 
 @lru_cache(maxsize=4096)
-def _check(parts: str, num_classes: int) -> None:
-    cfg = OmegaConf.create(json.loads(parts))
+def _check(groups: str, num_classes: int) -> None:
+    config = json.loads(groups)
+    refuse_idle(config)
+    cfg = OmegaConf.create(config)
     dataset = cfg.dataset
-    _refuse_idle(cfg)
     with torch.device("meta"):
         network = model(cfg, num_classes)
         _try(network, torch.empty(2, dataset.channels, dataset.image_size, dataset.image_size), num_classes, cfg)
@@ -150,7 +149,7 @@ def _check(parts: str, num_classes: int) -> None:
 
 
 def _try(network: nn.Module, images: torch.Tensor, num_classes: int, cfg: DictConfig) -> None:
-    """Raise UserError where a network does not map images to logits."""
+    """Raise UserError for a network that does not map images to logits."""
     named = f"backbone={cfg.backbone.name} attention={cfg.attention.name}"
     try:
         logits = network(images)
@@ -163,55 +162,20 @@ def _try(network: nn.Module, images: torch.Tensor, num_classes: int, cfg: DictCo
         raise UserError(f"{named} maps images of shape {tuple(images.shape)} to {shape}, not to logits {expected}.")
 
 
-def _refuse_idle(cfg: DictConfig) -> None:
-    """Raise UserError for a setting of a network that was changed and has no effect on what is built."""
-    config: Any = OmegaConf.to_container(cfg, resolve=True)
-    built = network(config), config["fidelity"]["initialise"]
-    for group in ("backbone", "attention", "activation", "fidelity"):
-        file = dotted(option_file(group, config[group]["name"]))
-        now = dotted(config[group])
-        for key in dict.fromkeys([*file, *now]):
-            if key in ("name", "title", "family", "lr", "epochs", "defaults") or now.get(key) == file.get(key):
-                continue
-            if key not in file and "defaults" in file:
-                continue  # it may stand in another file
-            before = copy.deepcopy(config)
-            _put(before[group], key, file.get(key))
-            if (network(before), before["fidelity"]["initialise"]) == built:
-                raise UserError(
-                    f"{group}.{key} has no effect with backbone={cfg.backbone.name} attention={cfg.attention.name} "
-                    f"fidelity={cfg.fidelity.name}: leave it as it is."
-                )
-
-
-def _put(node: dict[str, Any], key: str, value: Any) -> None:
-    """Set what stands under a dotted name; ``None`` removes it."""
-    *above, last = key.split(".")
-    for each in above:
-        node = node.setdefault(each, {})
-    if value is None:
-        node.pop(last, None)
-    else:
-        node[last] = value
-
-
 def source(cfg: DictConfig) -> Any:
-    """The dataset source: ``fingerprint()`` and ``load() -> Samples`` of the images as they are.
-
-    It is given what it takes of ``root``, ``download``, ``image_size`` and ``channels``.
-    """
+    """Build the dataset source with those of ``root``, ``download``, ``image_size`` and ``channels`` that it takes."""
     dataset = cfg.dataset
     given = {key: dataset[key] for key in ("root", "download", "image_size", "channels")}
     return make(dataset.source, **{key: value for key, value in given.items() if source_takes(cfg, key)})
 
 
 def cache_dir(cfg: DictConfig) -> Path:
-    """Where decoded datasets are kept: ``cache``, or the user's cache folder."""
+    """Return the folder of decoded datasets: ``cache``, or the user's cache folder."""
     return Path(cfg.cache).expanduser() if cfg.cache else Path(platformdirs.user_cache_dir("fersweep"))
 
 
 def samples(cfg: DictConfig) -> Samples:
-    """The dataset, decoded, cropped to faces and preprocessed once and memory-mapped after."""
+    """Return the dataset, decoded, cropped and preprocessed on the first call and memory-mapped afterwards."""
     steps = {str(key): value for key, value in cfg.dataset.preprocessing.items()}
     plain = cfg.dataset.faces == "none" and Crop.of(cfg.dataset.face_crop) == Crop()
     decoded = source(cfg) if plain else _faces_of(source(cfg), cfg)
@@ -219,14 +183,14 @@ def samples(cfg: DictConfig) -> Samples:
 
 
 LOOKED_AT = 25
-"""Images of a dataset whose sizes say what it shows."""
+"""Images of a dataset whose sizes `framing` looks at."""
 
 
 def framing(cfg: DictConfig) -> str:
-    """What the images of the dataset show as they come: ``face``, cut close, or ``picture``, with what is around.
+    """Return ``face`` for a dataset of cropped faces, ``picture`` for one of photographs.
 
-    That is what the dataset's file says; where it leaves it open, ``face`` where the median longer side of `LOOKED_AT`
-    images is at most twice ``dataset.image_size``: nobody keeps photographs so small.
+    Without ``dataset.framing`` it is ``face`` if the median longer side of `LOOKED_AT` images is at most twice
+    ``dataset.image_size``, which is small for a photograph.
     """
     if cfg.dataset.framing is not None:
         return str(cfg.dataset.framing)
@@ -238,8 +202,8 @@ def framing(cfg: DictConfig) -> str:
     return FACE if sides[len(sides) // 2] <= AS_FACE * cfg.dataset.image_size else PICTURE
 
 
-def _faces_of(whole: Any, cfg: DictConfig) -> cache.Source:
-    """The source of faces in the images of another; with ``faces=none``, of those images as the crop resizes them."""
+def _faces_of(images: Any, cfg: DictConfig) -> cache.Source:
+    """Return the source of faces in another's images, or with ``faces=none`` of the resized images."""
     from fersweep.faces import dataset, detectors
 
     crop = cfg.dataset.face_crop
@@ -249,18 +213,21 @@ def _faces_of(whole: Any, cfg: DictConfig) -> cache.Source:
         confidence=crop.confidence,
         device="cpu" if cfg.trainer.accelerator == "cpu" else "auto",
     )
-    return dataset.FaceCropped(whole, detector, Crop.of(crop))
+    return dataset.FaceCropped(images, detector, Crop.of(crop))
 
 
-def datamodule(cfg: DictConfig, data: Samples, parts: int = 1) -> FERDataModule:
-    """Split ``data``, drop twins where that is asked, and make loaders.
+def datamodule(cfg: DictConfig, data: Samples, microbatches: int = 1) -> FERDataModule:
+    """Split ``data``, drop twins if the configuration says so, and build the loaders.
 
-    A batch is computed in ``parts``, one after the other.
+    Args:
+        cfg: the configuration.
+        data: the dataset.
+        microbatches: per training batch.
 
     Raises:
-        UserError: the data cannot be split so, or too little is left without twins.
+        UserError: the split is impossible, or too few images remain without twins.
     """
-    from fersweep.data.datamodule import FERDataModule  # and with it Lightning, which only training needs
+    from fersweep.data.datamodule import FERDataModule  # imports Lightning, which only training needs
 
     workers = cfg.trainer.workers
     split = _called(cfg.split.function, data)
@@ -275,16 +242,16 @@ def datamodule(cfg: DictConfig, data: Samples, parts: int = 1) -> FERDataModule:
         seed=cfg.seed,
         workers=None if workers == "auto" else workers,
         overfit_batches=cfg.trainer.overfit_batches,
-        microbatches=parts,
+        microbatches=microbatches,
         val_transform=transform if cfg.recipe.augment_validation else None,
     )
 
 
 def callbacks(cfg: DictConfig) -> list[Any]:
-    """The callbacks that the group of that name lists.
+    """Build the callbacks of the group ``callbacks``.
 
     Raises:
-        UserError: for one that fersweep brings itself, with the setting to use.
+        UserError: for a callback that fersweep provides, with the setting to use.
     """
     made = []
     for name, node in cfg.callbacks.items():
@@ -294,10 +261,10 @@ def callbacks(cfg: DictConfig) -> list[Any]:
             raise UserError(f"callbacks.{name} cannot be built: {one_line(error)}") from error
     for each in made:
         if not isinstance(each, pl.Callback):
-            raise UserError(f"callbacks: {type(each).__name__} is no callback of Lightning.")
-        for kind, instead in OWN_CALLBACKS.items():
+            raise UserError(f"callbacks: {type(each).__name__} is not a Lightning callback.")
+        for kind, advice in OWN_CALLBACKS.items():
             if kind in [base.__name__ for base in type(each).__mro__]:
-                raise UserError(f"callbacks: fersweep brings its own {kind}; {instead}.")
+                raise UserError(f"callbacks: fersweep brings its own {kind}; {advice}.")
     return made
 
 
@@ -307,14 +274,14 @@ OWN_CALLBACKS = {
     "WeightAveraging": "set recipe.ema_decay",
     "ProgressBar": "set trainer.progress_bar",
 }
-"""Callbacks of Lightning that every run has where it needs them, by class, and what to know instead."""
+"""Callbacks that fersweep provides, by class, with the setting to use."""
 
 FUSED = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD)
-"""Optimisers that update a parameter in one pass over it, on a CPU and on a GPU."""
+"""Optimisers with a fused kernel on CPU and GPU."""
 
 
 def optimizer_factory(cfg: DictConfig) -> Callable[..., torch.optim.Optimizer]:
-    """The optimiser's class with its settings bound, and its fused kernel where it has one; call it with parameters."""
+    """Return the optimiser as a function of the parameters, with its fused kernel if it has one."""
     factory: partial[torch.optim.Optimizer] = make(cfg.recipe.optimizer)
     optimizer, settings = factory.func, factory.keywords
     chosen = {"fused", "foreach", "differentiable"} & set(settings)

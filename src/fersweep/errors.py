@@ -1,18 +1,18 @@
-"""The one exception type for what a user can put right."""
+"""Errors that a user can correct."""
 
 from __future__ import annotations
 
 
 class UserError(ValueError):
-    """Something the user got wrong: one sentence saying what, where and what to do.
+    """Mistake of the user, in one sentence: what, where, and what to do.
 
-    Commands print its message without a traceback and exit with a non-zero code.
+    Commands print it without a traceback and exit with a non-zero code.
     """
 
 
 class NotFiniteError(UserError):
-    """A loss that became NaN or infinite: what was trained is of no use."""
+    """Loss that became NaN or infinite: the weights are useless."""
 
 
 class LockLostError(UserError):
-    """The run's directory is another process's now: this one was away for too long, and must leave it alone."""
+    """Lock of a run's directory that another process has taken over."""

@@ -1,4 +1,4 @@
-"""Where messages go: into the run's ``train.log``, and to the terminal as plain lines where no bar is drawn."""
+"""Log of a run: ``train.log``, and plain lines on the terminal without a progress bar."""
 
 from __future__ import annotations
 
@@ -13,35 +13,41 @@ OURS = "fersweep"
 THEIRS = ("pytorch_lightning", "lightning", "lightning.pytorch", "lightning_fabric", "lightning.fabric", "py.warnings")
 
 NOISE = (
-    r"The '\w+_dataloader' does not have many workers",  # batches come from memory; workers cost more than they give
+    r"The '\w+_dataloader' does not have many workers",  # batches come from memory; workers would be slower
     r"Checkpoint directory .* exists and is not empty",  # a resumed run continues in its own directory
     r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # lightning 2.6 beside torch 2.9 and later
-    r"The `srun` command is available on your system but is not used",  # one process on a cluster's node is meant
+    r"The `srun` command is available on your system but is not used",  # one process per node is intended
 )
-"""Warnings of Lightning about what this project does on purpose, each named."""
+"""Warnings of Lightning about things this project does on purpose."""
+
+
+@contextmanager
+def _without_noise() -> Iterator[None]:
+    with warnings.catch_warnings():
+        for message in NOISE:
+            warnings.filterwarnings("ignore", message=message)
+        yield
 
 
 @contextmanager
 def of_other_ranks(rank: int) -> Iterator[logging.Logger]:
-    """Print warnings and errors of a rank other than zero to standard error, which goes where the run's output goes."""
+    """Print warnings and errors of a rank other than zero to standard error."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter(f"%(asctime)s %(levelname)s rank {rank}: %(message)s"))
     handler.setLevel(logging.WARNING)
     ours = logging.getLogger(OURS)
     ours.handlers, ours.propagate = [handler], False
-    with warnings.catch_warnings():
-        for message in NOISE:
-            warnings.filterwarnings("ignore", message=message)
+    with _without_noise():
         yield ours
 
 
 @contextmanager
 def to_run(run_dir: Path, echo: bool) -> Iterator[logging.Logger]:
-    """Send this project's and Lightning's messages and all warnings to ``run_dir/train.log`` while the block runs.
+    """Append messages of fersweep and Lightning, and all warnings, to ``run_dir/train.log``.
 
     Args:
-        run_dir: an existing directory; the log is appended to.
-        echo: also print this project's messages to standard error, one line each.
+        run_dir: an existing directory.
+        echo: also print messages of fersweep to standard error.
     """
     handler = logging.FileHandler(run_dir / "train.log", encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
@@ -51,7 +57,7 @@ def to_run(run_dir: Path, echo: bool) -> Iterator[logging.Logger]:
         terminal = logging.StreamHandler(sys.stderr)
         terminal.setFormatter(logging.Formatter("%(message)s"))
         terminal.setLevel(logging.INFO)
-        terminal.addFilter(lambda message: message.exc_info is None)  # whoever ends the program says what it was
+        terminal.addFilter(lambda message: message.exc_info is None)  # the caller prints the error
         handlers.append(terminal)
     theirs = [logging.getLogger(name) for name in THEIRS]
     before = [(logger, list(logger.handlers), logger.propagate, logger.level) for logger in (ours, *theirs)]
@@ -59,11 +65,9 @@ def to_run(run_dir: Path, echo: bool) -> Iterator[logging.Logger]:
     ours.handlers, ours.propagate = handlers, False
     for logger in theirs:
         logger.handlers, logger.propagate = [handler], False
-        logger.setLevel(logging.WARNING)  # below it there are only tips, and what this project logs itself
+        logger.setLevel(logging.WARNING)  # below it: tips, and facts that fersweep logs itself
     logging.captureWarnings(True)
-    with warnings.catch_warnings():
-        for message in NOISE:
-            warnings.filterwarnings("ignore", message=message)
+    with _without_noise():
         try:
             yield ours
         finally:

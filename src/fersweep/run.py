@@ -1,4 +1,4 @@
-"""One run of ``train.py``: check it, decide how many processes it takes, and start them."""
+"""One run of ``train.py``, in this process or in several."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from omegaconf import DictConfig
 
 from fersweep.errors import UserError
 from fersweep.sweep.local.processes import run_in_ranks
-from fersweep.training import fit, ranks
 from fersweep.training.attempt import attempt, prepare, stop
+from fersweep.training.devices import num_processes
+from fersweep.training.distributed import env_world_size
 
 
 def run(cfg: DictConfig) -> float:
-    """Run what ``train.py`` was asked for; a user's mistake ends it with one sentence and exit code 2.
+    """Run a composed configuration; print a user's mistake as one sentence and exit with code 2.
 
     Returns:
-        The best checkpoint's validation accuracy: what a sweeper may optimise. Never a test score.
+        Validation accuracy of the best checkpoint, for sweepers that optimise; never a test score.
     """
     signal.signal(signal.SIGTERM, stop)
     try:
@@ -29,21 +30,20 @@ def run(cfg: DictConfig) -> float:
         raise SystemExit(2) from error
     except KeyboardInterrupt:
         raise SystemExit(130) from None
-    except SystemExit as end:  # Lightning's: 1 on Ctrl-C; on SIGTERM no code, which would read as success
+    except SystemExit as end:  # Lightning exits with 1 on Ctrl-C and without a code, read as success, on SIGTERM
         raise SystemExit(130 if isinstance(end.__context__, KeyboardInterrupt) else end.code or 143) from None
 
 
 def run_one(cfg: DictConfig) -> float:
-    """Check one configuration, then train and test it, in this process or, where it asks for several, in theirs.
+    """Check a configuration, then train and test it, in this process or in those it asks for.
 
     Raises:
-        UserError: for what the user can put right; ``status.json`` then says ``failed``, if the run had begun.
+        UserError: a mistake of the user; ``status.json`` then says ``failed`` if the run had begun.
     """
     config, directory = prepare(cfg)
-    processes = fit.processes(cfg)
-    if processes > 1 and ranks.expected() == 1:
+    if num_processes(cfg) > 1 and env_world_size() == 1:
         if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
-            raise UserError("A sweep whose runs take several devices needs hydra/launcher=local or slurm.")
+            raise UserError("A sweep of runs on several devices needs hydra/launcher=local or slurm.")
         if cfg.trainer.num_nodes > 1:
             raise UserError("trainer.num_nodes needs a cluster: use -m hydra/launcher=slurm, also for a single run.")
         return run_in_ranks(config, directory)

@@ -13,7 +13,7 @@ from fersweep.config.checks import CHOICES, validate
 from fersweep.config.compose import compose_config
 from fersweep.errors import UserError
 from fersweep.training.attempt import prepare
-from fersweep.training.fit import OWNED
+from fersweep.training.trainer_arguments import OWNED
 
 
 @pytest.mark.parametrize("key", [key for key in CHOICES if key != "dataset.faces"])  # synthetic has faces only
@@ -148,7 +148,7 @@ def test_what_cannot_work_or_has_no_effect_is_refused(overrides: str, message: s
         ("attention=none +attention.foo=3", "torch.nn.Identity has no argument 'foo'"),
         ("+backbone.model._convert_=all", "fersweep.models.resnet.ResNet has no argument '_convert_'"),
         ("+callbacks.x=5", "5 names no class: it needs a _target_"),
-        ("+callbacks.x._target_=torch.nn.ReLU", "callbacks: ReLU is no callback of Lightning"),
+        ("+callbacks.x._target_=torch.nn.ReLU", "callbacks: ReLU is not a Lightning callback"),
         (
             "+callbacks.x._target_=pytorch_lightning.callbacks.Timer +callbacks.x.duration=xx",
             "callbacks.x cannot be built",

@@ -27,7 +27,7 @@ from fersweep.models.resnetv2 import ResNetV2
 from fersweep.models.study_code import ParallelCBAM, RowBatchNorm, ScalarGate, glorot_uniform, scalar_gate_kernel_size
 from fersweep.report.parameters import Count, count, show
 from fersweep.report.study import rows, study
-from fersweep.training.distributed import sync_batch_norm
+from fersweep.training.batch_norm import sync_batch_norm
 from fersweep.training.optim import KerasAdam
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "study.json").read_text())

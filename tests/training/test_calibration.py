@@ -1,4 +1,4 @@
-"""Temperature scaling: what it fits, what it leaves, and where a run keeps it."""
+"""Temperature scaling, calibration error, and both in a run's files."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def test_the_temperature_that_labels_were_drawn_with_is_found(sharpness: float) 
     assert calibration.fit_temperature(logits, labels) == pytest.approx(sharpness, rel=0.08)
 
 
-def test_no_other_temperature_makes_the_labels_likelier() -> None:
+def test_the_temperature_minimises_the_cross_entropy() -> None:
     logits, labels = drawn(2.0)
     found = calibration.fit_temperature(logits, labels)
     best = float(F.cross_entropy(logits.double() / found, labels))
     assert all(float(F.cross_entropy(logits.double() / (found * by), labels)) > best for by in (0.9, 1.1))
 
 
-def test_scaling_makes_overconfident_probabilities_honest_and_changes_no_answer() -> None:
+def test_scaling_calibrates_overconfident_probabilities_and_changes_no_prediction() -> None:
     logits, labels = drawn(3.0)
     raw = logits.softmax(dim=1)
     told = calibration.summary(raw, labels, calibration.fit_temperature(*drawn(3.0)))
@@ -50,7 +50,7 @@ def test_scaling_makes_overconfident_probabilities_honest_and_changes_no_answer(
     assert torch.equal(calibration.scaled(raw, told["temperature"]).argmax(dim=1), raw.argmax(dim=1))
 
 
-def test_scaling_probabilities_is_scaling_their_logits() -> None:
+def test_scaling_probabilities_equals_scaling_their_logits() -> None:
     logits, _ = drawn(1.0, n=50)
     scaled = calibration.scaled(logits.softmax(dim=1), 2.5)
     assert torch.allclose(scaled, (logits / 2.5).softmax(dim=1), atol=1e-6)
@@ -62,13 +62,13 @@ def test_the_error_is_the_mean_gap_of_the_bins() -> None:
     assert calibration.expected_calibration_error(probabilities, labels) == pytest.approx(0.5 * 0.2, abs=1e-6)
 
 
-def test_what_cannot_be_fitted_is_left_as_it_is() -> None:
+def test_without_finite_logits_the_temperature_is_one() -> None:
     assert calibration.fit_temperature(torch.empty(0, 7), torch.empty(0, dtype=torch.int64)) == 1.0
     spoilt = torch.tensor([[float("nan"), 0.0]])
     assert calibration.fit_temperature(spoilt, torch.tensor([0])) == 1.0
 
 
-def test_a_run_says_how_far_off_its_probabilities_are(finished: Path) -> None:
+def test_a_result_has_the_calibration_error_before_and_after_scaling(finished: Path) -> None:
     told = json.loads((finished / "result.json").read_text())["calibration"]
     assert told["temperature"] == checkpoint.load(finished)["fersweep"]["temperature"] != 1.0
     table = pd.read_parquet(finished / "predictions.parquet")
@@ -80,7 +80,7 @@ def test_a_run_says_how_far_off_its_probabilities_are(finished: Path) -> None:
 
 
 @pytest.mark.usefixtures("tiny_network")
-def test_validation_images_are_calibrated_on_as_they_are_though_augmented_to_choose(
+def test_the_temperature_is_fitted_on_unaugmented_validation_images(
     small: Callable[..., DictConfig], finished: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fitted: list[tuple[torch.Tensor, torch.Tensor]] = []

@@ -1,4 +1,4 @@
-"""Checkpoints: what is in them, which weights were tested, and files that are none."""
+"""Checkpoints: content, tested weights, and unreadable files."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def all_types(node: Any) -> set[type]:
 
 
 def probabilities(model: nn.Module, cfg: DictConfig) -> np.ndarray:
-    """What a network says of the test images, in the order of `predictions.parquet`."""
+    """Probabilities of the test images, in the order of `predictions.parquet`."""
     samples = build.samples(cfg)
     (batch,) = build.datamodule(cfg, samples).test_dataloader()
     with torch.no_grad():
@@ -123,7 +123,7 @@ def test_a_run_starts_from_given_weights(
     assert all(torch.equal(value, expected[f"model.{key}"]) for key, value in started[0].items())
 
 
-def test_only_what_a_run_goes_on_from_holds_more_than_the_network(tmp_path: Path) -> None:
+def test_only_the_last_checkpoint_has_training_state(tmp_path: Path) -> None:
     whole = dict.fromkeys((*checkpoint.SLIM, "optimizer_states", "callbacks"), 0)
     for name in ("best", "last"):
         AtomicCheckpointIO().save_checkpoint(whole, tmp_path / "checkpoints" / f"{name}.ckpt")
@@ -132,24 +132,24 @@ def test_only_what_a_run_goes_on_from_holds_more_than_the_network(tmp_path: Path
     assert last == whole
 
 
-def test_weights_of_another_architecture_are_refused_whole(finished: Path) -> None:
+def test_no_weight_of_another_architecture_is_loaded(finished: Path) -> None:
     wider = TinyNetwork(1, 8)
     before = {key: value.clone() for key, value in wider.state_dict().items()}
     message = (
-        rf"^{re.escape(str(finished))}/checkpoints/best\.ckpt holds another architecture "
+        rf"^{re.escape(str(finished))}/checkpoints/best\.ckpt has another architecture "
         r"\(ResNet-50 \+ SE, ELU, as its paper defines it\): "
-        r"classifier\.weight is \(7, 128\) there and \(8, 128\) here; choose the same backbone"
+        r"classifier\.weight is \(7, 128\) there and \(8, 128\) in this run; choose the same backbone"
     )
     with pytest.raises(UserError, match=message):
         checkpoint.load_weights(wider, finished)
     assert all(torch.equal(value, before[key]) for key, value in wider.state_dict().items())
     with pytest.raises(UserError, match="weight is absent there and"):
         checkpoint.load_weights(nn.Sequential(nn.Linear(3, 3)), finished)
-    with pytest.raises(UserError, match=r"is .* there and absent here"):
+    with pytest.raises(UserError, match=r"is .* there and absent in this run"):
         checkpoint.load_weights(nn.Sequential(), finished)
 
 
-def test_files_that_are_no_checkpoint_get_one_sentence(finished: Path, tmp_path: Path) -> None:
+def test_files_that_are_not_checkpoints_are_refused_in_one_sentence(finished: Path, tmp_path: Path) -> None:
     whole = (finished / "checkpoints" / "best.ckpt").read_bytes()
     damaged = {
         "empty": b"",
@@ -187,13 +187,13 @@ def test_files_that_are_no_checkpoint_get_one_sentence(finished: Path, tmp_path:
 
 
 @pytest.mark.usefixtures("tiny_network")
-def test_a_damaged_last_checkpoint_is_named_and_left_behind_by_force(small: Small, finished: Path) -> None:
+def test_a_damaged_last_checkpoint_is_named_and_replaced_by_force(small: Small, finished: Path) -> None:
     cfg = small()
     directory = run_dir(plain(cfg))
     (directory / "checkpoints").mkdir(parents=True)
     shutil.copy(finished / "config.yaml", directory)
     (directory / "checkpoints" / "last.ckpt").write_bytes(b"half of it")
-    with pytest.raises(UserError, match=r"last\.ckpt is not a readable .* With force=true the run starts afresh"):
+    with pytest.raises(UserError, match=r"last\.ckpt is not a readable .* Set force=true to start the run afresh"):
         run_one(cfg)
     run_one(small("force=true"))
     assert (directory / "result.json").is_file()
@@ -201,7 +201,7 @@ def test_a_damaged_last_checkpoint_is_named_and_left_behind_by_force(small: Smal
 
 @pytest.mark.parametrize("text", ["${oc.env:HOME}", "\\${oc.create:{_target_: pathlib.Path.touch}}"])
 def test_nothing_in_a_stored_configuration_is_resolved(finished: Path, text: str) -> None:
-    """An interpolation, escaped or not, could read the reader's environment or name what was never checked."""
+    """An interpolation, escaped or not, could read the environment or name an unchecked target."""
     config = checkpoint.load(finished)["fersweep"]["config"]
     config["backbone"]["model"]["pooling"] = text
     with pytest.raises(UserError, match="holds a configuration that is not resolved"):

@@ -1,4 +1,4 @@
-"""Runs of two processes (gloo, on the CPU): in a sweep and alone, what they leave, and how they end when one dies."""
+"""Runs of two processes (gloo, on the CPU): in a sweep and alone, their files, and the death of one process."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_two_processes_make_the_run_that_one_makes(planned: Callable[..., Planne
 
 
 @pytest.mark.slow
-def test_a_rank_that_is_killed_ends_the_run_with_its_reason_and_it_goes_on_another_time(
+def test_a_rank_that_is_killed_ends_the_run_with_its_reason_and_the_run_resumes(
     planned: Callable[..., Planned],
 ) -> None:
     run = planned("trainer=ddp_cpu", "trainer.precision=32", "recipe.max_epochs=8")
@@ -95,20 +95,20 @@ def test_train_py_starts_the_processes_of_a_single_run(tmp_path: Path, cache: Pa
     assert json.loads(result.read_text())["environment"]["processes"] == 2
 
 
-def test_a_mistake_that_only_the_data_show_ends_all_ranks(planned: Callable[..., Planned]) -> None:
+def test_a_mistake_found_in_the_data_ends_all_ranks(planned: Callable[..., Planned]) -> None:
     run = planned("trainer=ddp_cpu", "split=subjects", "split.fold=99")
     (outcome,) = sweep([run])
     assert str(outcome.error).startswith("UserError: split.fold=99 does not exist")
     assert Status.read(run.directory).state == "failed"
 
 
-def test_a_sweep_within_one_process_takes_no_run_of_several(
+def test_a_sweep_in_one_process_refuses_runs_of_several(
     run_train: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """With Hydra's own launcher: each rank would otherwise be the whole sweep again."""
     assert run_train("-m", "hydra/launcher=basic", "trainer=ddp_cpu", "seed=1,2") == 2
     error = capsys.readouterr().err
-    assert error == "error: A sweep whose runs take several devices needs hydra/launcher=local or slurm.\n"
+    assert error == "error: A sweep of runs on several devices needs hydra/launcher=local or slurm.\n"
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_a_sweep_within_one_process_takes_no_run_of_several(
         ("trainer=ddp", "trainer=ddp asks for trainer.devices=2, but torch sees no CUDA device here"),
     ],
 )
-def test_what_this_machine_cannot_do_is_said(
+def test_missing_devices_and_machines_are_named(
     run_train: Callable[..., int], capsys: pytest.CaptureFixture[str], settings: str, sentence: str
 ) -> None:
     if "trainer=ddp" in settings.split() and torch.cuda.device_count() > 1:

@@ -1,4 +1,4 @@
-"""Training, validation and testing in numbers, on networks small enough to check by hand."""
+"""Learning rates, logged metrics and test outputs of the module, in numbers."""
 
 from __future__ import annotations
 
@@ -10,51 +10,14 @@ import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
+from linear import batch, log_probabilities, made
 from pytorch_lightning.plugins.environments import LightningEnvironment
-from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fersweep.data.datamodule import Batch, FERDataModule
+from fersweep.data.datamodule import FERDataModule
 from fersweep.data.samples import CLASSES, Samples
 from fersweep.data.splits import Split
-from fersweep.training import results as record
-from fersweep.training.module import FERModule
-from fersweep.training.schedule import learning_rate_factor
-
-RECIPE: dict[str, Any] = {
-    "max_epochs": 4,
-    "schedule": "constant",
-    "warmup_epochs": 0,
-    "label_smoothing": 0.0,
-    "mixup": 0.0,
-    "convolution_l2": 0.0,
-    "test_crops": 1,
-}
-
-
-def made(weights: Tensor | None = None, **recipe: Any) -> FERModule:
-    """A linear classifier of 8×8 images."""
-    torch.manual_seed(0)
-    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 7))
-    nn.init.normal_(model[1].weight)
-    return FERModule(
-        model, lambda params: torch.optim.SGD(params, lr=0.5), {**RECIPE, **recipe}, CLASSES, weights, seed=3
-    )
-
-
-def batch(count: int = 12) -> Batch:
-    rng = np.random.default_rng(1)
-    images = torch.from_numpy(rng.integers(0, 256, (count, 1, 8, 8), dtype=np.uint8))
-    labels = torch.from_numpy(rng.integers(0, 7, count))
-    return Batch(images, labels, torch.arange(count), labels)
-
-
-@torch.no_grad()
-def log_probabilities(module: FERModule, images: Tensor) -> Tensor:
-    """By hand, in float64: the logarithm of softmax(W x / 255 + b)."""
-    linear = module.model[1]  # type: ignore[index]
-    logits = images.double().flatten(1) / 255 @ linear.weight.double().T + linear.bias.double()
-    return logits - logits.exp().sum(dim=1, keepdim=True).log()
+from fersweep.training.optim import learning_rate_factor
 
 
 @pytest.mark.parametrize(
@@ -99,148 +62,7 @@ def test_the_rate_changes_with_every_step_and_warm_up_counts_epochs() -> None:
     assert rates[40] == pytest.approx(0)
 
 
-def test_training_loss_is_cross_entropy() -> None:
-    module, data = made(), batch()
-    logs = log_probabilities(module, data.images)
-    expected = -logs[torch.arange(12), data.labels].mean()
-    assert module.training_step(data, 0).item() == pytest.approx(float(expected), rel=1e-5)
-
-
-def test_label_smoothing_mixes_in_the_uniform_distribution() -> None:
-    module, data = made(label_smoothing=0.1), batch()
-    logs = log_probabilities(module, data.images)
-    target = torch.full((12, 7), 0.1 / 7, dtype=torch.float64)
-    target[torch.arange(12), data.labels] += 0.9
-    assert module.training_step(data, 0).item() == pytest.approx(float(-(target * logs).sum(dim=1).mean()), rel=1e-5)
-
-
-def test_class_weights_are_scikit_learns_and_weigh_the_training_loss() -> None:
-    counts = np.array([2, 1, 4, 0, 1, 1, 3])
-    weights = record.class_weights("balanced", counts)
-    assert weights is not None
-    assert weights.tolist() == pytest.approx([12 / (7 * max(n, 1)) for n in counts])  # 0 in debugging runs: finite
-    assert record.class_weights("none", counts) is None
-    module, data = made(weights), batch()
-    logs = log_probabilities(module, data.images)[torch.arange(12), data.labels]
-    own = weights.double()[data.labels]
-    assert module.training_step(data, 0).item() == pytest.approx(float(-(own * logs).sum() / own.sum()), rel=1e-5)
-    assert "class_weights" not in module.state_dict()  # a checkpoint does not depend on them
-
-
-def test_mixup_is_the_loss_of_mixed_images_under_both_labels() -> None:
-    module, data = made(mixup=0.4), batch()
-    loss = module.training_step(data, 5).item()
-    rng = np.random.default_rng([3, 0, 5, 0])  # seed, epoch, batch, rank
-    share = rng.beta(0.4, 0.4)
-    share = max(share, 1 - share)
-    partner = rng.permutation(12)
-    assert 0.5 <= share < 1
-    mixed = share * data.images.double() + (1 - share) * data.images.double()[partner]
-    logs = log_probabilities(module, mixed)
-    rows = torch.arange(12)
-    expected = -(share * logs[rows, data.labels] + (1 - share) * logs[rows, data.labels[partner]]).mean()
-    assert loss == pytest.approx(float(expected), rel=1e-5)
-    assert module.training_step(data, 5).item() == loss  # the same batch again
-    assert module.training_step(data, 6).item() != loss
-    assert data.images.dtype == torch.uint8  # the batch itself is left alone
-
-
-def test_mixup_has_one_share_for_a_batch_and_pairs_within_each_part() -> None:
-    module, data = made(mixup=0.4), batch()
-    images = data.images.float()
-    found = [module._mixup(images, data.labels, 5, place) for place in (0, 1, 2)]
-    assert len({share for _, _, share in found}) == 1
-    assert not torch.equal(found[0][0], found[1][0])
-    assert not torch.equal(found[1][0], found[2][0])
-    for mixed, other, share in found:
-        partner = (mixed - share * images) / (1 - share)
-        assert sorted(other.tolist()) == sorted(data.labels.tolist())
-        assert torch.allclose(partner.sum(), images.sum(), rtol=1e-4)
-    assert module._mixup(images, data.labels, 6, 1)[2] != found[0][2]
-
-
-@pytest.mark.parametrize("weights", [None, torch.arange(1.0, 8.0)])
-@pytest.mark.parametrize("parts", [1, 3])
-def test_shares_of_a_batch_add_up_to_its_loss(weights: Tensor | None, parts: int) -> None:
-    """Shares of 7, 4, 1 and 0 images; Lightning divides the gradient by the number of parts."""
-    data = batch()
-    module = made(weights, label_smoothing=0.1)
-    module.training_step(data, 0).backward()
-    expected = [parameter.grad.clone() for parameter in module.parameters()]  # type: ignore[union-attr]
-    loss, accuracy = module.train_loss.compute(), module.train_metrics.compute()["train/accuracy"]
-
-    module = made(weights, label_smoothing=0.1)
-    module._trainer = SimpleNamespace(  # type: ignore[assignment]
-        accumulate_grad_batches=parts, current_epoch=0, global_rank=0
-    )
-    for number, share in enumerate((slice(0, 7), slice(7, 11), slice(11, 12), slice(12, 12))):
-        one = Batch(data.images[share], data.labels[share], data.indices[share], data.labels)
-        (module.training_step(one, number) / parts).backward()
-    for parameter, gradient in zip(module.parameters(), expected, strict=True):
-        assert parameter.grad is not None
-        assert torch.allclose(parameter.grad, gradient, rtol=1e-5, atol=1e-7)
-    assert module.train_loss.compute().item() == pytest.approx(loss.item(), rel=1e-6)
-    assert module.train_metrics.compute()["train/accuracy"] == accuracy
-
-
-def convolutional(l2: float) -> FERModule:
-    """Two convolutions with norm and bias and a linear layer, for 8×8 images."""
-    torch.manual_seed(0)
-    layers = (nn.Conv2d(1, 4, 3, padding=1), nn.ELU(), nn.GroupNorm(2, 4), nn.Conv2d(4, 4, 3, groups=2), nn.ELU())
-    model = nn.Sequential(*layers, nn.Flatten(), nn.Linear(144, 7))
-    return FERModule(model, torch.optim.SGD, {**RECIPE, "convolution_l2": l2}, CLASSES, seed=3)
-
-
-def gradients(module: FERModule) -> dict[str, Tensor]:
-    found = {name: parameter.grad for name, parameter in module.named_parameters()}
-    return {name: gradient.clone() for name, gradient in found.items() if gradient is not None}
-
-
-KERNELS = ("model.0.weight", "model.3.weight")
-"""Of `convolutional`."""
-
-
-def test_the_l2_penalty_adds_2_lambda_w_to_the_gradient_of_convolutions_alone() -> None:
-    data, plain, penalised = batch(), convolutional(0.0), convolutional(0.01)
-    losses = [module.training_step(data, 0) for module in (plain, penalised)]
-    for loss in losses:
-        loss.backward()
-    weights = dict(penalised.named_parameters())
-    total = sum(float(weights[name].detach().double().square().sum()) for name in KERNELS)
-    assert losses[1].item() - losses[0].item() == pytest.approx(0.01 * total, rel=1e-4)
-    before, after = gradients(plain), gradients(penalised)
-    assert set(before) == set(after) == set(weights)
-    assert len(before) == 8
-    for name, weight in weights.items():
-        if name in KERNELS:
-            assert torch.allclose(after[name] - before[name], 0.02 * weight, rtol=1e-3, atol=1e-7)
-        else:
-            assert torch.equal(after[name], before[name])
-    assert penalised.train_loss.compute() == plain.train_loss.compute()  # what is logged is the cross-entropy
-
-
-@pytest.mark.parametrize(("world", "parts"), [(1, 1), (1, 4), (2, 2), (4, 1)])
-def test_a_step_has_the_l2_penalty_once(monkeypatch: pytest.MonkeyPatch, world: int, parts: int) -> None:
-    """Shares of 5, 4, 2 and 1 images, or all at once: DDP takes the mean over processes, Lightning over parts."""
-    data = batch()
-    whole = convolutional(0.01)
-    whole.training_step(data, 0).backward()
-    monkeypatch.setattr("fersweep.training.module.world_size", lambda: world)
-    shares = [slice(0, 12)] if world * parts == 1 else [slice(0, 5), slice(5, 9), slice(9, 11), slice(11, 12)]
-    module = convolutional(0.01)
-    for number, share in enumerate(shares):
-        part, rank = divmod(number, world)
-        module._trainer = SimpleNamespace(accumulate_grad_batches=parts, current_epoch=0, global_rank=rank)
-        one = Batch(data.images[share], data.labels[share], data.indices[share], data.labels)
-        (module.training_step(one, part) / (world * parts)).backward()
-    expected, found = gradients(whole), gradients(module)
-    assert set(expected) == set(found)
-    for name, gradient in expected.items():
-        assert torch.allclose(found[name], gradient, rtol=1e-4, atol=1e-6)
-    assert module.train_loss.compute().item() == pytest.approx(whole.train_loss.compute().item(), rel=1e-5)
-
-
-def test_dropout_of_an_epoch_does_not_depend_on_what_was_drawn_before() -> None:
+def test_dropout_of_an_epoch_does_not_depend_on_earlier_draws() -> None:
     module = made()
     draws = []
     for before in (1, 2):
@@ -284,12 +106,10 @@ def test_testing_keeps_the_single_view_beside_the_ten_crops(crops: int) -> None:
     else:
         assert torch.allclose(final, module.ten_crop_probabilities(data.images))
         assert not torch.allclose(final, single)
-    module.on_test_epoch_start()
-    assert module.test_outputs == []
 
 
 class Rows(pl.Callback):
-    """Keeps what is logged at the end of every epoch."""
+    """Records the metrics of every epoch."""
 
     def __init__(self) -> None:
         self.rows: list[dict[str, float]] = []
@@ -301,7 +121,7 @@ class Rows(pl.Callback):
 @pytest.mark.filterwarnings("ignore:The '.*_dataloader' does not have many workers")
 @pytest.mark.filterwarnings("ignore:`isinstance.treespec, LeafSpec.` is deprecated")
 @pytest.mark.filterwarnings("ignore:The `srun` command is available")  # on a machine of a cluster
-def test_an_epochs_numbers_are_those_of_all_its_images_and_validation_is_plain(tmp_path: Any) -> None:
+def test_metrics_of_an_epoch_cover_all_images_and_validation_is_plain(tmp_path: Any) -> None:
     """Smoothing and weights belong to training alone; batches of different size count by their images."""
     rng = np.random.default_rng(2)
     images = rng.integers(0, 256, (40, 8, 8), dtype=np.uint8)
@@ -351,18 +171,3 @@ def test_an_epochs_numbers_are_those_of_all_its_images_and_validation_is_plain(t
         assert row["val/macro_f1"] == pytest.approx(np.mean([score for score in f1 if score is not None]), rel=1e-5)
         train = log_probabilities(module, torch.from_numpy(images[:10])).argmax(dim=1).numpy()
         assert row["train/accuracy"] == pytest.approx((train == labels[:10]).mean())
-
-
-def test_test_metrics_by_hand() -> None:
-    labels = torch.tensor([0, 0, 1, 2])
-    final = torch.tensor([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.2, 0.5, 0.3], [0.0, 0.0, 1.0]])
-    single = torch.tensor([[0.7, 0.2, 0.1], [0.6, 0.3, 0.1], [0.2, 0.5, 0.3], [0.0, 0.0, 1.0]])
-    metrics, counts = record.test_metrics(labels, single, final)
-    assert metrics["test/accuracy"] == 0.75
-    assert metrics["test/accuracy_single_view"] == 1.0
-    assert metrics["test/n"] == 4
-    assert metrics["test/macro_f1"] == pytest.approx((2 / 3 + 2 / 3 + 1) / 3)
-    assert metrics["test/loss"] == pytest.approx(-(math.log(0.7) + math.log(0.1) + math.log(0.5)) / 4)
-    assert counts.tolist() == [[1, 1, 0], [0, 1, 0], [0, 0, 1]]
-    metrics, _ = record.test_metrics(labels, single, 1 - final)  # certain and wrong: large, not infinite
-    assert 1 < metrics["test/loss"] < 100

@@ -1,4 +1,4 @@
-"""Runs that were interrupted or failed: they go on, and end as if nothing had been, or say why they cannot."""
+"""Interrupted and failed runs: they resume and end as if uninterrupted, or say why they cannot."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ RICH = ("recipe=modern", "recipe.batch_size=16", "recipe.max_epochs=3", "recipe.
 
 @pytest.mark.usefixtures("tiny_network")
 @pytest.mark.parametrize("recipe", [(), RICH], ids=["quick", "modern"])
-def test_an_interrupted_run_goes_on_and_ends_as_if_it_had_not_been(
+def test_an_interrupted_run_resumes_and_equals_an_uninterrupted_one(
     small: Small, monkeypatch: pytest.MonkeyPatch, recipe: tuple[str, ...]
 ) -> None:
     overrides = (*recipe, "recipe.max_epochs=3")
@@ -50,7 +50,7 @@ def test_an_interrupted_run_goes_on_and_ends_as_if_it_had_not_been(
     assert (status["state"], status["attempts"], status["error"]) == ("pending", 1, None)
     assert (directory / "checkpoints" / "last.ckpt").is_file()
     assert not (directory / "result.json").exists()
-    assert "the same command goes on" in (directory / "train.log").read_text()
+    assert "interrupted; run the same command to resume" in (directory / "train.log").read_text()
 
     trained: list[int] = []
 
@@ -67,7 +67,7 @@ def test_an_interrupted_run_goes_on_and_ends_as_if_it_had_not_been(
 
 
 @pytest.mark.usefixtures("tiny_network")
-def test_a_run_interrupted_while_it_is_tested_trains_no_further(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_interrupted_during_its_test_trains_no_further(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
     overrides = ("recipe.max_epochs=30", "recipe.early_stopping_patience=1", "recipe.optimizer.lr=0.3")
     whole = run_here(small(*overrides, "sweep=whole"))
     epochs = read_json(whole / "result.json")["epochs"]
@@ -88,7 +88,7 @@ def test_a_run_interrupted_while_it_is_tested_trains_no_further(small: Small, mo
 
 
 @pytest.mark.usefixtures("tiny_network")
-def test_a_failed_run_says_so_and_goes_on_from_its_last_epoch(
+def test_a_failed_run_resumes_from_its_last_epoch(
     small: Small, monkeypatch: pytest.MonkeyPatch, finished: Path
 ) -> None:
     cfg = small()
@@ -114,7 +114,7 @@ def test_a_failed_run_says_so_and_goes_on_from_its_last_epoch(
 
 
 @pytest.mark.usefixtures("tiny_network")
-def test_a_directory_that_another_process_holds_is_left_alone(small: Small) -> None:
+def test_a_directory_locked_by_another_process_is_left_alone(small: Small) -> None:
     cfg = small()
     directory = run_dir(plain(cfg))
     directory.mkdir(parents=True)
@@ -135,7 +135,7 @@ def test_a_directory_that_another_process_holds_is_left_alone(small: Small) -> N
 
 
 @pytest.mark.usefixtures("tiny_network")
-def test_other_data_get_a_directory_of_their_own(small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_directory_is_refused_to_other_data(small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     one, other = fakes.folder(tmp_path / "one", per_class=20), fakes.folder(tmp_path / "other", per_class=21)
     moved = shutil.copytree(one, tmp_path / "moved")
@@ -149,7 +149,7 @@ def test_other_data_get_a_directory_of_their_own(small: Small, tmp_path: Path, m
     end_of(cfg(one), SystemExit, monkeypatch, test_step=interrupt)
     sentence = re.escape(f"{directory} was trained on other data than dataset.root=")
     with pytest.raises(UserError, match=sentence):
-        run_one(cfg(other))  # an interrupted run does not go on with other data
+        run_one(cfg(other))  # an interrupted run does not resume with other data
     assert read_json(directory / "status.json")["state"] == "pending"
     score = run_one(cfg(one))
     with pytest.raises(UserError, match=sentence):
@@ -163,10 +163,10 @@ def test_other_data_get_a_directory_of_their_own(small: Small, tmp_path: Path, m
 
 
 @pytest.mark.usefixtures("tiny_network")
-def test_a_run_that_was_moved_goes_on_with_its_best(
+def test_a_run_that_was_moved_keeps_its_best_epoch(
     small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first epoch is made the best; whoever forgets that keeps a later one."""
+    """The first epoch is made the best; without its score a later one would replace it."""
     validate = FERModule.on_validation_epoch_end
 
     def best_first(self: FERModule) -> None:
@@ -186,8 +186,8 @@ def test_a_run_that_was_moved_goes_on_with_its_best(
 
 
 @pytest.mark.usefixtures("tiny_network")
-def test_a_run_goes_on_with_the_precision_it_began_with(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As when it is continued on another machine, for which ``auto`` means something else."""
+def test_a_resumed_run_keeps_its_precision(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on another machine, whose ``auto`` is another precision."""
     cfg = small("trainer.precision=auto", "recipe.max_epochs=2")
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
     end_of(cfg, SystemExit, monkeypatch, test_step=interrupt)
@@ -199,7 +199,7 @@ def test_a_run_goes_on_with_the_precision_it_began_with(small: Small, monkeypatc
 
 
 class Hungry(TinyNetwork):
-    """A network that a device has room for with eight images at once; no batch norm or dropout, which see parts."""
+    """A network that fits in memory with eight images; without batch norm and dropout, which see microbatches."""
 
     room = 8
     seen: list[int]
@@ -216,7 +216,7 @@ class Hungry(TinyNetwork):
         return super().forward(images)
 
 
-def test_where_memory_runs_out_the_batch_is_computed_in_parts(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_out_of_memory_halves_the_microbatch(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
     plain_settings = ("augmentation=none", "recipe.optimizer._target_=torch.optim.SGD")
     monkeypatch.setattr(Hungry, "seen", [], raising=False)
     monkeypatch.setattr(build, "model", lambda _, classes: Hungry(1, classes))
@@ -229,7 +229,7 @@ def test_where_memory_runs_out_the_batch_is_computed_in_parts(small: Small, monk
     assert max(Hungry.seen[1:]) == 8
     result = read_json(directory / "result.json")
     assert result["microbatch"] == 8
-    assert "memory ran out with 16 images at once: going on with 8" in (directory / "train.log").read_text()
+    assert "out of memory with microbatches of 16 images: resuming with 8" in (directory / "train.log").read_text()
 
     monkeypatch.setattr(Hungry, "room", 1000)
     whole = run_here(small(*plain_settings, "sweep=whole"))
@@ -239,9 +239,7 @@ def test_where_memory_runs_out_the_batch_is_computed_in_parts(small: Small, monk
     assert one["lr"].equals(other["lr"])  # as many optimiser steps
 
 
-def test_memory_that_does_not_suffice_for_two_images_fails_the_run(
-    small: Small, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_without_memory_for_two_images_fails(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Hungry, "seen", [], raising=False)
     monkeypatch.setattr(Hungry, "room", 0)
     monkeypatch.setattr(build, "model", lambda _, classes: Hungry(1, classes))

@@ -1,4 +1,4 @@
-"""A run from its first to its last file: what it leaves, that it repeats itself, and how it fails and goes on."""
+"""Files, results and reproducibility of a run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import fakes
 import numpy as np
 import pandas as pd
 import pytest
@@ -19,12 +18,10 @@ from omegaconf import DictConfig
 from outcomes import assert_same_outcome, history, read_json, run_here, weights
 
 from fersweep import build
-from fersweep import run as run_module
 from fersweep.data.samples import CLASSES
-from fersweep.errors import UserError
 from fersweep.run import run_one
 from fersweep.runs.identity import run_dir, run_hash, slug
-from fersweep.training import results as record
+from fersweep.training import metrics as training_metrics
 from fersweep.training.module import FERModule
 
 Small = Callable[..., DictConfig]
@@ -141,7 +138,7 @@ def test_metrics_can_be_recomputed_from_the_predictions(finished: Path, small: S
     assert metrics["test/macro_f1"] == pytest.approx(np.mean(scores), abs=1e-7)
 
 
-def test_history_has_a_row_an_epoch_and_says_which_was_best(finished: Path) -> None:
+def test_history_has_one_row_per_epoch_and_gives_the_best(finished: Path) -> None:
     table = history(finished)
     columns = ["epoch", "train/loss", "train/accuracy", "val/loss", "val/accuracy", "val/macro_f1", "lr", "seconds"]
     assert list(table.columns) == columns
@@ -157,9 +154,7 @@ def test_history_has_a_row_an_epoch_and_says_which_was_best(finished: Path) -> N
 
 
 @pytest.mark.usefixtures("tiny_network")
-def test_the_same_command_again_does_nothing_and_force_does_it_again(
-    small: Small, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_done_run_is_not_repeated_without_force(small: Small, capsys: pytest.CaptureFixture[str]) -> None:
     cfg = small()
     score = run_one(cfg)
     directory = run_dir(plain(cfg))
@@ -192,13 +187,13 @@ def test_a_run_repeats_itself_bit_by_bit_and_another_seed_differs(finished: Path
 def test_it_returns_the_validation_score_of_the_best_epoch_never_a_test_score(
     small: Small, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = record.test_metrics
+    original = training_metrics.test_metrics
 
     def flattering(*arguments: Any) -> Any:
         metrics, counts = original(*arguments)
         return {**metrics, "test/accuracy": 0.987}, counts
 
-    monkeypatch.setattr(record, "test_metrics", flattering)
+    monkeypatch.setattr(training_metrics, "test_metrics", flattering)
     cfg = small("recipe.max_epochs=4")
     score = run_one(cfg)
     directory = run_dir(plain(cfg))
@@ -228,76 +223,6 @@ def test_every_test_image_is_seen_once_and_unaugmented(small: Small, monkeypatch
         assert np.array_equal(images[:, 0], samples.images[indices])
 
 
-class NotANumber(TinyNetwork):
-    """A network whose answers become NaN, while it trains or only when it is evaluated."""
-
-    when = True
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = super().forward(images)
-        return logits * float("nan") if self.training == self.when else logits
-
-
-@pytest.mark.parametrize("part", ["training", "validation"])
-def test_a_loss_that_is_not_a_number_ends_the_run_with_one_sentence(
-    small: Small, monkeypatch: pytest.MonkeyPatch, part: str
-) -> None:
-    class Network(NotANumber):
-        when = part == "training"
-
-    monkeypatch.setattr(build, "model", lambda _, classes: Network(1, classes))
-    cfg = small()
-    with pytest.raises(UserError, match=rf"^The {part} loss became nan in epoch 1.*lower recipe.optimizer.lr") as error:
-        run_one(cfg)
-    assert "\n" not in str(error.value)
-    status = read_json(run_dir(plain(cfg)) / "status.json")
-    assert (status["state"], status["error"]["type"]) == ("failed", "NotFiniteError")
-
-
-@pytest.mark.usefixtures("tiny_network")
-def test_a_rate_far_too_high_is_named_as_the_cause(small: Small) -> None:
-    with pytest.raises(UserError, match=r"^The (training|validation) loss became (nan|inf) in epoch \d"):
-        run_one(small("recipe.optimizer.lr=1e30", "recipe.gradient_clip=null"))
-
-
-@pytest.mark.usefixtures("tiny_network")
-def test_force_with_wrong_data_costs_nothing(small: Small, tmp_path: Path) -> None:
-    settings = ("dataset=folder", "split=random", "recipe.max_epochs=1")
-    cfg = small(*settings, f"dataset.root={fakes.folder(tmp_path / 'faces', per_class=20)}")
-    run_one(cfg)
-    directory = run_dir(plain(cfg))
-    before = {path: path.stat().st_mtime_ns for path in directory.rglob("*") if path.is_file() and path.name != ".lock"}
-    with pytest.raises(UserError, match="does not exist"):
-        run_one(small(*settings, f"dataset.root={tmp_path / 'nowhere'}", "force=true"))
-    assert {path: path.stat().st_mtime_ns for path in before} == before
-
-
-@pytest.mark.usefixtures("tiny_network")
-def test_impossible_settings_make_no_directory(small: Small, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="has no effect with attention=none"):
-        run_one(small("attention=none", "backbone=vgg19", "backbone.attention_position=every_conv"))
-    with pytest.raises(UserError, match=r"There is no checkpoint .*nowhere\.ckpt"):
-        run_one(small("weights=nowhere.ckpt"))
-    assert not (tmp_path / "outputs").exists()
-
-
-def test_a_network_that_cannot_be_built_makes_no_directory(small: Small, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"attention_position=before_addition is not possible in a VGG"):
-        run_one(small("backbone=vgg16", "backbone.attention_position=before_addition"))
-    with pytest.raises(UserError, match=r"depths=\[1, 1\] does not describe a ResNet"):
-        run_one(small("backbone.model.depths=[1,1]"))
-    assert not (tmp_path / "outputs").exists()
-
-
-@pytest.mark.usefixtures("tiny_network")
-def test_a_place_that_cannot_be_written_is_named(small: Small, tmp_path: Path) -> None:
-    (tmp_path / "outputs").write_text("a file")
-    with pytest.raises(
-        UserError, match=r"cannot be written \(Not a directory\): choose another place with outputs=PATH"
-    ):
-        run_one(small())
-
-
 @pytest.mark.usefixtures("tiny_network")
 def test_the_debug_ladder_runs(run_train: Callable[..., int], tmp_path: Path) -> None:
     small = ("trainer=cpu", "dataset.image_size=32", "dataset.source.size=140", "recipe.batch_size=8")
@@ -311,7 +236,7 @@ def test_the_debug_ladder_runs(run_train: Callable[..., int], tmp_path: Path) ->
     assert "run_training_epoch" in report.read_text()
 
 
-def test_a_network_learns_two_batches_by_heart(run_train: Callable[..., int], tmp_path: Path) -> None:
+def test_a_network_overfits_two_batches(run_train: Callable[..., int], tmp_path: Path) -> None:
     """The second rung of the debug ladder on a real, shallow network: its training accuracy nears 100 %."""
     small = ("trainer=cpu", "dataset.image_size=32", "dataset.source.size=140", "recipe.batch_size=16")
     shallow = ("backbone.model.depths=[1,1,1,1]", "attention=none", "recipe.max_epochs=12")
@@ -331,50 +256,3 @@ def test_tensorboard_gets_the_numbers_of_every_epoch(small: Small) -> None:
     logged = [event.value for event in events.Scalars("val/accuracy")]
     assert logged == pytest.approx(list(history(directory)["val/accuracy"]))
     assert {"figures/confusion_matrix", "figures/learning_curves"} <= set(events.Tags()["images"])
-
-
-def test_wandb_gets_one_run_named_by_the_hash_and_a_failed_one_is_marked(
-    small: Small, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from test_tracking import content
-
-    class Network(NotANumber):
-        pass
-
-    for network, failed in ((TinyNetwork, False), (Network, True)):
-        monkeypatch.setattr(build, "model", lambda _, classes, network=network: network(1, classes))
-        cfg = small("logger=wandb", "logger.mode=offline", f"seed={1 + failed}")
-        if failed:
-            with pytest.raises(UserError, match="became nan"):
-                run_one(cfg)
-        else:
-            run_one(cfg)
-        directory = run_dir(plain(cfg))
-        run = run_hash(plain(cfg))
-        (path,) = directory.glob(f"wandb/offline-run-*/run-{run}.wandb")
-        found = content(path)
-        assert set(found["ids"]) == {run}
-        assert found["exit_code"] == int(failed)
-        assert (found["group"], found["config"]["seed"]) == ("runs", 1 + failed)
-        if not failed:
-            metrics = read_json(directory / "result.json")["metrics"]
-            assert found["summary"]["test/accuracy"] == metrics["test/accuracy"]
-            assert found["summary"]["val/accuracy"] == pytest.approx(metrics["val/accuracy"])
-            assert found["history"]["figures/learning_curves/_type"] == "image-file"
-            assert found["history"]["figures/confusion_matrix/_type"] == "image-file"
-            assert list(path.parent.glob("files/media/table/confusion_matrix_table_*.json"))
-
-
-@pytest.mark.parametrize(("raised", "code"), [(SystemExit(), 143), (SystemExit(1), 1), (KeyboardInterrupt(), 130)])
-def test_a_run_that_was_ended_from_outside_is_no_success(
-    small: Small, monkeypatch: pytest.MonkeyPatch, raised: BaseException, code: int
-) -> None:
-    """Lightning ends a process that got SIGTERM with a SystemExit without a code, which would read as 0."""
-
-    def ended(_: DictConfig) -> float:
-        raise raised
-
-    monkeypatch.setattr(run_module, "run_one", ended)
-    with pytest.raises(SystemExit) as end:
-        run_module.run(small())
-    assert end.value.code == code

@@ -1,4 +1,4 @@
-"""What makes a step cheap: fused optimisers, clipping that leaves small gradients alone, memory that is kept."""
+"""Speed of a step: fused optimisers, cheap clipping, memory kept by the process."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ def test_optimisers_with_a_fused_kernel_use_it_and_step_as_without(optimizer: st
 
 
 @pytest.mark.parametrize("kernel", ["foreach", "differentiable"])
-def test_who_asks_for_another_kernel_gets_it(kernel: str) -> None:
+def test_an_explicit_kernel_is_used(kernel: str) -> None:
     cfg = compose_config(["recipe/optimizer=adamw", f"+recipe.optimizer.{kernel}=true"])
     made = build.optimizer_factory(cfg)([nn.Parameter(torch.zeros(2))])
     assert not made.defaults["fused"]
     assert made.defaults[kernel]
 
 
-def test_a_checkpoint_from_before_fused_kernels_goes_on() -> None:
+def test_an_optimiser_without_fused_kernels_resumes_with_them() -> None:
     weights = [nn.Parameter(torch.ones(3)) for _ in range(2)]
     old = torch.optim.AdamW(weights[:1])
     new = build.optimizer_factory(compose_config(["recipe/optimizer=adamw"]))(weights[1:])
@@ -60,7 +60,7 @@ def test_a_checkpoint_from_before_fused_kernels_goes_on() -> None:
 
 
 @pytest.mark.parametrize("size", [0.1, 1.0, 7.0, float("nan")])
-def test_clipping_is_torchs(size: float) -> None:
+def test_clipping_equals_torchs(size: float) -> None:
     ours, theirs = ([nn.Parameter(torch.ones(5)), nn.Parameter(torch.ones(2, 3))] for _ in range(2))
     for parameters in (ours, theirs):
         for parameter in parameters:
@@ -89,11 +89,11 @@ def test_memory_is_the_machines_or_the_containers(
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of glibc alone")
-def test_freed_memory_is_not_taken_anew() -> None:
+def test_freed_memory_is_not_faulted_in_again() -> None:
     program = """
 import resource, sys
 import torch
-from fersweep import memory
+from fersweep.training import memory
 if sys.argv[1] == "kept":
     memory.keep_freed()
 def faults():

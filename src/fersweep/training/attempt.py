@@ -1,4 +1,4 @@
-"""One attempt at a run, as one of its processes: claim the directory, train what is left, test, record the end."""
+"""One attempt at a run by one of its processes: claim the directory, train, test, record the outcome."""
 
 from __future__ import annotations
 
@@ -25,28 +25,29 @@ from fersweep.runs.collect import result_of
 from fersweep.runs.identity import run_dir
 from fersweep.runs.lock import claim
 from fersweep.runs.status import Status, mark_done, mark_failed, mark_pending, mark_running
-from fersweep.training import checkpoint, ranks
-from fersweep.training import fit as training
-from fersweep.training import results as record
+from fersweep.training import checkpoint, devices, fit, results
+from fersweep.training.distributed import broadcast, process_group, rank
+from fersweep.training.job import Job
+from fersweep.training.trainer_arguments import check_trainer_arguments
 
 TRAIN, DONE, FAILED = range(3)
-"""What rank zero finds that there is to do, for the other ranks to follow."""
+"""Decision that rank zero broadcasts to the other ranks."""
 
-INTERRUPTED = "interrupted; the same command goes on from the last epoch"
+INTERRUPTED = "interrupted; run the same command to resume from the last epoch"
 
 
 def stop(number: int, _: Any) -> None:
-    """Handle a signal as an end: what is open is closed, and the run goes on another time."""
+    """Handle a signal by leaving through SystemExit, which closes files and releases the lock."""
     raise SystemExit(128 + number)
 
 
 def run_frozen(config: Mapping[str, Any], callbacks: Sequence[pl.Callback] = (), console: bool = False) -> float:
-    """Run a configuration that was composed, checked and resolved before, as one rank of it; see `run_one`.
+    """Run a resolved configuration as one of its ranks; return the validation accuracy of the best epoch.
 
     Args:
-        config: as in ``config.yaml``.
-        callbacks: further ones of whoever started the process.
-        console: print progress and the summary; without, they go to ``train.log`` alone.
+        config: as in ``config.yaml``, composed and checked.
+        callbacks: of the caller, beside those of the configuration.
+        console: print progress and summary, which otherwise only go to ``train.log``.
     """
     cfg = OmegaConf.merge(OmegaConf.structured(Config), dict(config))
     assert isinstance(cfg, DictConfig)
@@ -55,20 +56,20 @@ def run_frozen(config: Mapping[str, Any], callbacks: Sequence[pl.Callback] = (),
 
 
 def prepare(cfg: DictConfig, here: bool = True) -> tuple[dict[str, Any], Path]:
-    """Refuse what can be known to fail before any data are read; return the resolved configuration and the directory.
+    """Check a configuration without reading data; return it resolved, and the directory of the run.
 
     Args:
         cfg: composed.
-        here: whether the run is for this machine, which must then have the devices.
+        here: check that this machine has the devices.
 
     Raises:
-        UserError: for settings that are wrong or do not fit each other, missing weights, a missing device.
+        UserError: wrong or incompatible settings, missing weights, missing devices.
     """
     validate(cfg)
     build.check(cfg, num_classes=len(CLASSES))
-    training.check_lightning(cfg)
+    check_trainer_arguments(cfg)
     if here:
-        training.device(cfg)
+        devices.find_device(cfg)
     if cfg.weights is not None:
         checkpoint.find(Path(cfg.weights))
     config = to_dict(cfg)
@@ -78,69 +79,60 @@ def prepare(cfg: DictConfig, here: bool = True) -> tuple[dict[str, Any], Path]:
 def attempt(
     cfg: DictConfig, config: dict[str, Any], directory: Path, callbacks: Sequence[pl.Callback], console: bool
 ) -> float:
-    """Train and test, as one rank; see `run_frozen`.
-
-    Args:
-        cfg: composed and checked.
-        config: ``cfg`` resolved.
-        directory: of the run.
-        callbacks: further ones.
-        console: print progress and the summary.
-    """
-    device = training.device(cfg)
+    """Train and test as one rank, or find the run done; ``config`` is ``cfg`` resolved; see `run_frozen`."""
+    device = devices.find_device(cfg)
     with ExitStack() as stack:
-        place = stack.enter_context(ranks.joined(training.processes(cfg), device))
-        held, todo = None, FAILED
+        stack.enter_context(process_group(devices.num_processes(cfg), device))
+        zero, owned, todo = rank() == 0, None, FAILED
         try:
-            if place.rank == 0:
-                held = stack.enter_context(claim(directory))
+            if zero:
+                owned = stack.enter_context(claim(directory))
                 todo = _todo(cfg, config, directory)
-        finally:  # also where rank zero gives up: the others must not wait for it
-            todo = place.from_zero(todo)
+        finally:  # also if rank zero fails: the others must not wait for it
+            todo = broadcast(todo)
         if todo == FAILED:
             raise SystemExit(2)  # rank zero has said why
         if todo == TRAIN:
-            bar = bool(console and cfg.trainer.progress_bar and sys.stderr.isatty() and place.rank == 0)
-            job = training.Job(cfg, config, directory, device, place, bar, held, tuple(callbacks))
-            result = _recorded(job, echo=console and not bar)
-            if place.rank == 0 and console:
-                names = tuple(result["per_class"])
-                print_summary(result, directory, names, Console())
+            bar = bool(console and cfg.trainer.progress_bar and sys.stderr.isatty() and zero)
+            job = Job(cfg, config, directory, device, bar, owned, tuple(callbacks))
+            result = _train_and_record(job, echo=console and not bar)
+            if zero and console:
+                print_summary(result, directory, tuple(result["per_class"]), Console())
         else:
             result = json.loads((directory / "result.json").read_text(encoding="utf-8"))
-            if place.rank == 0 and console:
+            if zero and console:
                 print_done(result, directory, Console())
     return float(result["metrics"]["val/accuracy"])
 
 
 def _todo(cfg: DictConfig, config: dict[str, Any], directory: Path) -> int:
-    """Look at what earlier attempts left; make the directory ready for this one, or find the run done."""
+    """Decide from the files of earlier attempts; prepare the directory for training."""
     if cfg.force:
-        build.datamodule(cfg, build.samples(cfg))  # so that wrong data do not cost what is there
+        build.datamodule(cfg, build.samples(cfg))  # wrong data must not cost the existing results
         _clear(directory)
     status = Status.read(directory)
     if status.state == "done" and (result := result_of(directory)) is not None:
         refuse_other_data(cfg, directory, result["data_digest"])
         return DONE
     if status.error is not None and status.error["type"] == NotFiniteError.__name__:
-        _clear(directory)  # its weights are spoilt; any other failure goes on from the last epoch
+        _clear(directory)  # its weights are useless; after any other failure the run resumes
     last = directory / "checkpoints" / "last.ckpt"
     if last.is_file():
-        refuse_other_data(cfg, directory, training.resumable(last)["fersweep"]["data_digest"])
+        refuse_other_data(cfg, directory, checkpoint.load_last(last)["fersweep"]["data_digest"])
     for path in (*directory.glob(".*"), *directory.glob("checkpoints/.*")):
         if path.suffix in (".ckpt", ".csv", ".json", ".parquet", ".png", ".yaml"):
-            path.unlink()  # half written by an attempt that was killed
+            path.unlink()  # partly written by an attempt that was killed
     mark_pending(directory, choices_of(config), config["seed"])
     mark_running(directory)
     return TRAIN
 
 
-def _recorded(job: training.Job, echo: bool) -> dict[str, Any]:
-    """Train and test; whatever happens stands in the log and, unless another process has the run now, in its status."""
-    zero, directory = job.ranks.rank == 0, job.directory
-    with logs.to_run(directory, echo) if zero else logs.of_other_ranks(job.ranks.rank) as log:
+def _train_and_record(job: Job, echo: bool) -> dict[str, Any]:
+    """Train and test; record the outcome in the log and, unless the lock was lost, in the status."""
+    zero, directory = rank() == 0, job.directory
+    with logs.to_run(directory, echo) if zero else logs.of_other_ranks(rank()) as log:
         try:
-            result = training.train(job)
+            result = fit.train(job)
             if zero:
                 mark_done(directory)
         except LockLostError:
@@ -156,23 +148,23 @@ def _recorded(job: training.Job, echo: bool) -> dict[str, Any]:
             raise
         except BaseException:
             log.warning(INTERRUPTED)
-            if zero and Status.read(directory).state == "running":  # not failed, as another rank may have said
+            if zero and Status.read(directory).state == "running":  # unless another rank has recorded a failure
                 mark_pending(directory)
-            if job.bar:
+            if job.progress_bar:
                 print(f"\n{INTERRUPTED}", file=sys.stderr)
             raise
         return result
 
 
-def _mark_failed(job: training.Job, error: Exception) -> None:
-    """Record a failure, unless the directory is another process's by now, which may be why it failed."""
-    if job.held is None or not job.held.lost:
+def _mark_failed(job: Job, error: Exception) -> None:
+    """Record a failure unless another process has taken over the directory, perhaps its cause."""
+    if job.claim is None or not job.claim.lost:
         mark_failed(job.directory, error)
 
 
 def _clear(directory: Path) -> None:
-    """Remove what an earlier attempt left, so that it cannot be mistaken for this one's."""
-    mark_pending(directory)  # first: what is only half removed is not done any more
+    """Remove the files of earlier attempts."""
+    mark_pending(directory)  # first: a partly removed run is no longer done
     for path in directory.iterdir():
         if path.name in (".lock", "status.json", "train.log"):
             continue
@@ -183,8 +175,8 @@ def _clear(directory: Path) -> None:
 
 
 def refuse_other_data(cfg: DictConfig, directory: Path, digest: str) -> None:
-    """Keep two datasets out of one directory, wherever they lie: pixels, labels and ids must be the same."""
-    if record.data_digest(build.samples(cfg)) != digest:
+    """Raise UserError if pixels, labels or ids differ from those the directory was trained on."""
+    if results.data_digest(build.samples(cfg)) != digest:
         raise UserError(
             f"{directory} was trained on other data than dataset.root={cfg.dataset.root} holds now: "
             "give this run its own sweep=NAME, or force=true to replace that one."

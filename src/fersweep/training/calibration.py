@@ -1,4 +1,4 @@
-"""Probabilities that mean what they say: temperature scaling, and how far off they are."""
+"""Temperature scaling and the expected calibration error."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from torch import Tensor
 from torchmetrics.functional.classification import multiclass_calibration_error
 
 BINS = 15
-"""Bins of equal width of the expected calibration error, as in Guo et al. 2017."""
+"""Bins of equal width for the expected calibration error, as in Guo et al. 2017."""
 
 RANGE = (0.05, 20.0)
-"""Temperatures that are looked at; at its ends a network is as sure, or as unsure, as makes no difference."""
+"""Bounds of the fitted temperature."""
 
 
 def fit_temperature(logits: Tensor, labels: Tensor) -> float:
-    """The temperature ``t`` whose softmax(logits / t) makes the labels most likely (Guo et al. 2017, section 4.2).
+    """Return the temperature ``t`` of the lowest NLL of softmax(logits / t) (Guo et al. 2017, section 4.2).
 
     Args:
-        logits: ``(N, K)`` of images that were not trained on.
+        logits: ``(N, K)`` of held-out images.
         labels: int64 ``(N,)``.
 
     Returns:
-        A number within `RANGE`; 1 where there is nothing to fit it to.
+        A number within `RANGE`; 1 without images or with logits that are not finite.
     """
     if not len(labels) or not torch.isfinite(logits).all():
         return 1.0
@@ -40,21 +40,21 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
 
 
 def scaled(probabilities: Tensor, temperature: float) -> Tensor:
-    """Probabilities ``(N, K)`` after temperature scaling: those of their logits divided by ``temperature``."""
+    """Return probabilities ``(N, K)`` after temperature scaling of their logits."""
     smallest = torch.finfo(probabilities.dtype).tiny
     return (probabilities.clamp_min(smallest).log() / temperature).softmax(dim=1)
 
 
 def expected_calibration_error(probabilities: Tensor, labels: Tensor) -> float:
-    """Mean distance of confidence and accuracy over `BINS` bins of confidence, weighted by the images in them."""
+    """Return the mean gap between confidence and accuracy over `BINS` bins, weighted by their images."""
     return float(multiclass_calibration_error(probabilities, labels, probabilities.shape[1], n_bins=BINS, norm="l1"))
 
 
 def summary(probabilities: Tensor, labels: Tensor, temperature: float) -> dict[str, Any]:
-    """What ``result.json`` says of calibration: of the single view of test images, before and after scaling.
+    """Return ``calibration`` of ``result.json``: the error on single views of test images before and after scaling.
 
     Args:
-        probabilities: ``(N, K)`` as the network gives them.
+        probabilities: ``(N, K)``, unscaled.
         labels: int64 ``(N,)``.
         temperature: fitted on validation.
     """

@@ -1,4 +1,4 @@
-"""How much memory there is, and how the C library hands it back to the system while a network is trained on a CPU."""
+"""Memory of the machine, and glibc's policy of returning freed memory to the system."""
 
 from __future__ import annotations
 
@@ -7,31 +7,30 @@ import os
 from pathlib import Path
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4
-"""Numbers of glibc's ``malloc.h``."""
-
+"""Option numbers of glibc's ``malloc.h``."""
 
 CONTAINER = Path("/sys/fs/cgroup/memory.max")
-"""Where Linux says how many bytes a container may have; ``max`` stands for all."""
+"""File with the memory limit of a Linux container in bytes, or ``max``."""
 
 
 def there() -> int:
-    """How many bytes the processes of this machine, or container, can have together."""
+    """Return the bytes of memory that this machine or container has."""
     machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     limit = CONTAINER.read_text(encoding="ascii").strip() if CONTAINER.is_file() else "max"
     return min(machine, int(limit)) if limit.isdigit() else machine
 
 
 def keep_freed() -> None:
-    """Keep what is freed for the next step, where the C library is glibc; elsewhere nothing happens.
+    """Keep freed memory in the process for the next training step; without glibc this does nothing.
 
-    By default glibc returns large blocks to the system when they are freed, and every step of training takes them anew,
-    page by page: a quarter of a VGG-19's time (docs/explanation/performance.md). The process keeps the most it ever needed.
+    By default glibc returns large blocks to the system, and every step faults them in again page by page: a quarter of
+    the time of VGG-19 (docs/explanation/performance.md). The process then stays at its peak memory.
     """
     _set({M_MMAP_MAX: 0, M_TRIM_THRESHOLD: 2**31 - 1})
 
 
 def return_freed() -> None:
-    """What glibc does by itself once blocks of 32 MiB have been freed; for comparisons."""
+    """Set the thresholds that glibc adapts to after blocks of 32 MiB were freed; for benchmarks."""
     _set({M_MMAP_MAX: 65536, M_MMAP_THRESHOLD: 2**25, M_TRIM_THRESHOLD: 2**26})
 
 

@@ -1,7 +1,8 @@
-"""An optimiser that differs from those of torch.optim in what a reported figure depends on; gradient clipping."""
+"""Learning-rate schedules, gradient clipping, and Adam with Keras' epsilon."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -9,10 +10,30 @@ import torch
 from torch import nn
 
 
-def clip_gradients(parameters: Iterable[nn.Parameter], limit: float) -> None:
-    """Scale all gradients so that their norm together is ``limit`` at most, as `torch.nn.utils.clip_grad_norm_` does.
+def learning_rate_factor(step: int, steps: int, warmup: float, schedule: str) -> float:
+    """Return the factor of the base learning rate for one optimiser step.
 
-    On a CPU, where that is known at once, gradients that are small enough are not multiplied by one.
+    Linear warm-up from ``1 / (warmup + 1)`` to 1 over ``warmup`` steps (Goyal et al. 2017), then either constant or
+    half a cosine down to 0 at ``steps`` (Loshchilov and Hutter 2017, eq. 5, without restarts).
+
+    Args:
+        step: steps taken, from 0.
+        steps: of the training.
+        warmup: steps of warm-up.
+        schedule: ``constant`` or ``cosine``.
+    """
+    if step < warmup:
+        return (step + 1) / (warmup + 1)
+    if schedule == "constant":
+        return 1.0
+    progress = min(1.0, (step - warmup) / max(1.0, steps - warmup))
+    return 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def clip_gradients(parameters: Iterable[nn.Parameter], limit: float) -> None:
+    """Clip the global norm of gradients to ``limit``, as `torch.nn.utils.clip_grad_norm_` does.
+
+    On a CPU, where reading the norm is free, small gradients are not multiplied by one.
     """
     parameters = [each for each in parameters if each.grad is not None]
     norm = nn.utils.get_total_norm([each.grad for each in parameters if each.grad is not None])
@@ -22,18 +43,18 @@ def clip_gradients(parameters: Iterable[nn.Parameter], limit: float) -> None:
 
 
 class KerasAdam(torch.optim.Adam):
-    """Adam with epsilon where Keras (2.15) has it: lr · √(1 − β₂ᵗ) / (1 − β₁ᵗ) · m / (√v + eps).
+    """Adam as in Keras 2.15: lr · √(1 − β₂ᵗ) / (1 − β₁ᵗ) · m / (√v + eps).
 
-    This is the formulation before section 2.1 of Kingma and Ba (2015), where their "epsilon hat" is meant; torch adds
-    epsilon after correcting v, as their algorithm 1 does. The two differ where gradients are tiny. Torch's kernels
-    do the work: with eps / √(1 − β₂ᵗ) in place of eps their step is this one.
+    This is the formulation of Kingma and Ba (2015) before section 2.1, with "epsilon hat"; torch follows their
+    algorithm 1 and adds epsilon after correcting v. They differ for tiny gradients. Torch's kernels compute this step
+    when given eps / √(1 − β₂ᵗ).
 
     Args:
         params: as for `torch.optim.Adam`.
-        lr: the rate.
+        lr: learning rate.
         betas: of the moments.
         eps: Keras' ``epsilon``.
-        options: the others of `torch.optim.Adam`.
+        options: further arguments of `torch.optim.Adam`.
     """
 
     def __init__(
@@ -49,7 +70,7 @@ class KerasAdam(torch.optim.Adam):
             group.update(keras_eps=eps, steps=0)
 
     def step(self, closure: Callable[[], float] | None = None) -> Any:
-        """Take one step; ``steps`` of each group counts them, and is kept in the state."""
+        """Take one step; ``steps`` of each group, part of the state, counts them."""
         for group in self.param_groups:
             group["steps"] += 1
             group["eps"] = group["keras_eps"] / (1 - group["betas"][1] ** group["steps"]) ** 0.5

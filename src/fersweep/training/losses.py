@@ -1,0 +1,72 @@
+"""Training loss of a batch that processes and microbatches share; class weights and mixup."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def class_weights(kind: str, counts: npt.NDArray[np.int64]) -> Tensor | None:
+    """Return weights ``(K,)`` of the classes in the training loss, or ``None``.
+
+    Args:
+        kind: ``none``, or ``balanced`` for N / (K · n_k), whose mean over images is one (scikit-learn's rule).
+        counts: images per class, ``(K,)``; zero, in a debugging run on few batches, counts as one.
+    """
+    if kind == "none":
+        return None
+    weights = counts.sum() / (len(counts) * np.maximum(counts, 1).astype(np.float64))
+    return torch.tensor(weights, dtype=torch.float32)
+
+
+def cross_entropy_share(
+    logits: Tensor, labels: Tensor, batch_labels: Tensor, weights: Tensor | None, smoothing: float
+) -> Tensor:
+    """Return the contribution of a microbatch to the mean cross-entropy of its batch.
+
+    Args:
+        logits: ``(B, K)``.
+        labels: int64 ``(B,)``.
+        batch_labels: int64 ``(G,)``, those of the batch over all processes and microbatches.
+        weights: ``(K,)`` or ``None``.
+        smoothing: of the labels.
+    """
+    if len(labels) == len(batch_labels):
+        return F.cross_entropy(logits, labels, weights, label_smoothing=smoothing)
+    denominator = len(batch_labels) if weights is None else weights[batch_labels].sum()
+    return F.cross_entropy(logits, labels, weights, label_smoothing=smoothing, reduction="sum") / denominator
+
+
+def mixup(
+    images: Tensor, labels: Tensor, alpha: float, seed: Sequence[int], position: int
+) -> tuple[Tensor, Tensor, float]:
+    """Replace images by convex combinations of pairs (Zhang et al. 2018, eq. 1).
+
+    Args:
+        images: float32 ``(B, C, H, W)``.
+        labels: int64 ``(B,)``.
+        alpha: of the Beta distribution.
+        seed: of the batch.
+        position: of this microbatch among those of the batch, over all processes; pairs are formed within it.
+
+    Returns:
+        Images, labels of the second images, and the weight of the first, at least a half and equal for the batch.
+    """
+    rng = np.random.default_rng([*seed, 0])
+    weight = float(rng.beta(alpha, alpha))
+    weight = max(weight, 1 - weight)
+    if position:
+        rng = np.random.default_rng([*seed, position])
+    partner = torch.from_numpy(rng.permutation(len(labels))).to(labels.device)
+    return images.mul(weight).add_(images[partner], alpha=1 - weight), labels[partner], weight
+
+
+def convolution_penalty(network: nn.Module) -> Tensor:
+    """Return Σ w² over the kernels of all Conv2d."""
+    kernels = [each.weight for each in network.modules() if isinstance(each, nn.Conv2d)]
+    return torch.stack([kernel.square().sum() for kernel in kernels]).sum()
