@@ -31,7 +31,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from fersweep.data import twins
-from fersweep.data.images import Records, UnreadableImageError, for_each
+from fersweep.data.images import Records, UnreadableImageError, parallel
 from fersweep.data.samples import PRIVATE, PUBLIC, TEST, TRAINING, Samples, Source
 
 EXAMPLES = 10  # groups of identical images that are listed by name; all of them are counted
@@ -87,22 +87,19 @@ def _examine(records: Records) -> tuple[list[bytes], list[str], npt.NDArray[np.u
         Digests (empty if unreadable), sizes such as ``48x48``, the images as `twins.reduced` returns them (black if
         unreadable), and ids and reasons of the unreadable ones.
     """
-    digests, sizes, reasons = [b""] * len(records), [""] * len(records), [""] * len(records)
     small = np.zeros((len(records), twins.SIDE, twins.SIDE), np.uint8)
 
-    def examine(index: int) -> None:
+    def examine(index: int) -> tuple[bytes, str, str]:
         try:
             image = records.read(index)
         except UnreadableImageError as error:
-            reasons[index] = str(error) or "unreadable"
-            return
-        sizes[index] = f"{image.shape[1]}x{image.shape[0]}"
-        digests[index] = twins.digest(image)
+            return b"", "", str(error) or "unreadable"
         small[index] = twins.reduced_image(image)
+        return twins.digest(image), f"{image.shape[1]}x{image.shape[0]}", ""
 
-    for_each(len(records), examine)
-    broken = [(str(records.ids[index]), reason) for index, reason in enumerate(reasons) if reason]
-    return digests, sizes, small, [*records.faults, *broken]
+    found = parallel(len(records), examine)
+    broken = [(str(records.ids[index]), reason) for index, (*_, reason) in enumerate(found) if reason]
+    return [digest for digest, *_ in found], [size for _, size, _ in found], small, [*records.faults, *broken]
 
 
 def _identical(records: Records, usage: npt.NDArray[np.str_], digests: list[bytes]) -> dict[str, Any]:

@@ -84,7 +84,11 @@ def _write(samples: Samples, place: Path) -> None:
             np.savez(file, allow_pickle=False, **samples.columns())
             _flush(file)
         (temporary / "classes.json").write_text(json.dumps(list(samples.class_names)), encoding="utf-8")
-        _move(temporary, place)
+        try:
+            temporary.rename(place)
+        except OSError:
+            if _read(place) is None:  # else another process was first, with equal content
+                raise
     except OSError as error:
         raise _refusal(error, place.parent, samples.images.nbytes) from error
     finally:
@@ -103,15 +107,6 @@ def _flush(file: IO[bytes]) -> None:
     """Write ``file`` through to the disk, so that a folder with its final name is complete."""
     file.flush()
     os.fsync(file.fileno())
-
-
-def _move(temporary: Path, place: Path) -> None:
-    """Give a complete folder its final name; if another process was first, keep its equal copy."""
-    try:
-        temporary.rename(place)
-    except OSError:
-        if _read(place) is None:
-            raise
 
 
 def _clear(place: Path) -> None:
@@ -135,7 +130,7 @@ def _alive(process: int) -> bool:
 
 @contextmanager
 def _lock(place: Path) -> Iterator[None]:
-    """Lock a cache folder; on a file system without locks `_move` alone keeps it consistent."""
+    """Lock a cache folder; on a file system without locks, renaming alone keeps it consistent."""
     lock = FileLock(place.parent / f".{place.name}.lock")
     try:
         try:

@@ -67,7 +67,7 @@ def open_tree(path: Path, only: Collection[str] | None = None) -> Tree:
 
     Args:
         path: what to list.
-        only: lower-case names of the subfolders to read, where unrelated ones may lie beside them.
+        only: lower-case names of the subfolders to read, if others may be unrelated.
 
     Raises:
         UserError: the archive is damaged, or a name in it points outside of it.
@@ -136,8 +136,7 @@ def _hidden(name: str) -> bool:
 def locate(root: str | Path | None, dataset: str, expected: str, recognise: Callable[[Path], bool]) -> Path:
     """Return the one folder or file at or below ``root`` that holds the dataset.
 
-    The search is breadth-first, in sorted order, at most `SEARCH_DEPTH` levels down, and does not descend into a folder
-    that holds the dataset.
+    The search goes at most `SEARCH_DEPTH` levels down and does not descend into a folder that holds the dataset.
 
     Args:
         root: the value of ``dataset.root``; ``~`` is expanded.
@@ -173,48 +172,39 @@ def _search(top: Path, recognise: Callable[[Path], bool], broken: list[UserError
         if recognise(top):
             yield top
         return
-    level, looked = [top], 0
-    for _ in range(SEARCH_DEPTH + 1):
-        below: list[Path] = []
-        for folder in level:
-            looked += 1
-            if looked > SEARCH_LIMIT:
-                raise UserError(f"dataset.root={top} holds too many folders to search: name a deeper one")
-            files, folders = _children(folder)
-            for file in files:
-                try:
-                    if recognise(file):
-                        yield file
-                except UserError as error:
-                    broken.append(error)
-            if recognise(folder):
-                yield folder
-            else:
-                below += folders
-        level = below
+    for visited, (folder, below, names) in enumerate(os.walk(top, followlinks=True), start=1):
+        if visited > SEARCH_LIMIT:
+            raise UserError(f"dataset.root={top} holds too many folders to search: name a deeper one")
+        place = Path(folder)
+        deep = len(place.relative_to(top).parts) == SEARCH_DEPTH
+        below[:] = [] if deep else sorted(name for name in below if not _hidden(name))
+        for file in (place / name for name in sorted(names) if not _hidden(name)):
+            try:
+                if file.suffix.lower() in (".zip", ".csv") and file.is_file() and recognise(file):
+                    yield file
+            except UserError as error:
+                broken.append(error)
+        if recognise(place):
+            yield place
+            below.clear()
 
 
-def _children(folder: Path) -> tuple[list[Path], list[Path]]:
-    """Return the zip and CSV files and the folders in ``folder``, sorted; none of an unreadable one."""
+def _visible(folder: Path) -> list[Path]:
+    """Return the visible files and folders in ``folder``, sorted; none of an unreadable one."""
     try:
-        entries = sorted(path for path in folder.iterdir() if not _hidden(path.name))
+        return sorted(path for path in folder.iterdir() if not _hidden(path.name))
     except PermissionError:
-        return [], []
-    files = [path for path in entries if path.suffix.lower() in (".zip", ".csv") and path.is_file()]
-    return files, [path for path in entries if path.is_dir()]
+        return []
 
 
 def subfolders(folder: Path) -> dict[str, Path]:
     """Return the visible folders directly in ``folder`` by lower-case name, sorted."""
-    return {path.name.lower(): path for path in _children(folder)[1]}
+    return {path.name.lower(): path for path in _visible(folder) if path.is_dir()}
 
 
 def has_file(folder: Path, wanted: Callable[[str], bool]) -> bool:
     """Return whether a file whose name is ``wanted`` lies directly in ``folder``."""
-    try:
-        return any(wanted(path.name) and not _hidden(path.name) and path.is_file() for path in folder.iterdir())
-    except PermissionError:
-        return False
+    return any(wanted(path.name) and path.is_file() for path in _visible(folder))
 
 
 def basename(name: str) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -21,6 +22,7 @@ from fersweep.data.samples import Samples
 from fersweep.errors import UserError
 
 Pixels = npt.NDArray[np.uint8]
+T = TypeVar("T")
 
 _CHUNK = 128  # images per task of a decoding thread
 
@@ -170,7 +172,7 @@ def load(records: Records, image_size: int, channels: int, name: str) -> Samples
     def fill(index: int) -> None:
         images[index] = resize(to_channels(records.pixels(index, name), channels), image_size)
 
-    for_each(len(records), fill)
+    parallel(len(records), fill)
     known = (records.labels, records.ids, records.class_names, records.subjects, records.usage, records.sequences)
     return Samples(images, *known)
 
@@ -179,16 +181,14 @@ def _advice(dataset: str) -> str:
     return f"`fersweep data {dataset}` lists every unreadable image"
 
 
-def for_each(count: int, work: Callable[[int], None]) -> None:
-    """Call ``work(0)`` … ``work(count - 1)`` in several threads; raise the first failure by index."""
+def parallel(count: int, work: Callable[[int], T]) -> list[T]:
+    """Return ``work(0)`` … ``work(count - 1)``, computed in several threads; raise the first failure by index."""
 
-    def chunk(start: int) -> None:
-        for index in range(start, min(start + _CHUNK, count)):
-            work(index)
+    def chunk(start: int) -> list[T]:
+        return [work(index) for index in range(start, min(start + _CHUNK, count))]
 
     with quiet(), ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        for _ in pool.map(chunk, range(0, count, _CHUNK)):
-            pass
+        return [result for results in pool.map(chunk, range(0, count, _CHUNK)) for result in results]
 
 
 @contextmanager

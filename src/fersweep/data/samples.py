@@ -11,7 +11,7 @@ import numpy.typing as npt
 Indices = npt.NDArray[np.int64]
 
 CLASSES = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
-"""The canonical classes in their canonical order; ``contempt`` comes last where a source is asked for it."""
+"""The canonical classes in their canonical order; ``contempt`` comes last, if requested."""
 
 CONTEMPT = "contempt"
 

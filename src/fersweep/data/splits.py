@@ -1,6 +1,8 @@
 """Splits of `Samples` into train, validation and test.
 
-Each is a function ``f(samples, ...) -> Split`` that depends on the ids, not on the order of the samples.
+Each is a function ``f(samples, ...) -> Split`` that depends on the ids, not on the order of the samples. They raise
+`UserError` if the samples lack the fields that they need, a setting is out of range, a part is empty, or a class in
+validation or test is missing in train.
 """
 
 from __future__ import annotations
@@ -39,11 +41,7 @@ class Split:
 
 
 def official(samples: Samples) -> Split:
-    """FER2013's own parts: Training; PublicTest for validation; PrivateTest for testing (Goodfellow et al., 2013).
-
-    Raises:
-        UserError: the samples lack these usages, or a part lacks a class that it needs.
-    """
+    """FER2013's own parts: Training; PublicTest for validation; PrivateTest for testing (Goodfellow et al., 2013)."""
     if "official" not in possible(samples):
         needs = f"images marked {TRAINING}, {PUBLIC} and {PRIVATE}"
         raise _unsuited(samples, "official", needs, _usages(samples))
@@ -58,9 +56,6 @@ def study(samples: Samples, *, seed: int = 1337, test_fraction: float = 0.2, val
     takes, which the study called: of the sorted ids, shuffled by Python's generator with ``seed``, all from
     ``int((1 - test_fraction) * n)`` on. Validation: per class the first ``int(val_fraction * n)`` of the sorted ids of
     the rest. People may be in several parts.
-
-    Raises:
-        UserError: a fraction is not between 0 and 1, or a part lacks a class that it needs.
     """
     _check_fractions(val_fraction=val_fraction, test_fraction=test_fraction)
     val, test = [], []
@@ -84,10 +79,6 @@ def random(
 
     With ``whole_sequences`` the frames of a sequence stay in one part: of the sequences whose frames show the same
     classes, ``round(fraction * n)`` are drawn.
-
-    Raises:
-        UserError: the fractions are not above 0 or leave nothing to train on, a part lacks a class that it needs, or
-            ``whole_sequences`` is set and the samples have no sequences.
     """
     _check_fractions(val_fraction=val_fraction, test_fraction=test_fraction)
     if whole_sequences and samples.sequences is None:
@@ -114,9 +105,6 @@ def subjects(samples: Samples, *, fold: int = 0, folds: int | None = None, seed:
         fold: 0 … folds - 1.
         folds: number of folds; by default 10, or one per person if there are fewer (JAFFE: leave one subject out).
         seed: seed of the shuffle.
-
-    Raises:
-        UserError: the samples have no subjects, fewer than three, or fewer than folds; or the fold does not exist.
     """
     if samples.subjects is None:
         raise _unsuited(samples, "subjects", "to know who is shown", "no subjects")
@@ -144,10 +132,6 @@ def notebook(samples: Samples, *, seed: int = 42, val_fraction: float = 0.2) -> 
 
     They are the first of scikit-learn's ``ShuffleSplit`` permutation of the sorted ids, without regard to class. Images
     not marked Training test; the notebook never used them.
-
-    Raises:
-        UserError: none or all images are marked Training, the fraction is not between 0 and 1, or a part lacks a class
-            that it needs.
     """
     _check_fractions(val_fraction=val_fraction)
     if samples.usage is None or "notebook" not in possible(samples):

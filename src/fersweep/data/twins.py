@@ -36,7 +36,7 @@ _ROWS, _COLUMNS = 512, 8192  # pairs that are pre-screened at once: 16 MiB
 
 
 @dataclass(frozen=True)
-class Kin:
+class Masks:
     """Masks of the test images with a twin in one part, bool ``(N,)`` over all samples.
 
     Attributes:
@@ -64,16 +64,16 @@ class Kin:
 class Twins:
     """Masks of the test images with a twin in the training part, and in the validation part."""
 
-    train: Kin
-    val: Kin
+    train: Masks
+    val: Masks
 
     @property
-    def either(self) -> Kin:
+    def either(self) -> Masks:
         """Masks of the test images with a twin in either part."""
         identical = self.train.identical | self.val.identical
         near = (self.train.near | self.val.near) & ~identical
-        same = [kin.same_label & (kin.identical | near) for kin in (self.train, self.val)]
-        return Kin(identical, near, same[0] | same[1])
+        same = [masks.same_label & (masks.identical | near) for masks in (self.train, self.val)]
+        return Masks(identical, near, same[0] | same[1])
 
     @property
     def any(self) -> Mask:
@@ -81,7 +81,7 @@ class Twins:
         return self.either.identical | self.either.near
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """Return `Kin.counts` of ``train``, ``val`` and ``either``."""
+        """Return `Masks.counts` of ``train``, ``val`` and ``either``."""
         return {"train": self.train.counts(), "val": self.val.counts(), "either": self.either.counts()}
 
 
@@ -91,7 +91,7 @@ def find(samples: Samples, split: Split) -> Twins:
     The result is a function of the pixels alone, equal on every machine. FER2013 takes about two seconds.
     """
     digests, small = _digests(samples.images), reduced(samples.images)
-    return Twins(*(_kin(samples.labels, digests, small, split.test, part) for part in (split.train, split.val)))
+    return Twins(*(_masks(samples.labels, digests, small, split.test, part) for part in (split.train, split.val)))
 
 
 def drop(samples: Samples, split: Split) -> Split:
@@ -158,7 +158,7 @@ def _digests(images: npt.NDArray[np.uint8]) -> Indices:
     return np.array([known.setdefault(digest(image), len(known)) for image in images], np.int64)
 
 
-def _kin(labels: Indices, digests: Indices, small: npt.NDArray[np.uint8], test: Indices, part: Indices) -> Kin:
+def _masks(labels: Indices, digests: Indices, small: npt.NDArray[np.uint8], test: Indices, part: Indices) -> Masks:
     identical, near, same = (np.zeros(len(labels), bool) for _ in range(3))
     identical[test] = np.isin(digests[test], digests[part])
     classes = int(labels.max()) + 1
@@ -167,7 +167,7 @@ def _kin(labels: Indices, digests: Indices, small: npt.NDArray[np.uint8], test: 
         near[tested] = True
         agree = tested[labels[tested] == labels[other]]
         same[agree] |= ~identical[agree]
-    return Kin(identical, near & ~identical, same)
+    return Masks(identical, near & ~identical, same)
 
 
 def _standardised(small: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:

@@ -63,7 +63,7 @@ class FaceCropped:
         if without and len(without) == len(records):
             raise UserError(
                 f"{self.detector.name} finds no face in any of the {len(records):,} images of {self.name}: "
-                "dataset.faces=none trains on whole images."
+                "dataset.faces=none trains on uncropped images."
             )
         if without:
             _log.warning(
@@ -79,13 +79,7 @@ class FaceCropped:
 
     def _read(self, records: images.Records, start: int, count: int) -> list[Pixels]:
         """Return the next images at their original size, as the detector is given them."""
-        pictures: dict[int, Pixels] = {}
-
-        def read(offset: int) -> None:
-            pictures[offset] = self.crop.picture(records.pixels(start + offset, self.name))
-
-        images.for_each(count, read)
-        return [pictures[offset] for offset in range(count)]
+        return images.parallel(count, lambda each: self.crop.picture(records.pixels(start + each, self.name)))
 
     def _cropped(self, image: Pixels, found: list[Face]) -> Pixels:
         """Return the most confident face, or else the image, in the dataset's size and channels."""

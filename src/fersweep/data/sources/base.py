@@ -1,7 +1,6 @@
 """Base class of dataset sources that read image files.
 
-A layout of files that is not read yet is one new file beside this one: a subclass of `ImageFiles` with `recognise` and
-`records`.
+To read another layout of files, add a module with a subclass of `ImageFiles` that has `recognise` and `records`.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ class ImageFiles(ABC):
     layouts: ClassVar[str] = "its folder or archive"
     """The layouts that are recognised, for messages."""
     only: ClassVar[Collection[str] | None] = None
-    """Lower-case names of the subfolders to read, where unrelated ones may lie beside them; ``None``: all."""
+    """Lower-case names of the subfolders to read, if others may be unrelated; ``None``: all."""
 
     root: str | Path | None = None
     image_size: int = 48

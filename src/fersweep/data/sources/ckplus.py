@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,16 +31,6 @@ _IMAGES, _EMOTIONS = "cohn-kanade-images", "emotion"
 
 Key = tuple[str, str]
 """Subject and take, which identify a sequence."""
-
-
-@dataclass(frozen=True)
-class Sequences:
-    """The sequences of a copy of CK+: the frames of each in order, and the classes of the labelled ones."""
-
-    tree: files.Tree
-    cropped: bool
-    frames: Mapping[Key, list[str]]
-    labels: Mapping[Key, str]
 
 
 @dataclass
@@ -89,7 +79,7 @@ class CkPlus(ImageFiles):
 
     def options(self, tree: files.Tree) -> dict[str, object]:
         own = {"peak_frames": self.peak_frames, "neutral": self.neutral, "contempt": self.contempt}
-        return {**super().options(tree), **own, "sequences": True}  # caches of before sequences were kept lack them
+        return {**super().options(tree), **own, "sequences": True}  # older caches lack sequences
 
     def records(self) -> images.Records:
         """Return the chosen frames before decoding, sorted by name.
@@ -97,39 +87,40 @@ class CkPlus(ImageFiles):
         Raises:
             UserError: an emotion file is invalid, a sequence is too short, or neutral faces of CK+48 are requested.
         """
-        copy = _read(self.tree())
-        last = self.peak_frames or (3 if copy.cropped else 1)
-        neutral = not copy.cropped if self.neutral is None else self.neutral
-        if copy.cropped and neutral:
-            raise UserError(f"{copy.tree.path} is CK+48, which has no neutral faces: leave dataset.source.neutral out")
+        tree = self.tree()
+        cropped, frames, labels = _sequences(tree)
+        last = self.peak_frames or (3 if cropped else 1)
+        neutral = not cropped if self.neutral is None else self.neutral
+        if cropped and neutral:
+            raise UserError(f"{tree.path} is CK+48, which has no neutral faces: leave dataset.source.neutral out")
         chosen = [
             (name, label, key)
-            for key, label in copy.labels.items()
+            for key, label in labels.items()
             if label != CONTEMPT or self.contempt
-            for name in _tail(copy.frames[key], last, key, spare=int(neutral))
+            for name in _tail(frames[key], last, key, spare=int(neutral))
         ]
         if neutral:
-            chosen += [(frames[0], "neutral", key) for key, frames in copy.frames.items()]
+            chosen += [(names[0], "neutral", key) for key, names in frames.items()]
         kept = {"neutral": neutral, CONTEMPT: self.contempt}
         class_names = tuple(name for name in (*CLASSES, CONTEMPT) if kept.get(name, True))
         rows = (
             ImageFile(_id(name), name, class_names.index(label), subject=key[0], sequence="_".join(key))
             for name, label, key in chosen
         )
-        return as_records(copy.tree, class_names, rows)
+        return as_records(tree, class_names, rows)
 
     def checks(self, records: images.Records) -> list[tuple[str, int, int]]:
         """Return ``(what, found, expected)`` for the counts of a complete copy, whichever frames are chosen."""
-        copy = _read(self.tree())
-        counts = Counter(copy.labels.values())
+        cropped, frames, labels = _sequences(self.tree())
+        counts = Counter(labels.values())
         rows = [
-            ("labelled sequences", len(copy.labels), sum(LABELLED.values())),
-            ("labelled subjects", len({subject for subject, _ in copy.labels}), 118),
+            ("labelled sequences", len(labels), sum(LABELLED.values())),
+            ("labelled subjects", len({subject for subject, _ in labels}), 118),
         ]
-        if copy.cropped:
-            rows += [("images", sum(map(len, copy.frames.values())), 981)]
+        if cropped:
+            rows += [("images", sum(map(len, frames.values())), 981)]
         else:
-            rows += [("sequences", len(copy.frames), 593), ("subjects", len({key[0] for key in copy.frames}), 123)]
+            rows += [("sequences", len(frames), 593), ("subjects", len({subject for subject, _ in frames}), 123)]
         return rows + [(f"labelled {name}", counts[name], expected) for name, expected in LABELLED.items()]
 
 
@@ -151,8 +142,8 @@ def _label_of(name: str) -> str:
     return canonical(files.basename(name.rpartition("/")[0]))
 
 
-def _read(tree: files.Tree) -> Sequences:
-    """Group the frames by sequence and read the labels.
+def _sequences(tree: files.Tree) -> tuple[bool, dict[Key, list[str]], dict[Key, str]]:
+    """Return whether this is CK+48, the frames of each sequence in order, and the classes of the labelled sequences.
 
     Raises:
         UserError: an emotion file is invalid, or a sequence has several labels, or a label but no frames.
@@ -179,7 +170,7 @@ def _read(tree: files.Tree) -> Sequences:
         if not labels:
             raise UserError(f"{tree.path} has {_IMAGES} but no label in Emotion/: add the *_emotion.txt files")
     frames = {key: [name for _, name in sorted(numbered[key])] for key in sorted(numbered)}
-    return Sequences(tree, not original, frames, labels)
+    return not original, frames, labels
 
 
 def _set_label(labels: dict[Key, str], key: Key, label: str, where: Path) -> None:

@@ -16,13 +16,9 @@ from fersweep.data.samples import CLASSES, CONTEMPT, PRIVATE, PUBLIC, TEST, TRAI
 from fersweep.data.sources.base import ImageFile, ImageFiles, as_records
 
 PARTS = {
-    "train": TRAINING,
-    "training": TRAINING,
-    "val": PUBLIC,
-    "valid": PUBLIC,
-    "validation": PUBLIC,
-    "test": PRIVATE,
-    "testing": PRIVATE,
+    **dict.fromkeys(("train", "training"), TRAINING),
+    **dict.fromkeys(("val", "valid", "validation"), PUBLIC),
+    **dict.fromkeys(("test", "testing"), PRIVATE),
 }
 """Usage by the name of the part's folder. A test folder without a validation folder is ``Test``; a training folder
 alone is not a part."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import dataclass
+from typing import ClassVar
 
 import cv2
 import numpy as np
@@ -19,6 +21,7 @@ _USAGE = (TRAINING, PUBLIC, PRIVATE, *[TRAINING] * 7)  # of ten consecutive bloc
 _SMALLEST = 3 * len(CLASSES)
 
 
+@dataclass
 class Synthetic:
     """Parametric faces, deterministic by seed, with subjects and FER2013's usages.
 
@@ -34,21 +37,23 @@ class Synthetic:
         subjects: number of people, at least 2.
     """
 
-    name = "synthetic"
+    name: ClassVar = "synthetic"
 
-    def __init__(self, image_size: int, channels: int = 1, size: int = 3000, seed: int = 0, subjects: int = 60) -> None:
-        for name, value, low, high in (
-            ("image_size", image_size, 16, 256),
-            ("size", size, _SMALLEST, None),
-            ("seed", seed, 0, None),
-            ("subjects", subjects, 2, 999_999),
-        ):
+    image_size: int
+    channels: int = 1
+    size: int = 3000
+    seed: int = 0
+    subjects: int = 60
+
+    def __post_init__(self) -> None:
+        limits = {"image_size": (16, 256), "size": (_SMALLEST, None), "seed": (0, None), "subjects": (2, 999_999)}
+        for name, (low, high) in limits.items():
+            value = getattr(self, name)
             if not isinstance(value, int) or value < low or (high is not None and value > high):
-                limits = f"of at least {low}" if high is None else f"from {low} to {high}"
-                raise UserError(f"dataset=synthetic: {name} must be a whole number {limits}, not {value}.")
-        if channels not in (1, 3):
-            raise UserError(f"dataset=synthetic: channels must be 1 (grey) or 3 (RGB), not {channels}.")
-        self.image_size, self.channels, self.size, self.seed, self.subjects = image_size, channels, size, seed, subjects
+                allowed = f"of at least {low}" if high is None else f"from {low} to {high}"
+                raise UserError(f"dataset=synthetic: {name} must be a whole number {allowed}, not {value}.")
+        if self.channels not in (1, 3):
+            raise UserError(f"dataset=synthetic: channels must be 1 (grey) or 3 (RGB), not {self.channels}.")
 
     def fingerprint(self) -> str:
         """Return a hex digest of everything the images depend on, the version of the drawing included."""
