@@ -1,4 +1,4 @@
-"""Augmentation: the study's flip and zoom to the number, the modern pipeline's ranges, the seed's sole reign."""
+"""Augmentation: the study's flip and zoom, the ranges of the standard pipeline, seeding."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PIPELINES = {"none": augment.none, "flip_zoom": augment.flip_zoom, "standard": a
 
 
 def smooth_images(number: int = 32, size: int = 48, channels: int = 0) -> np.ndarray:
-    """Random images with the slopes of photographs, so that interpolation errors are not those of white noise."""
+    """Random images, smooth as photographs, so that interpolation errors are realistic."""
     rng = np.random.default_rng(0)
     coarse = rng.uniform(0, 255, (number, size // 6, size // 6) + ((channels,) if channels else ()))
     fine = coarse.repeat(6, axis=1).repeat(6, axis=2)
@@ -73,7 +73,7 @@ def test_zoom_is_that_of_keras_through_the_whole_pipeline() -> None:
 
 
 def draw(transform: A.Compose, image: np.ndarray) -> dict[str, Any]:
-    """Apply once; the picture and the affine parameters that were drawn."""
+    """Return the result of one application and the affine parameters drawn."""
     affine = transform.transforms[0]
     result = transform(image=image)["image"]
     return {"image": result, **{name: affine.params[name] for name in ("zoom", "shift", "angle")}}
@@ -204,7 +204,7 @@ def test_global_generators_are_neither_read_nor_moved() -> None:
 
 
 def test_import_asks_nobody_for_a_version() -> None:
-    """With warnings as errors and any look-up or connection fatal, the import is silent and opens nothing."""
+    """The import emits no warning and opens no connection."""
     script = (
         "import os, sys\n"
         "def refuse(event, arguments):\n"

@@ -1,4 +1,4 @@
-"""The decoded cache: written once, read whole or not at all, and never out of date."""
+"""Cache of decoded datasets: written once, never read partially, never stale."""
 
 import errno
 import io
@@ -21,7 +21,7 @@ from fersweep.errors import UserError
 
 
 class Slow(Folder):
-    """A folder that notes every decoding in a file and takes its time, and can lose its data meanwhile."""
+    """A folder whose decoding is slow and recorded in a file."""
 
     def load(self) -> Samples:
         with (Path(str(self.root)).parent / "decodings").open("a") as file:

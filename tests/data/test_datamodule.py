@@ -1,4 +1,4 @@
-"""Batches: their order and augmentation are a function of seed and epoch; every image is seen as often as it should."""
+"""Batches: order and augmentation as functions of seed and epoch; microbatches and shares of processes."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def seen(batches: list[Batch]) -> npt.NDArray[np.int64]:
 
 
 def shares(world: int, microbatches: int = 1, count: int = 37, size: int = 8, **options: Any) -> list[list[BatchKey]]:
-    """What each of ``world`` samplers yields in epoch 2."""
+    """Keys of epoch 2 from each of ``world`` samplers."""
     made = []
     for rank in range(world):
         options |= {"rank": rank, "world": world, "microbatches": microbatches}
@@ -200,7 +200,7 @@ def test_augmentation_seeds_differ_between_processes_and_parts_and_repeat() -> N
 
 
 def test_loaders_share_among_the_trainers_processes() -> None:
-    """No image of validation and test is lost or seen twice; every process has as many batches."""
+    """No image of validation and test is lost or duplicated; all processes have the same number of batches."""
     made = []
     for rank in range(3):
         data = module(train_transform=None, microbatches=2)

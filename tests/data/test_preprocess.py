@@ -1,4 +1,4 @@
-"""Preprocessing: each step in numbers, which images are left out, and that it is done once, apart from the source."""
+"""Preprocessing: the numbers of each step, the images left out, caching."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FACES = ("dataset.image_size=32", "dataset.source.size=21")
 
 @dataclass
 class Given:
-    """A source of given samples that notes how often they are decoded."""
+    """A source of given samples that counts how often they are decoded."""
 
     samples: Samples
     name: str = "given"
@@ -41,7 +41,7 @@ class Given:
 
 
 def given(images: list[np.ndarray], usage: list[str] | None = None, subjects: list[str] | None = None) -> Given:
-    """A source of ``images``; nobody may write into what it yields, as into a memory map."""
+    """Return a source of ``images``, read-only as a memory map."""
     pixels = np.stack(images).astype(np.uint8)
     pixels.flags.writeable = False
     ids = np.array([f"{index:03d}.png" for index in range(len(pixels))])
@@ -97,7 +97,7 @@ def test_equalising_is_opencvs_after_stretching(min_max: bool) -> None:
 
 
 def skewed() -> np.ndarray:
-    """Variance 16,131; equalised, the second of its three levels comes into the middle, and it is 4,480."""
+    """An image of variance 16,131; equalisation moves the second of its three levels to the middle: 4,480."""
     return np.repeat([0, 1, 255], [1, 49, 50]).reshape(10, 10).astype(np.uint8)
 
 
@@ -106,7 +106,7 @@ def skewed() -> np.ndarray:
     [(False, False, ["001.png"]), (True, False, ["000.png", "001.png"]), (True, True, ["000.png"])],
 )
 def test_the_variance_is_of_the_image_as_it_has_become(min_max: bool, equalize: bool, kept: list[str]) -> None:
-    """Of a faint checkerboard, which only stretching makes vary, and of `skewed`, which equalising makes vary less."""
+    """Stretching raises the variance of a faint checkerboard, equalisation lowers that of `skewed`."""
     checkerboard = (np.indices((10, 10)).sum(axis=0) % 2 + 100).astype(np.uint8)
     assert skewed().var() > 10_000 > cv2.equalizeHist(skewed()).var()
     source = given([checkerboard, skewed(), np.full((10, 10), 200)])
@@ -203,7 +203,7 @@ def folders(place: Path) -> set[str]:
 
 
 def test_a_run_gets_what_its_settings_ask_for(tmp_path: Path) -> None:
-    """Each combination of options has a folder of its own in the cache; with none, it is the source's."""
+    """Each combination of options has a separate cache folder; without options it is the source's."""
     plain = build.samples(quickly_composed(*FACES, f"cache={tmp_path}"))
     source = build.source(quickly_composed(*FACES))
     names = {f"synthetic-{source.fingerprint()[:16]}"}

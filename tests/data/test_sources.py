@@ -172,7 +172,7 @@ FINGERPRINTS = (
     (Folder, "85fa4622cbf482e1", "x/happy/1.png x/sad/2.png x/sad/notes.txt"),
     (Folder, "a343b5e0132e3781", "train/happy/1.png train/sad/1.png test/sad/2.png"),
 )
-"""Sources, fingerprints of version 0.1.0, and the files of an archive, each of which holds its own name."""
+"""Source, fingerprint in version 0.1.0, and files of an archive, whose contents are their names."""
 
 
 @pytest.mark.parametrize(("source", "expected", "names"), FINGERPRINTS)

@@ -91,7 +91,7 @@ def test_random_keeps_the_frames_of_a_sequence_together() -> None:
 
 
 def test_random_draws_sequences_of_several_classes_as_often_as_others() -> None:
-    """As in the original CK+: a neutral first frame, and a peak of most sequences."""
+    """As in the original CK+: a neutral first frame of all sequences, and a peak of most."""
     names = [f"s{index:02d}" for index in range(40)] + [f"s{index:02d}" for index in range(30)]
     data = replace(samples([40, 20, 10], ("neutral", "happy", "sad")), sequences=np.array(names))
     split = splits.random(data, val_fraction=0.2, test_fraction=0.1, seed=0, whole_sequences=True)

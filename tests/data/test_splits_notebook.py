@@ -29,7 +29,7 @@ def ids_of(data: Samples, split: splits.Split) -> list[list[str]]:
 
 
 def test_notebook_on_fer2013_without_its_eleven_black_images() -> None:
-    """As the source counted: 28,698 images of which it trained on 22,958; also through the file of the split."""
+    """The notebook's counts: 28,698 images, 22,958 of them to train on; also through the file of the split."""
     data = fer2013()
     black = np.random.default_rng(0).choice(np.flatnonzero(data.usage == TRAINING), 11, replace=False)
     kept = np.setdiff1d(np.arange(len(data)), black)
@@ -53,7 +53,7 @@ def test_notebook_rounds_the_validation_part_up(training: int, validates: int) -
 
 
 def test_notebook_draws_as_train_test_split_does() -> None:
-    """Of five train_test_split(test_size=0.33, random_state=42) draws 1 and 4, as its documentation shows."""
+    """train_test_split(test_size=0.33, random_state=42) draws 1 and 4 of five, as in its documentation."""
     data = parts(5, 2)
     names = np.sort(data.ids[data.usage == TRAINING])
     found = ids_of(data, splits.notebook(data, val_fraction=0.33))

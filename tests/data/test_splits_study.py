@@ -19,7 +19,7 @@ CKPLUS = (45, 59, 25, 69, 593, 28, 83)
 
 
 SPLIT_FOLDERS = json.loads((Path(__file__).parents[1] / "golden" / "split_folders.json").read_text())
-"""What split-folders 0.6.1 puts into the second part: indices by the number of files, and of JAFFE's own files."""
+"""Second part of split-folders 0.6.1: indices by the number of files, and JAFFE's files."""
 
 
 def test_study_on_fer2013_takes_the_first_thirty_percent_of_each_class() -> None:
@@ -59,7 +59,7 @@ def test_study_draws_what_split_folders_draws(counts: tuple[int, ...]) -> None:
 
 
 def listed(source: ImageFiles) -> Samples:
-    """What a source lists, without decoding."""
+    """Samples of a source without decoding."""
     records = source.records()
     images = np.broadcast_to(np.zeros((), np.uint8), (len(records), 48, 48))
     return Samples(images, records.labels, records.ids, records.class_names, records.subjects, records.usage)
@@ -69,11 +69,11 @@ PEOPLE = {
     **{"KA": (0, 23, 0), "KL": (1, 20, 1), "KM": (17, 5, 0), "KR": (13, 0, 7), "MK": (21, 0, 0)},
     **{"NA": (12, 0, 9), "NM": (10, 0, 10), "TM": (13, 0, 8), "UY": (15, 0, 6), "YM": (18, 0, 4)},
 }
-"""JAFFE's people: their images to train, validate and test on with ``split=study``."""
+"""Training, validation and test images of JAFFE's people with ``split=study``."""
 
 
 def test_study_tests_the_jaffe_images_that_split_folders_takes(tmp_path: Path) -> None:
-    """The names are those of the public database."""
+    """With the names of the public database."""
     golden = SPLIT_FOLDERS["jaffe"]
     for person, takes in golden["images"].items():
         for take in takes.split():
@@ -88,7 +88,7 @@ def test_study_tests_the_jaffe_images_that_split_folders_takes(tmp_path: Path) -
 
 
 def test_study_tests_the_ckplus_images_that_split_folders_takes(tmp_path: Path) -> None:
-    """Of 593 sequences, 327 of them labelled; the names have the database's form and its order."""
+    """With 593 sequences, 327 of them labelled, and names in the database's form and order."""
     labels = [label for label, count in LABELLED.items() for _ in range(count)]
     expected: dict[str, list[str]] = {label: [] for label in ("neutral", *LABELLED)}
     for index in range(593):

@@ -1,4 +1,4 @@
-"""The synthetic faces: deterministic, complete, varied, and neither trivial nor hopeless."""
+"""Synthetic faces: deterministic, complete, varied, and neither trivial nor impossible to classify."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Twins: what is an identical and a near-identical image, which test images have one, and leaving them out."""
+"""Twins: identical and near-identical images, counting the test images with one, and dropping them."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +17,7 @@ from fersweep.errors import UserError
 
 
 def photo(seed: int, size: int = 48, channels: int = 1) -> np.ndarray:
-    """A picture with structure at all scales, unlike that of any other seed."""
+    """Return a picture with structure at all scales, different for every seed."""
     rng = np.random.default_rng(seed)
     image = np.zeros((size, size, 3))
     for cells, weight in ((3, 120.0), (8, 70.0), (24, 15.0)):
@@ -68,7 +68,7 @@ def test_what_is_near_identical(change: str, size: int, channels: int) -> None:
 
 
 def test_pairs_are_those_that_correlate(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever they are sifted with, and however many at once."""
+    """For any pre-screening and block size."""
     rng = np.random.default_rng(0)
     base = [photo(seed) for seed in range(12)]
     noisy = [np.clip(each + rng.normal(0, sigma, each.shape), 0, 255) for each in base for sigma in (1, 3, 5, 20)]

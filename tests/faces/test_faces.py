@@ -21,7 +21,7 @@ LANDMARKS = np.array([[2.0, 3.0], [6.0, 3.0], [4.0, 5.0], [2.0, 7.0], [6.0, 7.0]
 
 
 class Fake:
-    """Finds in each image what ``faces`` answers, and keeps how many images it was given at once."""
+    """Returns ``faces(image)`` for each image, and records the batch sizes."""
 
     name = "fake"
 
@@ -39,7 +39,7 @@ class Fake:
 
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
-    """Stands for every detector."""
+    """Replaces every detector."""
     made = Fake()
     monkeypatch.setattr(detectors, "make", lambda *_, **__: made)
     return made
@@ -117,7 +117,7 @@ def test_names_never_collide() -> None:
     assert keys["x/b.jpg"] == "x/b.jpg"
 
 
-def test_the_same_call_goes_on_with_what_is_new_gone_or_repaired(fake: Fake, source: Path, tmp_path: Path) -> None:
+def test_the_same_call_resumes_with_new_missing_and_repaired_pictures(fake: Fake, source: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     call = ["faces", str(source), str(out)]
     assert main(call) == 1
@@ -217,7 +217,7 @@ def test_other_settings_or_files_in_the_folder_are_refused(
         ("--detector mtcn", "did you mean mtcnn?"),
     ],
 )
-def test_options_that_make_no_sense_are_refused(
+def test_invalid_options_are_refused(
     source: Path, tmp_path: Path, options: str, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["faces", str(source), str(tmp_path / "out"), *options.split()]) == 2

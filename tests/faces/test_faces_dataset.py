@@ -1,4 +1,4 @@
-"""``dataset.faces``: images cropped to faces before anything else, cached, part of the identity; what is refused."""
+"""``dataset.faces``: images cropped to faces before all other steps; caching, identity, refusals."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from fersweep.runs.identity import identity, run_hash
 
 
 class Corner:
-    """Finds a face in the upper left quarter of images higher than ``least``, and a less likely one elsewhere."""
+    """Finds a face in the upper left quarter of images higher than ``least``, and one of lower confidence elsewhere."""
 
     name = "corner"
 
@@ -114,7 +114,7 @@ def test_colour_frames_of_ckplus_go_through_the_studys_crop(tmp_path: Path) -> N
 
 
 def test_the_same_resizing_without_a_detector_is_of_whole_images(tmp_path: Path) -> None:
-    """``dataset.faces=none`` with the study's resizing: its protocol on whole frames."""
+    """``dataset.faces=none`` with the study's resizing: its protocol on uncropped frames."""
     root, cache_folder = fakes.jaffe(tmp_path / "jaffe"), f"cache={tmp_path / 'cache'}"
     options = ("dataset=jaffe", f"dataset.root={root}", "split=subjects", cache_folder)
     resized = (*options, "dataset.face_crop.size=80", "dataset.face_crop.nearest=true")
@@ -126,7 +126,7 @@ def test_the_same_resizing_without_a_detector_is_of_whole_images(tmp_path: Path)
     assert not np.array_equal(samples.images[0], plain_ones.images[0])
 
 
-def test_images_without_a_face_stay_whole_and_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_images_without_a_face_are_kept_uncropped_and_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     source = CkPlus(fakes.ckplus(tmp_path / "ck"), 32, channels=3)  # frames 48 or 60 pixels high
     with caplog.at_level(logging.WARNING):
         cropped = FaceCropped(source, Corner(least=50)).load()
@@ -144,7 +144,7 @@ def test_a_face_in_no_image_at_all_is_an_error(tmp_path: Path) -> None:
         FaceCropped(source, Corner(least=10_000)).load()
 
 
-def test_it_is_done_once_and_apart_for_each_setting(tmp_path: Path) -> None:
+def test_crops_are_cached_once_per_setting(tmp_path: Path) -> None:
     source, detector = Jaffe(fakes.jaffe(tmp_path / "jaffe"), 32), Corner()
     first = cache.load(FaceCropped(source, detector), tmp_path / "cache")
     seen = detector.seen
@@ -172,7 +172,7 @@ def test_a_broken_image_is_named(tmp_path: Path) -> None:
 
 
 def test_a_run_sees_the_faces_that_mtcnn_finds(tmp_path: Path) -> None:
-    """Of a part of the astronaut's picture her face is what is trained on; preprocessing comes after."""
+    """The astronaut's face is cropped out of part of her picture; preprocessing follows."""
     picture = astronaut()[20:276, 96:352]
     for index, name in enumerate(("happy", "sad")):
         fakes.write(tmp_path / "data" / name / "face.png", fakes.encoded(np.roll(picture, 3 * index, axis=1)))
@@ -220,7 +220,7 @@ JAFFE = ("dataset=jaffe", "dataset.root=x", "split=subjects")
         ((*JAFFE, "dataset.faces=mtcnn", "dataset.face_crop.confidence=1"), "confidence=1.0 is out of range"),
     ],
 )
-def test_settings_without_sense_are_refused(overrides: Sequence[str], message: str) -> None:
+def test_invalid_settings_are_refused(overrides: Sequence[str], message: str) -> None:
     with pytest.raises(UserError, match=message):
         validate(quickly_composed(*overrides))
 

@@ -1,4 +1,4 @@
-"""Detectors: the astronaut's face by MTCNN, alone and in batches; YOLO5Face's two kinds of files; what is refused."""
+"""Detectors: MTCNN on the astronaut's face, alone and in batches; both formats of YOLO5Face; refusals."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_small_and_large_images_are_scaled_and_boxes_scaled_back(detector: Mtcnn
 
 
 def test_candidates_wholly_outside_the_image_do_no_harm(detector: Mtcnn, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The library leaves them out when it cuts, not where it counts, and then fails or mixes scores up."""
+    """The library skips them when it crops but not when it counts, and then fails or mixes up scores."""
     boxes = torch.tensor([[-50.0, -50, -10, -10, 1], [700, 20, 740, 60, 1], [10, 10, 30, 30, 1]])
     y, end_y, x, end_x = mtcnn._pad(boxes, 640, 480)
     assert (end_y >= y).all()
@@ -126,13 +126,13 @@ def test_without_a_detector_the_image_is_the_face() -> None:
 def candidate(
     centre: tuple[float, float], size: tuple[float, float], objectness: float, score: float = 1.0
 ) -> np.ndarray:
-    """One of a decoded export, whose landmarks lie about the centre."""
+    """Candidate of a decoded export, with landmarks around the centre."""
     points = [centre[0] - 9, centre[1] - 8, centre[0] + 9, centre[1] - 8, *centre, *[centre[0] - 7, centre[1] + 9] * 2]
     return np.array([*centre, *size, objectness, *points, score], np.float32)
 
 
 def constant(path: Path, outputs: list[np.ndarray], size: object = 640, kind: int = TensorProto.FLOAT) -> Path:
-    """An ONNX file that answers ``outputs`` to any image ``(1, 3, size, size)``."""
+    """Write an ONNX file with constant ``outputs`` for any image ``(1, 3, size, size)``."""
     names = [f"output{number}" for number in range(len(outputs))]
     nodes = [
         helper.make_node("Constant", [], [name], value=numpy_helper.from_array(each))
@@ -153,7 +153,7 @@ def constant(path: Path, outputs: list[np.ndarray], size: object = 640, kind: in
 
 
 def decoded(path: Path) -> Path:
-    """Two faces, one of them found twice, and three candidates too unlikely."""
+    """Two faces, one of them found twice, and three candidates below the threshold."""
     rows = [
         candidate((320, 320), (100, 120), 0.9, 0.8),
         candidate((323, 322), (100, 120), 0.7, 0.9),
@@ -199,7 +199,7 @@ def test_yolo5face_raw(tmp_path: Path) -> None:
 
 
 def test_yolo5face_sees_the_image_in_its_letterbox(tmp_path: Path) -> None:
-    """A network that answers the colours of three places: the image, and the grey above."""
+    """A network that outputs the colours of three places: the image, and the grey above."""
     places = [[0, 0, 32, 32], [0, 0, 1, 32], [0, 1, 32, 32], [0, 2, 32, 32]]
     picked = helper.make_node("GatherND", ["input", "places"], ["values"])
     padded = helper.make_node("Concat", ["values", "rest"], ["row"], axis=0)

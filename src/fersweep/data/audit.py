@@ -43,7 +43,7 @@ def audit(source: Source) -> dict[str, Any]:
     Raises:
         UserError: the source cannot be found or listed. A broken image or row is reported, not raised.
     """
-    records = source.records() if hasattr(source, "records") else _as_records(source.load())
+    records = source.records() if hasattr(source, "records") else _decoded(source.load())
     digests, sizes, small, unreadable = _examine(records)
     checks = source.checks(records) if hasattr(source, "checks") else []
     usage = records.usage if records.usage is not None else np.full(len(records), "all")
@@ -72,12 +72,12 @@ def audit(source: Source) -> dict[str, Any]:
     return report | {"problems": _problems(report, totals)}
 
 
+def _decoded(samples: Samples) -> Records:
+    return Records(class_names=samples.class_names, read=samples.images.__getitem__, faults=(), **samples.columns())
+
+
 def _per_class(labels: npt.NDArray[np.int64], classes: list[str]) -> dict[str, int]:
     return dict(zip(classes, np.bincount(labels, minlength=len(classes)).tolist(), strict=True))
-
-
-def _as_records(samples: Samples) -> Records:
-    return Records(class_names=samples.class_names, read=samples.images.__getitem__, faults=(), **samples.columns())
 
 
 def _examine(records: Records) -> tuple[list[bytes], list[str], npt.NDArray[np.uint8], list[tuple[str, str]]]:

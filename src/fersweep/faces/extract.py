@@ -137,34 +137,26 @@ def _settings(source: Path, detector: Detector, cropping: Cropping) -> dict[str,
 def _prepare(source: Path, folder: Path, settings: Mapping[str, Any]) -> None:
     """Create the folder with the settings, or check that it has the same ones."""
     refuse_inside(folder, [source])
+    path = folder / SETTINGS
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        before = _before(folder)
-        if before is None:
-            write_json(folder / SETTINGS, settings)
+        if not path.exists():
+            if any(folder.iterdir()):
+                raise UserError(f"{folder} holds other files: choose a new or empty folder.")
+            write_json(path, settings)
+        before = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"Cannot write {folder}: {error.strerror or error}.") from error
-    if before not in (None, settings):
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        before = None
+    if not isinstance(before, dict):
+        raise UserError(f"{path} is damaged: choose a new or empty folder.")
+    if before != settings:
         other = next(key for key in (*settings, *before) if before.get(key) != settings.get(key))
         raise UserError(
             f"{folder} was made with {other}={before.get(other)}, not {settings.get(other)}: "
             "use the same settings to resume, or choose another folder."
         )
-
-
-def _before(folder: Path) -> dict[str, Any] | None:
-    """Return the settings that the folder was made with; ``None`` if it is empty."""
-    try:
-        settings = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        if any(folder.iterdir()):
-            raise UserError(f"{folder} holds other files: choose a new or empty folder.") from None
-        return None
-    except ValueError:
-        settings = None
-    if not isinstance(settings, dict):
-        raise UserError(f"{folder / SETTINGS} is damaged: choose a new or empty folder.")
-    return settings
 
 
 def _is_done(folder: Path, rows: Sequence[table.Row]) -> bool:
