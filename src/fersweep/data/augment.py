@@ -127,9 +127,7 @@ def standard(
     Args:
         image_size: pixels per side, without effect.
         flip: probability of a horizontal flip.
-        zoom: factors in x and y are uniform in ``[1 - zoom, 1 + zoom]``.
-        shift: shifts in x and y are uniform in ``[-shift, shift]`` of the side.
-        rotate: the angle is uniform in ``[-rotate, rotate]`` degrees.
+        zoom, shift, rotate: ranges, as in `RandomAffine`.
         brightness: added brightness is uniform in ``[-brightness, brightness]`` of the full range.
         contrast: the contrast factor is uniform in ``[1 - contrast, 1 + contrast]``.
         erase: probability of erasing one rectangle.

@@ -8,7 +8,6 @@ validation or test is missing in train.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from random import Random
 
@@ -110,7 +109,7 @@ def subjects(samples: Samples, *, fold: int = 0, folds: int | None = None, seed:
         raise _unsuited(samples, "subjects", "to know who is shown", "no subjects")
     people = np.unique(samples.subjects)
     if len(people) < 3:
-        has = f"only {len(people)} ({_joined(people)})"
+        has = f"only {len(people)} ({', '.join(people)})"
         raise _unsuited(samples, "subjects", "at least three subjects, to train, validate and test on", has)
     folds = min(10, len(people)) if folds is None else folds
     if not (isinstance(folds, int) and isinstance(fold, int)):
@@ -182,11 +181,7 @@ def _unsuited(samples: Samples, split: str, needs: str, has: str) -> UserError:
 
 
 def _usages(samples: Samples) -> str:
-    return "no predefined parts" if samples.usage is None else f"only {_joined(np.unique(samples.usage))}"
-
-
-def _joined(words: Iterable[object]) -> str:
-    return ", ".join(str(word) for word in words)
+    return "no predefined parts" if samples.usage is None else f"only {', '.join(np.unique(samples.usage))}"
 
 
 def _check_fractions(**fractions: float) -> None:
@@ -194,9 +189,8 @@ def _check_fractions(**fractions: float) -> None:
         if not 0 < value < 1:
             raise UserError(f"split.{name}={value} is impossible: choose more than 0 and less than 1")
     if sum(fractions.values()) >= 1:
-        raise UserError(
-            f"{_joined(f'split.{name}={value}' for name, value in fractions.items())} leave nothing to train on"
-        )
+        settings = ", ".join(f"split.{name}={value}" for name, value in fractions.items())
+        raise UserError(f"{settings} leave nothing to train on")
 
 
 def _by_class(samples: Samples) -> list[Indices]:
