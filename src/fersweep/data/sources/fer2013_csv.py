@@ -94,16 +94,15 @@ def parse_pixels(text: str) -> Pixels:
     Raises:
         ValueError: something in ``text`` is not an integer of 0…255.
     """
-    if not text.strip():
-        return np.empty(0, np.uint8)
     try:
         with warnings.catch_warnings(action="error", category=DeprecationWarning):
-            values = np.fromstring(text, np.int64, sep=" ")
-        valid = values.min() >= 0 and values.max() <= 255
-    except (DeprecationWarning, ValueError):  # text left over
-        valid = False
-    if not valid:
-        words = text.split()
-        wrong = next(word for word in words if not (word.isascii() and word.isdigit() and int(word) <= 255))
+            values = np.fromstring(text.strip(), np.int64, sep=" ")
+        if values.min() >= 0 and values.max() <= 255:
+            return values.astype(np.uint8)
+    except (DeprecationWarning, ValueError):  # no text, or other text than integers
+        pass
+    words = text.split()
+    wrong = next((word for word in words if not (word.isascii() and word.isdigit() and int(word) <= 255)), None)
+    if wrong is not None:
         raise ValueError(f"pixel {wrong[:20]!r} is not a number of 0 to 255")
-    return values.astype(np.uint8)
+    return np.array(words, np.int64).astype(np.uint8)
