@@ -1,5 +1,5 @@
 # syntax=docker/dockerfile:1
-# The command line, and with --target jupyter a notebook server: docs/how-to/docker.md says how to build and run both.
+# The command line or, with --target jupyter, a notebook server; see docs/how-to/docker.md.
 
 FROM python:3.12-slim AS base
 ARG UID=1000
@@ -15,7 +15,7 @@ ENV PYTHONUNBUFFERED=1 \
 RUN --mount=type=cache,target=/root/.cache/pip pip install "uv>=0.8,<1"
 RUN groupadd --gid $GID fersweep && useradd --uid $UID --gid $GID --create-home fersweep
 
-# Packages first: they change rarely and are the large layer. Torch's wheel brings CUDA; the host gives the driver.
+# Packages first: this layer is large and rarely changes. Torch's wheel brings CUDA, the host the driver.
 WORKDIR /work
 COPY requirements.lock ./
 RUN --mount=type=cache,target=/root/.cache/uv uv venv $VIRTUAL_ENV && uv pip sync --require-hashes requirements.lock
@@ -27,7 +27,7 @@ COPY docs docs
 RUN --mount=type=cache,target=/root/.cache/uv uv pip install --no-deps --editable .
 RUN mkdir -p outputs data /home/fersweep/.cache && chown -R fersweep:fersweep outputs /home/fersweep/.cache
 VOLUME ["/work/outputs", "/work/data", "/home/fersweep/.cache"]
-# `train.py …` as well as `fersweep …`, `python …`; the command is process 1 and gets the signals.
+# Run `train.py …`, `fersweep …` or `python …` as process 1, which receives the signals.
 ENTRYPOINT ["sh", "-c", "case $1 in *.py) exec python \"$@\" ;; *) exec \"$@\" ;; esac", "--"]
 
 FROM base AS jupyter

@@ -1,4 +1,4 @@
-"""What the tests see to before they start: packages that only they need, and a Ctrl-C that reaches their processes."""
+"""Set-up of the test suite: missing packages are installed, and Ctrl-C reaches the processes that tests start."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ def test_nothing_is_installed_where_nothing_is_missing(capsys: pytest.CaptureFix
 
 
 def test_what_is_missing_or_outdated_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    group = '[dependency-groups]\ntest = ["pytest>=8", "no-such-package", "packaging<1"]\n'
-    (tmp_path / "pyproject.toml").write_text(group)
+    extra = '[project.optional-dependencies]\napps = ["no-such-package"]\n'
+    group = '[dependency-groups]\ntest = ["pytest>=8", "packaging<1"]\n'
+    (tmp_path / "pyproject.toml").write_text(extra + group)
     monkeypatch.setattr(bootstrap, "REPOSITORY", tmp_path)
     assert bootstrap.missing() == ["no-such-package", "packaging"]
 

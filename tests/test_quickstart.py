@@ -1,4 +1,4 @@
-"""Starting without a terminal: the notebook, executed with the smallest settings, and what the container is made of."""
+"""The quickstart notebook, run with the smallest settings, and the container files."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_it_runs(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -
     NotebookClient(notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": tmp_path}}).execute()
 
     text = "".join(out.get("text", "") for cell in notebook.cells for out in cell.get("outputs", []))
-    assert "done before: 1" in text  # the sweep has trained the other run only
+    assert "done before: 1" in text  # the sweep trained the other run only
     assert "\x1b" not in text
     sweep = tmp_path / "outputs" / "quickstart"
     assert len(list(sweep.glob("*/result.json"))) == 2
@@ -65,7 +65,7 @@ def test_it_runs(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def instructions(name: str) -> list[str]:
-    """The arguments of an instruction in the Dockerfile, lines that go on joined."""
+    """Return the arguments of an instruction in the Dockerfile, with continued lines joined."""
     text = re.sub(r"\\\n\s*", "", (REPOSITORY / "Dockerfile").read_text(encoding="utf-8"))
     return re.findall(rf"^{name} (.*)$", text, flags=re.MULTILINE)
 
@@ -77,7 +77,7 @@ def test_what_the_image_copies_is_there_and_not_ignored() -> None:
     assert not [name for name in copied if not (REPOSITORY / name).exists() or f"!{name}" not in ignored]
     assert "*" in ignored
     metadata = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert {metadata["readme"], *metadata["license-files"]} <= set(copied)  # what building the package reads
+    assert {metadata["readme"], *metadata["license-files"]} <= set(copied)  # needed to build the package
 
 
 def test_the_image_runs_scripts_and_commands_as_nobody_special(tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_the_image_runs_scripts_and_commands_as_nobody_special(tmp_path: Path) -
     assert printed("echo", "a  b") == "a  b"
     stages = (REPOSITORY / "Dockerfile").read_text(encoding="utf-8").split("\nFROM ")
     assert ["USER fersweep" in stage for stage in stages[1:]] == [False, True, True]  # base, jupyter, fersweep
-    assert stages[-1].startswith("base AS fersweep")  # what is built without --target
+    assert stages[-1].startswith("base AS fersweep")  # the default target
 
 
 def test_compose_gives_gpus_and_keeps_jupyter_on_this_machine() -> None:
@@ -104,4 +104,4 @@ def test_compose_gives_gpus_and_keeps_jupyter_on_this_machine() -> None:
         assert "./outputs:/work/outputs" in service["volumes"]
     jupyter = compose["services"]["jupyter"]
     assert jupyter["ports"] == ["127.0.0.1:8888:8888"]
-    assert jupyter["environment"] == ["JUPYTER_TOKEN"]  # passed on only if set: an empty one would let everybody in
+    assert jupyter["environment"] == ["JUPYTER_TOKEN"]  # passed on only if set: an empty token would admit everybody

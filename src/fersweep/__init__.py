@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -10,15 +11,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Predictor", "build_model"]
 
+_MODULES = {"Predictor": "fersweep.inference.predict", "build_model": "fersweep.build"}
+
 
 def __getattr__(name: str) -> Any:
-    """Import what is asked for, so that importing the package alone takes no time."""
-    if name == "build_model":
-        from fersweep.build import build_model
-
-        return build_model
-    if name == "Predictor":
-        from fersweep.inference.predict import Predictor
-
-        return Predictor
-    raise AttributeError(f"module 'fersweep' has no attribute {name!r}")
+    """Import public names on first use: ``import fersweep`` alone takes no time."""
+    if name not in _MODULES:
+        raise AttributeError(f"module 'fersweep' has no attribute {name!r}")
+    return getattr(importlib.import_module(_MODULES[name]), name)

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+APPS = ("captum", "gradio", "huggingface_hub", "onnx", "onnxruntime", "onnxscript", "safetensors")
+"""Modules that the extra ``apps`` installs; import them within `extra`."""
+
 
 class UserError(ValueError):
     """Mistake of the user, in one sentence: what, where, and what to do.
@@ -16,3 +22,20 @@ class NotFiniteError(UserError):
 
 class LockLostError(UserError):
     """Lock of a run's directory that another process has taken over."""
+
+
+@contextmanager
+def extra(what: str) -> Iterator[None]:
+    """Turn a failed import of one of `APPS`, which ``what`` needs, into one sentence with the command.
+
+    Raises:
+        UserError: the module is not installed.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in APPS:
+            raise
+        package = package.replace("_", "-")
+        raise UserError(f"{what} needs {package}: uv sync --extra apps (or pip install 'fersweep[apps]').") from error

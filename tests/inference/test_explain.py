@@ -1,4 +1,4 @@
-"""Gates that are read out, Grad-CAM against its formula, and scores that tell a good map from a bad one."""
+"""Gates, Grad-CAM against its formula, and scores that separate good maps from bad ones."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SIZE = 32
 
 
 def built(*overrides: str, size: int = SIZE) -> Trained:
-    """An untrained network, as `fersweep.inference.trained.load` gives one."""
+    """Return an untrained network, as `fersweep.inference.trained.load` does."""
     cfg = quickly_composed(*overrides, f"dataset.image_size={size}")
     torch.manual_seed(0)
     network = build.model(cfg, 7).eval().requires_grad_(False)
@@ -48,7 +48,7 @@ def scaled(images: Tensor) -> Tensor:
         (ScalarGate, {"image": (2, 1, 1, 1)}),
     ],
 )
-def test_gates_of_attention_are_those_it_scales_with(module: type, kinds: dict[str, tuple[int, ...]]) -> None:
+def test_attention_multiplies_by_its_gates(module: type, kinds: dict[str, tuple[int, ...]]) -> None:
     torch.manual_seed(0)
     attention, x = module(64), torch.randn(2, 64, 5, 5)
     gates = attention.gates(x)
@@ -77,7 +77,7 @@ def test_gates_of_attention_are_those_it_scales_with(module: type, kinds: dict[s
         (("backbone=drf_msam", "fidelity=code"), "features", 4),
     ],
 )
-def test_every_backbone_has_a_last_map_to_explain(overrides: tuple[str, ...], layer: str | None, side: int) -> None:
+def test_every_backbone_has_a_last_map(overrides: tuple[str, ...], layer: str | None, side: int) -> None:
     network, images = built(*overrides).network, scaled(noise(2))
     found = last_layer(network, images)
     names = {module: name for name, module in network.named_modules()}
@@ -107,7 +107,7 @@ def test_gradcam_is_its_formula() -> None:
 
 
 class Corner(nn.Module):
-    """Says `a` for a bright upper left quarter, and `b` for a dark one; the rest of the image does not matter."""
+    """Predicts `a` for a bright upper left quarter, `b` for a dark one, whatever the rest of the image."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -128,7 +128,7 @@ def cornered() -> tuple[Trained, Tensor]:
     return Trained(Path("none"), network, trained.cfg, tuple("abcdefg"), 1.0, torch.device("cpu")), image
 
 
-def test_a_network_that_looks_at_one_quarter_is_found_out() -> None:
+def test_a_network_that_uses_one_quarter_is_explained_by_it() -> None:
     trained, image = cornered()
     (explanation,) = explain(trained, image)
     assert explanation.label == "a"
@@ -140,7 +140,7 @@ def test_a_network_that_looks_at_one_quarter_is_found_out() -> None:
     assert scores.insertion > scores.insertion_random  # a blurred quarter is still bright
 
 
-def test_a_map_of_the_wrong_places_is_worse_than_random() -> None:
+def test_a_map_of_the_wrong_region_is_worse_than_random() -> None:
     trained, image = cornered()
     good = torch.zeros(4, 4)
     good[:2, :2] = 1
@@ -153,7 +153,7 @@ def test_a_map_of_the_wrong_places_is_worse_than_random() -> None:
 
 
 def test_deletion_is_the_area_under_the_probability() -> None:
-    """The whole series by hand: a picture without its first k tenths of places, k from 0 to 10."""
+    """Compute the series by hand: an image without its first k tenths of pixels, k from 0 to 10."""
     trained, image = cornered()
     coarse = torch.arange(SIZE * SIZE, dtype=torch.float32).flip(0).view(SIZE, SIZE)
     mean = int(image.float().mean().round())

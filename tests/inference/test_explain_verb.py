@@ -1,4 +1,4 @@
-"""`fersweep explain`: what it writes for pictures and for runs, what it refuses, and what a report shows of it."""
+"""`fersweep explain`: files for pictures and runs, errors, and the report."""
 
 from __future__ import annotations
 
@@ -11,30 +11,23 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import torch
-from conftest import plain, quickly_composed, use_tiny_network
+from checkpoints import write_checkpoint
+from conftest import use_tiny_network
 from fakes import encoded, picture, write
 from PIL import Image
 
-from fersweep import build
 from fersweep.cli import main as cli
 from fersweep.data.samples import CLASSES
 from fersweep.files import Names
 from fersweep.inference.explain.files import safe
 from fersweep.inference.explain.testset import _chosen
-from fersweep.training import checkpoint
 
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The checkpoint of an untrained network with attention."""
-    cfg = quickly_composed("backbone=drf_msam", "dataset.image_size=32")
-    torch.manual_seed(0)
-    weights = {f"model.{key}": value for key, value in build.model(cfg, 7).state_dict().items()}
-    about = {**checkpoint.stored(plain(cfg), CLASSES, "digest", "32-true", 1), "temperature": 1.7}
     path = tmp_path_factory.mktemp("saved") / "best.ckpt"
-    torch.save({"state_dict": weights, "epoch": 0, "fersweep": about}, path)
-    return path
+    return write_checkpoint(path, "backbone=drf_msam", "dataset.image_size=32")
 
 
 @pytest.fixture
@@ -75,7 +68,7 @@ def test_every_face_gets_pictures_arrays_and_a_row(saved: Path, tmp_path: Path, 
             assert CLASSES[arrays["probabilities"].argmax()] == label
             assert arrays["probabilities"].max() == pytest.approx(probability, abs=1e-4)
         with Image.open(out / folder / "gradcam.png") as image:
-            assert len(np.unique(np.asarray(image.convert("RGB")).reshape(-1, 3), axis=0)) > 100  # it shows something
+            assert len(np.unique(np.asarray(image.convert("RGB")).reshape(-1, 3), axis=0)) > 100  # not blank
     assert sorted(each.name for each in out.iterdir()) == ["explanations.csv", *sorted(done["folder"])]
 
 
@@ -91,7 +84,7 @@ def test_every_face_gets_pictures_arrays_and_a_row(saved: Path, tmp_path: Path, 
         (["{tmp}/none.ckpt", "{face}", "-o", "{tmp}/o"], "There is no checkpoint"),
     ],
 )
-def test_what_cannot_be_is_one_sentence(
+def test_an_unusable_argument_is_one_sentence(
     saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture, arguments: list[str], message: str
 ) -> None:
     face = write(tmp_path / "face.png", encoded(picture(1)))
@@ -111,7 +104,7 @@ def test_names_are_safe_and_differ() -> None:
     assert made == ["a", "A-2", "x_y", "face", "face-2", "explanations.csv-2", "ä_b", ("long" * 60)[:50], "face-3"]
 
 
-def test_the_surest_answers_are_chosen() -> None:
+def test_the_most_confident_predictions_are_chosen() -> None:
     labels = np.array([0, 0, 0, 1, 0])
     probabilities = np.array([[0.6, 0.4], [0.9, 0.1], [0.2, 0.8], [0.3, 0.7], [0.9, 0.1]], np.float32)
     assert _chosen(probabilities, labels, 0) == ([1, 4, 0], [2])
@@ -139,7 +132,7 @@ def test_a_run_gets_sheets_of_its_test_images_and_its_report_shows_them(
     assert told.err.startswith("warning: This network was trained on drawn faces")
     assert said[0].startswith("Grad-CAM over 14 images: deletion ")
     no_better = [name for name in ("deletion", "insertion") if summary[f"{name}_gain_interval"][0] <= 0]
-    assert no_better  # it has learnt nothing
+    assert no_better  # the network is untrained
     assert said[0].endswith(f" By {' and '.join(no_better)}, these maps are no better than random ones.")
     before = {each.name: each.read_bytes() for each in folder.iterdir()}
     assert cli.main(["explain", str(run)]) == 0
@@ -157,12 +150,12 @@ def test_a_run_gets_sheets_of_its_test_images_and_its_report_shows_them(
     assert "happy.png is damaged: run fersweep explain" in page
 
 
-def test_other_data_than_those_trained_on_are_refused(
+def test_data_other_than_those_of_the_training_are_refused(
     run: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("fersweep.training.results.data_digest", lambda _samples: "another")
     assert cli.main(["explain", str(run)]) == 2
-    assert "dataset=synthetic holds other images than" in capsys.readouterr().err
+    assert "dataset=synthetic has other images than" in capsys.readouterr().err
     assert not (run / "explanations").exists()
 
 

@@ -1,4 +1,4 @@
-"""``fersweep export``: files that answer as PyTorch does, say what they are, and appear whole or not at all."""
+"""``fersweep export``: files give PyTorch's outputs, describe themselves, and are written atomically."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from conftest import REPOSITORY, plain, quickly_composed, use_tiny_network
+from checkpoints import write_checkpoint
+from conftest import REPOSITORY, use_tiny_network
 from safetensors import safe_open
 from torch import nn
 
@@ -25,7 +26,6 @@ from fersweep.inference.trained import Trained, load
 from fersweep.models.attention import CBAM, EfficientChannelAttention, SqueezeExcitation
 from fersweep.models.convolution import Conv2d
 from fersweep.models.study_code import ParallelCBAM, RowBatchNorm, ScalarGate
-from fersweep.training import checkpoint
 
 SETTINGS = (
     "dataset.image_size=32",
@@ -38,29 +38,17 @@ SETTINGS = (
 CUT = ("dataset.faces=mtcnn", "dataset.face_crop.size=80", "dataset.face_crop.nearest=true")
 
 
-def write_checkpoint(path: Path, *overrides: str, **about: Any) -> Path:
-    """A checkpoint as a run leaves it, of a network with random weights."""
-    cfg = quickly_composed(*overrides)
-    torch.manual_seed(0)
-    network = build.model(cfg, len(CLASSES))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    stored = checkpoint.stored(plain(cfg), CLASSES, "digest", "32-true", 1) | {"temperature": 1.7, **about}
-    state = {f"model.{key}": value for key, value in network.state_dict().items()}
-    torch.save({"state_dict": state, "epoch": 0, "fersweep": stored}, path)
-    return path
-
-
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The directory of a run that knows its checkpoint alone."""
+    """The directory of a run with nothing but its checkpoint."""
     use_tiny_network(monkeypatch)
     directory = tmp_path / "run"
     write_checkpoint(directory / "checkpoints" / "best.ckpt", *SETTINGS)
     return directory
 
 
-class Parts(nn.Module):
-    """Every part of this project's networks that is more than one layer of torch."""
+class Blocks(nn.Module):
+    """All building blocks of this project's networks that are more than one layer of torch."""
 
     def __init__(self, cfg: Any, num_classes: int) -> None:
         super().__init__()
@@ -86,33 +74,33 @@ class Parts(nn.Module):
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Trained]:
-    """An ONNX file of `Parts` behind all preprocessing, and what it was made from."""
+    """An ONNX file of `Blocks` with all preprocessing, and the network that it was made from."""
     folder = tmp_path_factory.mktemp("exported")
     steps = ("dataset.preprocessing.min_max=true", "dataset.preprocessing.equalize=true", *CUT)
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(build, "model", Parts)
+        monkeypatch.setattr(build, "model", Blocks)
         trained = load(write_checkpoint(folder / "a.ckpt", "dataset.image_size=33", *steps), "cpu")
-    difference = files.write(trained, folder / "model.onnx").difference
+    difference = files.write(trained, folder / "model.onnx")
     assert difference is not None
     assert max(difference.probabilities, difference.logits) < 1e-5
     assert difference.images == 21
     return folder / "model.onnx", trained
 
 
-def test_onnx_answers_as_pytorch(exported: tuple[Path, Trained]) -> None:
+def test_onnx_gives_pytorchs_outputs(exported: tuple[Path, Trained]) -> None:
     path, trained = exported
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     draw = np.random.default_rng(0)
     for count in (1, 2, 20):
         faces = draw.integers(40, 200, (count, 33, 33), np.uint8)
-        (onnx_says,) = session.run(["probabilities"], {"images": faces[:, None]})
-        torch_says = trained.probabilities(trained.preprocessed(faces)).numpy()
-        assert np.abs(onnx_says - torch_says).max() < 1e-5
-        assert onnx_says.sum(axis=1) == pytest.approx(1, abs=1e-6)
-        assert torch_says.max() > 0.25  # they are not all alike
+        (exported_says,) = session.run(["probabilities"], {"images": faces[:, None]})
+        torch_says = trained.probabilities(trained.preprocess(faces)).numpy()
+        assert np.abs(exported_says - torch_says).max() < 1e-5
+        assert exported_says.sum(axis=1) == pytest.approx(1, abs=1e-6)
+        assert torch_says.max() > 0.25  # not all equal
 
 
-def test_onnx_says_what_it_is(exported: tuple[Path, Trained]) -> None:
+def test_onnx_has_metadata(exported: tuple[Path, Trained]) -> None:
     model = onnx.load(exported[0])
     onnx.checker.check_model(model, full_check=True)
     known = {each.key: each.value for each in model.metadata_props}
@@ -120,7 +108,7 @@ def test_onnx_says_what_it_is(exported: tuple[Path, Trained]) -> None:
     assert (known["image_size"], known["channels"], known["temperature"]) == ("33", "1", "1.7")
     assert known["title"] == "ResNet-50 + CBAM, ELU, synthetic faces"
     assert len(known["run"]) == 10
-    assert known["faces"] == "cut out by mtcnn, margin 0.0, resized to 80 pixels by area, to 33 by nearest neighbour"
+    assert known["faces"] == "cropped by mtcnn, margin 0.0, resized to 80 pixels by area, to 33 by nearest neighbour"
     assert json.loads(known["face_crop"])["size"] == 80
     shape = model.graph.input[0].type.tensor_type
     assert shape.elem_type == onnx.TensorProto.UINT8
@@ -176,19 +164,19 @@ def test_preprocessing_in_the_graph_is_that_of_the_data() -> None:
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "model.safetensors"])
-def test_a_file_that_differs_is_not_left(
+def test_a_file_with_other_outputs_is_not_written(
     run: Path, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = tmp_path / name
-    before.write_text("what was there")
+    before.write_text("before")
     monkeypatch.setattr(Trained, "logits", lambda self, batch: 1.001 * self.network(batch.float() / 255) + 0.001)
     assert cli.main(["export", str(run), "-o", str(before)]) == 2
     assert "differs from PyTorch by" in capsys.readouterr().err
-    assert before.read_text() == "what was there"
+    assert before.read_text() == "before"
     assert {each.name for each in tmp_path.iterdir()} == {"run", name}
 
 
-def test_what_cannot_be_exported_is_one_sentence(
+def test_a_failed_export_is_one_sentence(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     later = write_checkpoint(tmp_path / "later.ckpt", *SETTINGS, format=2)
@@ -199,8 +187,8 @@ def test_what_cannot_be_exported_is_one_sentence(
         ((later, "-o", tmp_path / "m.onnx"), "has format 2, this version reads 1: use the version it is of."),
         ((tmp_path / "none", "-o", tmp_path / "m.onnx"), "There is no checkpoint"),
         ((run, "-o", blocked / "model.onnx"), f"{blocked} cannot be written to (File exists): choose another place."),
-        ((run, "-o", tmp_path / "model.onx"), "has no form that is known (did you mean .onnx?)"),
-        ((run, "-o", tmp_path / "README.md"), "is there and is not a model card of fersweep"),
+        ((run, "-o", tmp_path / "model.onx"), "has an unknown suffix (did you mean .onnx?)"),
+        ((run, "-o", tmp_path / "README.md"), "exists and is not a model card of fersweep"),
     ):
         assert cli.main(["export", *map(str, arguments)]) == 2
         captured = capsys.readouterr()
@@ -220,7 +208,7 @@ def test_what_cannot_be_exported_is_one_sentence(
     assert {each.name for each in tmp_path.iterdir()} == {"run", "later.ckpt", "file", "README.md"}
 
 
-def test_what_onnx_does_not_know_is_one_sentence(
+def test_an_operator_unknown_to_onnx_is_one_sentence(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def unknown(*_: Any, **__: Any) -> None:
@@ -248,7 +236,7 @@ def test_foreign_safetensors_are_refused(tmp_path: Path) -> None:
             weights.load(tmp_path / f"{name}.safetensors")
 
 
-def test_colour_and_weights_that_are_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_colour_images_and_deleted_initial_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     use_tiny_network(monkeypatch)
     path = write_checkpoint(tmp_path / "a.ckpt", "dataset.channels=3", "dataset.preprocessing.min_max=true", *SETTINGS)
     stored = torch.load(path, weights_only=True)
@@ -256,10 +244,11 @@ def test_colour_and_weights_that_are_gone(tmp_path: Path, monkeypatch: pytest.Mo
     config["weights"] = config["dataset"]["face_crop"]["weights"] = str(tmp_path / "gone" / "best.ckpt")
     torch.save(stored, path)
     trained = load(path, "cpu")
-    found = files.write(trained, tmp_path / "m.pt2").difference
+    found = files.write(trained, tmp_path / "m.pt2")
     assert found is not None
     assert found.probabilities < 1e-6
-    with safe_open(files.write(trained, tmp_path / "m.safetensors").path, "pt") as file:
+    files.write(trained, tmp_path / "m.safetensors")
+    with safe_open(tmp_path / "m.safetensors", "pt") as file:
         known = file.metadata()
     assert (known["run"], known["channels"]) == ("unknown", "3")
     assert json.loads(known["config"])["weights"] == "best.ckpt"

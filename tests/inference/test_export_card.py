@@ -12,12 +12,11 @@ from typing import Any
 
 import huggingface_hub
 import pytest
-import torch
 import yaml
+from checkpoints import write_checkpoint
 from conftest import plain, quickly_composed, use_tiny_network
 from huggingface_hub.utils import close_session
 
-from fersweep import build
 from fersweep.cli import main as cli
 from fersweep.config.schema import choices_of
 from fersweep.data.samples import CLASSES
@@ -25,8 +24,8 @@ from fersweep.files import write_json
 from fersweep.inference.export import card, files
 from fersweep.inference.trained import Trained, load
 from fersweep.report.statistics import wilson
-from fersweep.training import checkpoint
 
+SETTINGS = ("dataset=fer2013", "split=official", "dataset.image_size=32", "recipe.test_crops=10")
 TOKEN = "hf_" + "s3cret" * 5
 RESULT: dict[str, Any] = {
     "run": "0123456789",
@@ -52,15 +51,12 @@ RESULT: dict[str, Any] = {
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The directory of a run tested with ten crops, with its result."""
+    """The directory of a run tested with ten crops."""
     use_tiny_network(monkeypatch)
-    cfg = quickly_composed("dataset=fer2013", "split=official", "dataset.image_size=32", "recipe.test_crops=10")
+    cfg = quickly_composed(*SETTINGS)
     directory = tmp_path / "run"
-    stored = checkpoint.stored(plain(cfg), CLASSES, "digest", "32-true", 1) | {"temperature": 1.7}
-    state = {f"model.{key}": value for key, value in build.model(cfg, len(CLASSES)).state_dict().items()}
-    (directory / "checkpoints").mkdir(parents=True)
     for name in ("best", "last"):
-        torch.save({"state_dict": state, "epoch": 0, "fersweep": stored}, directory / "checkpoints" / f"{name}.ckpt")
+        write_checkpoint(directory / "checkpoints" / f"{name}.ckpt", *SETTINGS)
     write_json(directory / "result.json", RESULT | {"choices": choices_of(plain(cfg))})
     return directory
 
@@ -79,18 +75,18 @@ def test_the_card_has_numbers_with_intervals_and_limits(run: Path) -> None:
     assert "# ResNet-50 + CBAM, ELU, FER2013\n" in text
     assert "| network | ResNet-50 + CBAM, ELU, as its paper defines it |" in text
     assert "| dataset | FER2013 |" in text
-    assert "The dataset has terms of its own" in text
-    assert "| what its images show | faces, cut close, as the dataset has them |" in text
+    assert "The dataset's terms of use may apply to these weights." in text
+    assert "| framing | faces as in the dataset |" in text
     assert "n = 200" in text
     assert "most frequent class scores 25.0 %" in text
     assert "| happy | – | 50.0 % | 1,234 |" in text
     assert "0.080 without, 0.030 with it" in text
     assert "divided by 1.7 before the softmax" in text
     assert "Run `0123456789` of fersweep" in text
-    assert "They are not what the person\nfeels.**" in text
+    assert "not feelings.**" in text
     assert "Article 5(1)(f)" in text
     assert "| images: training, validation, test | 1,600, 200, 200 |" in text
-    assert "not known: the dataset does not say who is shown" in text
+    assert "unknown: the dataset does not identify people" in text
     front = yaml.safe_load(text.split("---")[1])
     assert (front["license"], front["license_name"]) == ("other", "terms-of-fer2013")
     assert front["pipeline_tag"] == "image-classification"
@@ -102,15 +98,12 @@ def test_the_card_has_numbers_with_intervals_and_limits(run: Path) -> None:
     huggingface_hub.ModelCard(text)  # the Hub's own reading of it
 
 
-def test_the_card_of_drawn_faces_and_a_network_with_attention_of_its_own(
+def test_the_card_of_drawn_faces_and_a_network_with_built_in_attention(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use_tiny_network(monkeypatch)
-    cfg = quickly_composed("backbone=aer_cnn", "attention=none", "activation=relu", "dataset=synthetic")
-    state = {f"model.{key}": value for key, value in build.model(cfg, len(CLASSES)).state_dict().items()}
-    stored = checkpoint.stored(plain(cfg), CLASSES, "digest", "32-true", 1)
-    torch.save({"state_dict": state, "epoch": 0, "fersweep": stored}, tmp_path / "last.ckpt")
-    text = rendered(tmp_path / "last.ckpt")
+    settings = ("backbone=aer_cnn", "attention=none", "activation=relu", "dataset=synthetic")
+    text = rendered(write_checkpoint(tmp_path / "last.ckpt", *settings))
     assert "# AER-CNN, ReLU, synthetic faces\n" in text
     assert "| network | AER-CNN, ReLU, as its paper defines it |" in text
     assert "no attention" not in text
@@ -120,13 +113,13 @@ def test_the_card_of_drawn_faces_and_a_network_with_attention_of_its_own(
     assert front["tags"] == ["facial-expression-recognition", "aer_cnn", "onnx"]
 
 
-def test_people_seen_in_training_are_warned_of(run: Path) -> None:
+def test_people_in_both_training_and_test_set_are_a_warning(run: Path) -> None:
     result = json.loads((run / "result.json").read_text())
     write_json(run / "result.json", result | {"shared_subjects": 9})
-    assert "**9 of the people in the test part were in the training part too" in rendered(run)
+    assert "**9 people of the test set are in the training set too" in rendered(run)
 
 
-def test_twins_and_sequences_stand_in_the_card(run: Path) -> None:
+def test_the_card_reports_twins_and_sequences(run: Path) -> None:
     result = json.loads((run / "result.json").read_text())
     metrics = result["metrics"] | {"test/accuracy_without_twins": 0.6, "test/n_without_twins": 150}
     twins = {"either": {"identical": 40, "near": 10}, "dropped": 0}
@@ -138,12 +131,12 @@ def test_twins_and_sequences_stand_in_the_card(run: Path) -> None:
         "50 of 200 test images have an identical (40) or near-identical (10) image in training or validation." in text
     )
     assert f"On the other 150 the accuracy is 60.0 % ({low} to {high})" in text
-    assert "| people of the test part seen in training | 9 (80 test images) |" in text
-    assert "| test images from sequences that training also has | 70 |" in text
+    assert "| people in both training and test set | 9 (80 test images) |" in text
+    assert "| test images from sequences also in the training set | 70 |" in text
     assert ", fold 2 of 10 |" in text
 
 
-def test_the_card_of_an_older_run_says_what_it_knows(run: Path) -> None:
+def test_the_card_of_an_older_run_leaves_out_what_it_lacks(run: Path) -> None:
     result = json.loads((run / "result.json").read_text())
     del result["calibration"], result["per_class"]
     write_json(run / "result.json", result)
@@ -153,21 +146,21 @@ def test_the_card_of_an_older_run_says_what_it_knows(run: Path) -> None:
     assert "| Class |" not in text
 
 
-def test_weights_that_were_not_tested_have_no_numbers(run: Path) -> None:
+def test_untested_weights_have_no_results(run: Path) -> None:
     for path in (run / "checkpoints" / "last.ckpt", run / "checkpoints"):
         if path.is_dir():
             (run / "result.json").unlink()
         text = rendered(path.parent if path.is_dir() else path)
-        assert "No test result of these weights is known." in text
+        assert "No test result is known for these weights." in text
         assert "model-index" not in text
         assert "68" not in text.split("## Data")[1]
 
 
 @pytest.mark.parametrize(
     ("change", "sentence"),
-    [({"seed": 2}, "is of another run than"), ({"metrics": {}}, "is not the result of a run")],
+    [({"seed": 2}, "belongs to another run than"), ({"metrics": {}}, "is not the result of a run")],
 )
-def test_a_result_that_does_not_fit_is_refused(
+def test_the_result_of_another_run_is_refused(
     run: Path, change: dict[str, Any], sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_json(run / "result.json", json.loads((run / "result.json").read_text()) | change)
@@ -184,7 +177,7 @@ def test_a_card_replaces_a_card(run: Path, tmp_path: Path) -> None:
 
 
 class Hub(ThreadingHTTPServer):
-    """As much of the Hub as a push needs; keeps what it was asked and given."""
+    """A server with the part of the Hub's API that a push uses; keeps what it receives."""
 
     daemon_threads = True
 
@@ -200,7 +193,7 @@ class Hub(ThreadingHTTPServer):
 
 
 class Answer(BaseHTTPRequestHandler):
-    """One request to the `Hub`."""
+    """Handler of one request to the `Hub`."""
 
     server: Hub
 
@@ -240,12 +233,12 @@ class Answer(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
     def log_message(self, *_: Any) -> None:
-        """Say nothing."""
+        """Keep quiet."""
 
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    """A Hub that knows the token; every export but the weights' is quick."""
+    """A Hub that accepts the token; ONNX and program exports are replaced."""
     with Hub() as server:
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", server.address)
@@ -259,7 +252,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
 
 
 def quick(trained: Trained, path: Path) -> None:
-    """In place of an export that takes seconds."""
+    """Replace an export that takes seconds."""
     path.write_text(f"{trained.title} as {path.suffix}")
 
 
@@ -285,7 +278,7 @@ def refused(capsys: pytest.CaptureFixture[str], run: Path, name: str = "jane/fac
     return captured.err
 
 
-def test_what_the_hub_refuses_is_one_sentence(
+def test_a_refusal_of_the_hub_is_one_sentence(
     run: Path, hub: Hub, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hub.refuses = 403

@@ -1,4 +1,4 @@
-"""A network is asked pictures as it was trained on them: its own test images are answered as in its test."""
+"""Prediction treats pictures as training did: a run's test images get the probabilities of its test."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ STUDY_CROP = (
     "dataset.face_crop.jpeg_image=100",
     "dataset.face_crop.jpeg_face=95",
 )
-"""That of JAFFE."""
+"""The study's crop of JAFFE."""
 
 PARTS = {"train": 6, "val": 2, "test": 4}
 
 
 def portrait(seed: int) -> Pixels:
-    """The astronaut's head and shoulders, RGB, 160 × 160: shifted, and lit otherwise for each seed."""
+    """Return the astronaut's head and shoulders, RGB, 160 × 160, with a shift and brightness by seed."""
     rng = np.random.default_rng(seed)
     top, left = rng.integers(20, 60), rng.integers(120, 160)
     light = rng.uniform(0.5, 1.0)
@@ -47,7 +47,7 @@ def portrait(seed: int) -> Pixels:
 
 
 def trained_on(folder: Path, cache: Path, *overrides: str) -> Path:
-    """The directory of a run of the tiny network."""
+    """Train the tiny network and return the run's directory."""
     settings = (*SMALL[1:], "attention=none", "recipe.max_epochs=1", f"outputs={folder}", f"cache={cache}")
     cfg = quickly_composed(*settings, "recipe.batch_size=4", *overrides)
     run_one(cfg)
@@ -55,7 +55,7 @@ def trained_on(folder: Path, cache: Path, *overrides: str) -> Path:
 
 
 def portraits(root: Path) -> Path:
-    """Happy and sad ones, in the parts of ``split=official``."""
+    """Write happy and sad portraits in the folders of ``split=official``."""
     for part, count in PARTS.items():
         for label in ("happy", "sad"):
             for number in range(count):
@@ -68,14 +68,14 @@ def hash_of(part: str, label: str, number: int) -> int:
     return 100 * list(PARTS).index(part) + 10 * (label == "sad") + number
 
 
-def answered(run: Path, files: Sequence[Path], **options: str) -> np.ndarray:
-    """The probabilities ``(n, K)`` of the most confident face of each file."""
+def predicted(run: Path, files: Sequence[Path], **options: str) -> np.ndarray:
+    """Return the probabilities ``(n, K)`` of the most confident face of each file."""
     given = Predictor(run, device="cpu", **options)(files)  # type: ignore[arg-type]
     return np.stack([rows[0] for rows in given.probabilities])
 
 
 def recorded(run: Path) -> tuple[list[str], np.ndarray]:
-    """Ids of the test images and their probabilities, calibrated as a predictor does."""
+    """Return ids and calibrated probabilities of the test images."""
     table = pd.read_parquet(run / "predictions.parquet")
     about = checkpoint.load(run)["fersweep"]
     logits = torch.from_numpy(np.log(table[about["class_names"]].to_numpy(np.float64)))
@@ -83,7 +83,7 @@ def recorded(run: Path) -> tuple[list[str], np.ndarray]:
 
 
 @pytest.mark.parametrize("overrides", [(), STUDY_CROP], ids=["whole", "cropped"])
-def test_its_own_test_images_are_answered_as_in_its_test(
+def test_a_runs_test_images_get_the_probabilities_of_its_test(
     tmp_path: Path, cache: Path, overrides: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = portraits(tmp_path / "data")
@@ -94,23 +94,23 @@ def test_its_own_test_images_are_answered_as_in_its_test(
     ids, expected = recorded(run)
     assert len(ids) == 2 * PARTS["test"]
     files = [root / each for each in ids]
-    own, other = (answered(run, files, detector=each) for each in ("auto", "none" if overrides else "mtcnn"))
+    own, other = (predicted(run, files, detector=each) for each in ("auto", "none" if overrides else "mtcnn"))
     assert np.array_equal(own.argmax(axis=1), expected.argmax(axis=1))
     assert np.allclose(own, expected, atol=1e-5)
-    assert np.abs(other - expected).max() > 20 * np.abs(own - expected).max()  # as it would be asked otherwise
+    assert np.abs(other - expected).max() > 20 * np.abs(own - expected).max()  # with other cropping
 
 
 def test_a_network_of_cropped_data_takes_its_own_images_and_finds_the_faces_in_photographs(
     tmp_path: Path, cache: Path
 ) -> None:
-    """As FER2013's are: what they show stands in the dataset's file; a folder of small images is told by their size."""
+    """FER2013's framing is set in its option file; a folder's follows from the size of its images."""
     root = fakes.fer2013_folder(tmp_path / "fer2013")
     run = trained_on(tmp_path / "outputs", cache, "dataset=fer2013", f"dataset.root={root}", "split=official")
     ids, expected = recorded(run)
-    assert np.allclose(answered(run, [root / each for each in ids]), expected, atol=1e-5)
+    assert np.allclose(predicted(run, [root / each for each in ids]), expected, atol=1e-5)
     photograph = np.asarray(photographs.astronaut())
     predictor = Predictor(run, device="cpu")
-    assert not predictor.takes_pictures_whole
+    assert predictor.detects_faces
     assert [len(rows) for rows in predictor([photograph, np.zeros((200, 200), np.uint8)]).labels] == [1, 0]
 
     small = quickly_composed("dataset=folder", f"dataset.root={root / 'train'}", "split=random")
@@ -120,7 +120,7 @@ def test_a_network_of_cropped_data_takes_its_own_images_and_finds_the_faces_in_p
     assert build.framing(quickly_composed("dataset=jaffe", "dataset.root=x")) == "picture"
 
 
-def test_checkpoints_of_earlier_versions_go_by_the_datasets_file(finished: Path, tmp_path: Path) -> None:
+def test_checkpoints_of_earlier_versions_use_the_datasets_option_file(finished: Path, tmp_path: Path) -> None:
     content = checkpoint.load(finished)
     assert content["fersweep"]["framing"] == "face"  # drawn faces
     for key in ("framing", "tested"):
@@ -134,7 +134,7 @@ def test_checkpoints_of_earlier_versions_go_by_the_datasets_file(finished: Path,
         assert (network.framing, dict(network.tested)) == (shows, {})
 
 
-def test_networks_that_see_pictures_otherwise_make_no_ensemble(finished: Path, tmp_path: Path) -> None:
+def test_networks_with_different_framings_are_no_ensemble(finished: Path, tmp_path: Path) -> None:
     for name, shows in (("a", "face"), ("b", "picture")):
         content = checkpoint.load(finished)
         content["fersweep"]["framing"] = shows
@@ -145,22 +145,22 @@ def test_networks_that_see_pictures_otherwise_make_no_ensemble(finished: Path, t
         Predictor(tmp_path)
 
 
-def test_a_network_that_should_not_be_trusted_says_so(
+def test_an_untrustworthy_network_has_warnings(
     finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The checkpoint alone knows it; and a network that learnt something from people's faces says nothing."""
+    """The checkpoint alone suffices; a good network trained on people has no warning."""
     content = checkpoint.load(finished)
     file = tmp_path / "alone.ckpt"
     torch.save(content, file)
     fakes.write(tmp_path / "face.png", fakes.encoded(fakes.picture(1)))
     assert main(["predict", str(file), str(tmp_path / "face.png")]) == 0
     drawn, chance = capsys.readouterr().err.splitlines()
-    assert drawn == "warning: This network was trained on drawn faces: its answers on photos of people mean little."
+    assert drawn == "warning: This network was trained on drawn faces: its predictions on photos of people mean little."
     tested = content["fersweep"]["tested"]
     assert tested["test/n"] == 14
     assert chance == (
-        "warning: On its test part this network is not measurably better than always answering the commonest class: "
-        f"accuracy {100 * tested['test/accuracy']:.1f} %, commonest class 14.3 %, n = 14."
+        "warning: On its test set this network is not measurably better than always predicting the most frequent "
+        f"class: accuracy {100 * tested['test/accuracy']:.1f} %, most frequent class 14.3 %, n = 14."
     )
     content["fersweep"]["tested"] |= {"test/accuracy": 0.7, "test/n": 3000}
     content["fersweep"]["config"]["dataset"]["of_people"] = True

@@ -1,4 +1,4 @@
-"""The predictor, smoothing, what inputs are found, and drawing; the verb is in test_predict_verb.py."""
+"""The predictor, smoothing, inputs and drawing; the command is in test_predict_verb.py."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def astronaut() -> Pixels:
 
 @pytest.fixture(scope="module")
 def as_faces(finished: Path) -> Iterator[Predictor]:
-    """A predictor that takes every picture for a face."""
+    """A predictor without face detection."""
     with pytest.MonkeyPatch.context() as patch:
         use_tiny_network(patch)
         yield Predictor(finished, detector="none")
@@ -58,7 +58,7 @@ def test_a_face_gets_the_networks_own_calibrated_probabilities(finished: Path, a
     assert boxes.tolist() == [[0, 0, size, size]]
 
 
-def test_several_pictures_of_any_size_and_colour_are_answered_in_order(as_faces: Predictor, tmp_path: Path) -> None:
+def test_pictures_of_any_size_and_colour_are_classified_in_order(as_faces: Predictor, tmp_path: Path) -> None:
     faces = [fakes.picture(seed, (60 - seed, 50 + seed), channels=1 + 2 * (seed % 2)) for seed in range(5)]
     labels, probabilities, boxes = as_faces([*faces, picture(tmp_path / "a.png", 9)])
     assert [len(each) for each in (labels, probabilities, boxes)] == [6, 6, 6]
@@ -67,13 +67,13 @@ def test_several_pictures_of_any_size_and_colour_are_answered_in_order(as_faces:
     assert boxes[1].tolist() == [[0, 0, 51, 59]]
 
 
-def test_no_picture_and_no_face_are_answers(as_faces: Predictor, finished: Path) -> None:
+def test_no_picture_and_no_face_are_not_errors(as_faces: Predictor, finished: Path) -> None:
     assert as_faces([]) == ([], [], [])
     labels, probabilities, boxes = Predictor(finished)(np.full((200, 200), 128, np.uint8))
     assert (labels, probabilities.shape, boxes.shape) == ([], (0, 7), (0, 4))
 
 
-def test_by_itself_it_looks_for_faces_in_photographs_and_takes_small_pictures_as_they_are(
+def test_by_default_faces_are_detected_in_photographs_and_not_in_small_pictures(
     finished: Path, astronaut: Pixels
 ) -> None:
     found = Predictor(finished)
@@ -85,13 +85,13 @@ def test_by_itself_it_looks_for_faces_in_photographs_and_takes_small_pictures_as
     assert small.tolist() == [[0, 0, 64, 60]]
 
 
-def test_a_face_that_was_looked_for_is_cut_square(as_faces: Predictor) -> None:
+def test_a_detected_face_is_cropped_square(as_faces: Predictor) -> None:
     image = np.arange(100 * 100, dtype=np.int64).reshape(100, 100).astype(np.uint8)
     (cut,) = as_faces.cut(image, [Face((40, 30, 60, 70), 0.9)])
     assert np.array_equal(cut, image[30:70, 30:70])
 
 
-def test_several_runs_answer_with_their_mean(finished: Path, tmp_path: Path) -> None:
+def test_several_runs_give_their_mean(finished: Path, tmp_path: Path) -> None:
     import shutil
 
     for name in ("a", "b"):
@@ -107,28 +107,28 @@ def test_several_runs_answer_with_their_mean(finished: Path, tmp_path: Path) -> 
     assert both.title.endswith("and 1 more")
     other["fersweep"]["class_names"] = list("abcdefg")
     torch.save(other, tmp_path / "runs" / "b" / "checkpoints" / "best.ckpt")
-    with pytest.raises(UserError, match="knows the classes a, b, c"):
+    with pytest.raises(UserError, match="has the classes a, b, c"):
         Predictor(tmp_path / "runs")
 
 
 @pytest.mark.parametrize(
     ("image", "says"),
     [
-        ("nowhere.png", "cannot read nowhere.png"),
+        ("nowhere.png", "Cannot read nowhere.png"),
         (np.zeros((4, 4)), "uint8 array"),
         (np.zeros((4, 4, 2), np.uint8), "2 channels"),
         (np.zeros((0, 4), np.uint8), "uint8 array"),
     ],
 )
-def test_what_is_no_picture_is_refused(as_faces: Predictor, image: Any, says: str) -> None:
+def test_an_invalid_picture_is_refused(as_faces: Predictor, image: Any, says: str) -> None:
     with pytest.raises(UserError, match=says):
         as_faces(image)
 
 
 def test_unknown_options_and_empty_folders_are_refused(finished: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"detector=mtcn is not known \(did you mean mtcnn\?\)"):
+    with pytest.raises(UserError, match=r"Unknown detector=mtcn \(did you mean mtcnn\?\)"):
         Predictor(finished, detector="mtcn")
-    with pytest.raises(UserError, match="choose=first is not known"):
+    with pytest.raises(UserError, match="Unknown choose=first"):
         Predictor(finished, choose="first")
     with pytest.raises(UserError, match="There is no checkpoint"):
         Predictor(tmp_path)
@@ -177,7 +177,7 @@ def test_faces_keep_their_numbers_and_newcomers_get_others() -> None:
     assert np.array_equal(same, chances)
     assert smooth(np.empty((0, 4)), np.empty((0, 2), np.float32), 0.5)[0] == []
     assert smooth(two[1:], chances[1:], 0.9)[0] == [1]
-    assert smooth(two, chances, 2.5)[0] == [2, 3]  # away for longer than `FORGET`
+    assert smooth(two, chances, 2.5)[0] == [2, 3]  # lost for longer than `FORGET`
     seldom = Smoother(0, interval=2.0)
     assert [seldom(two, chances, seconds)[0] for seconds in (0.0, 2.0, 6.0)] == [[0, 1], [0, 1], [2, 3]]
 
@@ -202,13 +202,13 @@ def test_files_folders_and_patterns_are_found_once(tmp_path: Path) -> None:
     [
         (["gone.png"], "There is no gone.png"),
         (["*.png"], r"No picture or video matches \*.png"),
-        (["camera", "x"], "'camera x' is no camera"),
-        (["."], "holds no picture"),
+        (["camera", "x"], "'camera x' is not a camera"),
+        (["."], "There is no picture in"),
         (["a\0b"], "cannot be accessed"),
         (["x" * 5000], "cannot be accessed"),
     ],
 )
-def test_a_name_that_is_nothing_is_refused(
+def test_an_unresolvable_input_is_refused(
     given: list[str], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -216,12 +216,12 @@ def test_a_name_that_is_nothing_is_refused(
         inputs.resolve(given, 1, None)
 
 
-def test_pictures_are_looked_at_together_but_few_large_ones() -> None:
+def test_batches_are_limited_by_frames_and_pixels() -> None:
     small = [inputs.Frame("a", np.zeros((10, 10), np.uint8))] * 70
     large = [inputs.Frame("a", np.broadcast_to(np.uint8(0), (5000, 5000)))] * 3
-    assert [len(chunk) for chunk in inputs.chunks(iter(small), live=False)] == [32, 32, 6]
-    assert [len(chunk) for chunk in inputs.chunks(iter(large), live=False)] == [2, 1]
-    assert [len(chunk) for chunk in inputs.chunks(iter(small[:2]), live=True)] == [1, 1]
+    assert [len(batch) for batch in inputs.batches(iter(small), live=False)] == [32, 32, 6]
+    assert [len(batch) for batch in inputs.batches(iter(large), live=False)] == [2, 1]
+    assert [len(batch) for batch in inputs.batches(iter(small[:2]), live=True)] == [1, 1]
 
 
 # drawing
@@ -229,7 +229,7 @@ def test_pictures_are_looked_at_together_but_few_large_ones() -> None:
 
 def test_drawing_marks_the_box_and_leaves_the_picture_alone(astronaut: Pixels) -> None:
     before = astronaut.copy()
-    drawn = draw.annotate(astronaut, ["überrascht"], np.float32([[0.25, 0.75]]), np.array([[170.0, 60, 280, 190]]))
+    drawn = draw.faces(astronaut, [Face((170, 60, 280, 190), 0.9)], np.float32([[0.25, 0.75]]), ["", "überrascht"])
     assert np.array_equal(astronaut, before)
     changed = (drawn != astronaut).any(axis=2)
     assert tuple(drawn[120, 170]) == tuple(drawn[190, 220]) == draw.LINE
@@ -240,4 +240,4 @@ def test_drawing_marks_the_box_and_leaves_the_picture_alone(astronaut: Pixels) -
 def test_boxes_beyond_a_tiny_picture_are_drawn_within() -> None:
     for size in ((1, 1), (3, 200), (200, 3)):
         grey = np.zeros(size, np.uint8)
-        assert draw.annotate(grey, ["sad"], np.float32([[1.0]]), np.array([[-50.0, -50, 900, 900]])).shape == (*size, 3)
+        assert draw.faces(grey, [Face((-50, -50, 900, 900), 0.9)], np.float32([[1]]), ["sad"]).shape == (*size, 3)

@@ -1,4 +1,4 @@
-"""``fersweep predict``: pictures, videos, cameras; tables and drawings; what goes wrong."""
+"""``fersweep predict``: pictures, videos and cameras; tables and drawings; errors."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Verb = Callable[..., int]
 
 @pytest.fixture
 def verb(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Verb:
-    """``verb(INPUT, ...)``: ``fersweep predict`` with the finished run, every picture a face."""
+    """``verb(INPUT, ...)``: ``fersweep predict`` with the finished run, without face detection."""
     monkeypatch.chdir(tmp_path)
     return lambda *arguments: main(["predict", str(finished), *map(str, arguments), "--detector", "none"])
 
@@ -44,7 +44,7 @@ def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def test_a_folder_becomes_tables_and_drawings_and_unreadable_files_cost_themselves_alone(
+def test_a_folder_becomes_tables_and_drawings_despite_unreadable_files(
     verb: Verb, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     picture(tmp_path / "in" / "a.png", 1)
@@ -75,7 +75,7 @@ def test_a_folder_becomes_tables_and_drawings_and_unreadable_files_cost_themselv
     assert drawn == ["a.png.png", "line\nbreak.png.png", "\udcff\udce4.png.png"]
 
 
-def test_equal_names_from_different_places_do_not_meet(verb: Verb, tmp_path: Path) -> None:
+def test_equal_names_from_different_folders_do_not_collide(verb: Verb, tmp_path: Path) -> None:
     for place in ("a", "b"):
         picture(tmp_path / place / "x.jpg.png", 1)
         fakes.video(tmp_path / place / "v.mp4", frames=2)
@@ -84,7 +84,7 @@ def test_equal_names_from_different_places_do_not_meet(verb: Verb, tmp_path: Pat
     assert drawn == ["v.mp4-2.mp4", "v.mp4.mp4", "x.jpg.png-2.png", "x.jpg.png.png"]
 
 
-def test_a_table_alone_can_be_asked_for(verb: Verb, tmp_path: Path) -> None:
+def test_the_output_can_be_a_single_table(verb: Verb, tmp_path: Path) -> None:
     assert verb(picture(tmp_path / "a.png"), "-o", "new/only.csv") == 0
     assert len(rows(tmp_path / "new" / "only.csv")) == 1
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["only.csv"]
@@ -103,7 +103,7 @@ def test_a_video_becomes_a_video_and_a_row_for_each_face_and_frame(verb: Verb, t
     film.release()
 
 
-def test_smoothing_is_that_of_the_table(verb: Verb, tmp_path: Path) -> None:
+def test_the_table_has_smoothed_probabilities(verb: Verb, tmp_path: Path) -> None:
     fakes.video(tmp_path / "v.mp4", frames=5)
     assert verb("v.mp4", "-o", "raw.jsonl", "--smooth", 0) == 0
     assert verb("v.mp4", "-o", "smooth.jsonl", "--smooth", 1) == 0
@@ -130,11 +130,11 @@ def test_broken_videos_are_named(verb: Verb, tmp_path: Path, capfd: pytest.Captu
     assert told.count("is not valid Unicode, which videos need") == 2
     assert "empty.mp4 is empty (0 bytes)" in told
     assert "text.mp4 cannot be read as a video" in told
-    assert len(told.splitlines()) == 4  # and nothing of ffmpeg's
+    assert len(told.splitlines()) == 4  # nothing from ffmpeg
     assert not (tmp_path / "out" / "predictions.csv").exists()
 
 
-def test_a_video_that_ends_early_keeps_what_there_was(verb: Verb, tmp_path: Path) -> None:
+def test_a_truncated_video_keeps_its_readable_frames(verb: Verb, tmp_path: Path) -> None:
     path = tmp_path / "v.avi"
     writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 48))
     rng = np.random.default_rng(0)
@@ -145,11 +145,11 @@ def test_a_video_that_ends_early_keeps_what_there_was(verb: Verb, tmp_path: Path
     assert verb("v.avi", "-o", "t.csv") == 1
     table = rows(tmp_path / "t.csv")
     assert 3 < len(table) < 20
-    assert "of some 20 frames" in table[-1]["error"]
+    assert "of about 20 frames" in table[-1]["error"]
 
 
 class Camera:
-    """Stands for OpenCV's capture of camera 3."""
+    """Replaces OpenCV's capture of camera 3."""
 
     def __init__(self, source: Any, *_: Any) -> None:
         self.there, self.left = source == 3, 50
@@ -168,10 +168,10 @@ class Camera:
         return True, np.full((48, 64, 3), self.left, np.uint8)
 
     def release(self) -> None:
-        """Nothing is held."""
+        """There is nothing to release."""
 
 
-def test_a_camera_is_looked_at_for_as_long_as_asked(
+def test_a_camera_stops_after_the_number_of_frames(
     verb: Verb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(cv2, "VideoCapture", Camera)
@@ -182,9 +182,7 @@ def test_a_camera_is_looked_at_for_as_long_as_asked(
     assert "There is no camera 7" in capsys.readouterr().err
 
 
-def test_ctrl_c_before_a_camera_is_an_end_and_keeps_the_table(
-    verb: Verb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_ctrl_c_with_a_camera_is_a_normal_end(verb: Verb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Interrupted(Camera):
         def retrieve(self) -> tuple[bool, Pixels]:
             if self.left == 45:
@@ -200,24 +198,24 @@ def test_ctrl_c_before_a_camera_is_an_end_and_keeps_the_table(
     assert (tmp_path / "out" / "annotated" / "camera_3.mp4").stat().st_size > 0
 
 
-def test_ctrl_c_among_pictures_keeps_the_table_and_says_that_it_was_cut_short(
+def test_ctrl_c_with_pictures_keeps_the_table_and_exits_with_130(
     verb: Verb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(3):
         picture(tmp_path / "in" / f"{number}.png", number)
     real = outputs.Table.write
 
-    def write(self: outputs.Table, seen: outputs.Seen) -> None:
-        if seen.frame.file.endswith("2.png"):
+    def write(self: outputs.Table, found: outputs.Detections) -> None:
+        if found.frame.file.endswith("2.png"):
             raise KeyboardInterrupt
-        real(self, seen)
+        real(self, found)
 
     monkeypatch.setattr(outputs.Table, "write", write)
     assert verb("in", "-o", "t.csv") == 130
     assert len(rows(tmp_path / "t.csv")) == 2
 
 
-def test_a_failure_leaves_no_half_table(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_leaves_no_partial_table(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     picture(tmp_path / "a.png")
 
     def fail(*_: Any) -> None:
@@ -234,10 +232,10 @@ def test_a_failure_leaves_no_half_table(finished: Path, tmp_path: Path, monkeypa
     ("arguments", "says"),
     [
         (["in", "-o", "in/out"], "lies inside in, an input"),
-        (["in", "--every", "2"], "are of videos and cameras"),
+        (["in", "--every", "2"], "are for videos and cameras"),
         (["v.mp4", "--every", "0"], "--every 0 is out of range"),
         (["v.mp4", "--frames", "0"], "--frames 0 is out of range"),
-        (["in", "--smooth", "1"], "are of videos and cameras"),
+        (["in", "--smooth", "1"], "are for videos and cameras"),
         (["in", "-o", "x" * 300], "cannot be accessed"),
         (["in", "--weights", "~nobody-of-that-name/w.onnx"], "cannot be accessed"),
         (["in", "-o", "loop/out"], "cannot be accessed"),
@@ -246,7 +244,7 @@ def test_a_failure_leaves_no_half_table(finished: Path, tmp_path: Path, monkeypa
         (["in", "-o", "v.mp4/t.csv"], "cannot be written"),
     ],
 )
-def test_what_cannot_be_is_one_sentence(
+def test_an_unusable_argument_is_one_sentence(
     arguments: list[str], says: str, verb: Verb, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     picture(tmp_path / "in" / "a.png")

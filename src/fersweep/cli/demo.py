@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from importlib.util import find_spec
 
 from fersweep.cli import arguments
-from fersweep.errors import UserError
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -20,9 +18,6 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(parsed: argparse.Namespace) -> int:
     """Serve the page until Ctrl-C; return the exit code."""
-    if find_spec("gradio") is None:
-        raise UserError("fersweep demo needs gradio: uv sync --extra demo")
-
     from fersweep.inference import demo
     from fersweep.inference.predict import Predictor
 

@@ -37,11 +37,11 @@ def run(parsed: argparse.Namespace) -> int:
     trained = load(parsed.checkpoint, "cpu")
     used = []
     for path in files.places(parsed.outputs or [Path("model.onnx")]):
-        written = files.write(trained, path)
-        print(f"{printable(str(path))}  {written.megabytes:,.1f} MB", end="")
-        if written.difference is not None:
-            largest, _, images = written.difference
-            print(f"  at most {largest:.1e} from PyTorch's probabilities, in {images} images", end="")
+        difference = files.write(trained, path)
+        print(f"{printable(str(path))}  {path.stat().st_size / 1e6:,.1f} MB", end="")
+        if difference is not None:
+            print(f"  at most {difference.probabilities:.1e} from PyTorch's probabilities", end="")
+            print(f", in {difference.images} images", end="")
             used.append(f"  {USE[path.suffix.lower()].format(path=printable(str(path)))}")
         print(flush=True)
     if used:

@@ -10,13 +10,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
-from onnxruntime.capi import onnxruntime_pybind11_state as onnx_errors
 
 from fersweep.data.images import to_channels
-from fersweep.errors import UserError
+from fersweep.errors import UserError, extra
 from fersweep.faces import Face, Pixels
 from fersweep.text import first_line
+
+with extra("YOLO5Face"):
+    import onnxruntime
+    from onnxruntime.capi import onnxruntime_pybind11_state as onnx_errors
 
 Floats = npt.NDArray[np.float32]
 

@@ -1,4 +1,4 @@
-"""A trained network, ready to be asked: what predicting, explaining and exporting have in common."""
+"""Trained networks loaded from checkpoints, for prediction, explanation and export."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from fersweep.runs.collect import result_of
 from fersweep.training import checkpoint
 
 BATCH, BATCH_PIXELS = 256, 600_000
-"""Most images, and most pixels of all of them, that a network is given at once."""
+"""Largest number of images, and of their pixels, in one forward pass."""
 
 
 @dataclass(frozen=True)
@@ -39,13 +39,13 @@ class Trained:
 
     Attributes:
         path: the checkpoint.
-        network: in evaluation mode, float32; images ``(B, C, H, W)`` in [0, 1] to logits ``(B, K)``.
-        cfg: the resolved configuration it was trained with.
+        network: in evaluation mode, float32; maps images ``(B, C, H, W)`` in [0, 1] to logits ``(B, K)``.
+        cfg: the resolved configuration of its training.
         class_names: ``K`` names.
-        temperature: logits are divided by it before the softmax; 1 where the checkpoint has none.
-        device: where it computes.
-        framing: what the images of its dataset showed as they came, see `fersweep.build.framing`.
-        tested: ``test/accuracy``, ``test/n`` and ``majority_baseline`` of its test; empty where nothing is known.
+        temperature: divisor of the logits before the softmax; 1 if the checkpoint has none.
+        device: of the network.
+        framing: content of the dataset's images before any cropping, see `fersweep.build.framing`.
+        tested: ``test/accuracy``, ``test/n`` and ``majority_baseline``; empty if unknown.
     """
 
     path: Path
@@ -59,12 +59,12 @@ class Trained:
 
     @property
     def crop(self) -> Crop:
-        """How faces became its training images."""
+        """The steps from a face to a training image."""
         return Crop.of(self.cfg.dataset.face_crop)
 
     @property
     def image_size(self) -> int:
-        """Pixels a side."""
+        """Height and width in pixels."""
         return int(self.cfg.dataset.image_size)
 
     @property
@@ -74,58 +74,60 @@ class Trained:
 
     @property
     def title(self) -> str:
-        """Network, attention where it takes one, activation and dataset in words."""
+        """Network, attention, activation and dataset in words."""
         config = to_dict(self.cfg)
         return f"{title(config)}, {title_of(config, 'dataset')}"
 
     @property
     def caveats(self) -> tuple[str, ...]:
-        """What a user of the network should know first, a sentence each; none where nothing is wrong with it."""
-        said = []
+        """Warnings to users of the network, one sentence each."""
+        caveats = []
         if not self.cfg.dataset.of_people:
-            said.append("This network was trained on drawn faces: its answers on photos of people mean little.")
+            caveats.append("This network was trained on drawn faces: its predictions on photos of people mean little.")
         if set(checkpoint.TESTED) <= set(self.tested):
             accuracy, n, majority = (self.tested[key] for key in checkpoint.TESTED)
             if wilson(round(accuracy * n), int(n))[0] <= majority:
-                said.append(
-                    "On its test part this network is not measurably better than always answering the commonest class: "
-                    f"accuracy {100 * accuracy:.1f} %, commonest class {100 * majority:.1f} %, n = {n:,.0f}."
+                caveats.append(
+                    "On its test set this network is not measurably better than always predicting the most frequent "
+                    f"class: accuracy {100 * accuracy:.1f} %, most frequent class {100 * majority:.1f} %, n = {n:,.0f}."
                 )
-        return tuple(said)
+        return tuple(caveats)
 
     def prepare(self, faces: Sequence[Pixels]) -> Tensor:
-        """Faces of any size, grey or RGB, as the network was trained on them: uint8 ``(B, C, H, W)``."""
-        made = [self.crop.image(face, self.image_size, self.channels) for face in faces]
-        shape = (0, self.image_size, self.image_size) + ((3,) if self.channels == 3 else ())
-        return self.preprocessed(np.stack(made) if made else np.empty(shape, np.uint8))
+        """Turn faces of any size, grey or RGB, into a batch for the network: uint8 ``(B, C, H, W)``."""
+        if not faces:
+            return torch.empty(0, self.channels, self.image_size, self.image_size, dtype=torch.uint8)
+        return self.preprocess(np.stack([self.crop.image(each, self.image_size, self.channels) for each in faces]))
 
-    def preprocessed(self, made: npt.NDArray[np.uint8]) -> Tensor:
-        """Images of the network's size and channels, ``(B, H, W)`` or ``(B, H, W, 3)``, as a batch ``(B, C, H, W)``."""
+    def preprocess(self, images: npt.NDArray[np.uint8]) -> Tensor:
+        """Apply the dataset's preprocessing to one image or more, ``(B, H, W)`` or ``(B, H, W, 3)``.
+
+        Returns:
+            uint8 ``(B, C, H, W)``.
+        """
         steps = self.cfg.dataset.preprocessing
         if steps.min_max or steps.equalize:
-            made = np.array([changed(each, steps.min_max, steps.equalize) for each in made], np.uint8).reshape(
-                made.shape
-            )
-        return as_batch(made)
+            images = np.stack([changed(each, steps.min_max, steps.equalize) for each in images])
+        return as_batch(images)
 
     @torch.inference_mode()
     def logits(self, batch: Tensor) -> Tensor:
-        """Logits ``(B, K)``, float32 on the CPU, of a uint8 batch ``(B, C, H, W)`` of any size."""
-        parts = [self.network(part.to(self.device).float().div(255)).float().cpu() for part in in_parts(batch)]
-        return torch.cat(parts) if len(batch) else torch.empty(0, len(self.class_names))
+        """Return the logits ``(B, K)``, float32 on the CPU, of a uint8 batch ``(B, C, H, W)`` of any length."""
+        logits = [self.network(each.to(self.device).float().div(255)).float().cpu() for each in split_batch(batch)]
+        return torch.cat(logits) if len(batch) else torch.empty(0, len(self.class_names))
 
     def probabilities(self, batch: Tensor) -> Tensor:
-        """Calibrated probabilities ``(B, K)`` of a uint8 batch ``(B, C, H, W)``."""
+        """Return the calibrated probabilities ``(B, K)`` of a uint8 batch ``(B, C, H, W)``."""
         return (self.logits(batch) / self.temperature).softmax(dim=1)
 
 
-def in_parts(batch: Tensor, most: int = BATCH) -> tuple[Tensor, ...]:
-    """Cut a batch ``(B, C, H, W)`` into parts of ``most`` images and `BATCH_PIXELS` pixels, but at least one image."""
-    return batch.split(max(1, min(most, BATCH_PIXELS // (batch.shape[-1] * batch.shape[-2]))))
+def split_batch(batch: Tensor, limit: int = BATCH) -> tuple[Tensor, ...]:
+    """Split a batch ``(B, C, H, W)`` into chunks of up to ``limit`` images and `BATCH_PIXELS` pixels."""
+    return batch.split(max(1, min(limit, BATCH_PIXELS // (batch.shape[-1] * batch.shape[-2]))))
 
 
 def as_batch(images: npt.NDArray[np.uint8]) -> Tensor:
-    """``(N, H, W)`` or ``(N, H, W, 3)`` to a uint8 tensor ``(N, C, H, W)``."""
+    """Turn ``(N, H, W)`` or ``(N, H, W, 3)`` into a uint8 tensor ``(N, C, H, W)``."""
     batch = torch.from_numpy(np.ascontiguousarray(images))
     return batch[:, None] if batch.ndim == 3 else batch.permute(0, 3, 1, 2).contiguous()
 
@@ -135,17 +137,17 @@ def load(path: Path, device: str = "auto") -> Trained:
 
     Args:
         path: a ``.ckpt`` file, or the directory of a run (its ``checkpoints/best.ckpt``).
-        device: ``cpu``, ``gpu``, or ``auto``: a GPU where there is one.
+        device: ``cpu``, ``gpu``, or ``auto``: a GPU if available.
 
     Raises:
-        UserError: there is no such checkpoint, it is damaged or of another version, or no such device.
+        UserError: the checkpoint is missing, damaged or of another version, or the device is not available.
     """
     place = choose_device(device)
     file = checkpoint.find(path)
     content = checkpoint.load(file)
     about = content["fersweep"]
     names = tuple(about["class_names"])
-    cfg, network = rebuilt(about["config"], len(names), file)
+    cfg, network = rebuild(about["config"], len(names), file)
     checkpoint.put(network, content, file)
     temperature = float(about.get("temperature", 1.0))
     return Trained(
@@ -154,7 +156,7 @@ def load(path: Path, device: str = "auto") -> Trained:
 
 
 def framing_of(about: Mapping[str, Any], cfg: DictConfig) -> str:
-    """What the images of the dataset showed; of files of earlier versions what the dataset's own says today."""
+    """Return the framing of the training images; files of earlier versions lack it, so use the dataset's option."""
     known = about.get("framing") or cfg.dataset.framing
     if known is None and cfg.dataset.name in options("dataset"):
         known = option_file("dataset", cfg.dataset.name).get("framing")
@@ -162,24 +164,24 @@ def framing_of(about: Mapping[str, Any], cfg: DictConfig) -> str:
 
 
 def _tested(about: Mapping[str, Any], file: Path) -> Mapping[str, float]:
-    """What the test said; of checkpoints of earlier versions what stands in the ``result.json`` of their run."""
+    """Return the test results; for checkpoints of earlier versions, those in the ``result.json`` of the run."""
     tested: Any = about.get("tested")
     if tested is None and file.name == "best.ckpt":
-        with contextlib.suppress(UserError):  # whoever needs the result reads it, and says what is wrong with it
+        with contextlib.suppress(UserError):  # reported by whatever needs the result
             result = result_of(file.parent.parent) or {}
             told = {**result.get("metrics", {}), "majority_baseline": result.get("majority_baseline")}
             tested = {key: told[key] for key in checkpoint.TESTED if isinstance(told.get(key), int | float)}
     return tested or {}
 
 
-def rebuilt(config: Mapping[str, Any], classes: int, path: Path) -> tuple[DictConfig, nn.Module]:
-    """The configuration stored in ``path`` and a network built from it, in evaluation mode, its weights still random.
+def rebuild(config: Mapping[str, Any], classes: int, path: Path) -> tuple[DictConfig, nn.Module]:
+    """Return the configuration stored in ``path`` and its network, in evaluation mode, with random weights.
 
     Raises:
-        UserError: the configuration has settings that this version does not have.
+        UserError: the configuration needs a plugin, or has settings unknown to this version.
     """
     if "${" in json.dumps(config, default=str):
-        raise UserError(f"{path} holds a configuration that is not resolved: it was not written by fersweep.")
+        raise UserError(f"The configuration in {path} is not resolved: fersweep did not write this file.")
     if missing := [name for name in config.get("plugins") or [] if name not in plugins.used()]:
         raise UserError(
             f"{path} needs the plugin {missing[0]}, which is code: if you trust it, name it with --plugin {missing[0]} "
@@ -188,7 +190,7 @@ def rebuilt(config: Mapping[str, Any], classes: int, path: Path) -> tuple[DictCo
     try:
         cfg = OmegaConf.merge(OmegaConf.structured(Config), dict(config))
         assert isinstance(cfg, DictConfig)
-        with torch.random.fork_rng(devices=[]):  # whoever loads a network keeps its own random numbers
+        with torch.random.fork_rng(devices=[]):  # leave the caller's random state alone
             network = build.model(cfg, classes)
     except (OmegaConfBaseException, KeyError, UserError) as error:
         raise UserError(
@@ -199,24 +201,24 @@ def rebuilt(config: Mapping[str, Any], classes: int, path: Path) -> tuple[DictCo
 
 
 def load_all(path: Path, device: str = "auto") -> list[Trained]:
-    """The network of a checkpoint or run; of a folder of runs, all that are there, sorted by name.
+    """Load a checkpoint or run, or all finished runs of a folder, sorted by name.
 
     Raises:
-        UserError: as `load`; where there is none; where their classes differ.
+        UserError: as `load`; the folder has no finished run, or the classes of its runs differ.
     """
     path = path.expanduser()
-    runs = [] if (path / "checkpoints").is_dir() or not path.is_dir() else finished(path)
+    runs = [] if (path / "checkpoints").is_dir() or not path.is_dir() else _finished(path)
     trained = [load(each, device) for each in runs or [path]]
     for each in trained[1:]:
         if each.class_names != trained[0].class_names:
             raise UserError(
-                f"{each.path} knows the classes {', '.join(each.class_names)}, {trained[0].path} "
-                f"{', '.join(trained[0].class_names)}: an ensemble needs networks of the same classes."
+                f"{each.path} has the classes {', '.join(each.class_names)}, {trained[0].path} "
+                f"{', '.join(trained[0].class_names)}: an ensemble needs networks with the same classes."
             )
     return trained
 
 
-def finished(folder: Path) -> list[Path]:
-    """Directories of runs below ``folder`` that have a best checkpoint and a result, sorted by name."""
-    found = sorted(folder.glob("**/checkpoints/best.ckpt"))
-    return [file.parent.parent for file in found if (file.parent.parent / "result.json").is_file()]
+def _finished(folder: Path) -> list[Path]:
+    """Return the directories below ``folder`` with a best checkpoint and a result, sorted by name."""
+    found = [file.parent.parent for file in sorted(folder.glob("**/checkpoints/best.ckpt"))]
+    return [run for run in found if (run / "result.json").is_file()]

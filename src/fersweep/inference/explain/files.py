@@ -1,10 +1,11 @@
-"""`fersweep explain` of pictures: for every face a folder of pictures and arrays, and one table of all."""
+"""Explanations of pictures: a folder of drawings and arrays per face, and one table."""
 
 from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -26,18 +27,13 @@ COLUMNS = ("file", "face", "folder", "predicted", "probability", *SCORES, "worth
 
 
 def explain_files(predictor: Predictor, inputs: Sequence[Path], out: Path) -> list[dict[str, Any]]:
-    """Explain every face of pictures.
+    """Explain every face in pictures, or folders of them, with a predictor of a single network.
 
-    Writes ``NAME/gradcam.png``, ``NAME/attention.png`` (where the network has attention) and ``NAME/arrays.npz`` for
-    each face, and `TABLE`.
-
-    Args:
-        predictor: a single network, and how faces are found and cut for it.
-        inputs: pictures, or folders of them.
-        out: the folder to write, made where it is missing.
+    Write ``NAME/gradcam.png``, ``NAME/attention.png`` (if the network has attention) and ``NAME/arrays.npz`` for each
+    face, and `TABLE`, into the folder ``out``.
 
     Returns:
-        The rows of the table, `COLUMNS`: one a face, or one with the ``reason`` why a picture has none.
+        Rows of the table, `COLUMNS`: one per face; a picture without one has a row with the ``reason``.
 
     Raises:
         UserError: there is no picture, or ``out`` cannot be written.
@@ -48,40 +44,35 @@ def explain_files(predictor: Predictor, inputs: Sequence[Path], out: Path) -> li
     refuse_inside(out, inputs)
     rows: list[dict[str, Any]] = []
     names = Names(TABLE)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
+    with writing(out):
         try:
             for file in files:
-                rows += _picture(predictor, file, out, names)
-        finally:  # what was explained until Ctrl-C, too
+                rows += _explain_picture(predictor, file, out, names)
+        finally:  # also after Ctrl-C
             write_table(out / TABLE, COLUMNS, rows)
-    except OSError as error:
-        raise UserError(f"{out} cannot be written ({error.strerror}): choose another place with -o OUT.") from error
     return rows
 
 
-def _picture(predictor: Predictor, file: Path, out: Path, names: Names) -> list[dict[str, Any]]:
-    """Explain one picture; return its rows."""
+def _explain_picture(predictor: Predictor, file: Path, out: Path, names: Names) -> list[dict[str, Any]]:
     try:
         with quiet():
             picture = read(file)
     except UnreadableImageError as error:
         return [{"file": file, "reason": str(error)}]
-    cut = predictor.cut(picture, predictor.find([picture])[0])
-    if not cut:
+    faces = predictor.cut(picture, predictor.find([picture])[0])
+    if not faces:
         return [{"file": file, "reason": NO_FACE}]
     [trained] = predictor.trained
-    batch = trained.prepare(cut)
+    batch = trained.prepare(faces)
     rows = []
-    for number, (image, each) in enumerate(zip(batch, explain(trained, batch), strict=True), start=1):
-        name = names.unique(safe(file.stem) + (f"-face{number}" if len(cut) > 1 else ""))
-        write_one(out / name, pictures.channels_last(image.numpy()), each)
-        rows.append({"file": file, "face": number, "folder": name, **row_of(each)})
+    for number, (image, explanation) in enumerate(zip(batch, explain(trained, batch), strict=True), start=1):
+        name = names.unique(safe(file.stem) + (f"-face{number}" if len(faces) > 1 else ""))
+        _write_face(out / name, pictures.pixels_of(image), explanation)
+        rows.append({"file": file, "face": number, "folder": name, **row_of(explanation)})
     return rows
 
 
-def write_one(folder: Path, pixels: Pixels, explanation: Explanation) -> None:
-    """Write the pictures and arrays of one explanation into ``folder``, made where it is missing."""
+def _write_face(folder: Path, pixels: Pixels, explanation: Explanation) -> None:
     folder.mkdir(exist_ok=True)
     pictures.gradcam(folder / "gradcam.png", pixels, explanation)
     (folder / "attention.png").unlink(missing_ok=True)  # of another network
@@ -92,18 +83,31 @@ def write_one(folder: Path, pixels: Pixels, explanation: Explanation) -> None:
 
 
 def row_of(explanation: Explanation) -> dict[str, Any]:
-    """What a table says of an explanation: the class, its probability, the scores, and what these say in words."""
-    scores = {name: round(value, 4) for name, value in asdict(explanation.scores).items()}
+    """Return the columns of an explanation: class, probability, scores, and these in words."""
     return {
         "predicted": explanation.label,
         "probability": round(explanation.probability, 4),
-        **scores,
+        **{name: round(value, 4) for name, value in asdict(explanation.scores).items()},
         "worth": explanation.scores.worth,
     }
 
 
+@contextmanager
+def writing(out: Path) -> Iterator[None]:
+    """Make a folder, and turn an OSError in the block into one sentence.
+
+    Raises:
+        UserError: ``out`` cannot be written.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        raise UserError(f"{out} cannot be written ({error.strerror}): choose another place with -o OUT.") from error
+
+
 def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write rows as CSV, atomically; what a row lacks is left empty."""
+    """Write rows as CSV, atomically; missing columns are left empty."""
     with (
         atomic_path(path) as temporary,
         temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
@@ -114,5 +118,5 @@ def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, 
 
 
 def safe(text: str) -> str:
-    """A name without what some systems do not allow in names of files."""
+    """Return a name without characters that some file systems reject."""
     return re.sub(r"[^\w.-]+", "_", text).strip("._")[:50].rstrip(".") or "face"

@@ -1,1 +1,1 @@
-"""A trained network for use elsewhere: ONNX, ``torch.export``, safetensors, a model card, the Hugging Face Hub."""
+"""Export of a trained network: ONNX, ``torch.export``, safetensors, a model card, the Hugging Face Hub."""

@@ -1,4 +1,4 @@
-"""What an exported file says of itself: labels, input, temperature, which run, and settings without private places."""
+"""Metadata of exported files: labels, input, temperature, run, and settings without private paths."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FORMAT = 1
 
 
 def metadata(trained: Trained) -> dict[str, str]:
-    """Key and text, for formats whose metadata are texts; what is not one is JSON."""
+    """Return the metadata as texts; lists and dicts are JSON."""
     return {
         "producer": "fersweep",
         "fersweep_format": str(FORMAT),
@@ -37,12 +37,12 @@ def metadata(trained: Trained) -> dict[str, str]:
 
 
 def faces(trained: Trained) -> str:
-    """How the training images were framed, for whoever has to cut faces alike, in words."""
+    """Describe in words how the training images were cropped."""
     dataset, crop = trained.cfg.dataset, trained.crop
     if dataset.faces == "none":
-        words = ["faces, cut close, as the dataset has them" if trained.framing == FACE else "whole pictures, not cut"]
+        words = ["faces as in the dataset" if trained.framing == FACE else "whole pictures, not cropped"]
     else:
-        words = [f"cut out by {dataset.faces}, margin {crop.margin}"]
+        words = [f"cropped by {dataset.faces}, margin {crop.margin}"]
         words += ["turned upright"] * crop.align + ["within the picture"] * crop.clip
     words += [f"the picture as JPEG of quality {crop.jpeg_image}"] * (crop.jpeg_image is not None)
     words += [f"resized to {crop.size} pixels by area"] * (crop.size is not None)
@@ -51,13 +51,8 @@ def faces(trained: Trained) -> str:
     return ", ".join(words)
 
 
-def as_json(trained: Trained) -> str:
-    """`metadata` as one JSON object."""
-    return json.dumps(metadata(trained), ensure_ascii=False)
-
-
 def shareable(trained: Trained) -> dict[str, Any]:
-    """The resolved configuration without what names places and accounts of whoever trained it."""
+    """Return the resolved configuration without paths and accounts of its author."""
     config = to_dict(trained.cfg)
     config["dataset"]["root"] = config["cache"] = None
     config["outputs"] = "outputs"
@@ -68,7 +63,7 @@ def shareable(trained: Trained) -> dict[str, Any]:
 
 
 def run(trained: Trained) -> str:
-    """The hash of the run; ``unknown`` where weights that it began with, or a detector's, are no longer there."""
+    """Return the hash of the run; ``unknown`` if its initial or its detector's weights no longer exist."""
     if known := result(trained):
         return str(known["run"])
     try:
@@ -78,10 +73,10 @@ def run(trained: Trained) -> str:
 
 
 def result(trained: Trained) -> dict[str, Any] | None:
-    """The ``result.json`` of the run whose tested weights these are, ``None`` where there is none beside them.
+    """Return the ``result.json`` of a run's best checkpoint; ``None`` for other checkpoints.
 
     Raises:
-        UserError: where it cannot be read, or is of another run.
+        UserError: it cannot be read, or belongs to another run.
     """
     folder = trained.path.parent
     path = folder.parent / "result.json"
@@ -97,5 +92,5 @@ def result(trained: Trained) -> dict[str, Any] | None:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} is not the result of a run ({error!r}): run it again with force=true.") from error
     if not fits:
-        raise UserError(f"{path} is of another run than {trained.path}: copy the checkpoint to a folder of its own.")
+        raise UserError(f"{path} belongs to another run than {trained.path}: copy the checkpoint to a separate folder.")
     return found

@@ -1,33 +1,29 @@
-"""The model card: what a network was trained on, how it was tested, what it is for and what not."""
+"""The model card: training data, test results, intended use, limits."""
 
 from __future__ import annotations
 
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import EvalResult, ModelCardData
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from fersweep.config.schema import NAMED, takes_attention, title, title_of, to_dict
-from fersweep.errors import UserError
+from fersweep.errors import UserError, extra
 from fersweep.files import atomic_path
 from fersweep.inference.export import about
 from fersweep.inference.trained import Trained
 from fersweep.report import leaks
 from fersweep.report.statistics import wilson
 
+with extra("fersweep export"):
+    from huggingface_hub import EvalResult, ModelCardData
+
 TEMPLATES = Path(__file__).parent / "templates"
 LIBRARY = "fersweep"
 
 
 def write(trained: Trained, path: Path) -> None:
-    """Write the card of a network, as a Hub repository's ``README.md``.
-
-    Raises:
-        UserError: ``path`` is there and is not a card of this program, or the run's result cannot be read.
-        OSError: ``path`` cannot be written.
-    """
+    """Write the card of a network, the ``README.md`` of a Hub repository; see `files.write`."""
     refuse_foreign(path)
     text = render(trained)
     with atomic_path(path) as temporary:
@@ -35,16 +31,16 @@ def write(trained: Trained, path: Path) -> None:
 
 
 def refuse_foreign(path: Path) -> None:
-    """Raise UserError where ``path`` is a file of somebody else."""
+    """Raise UserError if ``path`` exists and is not a card of this program."""
     if path.exists() and f"library_name: {LIBRARY}" not in path.read_text(encoding="utf-8", errors="replace"):
-        raise UserError(f"{path} is there and is not a model card of fersweep: name another file or folder.")
+        raise UserError(f"{path} exists and is not a model card of fersweep: name another file or folder.")
 
 
 def render(trained: Trained) -> str:
-    """The card as Markdown, with the Hub's metadata in front.
+    """Return the card as Markdown, with the Hub's metadata as front matter.
 
     Raises:
-        UserError: the result beside the checkpoint cannot be read.
+        UserError: the run's result cannot be read.
     """
     result = about.result(trained)
     rows = _accuracies(trained, result) if result else []
@@ -55,7 +51,7 @@ def render(trained: Trained) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        autoescape=False,  # Markdown, of names that this program chose; those of classes are put into cells
+        autoescape=False,  # Markdown; class names, which users choose, are escaped by `_cell`
     )
     environment.filters |= {"percent": _percent, "cell": _cell}
     return environment.get_template("card.md.j2").render(
@@ -64,22 +60,18 @@ def render(trained: Trained) -> str:
         cfg=trained.cfg,
         network=f"{title(config)}, {title_of(config, 'fidelity')}",
         titles={group: title_of(config, group) for group in NAMED},
-        of_people=trained.cfg.dataset.of_people,
         result=result,
         rows=rows,
         twins=_without_twins(result) if result else None,
         fold=leaks.fold(result) if result else "",
-        run=about.run(trained),
-        version=version("fersweep"),
-        labels_from=trained.cfg.dataset.labels_from or "not known",
+        metadata=about.metadata(trained),
         parameters=sum(each.numel() for each in trained.network.parameters()),
-        faces=about.faces(trained),
         weights=about.shareable(trained)["weights"],
     )
 
 
 def _accuracies(trained: Trained, result: dict[str, Any]) -> list[dict[str, Any]]:
-    """The test accuracies with their Wilson intervals: as the recipe tests, and of one view where that differs."""
+    """Return the test accuracies with Wilson intervals: as the recipe tests, and for one view if that differs."""
     metrics, crops = result["metrics"], trained.cfg.recipe.test_crops
     kinds = [("test/accuracy", "one view of each image" if crops == 1 else f"mean of {crops} crops of each image")]
     if crops != 1 and "test/accuracy_single_view" in metrics:
@@ -90,7 +82,7 @@ def _accuracies(trained: Trained, result: dict[str, Any]) -> list[dict[str, Any]
 
 
 def _without_twins(result: dict[str, Any]) -> dict[str, Any] | None:
-    """``sentence`` on test images with twins, where there are some; ``value``, ``interval`` and ``n`` on the rest."""
+    """Return a ``sentence`` on test images with twins, and accuracy, interval and ``n`` of the other images."""
     sentence, known = leaks.with_twins([result]), leaks.without_twins([result])
     if not sentence or known is None:
         return None
@@ -131,5 +123,5 @@ def _percent(share: float | None) -> str:
 
 
 def _cell(text: str) -> str:
-    """A text that a Markdown table can hold."""
+    """Escape a text for a Markdown table."""
     return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")

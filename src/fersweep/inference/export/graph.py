@@ -1,7 +1,9 @@
-"""The network as it is exported: whole, from pixels to calibrated probabilities; and the check of what was written."""
+"""The exported graph, from pixels to calibrated probabilities; as a ``torch.export`` program; the check of files."""
 
 from __future__ import annotations
 
+import io
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -12,26 +14,33 @@ import torch
 from torch import Tensor, nn
 
 from fersweep.errors import UserError
+from fersweep.files import atomic_path
+from fersweep.inference.export import about
 from fersweep.inference.trained import Trained, as_batch
 
 INPUT = "images"
 OUTPUTS = ("probabilities", "logits")
+SHAPES = ({0: torch.export.Dim("batch")},)
+"""Dynamic dimension of the input."""
+
+METADATA = "metadata.json"
+"""Extra file inside the program with `about.metadata`."""
 
 TOLERANCE = 1e-4
-"""How far an exported network may be from PyTorch's: in probabilities, and in logits as a share of the largest."""
+"""Largest difference from PyTorch: absolute in probabilities, relative to the largest in logits."""
 
 BATCHES = (1, 3, 17)
-"""Sizes of the batches that an exported network is checked with."""
+"""Batch sizes of the check."""
 
 Answer = Callable[[Tensor], tuple[Tensor, Tensor]]
 """An exported network: uint8 ``(B, C, H, W)`` to probabilities and logits ``(B, K)``."""
 
 
 class Graph(nn.Module):
-    """uint8 images, as the dataset has them, to probabilities and logits.
+    """Map uint8 images to probabilities and logits.
 
-    Everything between is inside: the preprocessing of the dataset (`fersweep.data.preprocess`), the scaling to [0, 1],
-    the network, and the softmax at the checkpoint's temperature.
+    It includes the preprocessing of the dataset (`fersweep.data.preprocess`), the scaling to [0, 1], the network, and
+    the softmax at the checkpoint's temperature.
     """
 
     def __init__(self, trained: Trained) -> None:
@@ -51,16 +60,16 @@ class Graph(nn.Module):
 
 
 def stretched(x: Tensor) -> Tensor:
-    """Whole numbers (B, C, H, W) in [0, 255], each image stretched to 0 … 255, as `preprocess.changed` does.
+    """Stretch each image of integers (B, C, H, W) to 0 … 255, as `preprocess.changed` does.
 
-    Its float64 is not needed: a quotient that is not half way between two whole numbers is 1 / 510 or more away.
+    float32 suffices: a quotient that is not half way between two integers is at least 1 / 510 away from there.
     """
     low, high = (end[:, None, None, None] for end in (x.flatten(1).amin(dim=1), x.flatten(1).amax(dim=1)))
     return ((x - low) * 255 / (high - low).clamp_min(1)).round()
 
 
 def equalized(x: Tensor) -> Tensor:
-    """Whole numbers (B, 1, H, W) in [0, 255], the histogram of each image equalised as ``cv2.equalizeHist`` does."""
+    """Equalise the histogram of each image of integers (B, 1, H, W) in [0, 255], as ``cv2.equalizeHist`` does."""
     pixels = x.flatten(1).long()
     ones = torch.ones_like(pixels, dtype=torch.float32)
     counts = ones.new_zeros(x.shape[0], 256).scatter_add(1, pixels, ones)
@@ -71,24 +80,32 @@ def equalized(x: Tensor) -> Tensor:
     return torch.where(rest > 0, table.gather(1, pixels), x.flatten(1)).view_as(x)
 
 
-def traced(trained: Trained) -> torch.export.ExportedProgram:
-    """`Graph` as a program of ``torch.export``, for any batch; it names no file of this machine."""
-    example = torch.zeros(2, trained.channels, trained.image_size, trained.image_size, dtype=torch.uint8)
-    program = torch.export.export(
-        Graph(trained).train(False), (example,), dynamic_shapes=({0: torch.export.Dim("batch")},), strict=False
-    )
+def example(trained: Trained) -> Tensor:
+    """Return a batch to trace the graph with."""
+    return torch.zeros(2, trained.channels, trained.image_size, trained.image_size, dtype=torch.uint8)
+
+
+def write(trained: Trained, path: Path) -> Difference:
+    """Write the graph as a program that ``torch.export.load`` runs without this package; see `files.write`."""
+    program = torch.export.export(Graph(trained).train(False), (example(trained),), dynamic_shapes=SHAPES, strict=False)
     for node in program.graph.nodes:
-        node.meta.pop("stack_trace", None)
-    return program
+        node.meta.pop("stack_trace", None)  # it names source files of this machine
+    packed = io.BytesIO()  # torch hides the reason why a file cannot be written
+    metadata = json.dumps(about.metadata(trained), ensure_ascii=False)
+    torch.export.save(program, packed, extra_files={METADATA: metadata})
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(packed.getbuffer())
+        with torch.inference_mode():
+            return check(torch.export.load(temporary).module(), trained, path)
 
 
 class Difference(NamedTuple):
-    """The largest differences between an exported network and PyTorch's.
+    """Largest differences between an exported network and PyTorch's.
 
     Attributes:
         probabilities: absolute.
-        logits: as a share of the largest logit, or absolute where that is below 1.
-        images: how many were compared.
+        logits: relative to the largest logit, absolute if that is below 1.
+        images: number of images compared.
     """
 
     probabilities: float
@@ -97,30 +114,30 @@ class Difference(NamedTuple):
 
 
 def check(answer: Answer, trained: Trained, path: Path) -> Difference:
-    """Compare an exported network with the trained one, prepared and asked in its own way, on random images.
+    """Compare an exported network with the trained one on random images.
 
     Raises:
-        UserError: where they differ by more than `TOLERANCE`, or are not finite; ``path`` is named.
+        UserError: they differ by more than `TOLERANCE` or are not finite; ``path`` is named.
     """
     probabilities, logits = [], []
-    for faces in (_faces(trained, count) for count in BATCHES):
-        ours = trained.logits(trained.preprocessed(faces))
-        theirs = answer(as_batch(faces))
+    for images in (_noise(trained, count) for count in BATCHES):
+        ours = trained.logits(trained.preprocess(images))
+        theirs = answer(as_batch(images))
         probabilities.append((theirs[0] - (ours / trained.temperature).softmax(dim=1)).abs().max())
         logits.append((theirs[1] - ours).abs().max() / ours.abs().max().clamp_min(1))
     found = Difference(float(torch.stack(probabilities).max()), float(torch.stack(logits).max()), sum(BATCHES))
     if not (found.probabilities <= TOLERANCE and found.logits <= TOLERANCE):
         raise UserError(
             f"{path} was not written: the exported network differs from PyTorch by {found.probabilities:.1e} in the "
-            f"probabilities and {found.logits:.1e} in the logits, where {TOLERANCE:.0e} is allowed; use another form."
+            f"probabilities and {found.logits:.1e} in the logits; {TOLERANCE:.0e} is allowed. Use another form."
         )
     return found
 
 
-def _faces(trained: Trained, count: int) -> npt.NDArray[np.uint8]:
-    """Noise of any brightness and contrast, as `Trained.preprocessed` takes it: ``(count, H, W)`` or with channels."""
+def _noise(trained: Trained, count: int) -> npt.NDArray[np.uint8]:
+    """Return noise of varied brightness and contrast, ``(count, H, W)`` or ``(count, H, W, 3)``."""
     draw = np.random.default_rng(count)
     low, high = np.sort(draw.integers(0, 256, (2, count, 1, 1, 1)), axis=0)
     shape = (count, trained.image_size, trained.image_size, trained.channels)
-    faces = draw.integers(low, high + 1, shape).astype(np.uint8)
-    return faces[..., 0] if trained.channels == 1 else faces
+    images = draw.integers(low, high + 1, shape).astype(np.uint8)
+    return images[..., 0] if trained.channels == 1 else images

@@ -1,4 +1,4 @@
-"""safetensors: the weights, and in the metadata all that is needed to build the network around them."""
+"""safetensors: weights, with all settings needed to rebuild the network in the metadata."""
 
 from __future__ import annotations
 
@@ -6,40 +6,36 @@ import json
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save
 
-from fersweep.errors import UserError
+from fersweep.errors import UserError, extra
 from fersweep.files import atomic_path
 from fersweep.inference.export import about, graph
-from fersweep.inference.export.graph import Difference, Graph
-from fersweep.inference.trained import Trained, framing_of, rebuilt
+from fersweep.inference.trained import Trained, framing_of, rebuild
+
+with extra("A safetensors file"):
+    from safetensors import SafetensorError, safe_open
+    from safetensors.torch import load_file, save
 
 
-def write(trained: Trained, path: Path) -> Difference:
-    """Write ``path``, once a network built from it alone gives the same logits, bit for bit.
-
-    Raises:
-        UserError: it differs; ``path`` is as it was.
-        OSError: ``path`` cannot be written.
-    """
-    own = trained.network.state_dict()
-    tensors = {key: value.clone(memory_format=torch.contiguous_format) for key, value in own.items()}
+def write(trained: Trained, path: Path) -> graph.Difference:
+    """Write ``path`` if a network rebuilt from it gives the same logits, bit for bit; see `files.write`."""
+    state = trained.network.state_dict()
+    tensors = {key: value.clone(memory_format=torch.contiguous_format) for key, value in state.items()}
     config = json.dumps(about.shareable(trained), ensure_ascii=False)
     with atomic_path(path) as temporary:
         temporary.write_bytes(save(tensors, {"format": "pt", **about.metadata(trained), "config": config}))
         with torch.inference_mode():
-            found = graph.check(Graph(load(temporary)), trained, path)
+            found = graph.check(graph.Graph(load(temporary)), trained, path)
         if found.logits:
             raise UserError(f"{path} was not written: its logits differ from the network's by {found.logits:.1e}.")
         return found
 
 
 def load(path: Path) -> Trained:
-    """The network of a file that `write` made, on the CPU.
+    """Load a file of `write` on the CPU.
 
     Raises:
-        UserError: it is missing or damaged, or `write` of this version did not make it.
+        UserError: it is missing or damaged, or not from this version's `write`.
     """
     path = path.expanduser()
     try:
@@ -51,7 +47,7 @@ def load(path: Path) -> Trained:
     if known.get("fersweep_format") != str(about.FORMAT):
         raise UserError(f"{path} was not written by this version of fersweep: export the checkpoint again.")
     names = tuple(json.loads(known["labels"]))
-    cfg, network = rebuilt(json.loads(known["config"]), len(names), path)
+    cfg, network = rebuild(json.loads(known["config"]), len(names), path)
     network.load_state_dict(tensors)
-    temperature, shown = float(known["temperature"]), framing_of(known, cfg)
-    return Trained(path, network, cfg, names, temperature, torch.device("cpu"), shown)
+    temperature, framing = float(known["temperature"]), framing_of(known, cfg)
+    return Trained(path, network, cfg, names, temperature, torch.device("cpu"), framing)

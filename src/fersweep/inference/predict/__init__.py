@@ -1,4 +1,4 @@
-"""What faces express: from pictures, videos and cameras to probabilities (`Predictor`), tables and drawings."""
+"""Prediction for pictures, videos and cameras: probabilities (`Predictor`), tables and annotated copies."""
 
 from fersweep.inference.predict.predictor import Prediction, Predictor
 

@@ -1,4 +1,4 @@
-"""What is left of a prediction: a table as JSON lines and CSV, annotated pictures and videos, a few lines to read."""
+"""Files that ``fersweep predict`` writes: tables as JSON lines and CSV, annotated pictures and videos."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Any
 
 import cv2
@@ -24,118 +23,107 @@ from fersweep.inference.predict.inputs import Frame
 
 BOX = ("left", "top", "right", "bottom")
 COLUMNS = ("file", "frame", "seconds", "face", *BOX, "face_confidence", "label", "probability", "error")
-"""Of the CSV table, before one probability column for each class.
+"""Columns of the CSV table, followed by one probability per class.
 
-``face`` is who it is, in a video; ``face_confidence`` the detector's, 1 of a picture that is taken whole;
-``probability`` that of the label.
+``face`` identifies a person in a video; ``face_confidence`` is the detector's (1 without detection), ``probability``
+that of the label.
 """
 
 
 @dataclass(frozen=True)
-class Seen:
-    """One frame and what was found in it.
+class Detections:
+    """The faces of one frame.
 
     Attributes:
-        frame: as it was read.
+        frame: as read.
         faces: ``n`` of them.
-        numbers: who they are: a count within a picture, the same number for one person in a video.
+        ids: of the faces: a count within a picture, a track in a video.
         probabilities: float32 ``(n, K)``.
     """
 
     frame: Frame
     faces: Sequence[Face]
-    numbers: Sequence[int]
+    ids: Sequence[int]
     probabilities: npt.NDArray[np.float32]
 
 
 class Table:
-    """Writes what is seen to ``.jsonl`` and ``.csv`` files as it comes; they appear when the block ends.
+    """Writes detections to ``.jsonl`` and ``.csv`` files, one object or row per face.
 
-    One JSON object or row for each face. A frame without a face, or one that could not be read, has one too: its
-    ``error`` says so. Where the block ends with an error, what was seen before is kept.
+    A frame without a face, or an unreadable one, has one row with an ``error``. The files appear when the block ends,
+    also with an error, unless nothing was written before it.
 
     Raises:
-        UserError: where a file cannot be written.
+        UserError: a file cannot be written.
     """
 
     def __init__(self, files: Sequence[Path], class_names: Sequence[str]) -> None:
         self.files, self.class_names = files, class_names
         self._stack = ExitStack()
-        self._lines: list[IO[str]] = []
-        self._rows: list[Any] = []
-        self._seen = 0
+        self._jsonl: list[IO[str]] = []
+        self._csv: list[Any] = []
+        self._empty = True
 
     def __enter__(self) -> Table:
         with ExitStack() as stack:
             for file in self.files:
+                make_folder(file.parent)
                 with _writing(file):
-                    file.parent.mkdir(parents=True, exist_ok=True)
                     temporary = stack.enter_context(atomic_path(file))
                     opened = temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="")
                 stack.callback(opened.close)
                 if file.suffix == ".csv":
-                    self._rows.append(csv.writer(opened))
-                    self._rows[-1].writerow([*COLUMNS, *self.class_names])
+                    self._csv.append(csv.writer(opened))
+                    self._csv[-1].writerow([*COLUMNS, *self.class_names])
                 else:
-                    self._lines.append(opened)
+                    self._jsonl.append(opened)
             self._stack = stack.pop_all()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: Any) -> None:
         with _writing(*self.files):
-            if self._seen:
-                self._stack.close()
-            else:
-                self._stack.__exit__(kind, error, trace)
+            self._stack.__exit__(*(error if self._empty else (None, None, None)))
 
-    def write(self, seen: Seen) -> None:
+    def write(self, detections: Detections) -> None:
         """Add one frame."""
-        frame = seen.frame
+        frame = detections.frame
         about = {"file": frame.file, "frame": frame.number, "seconds": frame.seconds}
         with _writing(*self.files):
-            if not len(seen.faces):
-                self._add({**about, "error": frame.error or NO_FACE}, [])
-            for face, number, probabilities in zip(seen.faces, seen.numbers, seen.probabilities, strict=True):
-                box = [round(float(each), 2) for each in face.box]
-                row = {
-                    **about,
-                    "face": number,
-                    **dict(zip(BOX, box, strict=True)),
-                    "face_confidence": round(float(face.confidence), 4),
-                    "label": self.class_names[int(probabilities.argmax())],
-                    "probability": round(float(probabilities.max()), 6),
-                }
-                self._add(row, [round(float(each), 6) for each in probabilities])
-        self._seen += 1
+            if not detections.faces:
+                self._add({**about, "error": frame.error or NO_FACE}, (), ())
+            for face, number, row in zip(detections.faces, detections.ids, detections.probabilities, strict=True):
+                confidence, probability = round(float(face.confidence), 4), round(float(row.max()), 6)
+                label = self.class_names[int(row.argmax())]
+                answer = {"face": number, "face_confidence": confidence, "label": label, "probability": probability}
+                self._add(about | answer, face.box, row)
+        self._empty = False
 
-    def _add(self, row: dict[str, Any], chances: list[float]) -> None:
-        for writer in self._rows:
-            writer.writerow([*("" if row.get(name) is None else row[name] for name in COLUMNS), *chances])
-        if self._lines:
-            box = [row.pop(side) for side in BOX] if chances else None
-            told = {key: value for key, value in row.items() if value is not None}
-            if box:
-                told |= {"box": box, "probabilities": dict(zip(self.class_names, chances, strict=True))}
-            for file in self._lines:
-                file.write(json.dumps(told) + "\n")
+    def _add(self, known: dict[str, Any], box: Sequence[float], probabilities: Sequence[float] | Any) -> None:
+        known = {key: value for key, value in known.items() if value is not None}
+        box = [round(float(each), 2) for each in box]
+        probabilities = [round(float(each), 6) for each in probabilities]
+        for writer in self._csv:
+            cells = known | dict(zip(BOX, box, strict=False))
+            writer.writerow([*(cells.get(name, "") for name in COLUMNS), *probabilities])
+        if box:
+            known |= {"box": box, "probabilities": dict(zip(self.class_names, probabilities, strict=True))}
+        for file in self._jsonl:
+            file.write(json.dumps(known) + "\n")
 
 
 class Film:
-    """Writes an annotated video frame by frame; it appears when the block ends, also where that is with an error.
+    """Writes an annotated video frame by frame; the file appears when the block ends, also with an error.
 
     Args:
         file: ``.mp4``.
-        rate: frames a second.
+        rate: frames per second.
 
     Raises:
-        UserError: where OpenCV cannot write it.
+        UserError: OpenCV cannot write it.
     """
 
     def __init__(self, file: Path, rate: float) -> None:
-        self.file, self.rate = file, rate
-        self.frames = 0
+        self.file, self.rate, self.frames = file, rate, 0
         self._stack = ExitStack()
         self._temporary = file
         self._writer: Any = None
@@ -147,7 +135,7 @@ class Film:
         return self
 
     def write(self, image: Pixels) -> None:
-        """Add a frame, RGB; all have the size of the first, made even as the codec wants it."""
+        """Add an RGB frame, resized to the first one's size, which the codec wants even."""
         if self._writer is None:
             self._temporary = self._stack.enter_context(atomic_path(self.file))
             height, width = image.shape[:2]
@@ -155,61 +143,58 @@ class Film:
             code = cv2.VideoWriter.fourcc(*"mp4v")
             self._writer = cv2.VideoWriter(str(self._temporary), cv2.CAP_FFMPEG, code, self.rate, self._size)
             if not self._writer.isOpened():
-                raise UserError(f"{self.file} cannot be written: OpenCV has no MPEG-4 codec here, or the disk is full.")
+                raise UserError(f"{self.file} cannot be written: OpenCV lacks an MPEG-4 codec, or the disk is full.")
         if (image.shape[1], image.shape[0]) != self._size:
             image = np.asarray(cv2.resize(image, self._size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
         self._writer.write(np.ascontiguousarray(image[..., ::-1]))
         self.frames += 1
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._writer is not None:
-            self._writer.release()
+    def __exit__(self, *error: Any) -> None:
+        if self._writer is None:
+            return
+        self._writer.release()
+        incomplete = self.frames > 0 and self._readable_frames() < self.frames
+        failure = UserError(f"{self.file} could not be written completely: is the disk full?") if incomplete else None
         with _writing(self.file):
-            if not self.frames:
-                self._stack.__exit__(kind, error, trace)
-            elif self._whole():
-                self._stack.close()
-            else:
-                self._stack.__exit__(UserError, UserError("cut off"), None)
-                raise UserError(f"{self.file} could not be written whole: is the disk full?")
+            if failure is not None:
+                self._stack.__exit__(UserError, failure, None)
+                raise failure
+            self._stack.__exit__(*((None, None, None) if self.frames else error))
 
-    def _whole(self) -> bool:
-        """Whether the file has all frames; OpenCV does not say where it could not write."""
+    def _readable_frames(self) -> float:
+        """Count the frames in the file; OpenCV does not report failed writes."""
         capture = cv2.VideoCapture(str(self._temporary), cv2.CAP_FFMPEG)
-        there = capture.get(cv2.CAP_PROP_FRAME_COUNT)
+        count = capture.get(cv2.CAP_PROP_FRAME_COUNT)
         capture.release()
-        return bool(there >= self.frames)
+        return float(count)
 
 
 @contextmanager
 def _writing(*files: Path) -> Iterator[None]:
-    """Say in one sentence that files cannot be written."""
+    """Turn an OSError into one sentence that names ``files``."""
     try:
         yield
     except OSError as error:
-        where = ", ".join(map(str, files))
-        raise UserError(f"{where} cannot be written ({error.strerror or error}): choose another place.") from error
+        names = ", ".join(map(str, files))
+        raise UserError(f"{names} cannot be written ({error.strerror or error}): choose another place.") from error
 
 
 def write_picture(path: Path, image: Pixels) -> None:
-    """Write a PNG, whole or not at all.
+    """Write a PNG atomically.
 
     Raises:
-        UserError: where it cannot be written.
+        UserError: it cannot be written.
     """
-    with _writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_path(path) as temporary:
-            Image.fromarray(image).save(temporary, compress_level=1)
+    make_folder(path.parent)
+    with _writing(path), atomic_path(path) as temporary:
+        Image.fromarray(image).save(temporary, compress_level=1)
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and those above it.
+    """Make a folder and its parents.
 
     Raises:
-        UserError: where that is not possible.
+        UserError: it cannot be made.
     """
     with _writing(folder):
         folder.mkdir(parents=True, exist_ok=True)

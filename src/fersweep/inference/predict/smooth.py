@@ -1,4 +1,4 @@
-"""Probabilities over time: who is who from frame to frame, and an average that forgets."""
+"""Tracking of faces through a video, and exponential averages of their probabilities."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from torch import from_numpy
 from torchvision.ops import box_iou
 
 SAME = 0.3
-"""Two boxes of frames that follow each other are of one face where their intersection over union is at least this."""
+"""Smallest intersection over union of one face's boxes in consecutive frames."""
 
 FORGET = 1.0
-"""Seconds after which a face that is not seen is another one when it comes back; or one and a half frames."""
+"""Seconds, but at least one and a half frames, after which a lost face gets a new number."""
 
 
 @dataclass
@@ -27,40 +27,40 @@ class _Track:
 
 
 class Smoother:
-    """Follows faces through a video by overlap, and averages the probabilities of each over time.
+    """Tracks faces by the overlap of their boxes and averages the probabilities of each over time.
 
-    The average is exponential: what was seen ``t`` seconds ago counts ``exp(-t / constant)``. With 0, nothing is
-    averaged and faces are only followed. Frames come every ``interval`` seconds or so.
+    A frame ``t`` seconds ago has the weight ``exp(-t / constant)``; a ``constant`` of 0 turns averaging off.
+    ``interval`` is the time between frames in seconds.
     """
 
     def __init__(self, constant: float, interval: float = 0.0) -> None:
         self.constant = constant
         self.forget = max(FORGET, 1.5 * interval)
         self._tracks: list[_Track] = []
-        self._made = 0
+        self._count = 0
 
     def __call__(
         self, boxes: npt.NDArray[np.float64], probabilities: npt.NDArray[np.float32], seconds: float
     ) -> tuple[list[int], npt.NDArray[np.float32]]:
-        """Take one frame's boxes ``(n, 4)`` and probabilities ``(n, K)``; return who they are, and the averages."""
+        """Map boxes ``(n, 4)`` and probabilities ``(n, K)`` of one frame to track numbers and averages ``(n, K)``."""
         self._tracks = [track for track in self._tracks if seconds - track.seconds <= self.forget]
-        known = self._matches(boxes)
+        matches = self._matches(boxes)
         numbers, averages = [], probabilities.copy()
         for row, box in enumerate(boxes):
-            track = known.get(row)
+            track = matches.get(row)
             if track is None:
-                track = _Track(self._made, box, probabilities[row], seconds)
-                self._made += 1
+                track = _Track(self._count, box, probabilities[row], seconds)
+                self._count += 1
                 self._tracks.append(track)
             elif self.constant > 0:
-                kept = math.exp(-max(seconds - track.seconds, 0.0) / self.constant)
-                averages[row] = kept * track.probabilities + (1 - kept) * probabilities[row]
+                weight = math.exp(-max(seconds - track.seconds, 0.0) / self.constant)
+                averages[row] = weight * track.probabilities + (1 - weight) * probabilities[row]
             track.box, track.probabilities, track.seconds = box, averages[row], seconds
             numbers.append(track.number)
         return numbers, averages
 
     def _matches(self, boxes: npt.NDArray[np.float64]) -> dict[int, _Track]:
-        """The track of each row of ``boxes`` that has one: the assignment of largest overlap in all."""
+        """Assign tracks to rows of ``boxes`` such that the total overlap is largest."""
         if not len(boxes) or not self._tracks:
             return {}
         tracked = np.stack([track.box for track in self._tracks])
