@@ -158,7 +158,7 @@ def test_untested_weights_have_no_results(run: Path) -> None:
 
 @pytest.mark.parametrize(
     ("change", "sentence"),
-    [({"seed": 2}, "belongs to another run than"), ({"metrics": {}}, "is not the result of a run")],
+    [({"seed": 2}, "belongs to another run than"), ({"metrics": {}}, "has no test result")],
 )
 def test_the_result_of_another_run_is_refused(
     run: Path, change: dict[str, Any], sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

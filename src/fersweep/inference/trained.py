@@ -25,6 +25,7 @@ from fersweep.errors import UserError
 from fersweep.faces import Pixels
 from fersweep.faces.crop import PICTURE, Crop
 from fersweep.faces.device import choose_device
+from fersweep.files import is_number
 from fersweep.report.statistics import wilson
 from fersweep.runs.collect import result_of
 from fersweep.training import checkpoint
@@ -168,9 +169,9 @@ def _tested(about: Mapping[str, Any], file: Path) -> Mapping[str, float]:
     tested: Any = about.get("tested")
     if tested is None and file.name == "best.ckpt":
         with contextlib.suppress(UserError):  # reported by whatever needs the result
-            result = result_of(file.parent.parent) or {}
-            told = {**result.get("metrics", {}), "majority_baseline": result.get("majority_baseline")}
-            tested = {key: told[key] for key in checkpoint.TESTED if isinstance(told.get(key), int | float)}
+            result = result_of(file.parent.parent) or {"metrics": {}}
+            known = {"majority_baseline": result.get("majority_baseline"), **result["metrics"]}
+            tested = {key: known[key] for key in checkpoint.TESTED if is_number(known.get(key))}
     return tested or {}
 
 

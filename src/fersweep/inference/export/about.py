@@ -12,6 +12,7 @@ from fersweep.config.schema import choices_of, to_dict
 from fersweep.errors import UserError
 from fersweep.faces.crop import FACE
 from fersweep.inference.trained import Trained
+from fersweep.runs.collect import result_of
 from fersweep.runs.identity import run_hash
 
 FORMAT = 1
@@ -79,18 +80,15 @@ def result(trained: Trained) -> dict[str, Any] | None:
         UserError: it cannot be read, or belongs to another run.
     """
     folder = trained.path.parent
-    path = folder.parent / "result.json"
-    if trained.path.name != "best.ckpt" or folder.name != "checkpoints" or not path.is_file():
+    if trained.path.name != "best.ckpt" or folder.name != "checkpoints":
         return None
+    path, found = folder.parent / "result.json", result_of(folder.parent)
+    if found is None:
+        return None
+    if "run" not in found or "test/accuracy" not in found["metrics"]:
+        raise UserError(f"{path} has no test result: repeat the run with force=true.")
     chosen = choices_of(to_dict(trained.cfg))
-    try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        fits = found["seed"] == trained.cfg.seed and all(
-            found["choices"][group] == chosen[group] for group in chosen if group not in ("trainer", "logger")
-        )
-        found["run"], found["metrics"]["test/accuracy"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is not the result of a run ({error!r}): run it again with force=true.") from error
-    if not fits:
+    groups = [group for group in chosen if group not in ("trainer", "logger")]
+    if found["seed"] != trained.cfg.seed or any(found["choices"].get(group) != chosen[group] for group in groups):
         raise UserError(f"{path} belongs to another run than {trained.path}: copy the checkpoint to a separate folder.")
     return found
