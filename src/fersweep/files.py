@@ -66,6 +66,16 @@ def create(path: Path, text: str) -> bool:
     return True
 
 
+@contextmanager
+def writing(*paths: Path, advice: str = "choose another place") -> Iterator[None]:
+    """Turn an OSError in the block into a UserError that names ``paths`` and ends in ``advice``."""
+    try:
+        yield
+    except OSError as error:
+        names = ", ".join(map(str, paths))
+        raise UserError(f"{names} cannot be written ({error.strerror or error}): {advice}.") from error
+
+
 def write_json(path: Path, obj: object) -> None:
     """Write ``obj`` to ``path`` as indented JSON, atomically.
 

@@ -186,7 +186,7 @@ def test_a_failed_export_is_one_sentence(
     for arguments, sentence in (
         ((later, "-o", tmp_path / "m.onnx"), "has format 2, this version reads 1: use the version it is of."),
         ((tmp_path / "none", "-o", tmp_path / "m.onnx"), "There is no checkpoint"),
-        ((run, "-o", blocked / "model.onnx"), f"{blocked} cannot be written to (File exists): choose another place."),
+        ((run, "-o", blocked / "model.onnx"), f"{blocked} cannot be written (File exists): choose another place."),
         ((run, "-o", tmp_path / "model.onx"), "has an unknown suffix (did you mean .onnx?)"),
         ((run, "-o", tmp_path / "README.md"), "exists and is not a model card of fersweep"),
     ):
@@ -204,7 +204,7 @@ def test_a_failed_export_is_one_sentence(
     monkeypatch.setattr(Path, "write_bytes", full)
     for name in ("m.safetensors", "m.pt2"):
         assert cli.main(["export", str(run), "-o", str(tmp_path / name)]) == 2
-        assert f"{name} could not be written (No space left on device)" in capsys.readouterr().err
+        assert f"{name} cannot be written (No space left on device)" in capsys.readouterr().err
     assert {each.name for each in tmp_path.iterdir()} == {"run", "later.ckpt", "file", "README.md"}
 
 

@@ -150,11 +150,7 @@ def serve(predictor: Predictor, listener: socket.socket, open_browser: bool = Fa
 
 
 def listen(port: int | None) -> socket.socket:
-    """Return a listening loopback socket, by default on the first free port of `PORTS`.
-
-    Raises:
-        UserError: the port is invalid or taken, or none is free.
-    """
+    """Return a loopback socket on ``port``, by default the first free one of `PORTS`; raise UserError if taken."""
     if port is not None and not 0 <= port < 2**16:
         raise UserError(f"--port {port} is out of range: ports are 1 to 65535.")
     for candidate in PORTS if port is None else [port]:

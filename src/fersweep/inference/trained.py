@@ -101,11 +101,7 @@ class Trained:
         return self.preprocess(np.stack([self.crop.image(each, self.image_size, self.channels) for each in faces]))
 
     def preprocess(self, images: npt.NDArray[np.uint8]) -> Tensor:
-        """Apply the dataset's preprocessing to one image or more, ``(B, H, W)`` or ``(B, H, W, 3)``.
-
-        Returns:
-            uint8 ``(B, C, H, W)``.
-        """
+        """Preprocess images ``(B, H, W)`` or ``(B, H, W, 3)``, B > 0, into a batch: uint8 ``(B, C, H, W)``."""
         steps = self.cfg.dataset.preprocessing
         if steps.min_max or steps.equalize:
             images = np.stack([changed(each, steps.min_max, steps.equalize) for each in images])

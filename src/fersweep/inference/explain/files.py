@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,11 +16,12 @@ from fersweep.errors import UserError
 from fersweep.faces import Pixels
 from fersweep.faces.pictures import find, read
 from fersweep.faces.table import NO_FACE
-from fersweep.files import Names, atomic_path, refuse_inside
+from fersweep.files import Names, atomic_path, refuse_inside, writing
 from fersweep.inference.explain import Explanation, explain, pictures
 from fersweep.inference.predict import Predictor
 
 TABLE = "explanations.csv"
+ADVICE = "choose another place with -o OUT"
 SCORES = ("deletion", "insertion", "deletion_random", "insertion_random")
 COLUMNS = ("file", "face", "folder", "predicted", "probability", *SCORES, "worth", "reason")
 
@@ -44,7 +44,8 @@ def explain_files(predictor: Predictor, inputs: Sequence[Path], out: Path) -> li
     refuse_inside(out, inputs)
     rows: list[dict[str, Any]] = []
     names = Names(TABLE)
-    with writing(out):
+    with writing(out, advice=ADVICE):
+        out.mkdir(parents=True, exist_ok=True)
         try:
             for file in files:
                 rows += _explain_picture(predictor, file, out, names)
@@ -90,20 +91,6 @@ def row_of(explanation: Explanation) -> dict[str, Any]:
         **{name: round(value, 4) for name, value in asdict(explanation.scores).items()},
         "worth": explanation.scores.worth,
     }
-
-
-@contextmanager
-def writing(out: Path) -> Iterator[None]:
-    """Make a folder, and turn an OSError in the block into one sentence.
-
-    Raises:
-        UserError: ``out`` cannot be written.
-    """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        yield
-    except OSError as error:
-        raise UserError(f"{out} cannot be written ({error.strerror}): choose another place with -o OUT.") from error
 
 
 def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:

@@ -11,9 +11,9 @@ import numpy.typing as npt
 
 from fersweep import build
 from fersweep.errors import UserError
-from fersweep.files import Names, write_json
+from fersweep.files import Names, write_json, writing
 from fersweep.inference.explain import Explanation, explain, pictures
-from fersweep.inference.explain.files import SCORES, TABLE, row_of, safe, write_table, writing
+from fersweep.inference.explain.files import ADVICE, SCORES, TABLE, row_of, safe, write_table
 from fersweep.inference.trained import Trained, as_batch
 from fersweep.report.explained import FILE
 from fersweep.training import checkpoint
@@ -52,7 +52,8 @@ def explain_test(trained: Trained, out: Path) -> dict[str, Any]:
     probabilities = trained.probabilities(batch).numpy()
     sheets: dict[str, str] = {}
     rows, explanations, names = [], [], Names(TABLE, FILE)
-    with writing(out):
+    with writing(out, advice=ADVICE):
+        out.mkdir(parents=True, exist_ok=True)
         for index, name in enumerate(trained.class_names):
             right, wrong = _chosen(probabilities, samples.labels[test], index)
             if not (chosen := [*right, *wrong]):

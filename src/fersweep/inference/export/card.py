@@ -37,11 +37,7 @@ def refuse_foreign(path: Path) -> None:
 
 
 def render(trained: Trained) -> str:
-    """Return the card as Markdown, with the Hub's metadata as front matter.
-
-    Raises:
-        UserError: the run's result cannot be read.
-    """
+    """Return the card as Markdown, with the Hub's metadata as front matter; errors are those of `about.result`."""
     result = about.result(trained)
     rows = _accuracies(trained, result) if result else []
     config = to_dict(trained.cfg)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from fersweep.errors import UserError
+from fersweep.files import writing
 from fersweep.inference.export import card, graph, onnx_file, weights
 from fersweep.inference.trained import Trained
 from fersweep.text import did_you_mean
@@ -41,11 +42,9 @@ def places(outputs: Sequence[Path]) -> list[Path]:
                 f"use {', '.join(FORMS)}, or name a folder."
             )
     for folder in {path.parent for path in files}:
-        try:
+        with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
             tempfile.TemporaryFile(dir=folder).close()
-        except OSError as error:
-            raise UserError(f"{folder} cannot be written to ({error.strerror}): choose another place.") from error
     for path in files:
         if path.suffix == ".md":
             card.refuse_foreign(path)  # before anything is written
@@ -59,7 +58,5 @@ def write(trained: Trained, path: Path) -> graph.Difference | None:
         UserError: the network cannot be exported, the file's answers differ from its, or ``path`` cannot be written.
             ``path`` is unchanged then.
     """
-    try:
+    with writing(path):
         return FORMS[path.suffix](trained, path)
-    except OSError as error:
-        raise UserError(f"{path} could not be written ({error.strerror or error}): choose another place.") from error

@@ -20,10 +20,7 @@ with extra("fersweep export"):
 
 
 def write(trained: Trained, path: Path) -> Difference:
-    """Write a graph from ``images``, uint8 ``(B, C, H, W)``, to ``probabilities`` and ``logits`` ``(B, K)``.
-
-    Errors are those of `files.write`.
-    """
+    """Write a graph from ``images``, uint8 ``(B, C, H, W)``, to `OUTPUTS`, ``(B, K)`` each; see `files.write`."""
     try:
         program = _program(trained)
     except torch.onnx.OnnxExporterError as error:

@@ -91,11 +91,7 @@ class Video:
         return f"camera {self.source}" if self.live else str(self.source)
 
     def open(self) -> Any:
-        """Return OpenCV's capture.
-
-        Raises:
-            UserError: it cannot be opened.
-        """
+        """Return OpenCV's capture; raise UserError if it cannot be opened."""
         cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
         if isinstance(self.source, int):
             capture = cv2.VideoCapture(self.source)

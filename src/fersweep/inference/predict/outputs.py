@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -18,7 +18,7 @@ from PIL import Image
 from fersweep.errors import UserError
 from fersweep.faces import Face, Pixels
 from fersweep.faces.table import NO_FACE
-from fersweep.files import atomic_path, unicode
+from fersweep.files import atomic_path, unicode, writing
 from fersweep.inference.predict.inputs import Frame
 
 BOX = ("left", "top", "right", "bottom")
@@ -68,7 +68,7 @@ class Table:
         with ExitStack() as stack:
             for file in self.files:
                 make_folder(file.parent)
-                with _writing(file):
+                with writing(file):
                     temporary = stack.enter_context(atomic_path(file))
                     opened = temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="")
                 stack.callback(opened.close)
@@ -81,14 +81,14 @@ class Table:
         return self
 
     def __exit__(self, *error: Any) -> None:
-        with _writing(*self.files):
+        with writing(*self.files):
             self._stack.__exit__(*(error if self._empty else (None, None, None)))
 
     def write(self, detections: Detections) -> None:
         """Add one frame."""
         frame = detections.frame
         about = {"file": frame.file, "frame": frame.number, "seconds": frame.seconds}
-        with _writing(*self.files):
+        with writing(*self.files):
             if not detections.faces:
                 self._add({**about, "error": frame.error or NO_FACE}, (), ())
             for face, number, row in zip(detections.faces, detections.ids, detections.probabilities, strict=True):
@@ -155,7 +155,7 @@ class Film:
         self._writer.release()
         incomplete = self.frames > 0 and self._readable_frames() < self.frames
         failure = UserError(f"{self.file} could not be written completely: is the disk full?") if incomplete else None
-        with _writing(self.file):
+        with writing(self.file):
             if failure is not None:
                 self._stack.__exit__(UserError, failure, None)
                 raise failure
@@ -169,32 +169,14 @@ class Film:
         return float(count)
 
 
-@contextmanager
-def _writing(*files: Path) -> Iterator[None]:
-    """Turn an OSError into one sentence that names ``files``."""
-    try:
-        yield
-    except OSError as error:
-        names = ", ".join(map(str, files))
-        raise UserError(f"{names} cannot be written ({error.strerror or error}): choose another place.") from error
-
-
 def write_picture(path: Path, image: Pixels) -> None:
-    """Write a PNG atomically.
-
-    Raises:
-        UserError: it cannot be written.
-    """
+    """Write a PNG atomically; raise UserError if it cannot be written."""
     make_folder(path.parent)
-    with _writing(path), atomic_path(path) as temporary:
+    with writing(path), atomic_path(path) as temporary:
         Image.fromarray(image).save(temporary, compress_level=1)
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and its parents.
-
-    Raises:
-        UserError: it cannot be made.
-    """
-    with _writing(folder):
+    """Make a folder and its parents; raise UserError if it cannot be made."""
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
