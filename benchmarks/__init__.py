@@ -1,6 +1,6 @@
-"""How fast the project is and what it costs, part by part, always beside what it is compared with.
+"""Benchmarks of speed and memory, and checks of behaviour under load, in a checkout: ``python -m benchmarks``.
 
-Nothing here imports torch: `run` does the work, `PARTS` are the names the command line knows.
+Importing this package, or its command line, imports no torch.
 """
 
 from __future__ import annotations
@@ -10,11 +10,21 @@ PARTS = {
     "input": "the steps from the memory map to a batch",
     "startup": "from the start of a run to its first training step",
     "together": "two runs at once beside one after another",
-    "sweep": "many small runs beside their arithmetic alone",
+    "sweep": "many small runs beside their training steps alone",
     "data": "FER2013, decoded and from the cache (--fer2013 PATH)",
-    "memory": "of a training process; what one more process costs",
-    "inference": "images a second and latency, single view and ten crops",
-    "changes": "what each thing done for speed is worth",
+    "memory": "of a training process; cost of one more process",
+    "inference": "images per second and latency, single view and ten crops",
+    "changes": "the gain from each optimisation of the project",
     "ceiling": "a training step beside a large matrix product",
     "peers": "torchvision, timm, plain Lightning; bf16 beside fp32",
 }
+"""Names and descriptions of the modules in `benchmarks.parts`, in the order in which they are measured."""
+
+CHECKS = {
+    "chaos": "sweeps that are interrupted and killed",
+    "comparisons": "error rates of the report's statistics",
+    "export": "ONNX beside PyTorch, for every network",
+    "faces": "MTCNN: recall and speed",
+    "predict": "fersweep predict on a synthetic video",
+}
+"""Names and descriptions of the modules in `benchmarks.checks`."""

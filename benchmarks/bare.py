@@ -1,4 +1,4 @@
-"""The bare loop: what a training step cannot do without, and nothing else."""
+"""The bare loop: a training step without data, metrics or callbacks."""
 
 from __future__ import annotations
 
@@ -15,15 +15,14 @@ from fersweep.training.optim import clip_gradients
 
 
 class BareLoop:
-    """A network with its recipe's arithmetic and a batch that lies on the device: no data, metrics or callbacks.
+    """A network, its optimiser and one batch, which stays on the device.
 
     Args:
         network: to train, images ``(B, 1, S, S)`` to logits ``(B, 7)``.
-        cfg: the run whose optimiser, gradient clipping, precision, memory format, batch and image size to take.
-        device: where to.
-        fused: with the project's optimiser and clipping; else with torch's defaults.
-        kept: with memory kept from step to step; else as the C library has it. Both are `False` in a program that
-            knows nothing of this project.
+        cfg: the run that gives optimiser, gradient clipping, precision, memory format, batch and image size.
+        device: to compute on.
+        fused: use the project's optimiser and clipping rather than torch's defaults.
+        kept: keep freed memory from step to step, as the project does, rather than return it to the system.
     """
 
     def __init__(
@@ -41,7 +40,7 @@ class BareLoop:
         self.labels = torch.randint(len(CLASSES), shape[:1], device=device)
 
     def step(self, count: int | None = None) -> None:
-        """One step of training on the first ``count`` images of the batch, or all."""
+        """Do a training step on the first ``count`` images of the batch, or on all."""
         if self.device.type == "cpu":
             (memory.keep_freed if self.kept else memory.return_freed)()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
@@ -53,8 +52,13 @@ class BareLoop:
         self.optimizer.step()
 
     def validate(self, count: int | None = None) -> None:
-        """The logits of the first ``count`` images of the batch, without gradients."""
+        """Compute the logits of the first ``count`` images of the batch, without gradients."""
         self.network.train(False)
         with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             self.network(self.images[:count])
         self.network.train()
+
+
+def built(cfg: DictConfig, device: torch.device) -> BareLoop:
+    """Return the bare loop of a run's own network."""
+    return BareLoop(build.model(cfg, len(CLASSES)), cfg, device)

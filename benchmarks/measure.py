@@ -1,4 +1,4 @@
-"""Clocks, rounds and figures: how every part of the benchmark measures."""
+"""Clocks, rounds and figures, shared by all parts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import torch
 T = TypeVar("T")
 
 Case = Mapping[str, str | int]
-"""What a figure is of: the network, the batch size, …"""
+"""The subject of a figure: the network, the batch size, …"""
 
 
 @dataclass(frozen=True)
@@ -24,10 +24,10 @@ class Figure:
     Attributes:
         what: its name, unique within its case.
         unit: of ``values``: images/s, TFLOP/s, s, ms or MiB.
-        values: one a round.
-        case: what it is of.
-        to: the figure of the same case that ``ratios`` are to, or ``None``.
-        ratios: this value over that one, one a round; empty where ``to`` is ``None``.
+        values: one per round.
+        case: its subject.
+        to: the figure of the same case that ``ratios`` are relative to, or ``None``.
+        ratios: this value over that one, one per round; empty where ``to`` is ``None``.
     """
 
     what: str
@@ -38,14 +38,14 @@ class Figure:
     ratios: tuple[float, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
-        """As `benchmarks.report` describes it."""
+        """Return the JSON described in `benchmarks.report`."""
         ratio = None if self.to is None else {"to": self.to, **summary(self.ratios)}
         return {"what": self.what, "case": dict(self.case), "unit": self.unit, **summary(self.values), "ratio": ratio}
 
 
 @dataclass
 class Part:
-    """The figures of one part, and what must be known to read them."""
+    """The figures of one part, and notes on how to read them."""
 
     figures: list[Figure] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -54,7 +54,7 @@ class Part:
 def figures(
     unit: str, case: Case, values: Mapping[str, Sequence[float]], to: Mapping[str, str] | None = None
 ) -> list[Figure]:
-    """The figures of one case; ``to`` says which of them are given as ratios to which, round by round."""
+    """Return the figures of one case; ``to`` maps a figure to the one that its ratios are relative to."""
     made = []
     for what, own in values.items():
         base = (to or {}).get(what)
@@ -63,37 +63,50 @@ def figures(
     return made
 
 
+def compare(
+    unit: str,
+    case: Case,
+    candidates: Mapping[str, Callable[[], float]],
+    repeats: int,
+    to: str | None = None,
+    warm_up: bool = True,
+) -> list[Figure]:
+    """Measure the candidates in turn (`alternate`); ratios are relative to the candidate ``to``."""
+    values = alternate(candidates, repeats, warm_up)
+    return figures(unit, case, values, {name: to for name in values if name != to} if to else None)
+
+
 def summary(values: Sequence[float]) -> dict[str, Any]:
-    """Median, least, greatest and all of ``values``, to six digits."""
+    """Return median, minimum, maximum and ``values``, to six digits."""
     rounded = [float(f"{value:.6g}") for value in values]
     return {"median": statistics.median(rounded), "min": min(rounded), "max": max(rounded), "values": rounded}
 
 
 def alternate(
-    contestants: Mapping[str, Callable[[], T]], repeats: int, warm_up: bool = True
+    candidates: Mapping[str, Callable[[], T]], repeats: int, warm_up: bool = True
 ) -> dict[str, tuple[T, ...]]:
-    """Let each contestant measure itself once a round, A B A B: what disturbs the machine for a while disturbs all.
+    """Let each candidate measure itself once per round, A B A B: a disturbance of the machine affects all alike.
 
     Args:
-        contestants: each returns what it measured.
+        candidates: functions that return their measurement.
         repeats: rounds that count.
         warm_up: begin with a round that does not count.
     """
-    for contestant in contestants.values() if warm_up else ():
-        contestant()
-    rounds = [{name: contestant() for name, contestant in contestants.items()} for _ in range(repeats)]
-    return {name: tuple(each[name] for each in rounds) for name in contestants}
+    for candidate in candidates.values() if warm_up else ():
+        candidate()
+    rounds = [{name: candidate() for name, candidate in candidates.items()} for _ in range(repeats)]
+    return {name: tuple(each[name] for each in rounds) for name in candidates}
 
 
 def clock(device: torch.device) -> float:
-    """Seconds, read when the device has done all that it was given."""
+    """Return the time in seconds, after waiting for all pending work of the device."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()
 
 
 def seconds(work: Callable[[], object], device: torch.device, calls: int = 1) -> float:
-    """Seconds that so many calls take, to the end of what they gave the device to do."""
+    """Return the duration of so many calls in seconds, including their work on the device."""
     begun = clock(device)
     for _ in range(calls):
         work()
@@ -101,9 +114,10 @@ def seconds(work: Callable[[], object], device: torch.device, calls: int = 1) ->
 
 
 def rate(work: Callable[[], object], images: int, device: torch.device, least: float) -> Callable[[], float]:
-    """A contestant: images a second of ``work``, which handles so many, called for at least ``least`` seconds.
+    """Return a candidate: images per second of ``work``, which processes ``images``.
 
-    How often that is, is found out the first time, after a call for what is done only once.
+    It calls ``work`` as often as ``least`` seconds take; the first time, after a warm-up call, it finds out how often
+    that is.
     """
     calls = 0
 

@@ -1,8 +1,7 @@
-"""The plain way of training the same network: a map-style dataset, augmentation image by image, ``self.log``.
+"""A plain Lightning program for the same network: a map-style dataset, augmentation image by image, ``self.log``.
 
-What a careful person writes with Lightning and albumentations in an afternoon. Arithmetic (network, optimiser,
-clipping, precision, memory format) and the number of loader processes are those of a run of this project; the kernels
-of the optimiser and the allocator are left as they come.
+Network, optimiser, clipping, precision, memory format and the number of loading processes are those of a run of this
+project; the optimiser's kernels and the allocator are the defaults.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ from fersweep.training.devices import precision
 
 
 class Faces(Dataset[tuple[Tensor, int]]):
-    """Images by their number: float ``(1, H, W)`` in [0, 1] and label; the images lie in memory."""
+    """Images in memory, as float ``(1, H, W)`` in [0, 1], with labels."""
 
     def __init__(self, images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64], augmented: bool) -> None:
         self.images, self.labels = images, labels
@@ -53,7 +52,7 @@ class Faces(Dataset[tuple[Tensor, int]]):
 
 
 class Classifier(pl.LightningModule):
-    """A network with the metrics that a run of this project has."""
+    """A network with the metrics of a run of this project."""
 
     def __init__(self, network: nn.Module, optimizer: Callable[..., torch.optim.Optimizer]) -> None:
         super().__init__()
@@ -88,14 +87,14 @@ class Classifier(pl.LightningModule):
 def fit(
     cfg: DictConfig, samples: Samples, split: Split, folder: Path, device: torch.device, timer: pl.Callback
 ) -> None:
-    """Train one epoch; files go to ``folder``.
+    """Train one epoch.
 
     Args:
-        cfg: of the run whose arithmetic to take.
+        cfg: the run that gives network, optimiser, precision and batch size.
         samples: decoded.
         split: its training and validation images.
-        folder: for history and checkpoints.
-        device: where to compute.
+        folder: for history and checkpoints, which are left there.
+        device: to compute on.
         timer: a further callback.
     """
     memory.return_freed()

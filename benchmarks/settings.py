@@ -1,10 +1,10 @@
-"""What a benchmark is asked to measure, checked; and the machine it is measured on."""
+"""Settings of a benchmark, checked; and the machine it runs on."""
 
 from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 
-from benchmarks import PARTS
+from benchmarks import PARTS, measure
 from benchmarks.measure import Case
 from fersweep.config.compose import compose_config
 from fersweep.config.options import options
@@ -24,27 +24,27 @@ from fersweep.training.devices import precision
 BACKBONES, BATCHES, IMAGE_SIZE, REPEATS = ("resnet50", "vgg19", "aer_cnn"), (64,), 48, 5
 SMOKE_BACKBONES, SMOKE_BATCHES, SMOKE_IMAGE_SIZE, SMOKE_REPEATS = ("aer_cnn",), (8,), 32, 1
 SMOKE_THREADS = 1
-"""On a machine that others use too, two threads mostly wait for each other."""
+"""On a shared machine, two threads mostly wait for each other."""
 
 FER2013 = 35_887
-"""Images of FER2013: what a GPU gets to do in an epoch, and what the cost of data in memory is measured with."""
+"""Images of FER2013: the size of an epoch on a GPU, and of the dataset whose memory is measured."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What to measure, and how.
+    """Settings of a benchmark.
 
     Attributes:
         parts: of `benchmarks.PARTS`.
-        backbones: names in ``conf/backbone``; each with the attention and activation that its name alone gives.
-        batches: images a training step.
+        backbones: names in ``conf/backbone``, each with its default attention and activation.
+        batches: images per training step.
         image_size: pixels.
         repeats: rounds that count.
-        threads: of every process that computes.
+        threads: CPU threads of each computing process.
         device: the kind of device.
-        smoke: as little as possible of everything; the figures mean nothing.
-        folder: for data and runs; everything in it is temporary.
-        fer2013: the archive or folder of FER2013, if there is one.
+        smoke: the smallest size of everything; the figures mean nothing.
+        folder: temporary, for data and runs.
+        fer2013: the archive or folder of FER2013, or ``None``.
     """
 
     parts: tuple[str, ...]
@@ -60,22 +60,21 @@ class Settings:
 
     @property
     def precision(self) -> str:
-        """Lightning's name of what ``trainer.precision=auto`` is here."""
+        """Lightning's name of the precision that ``trainer.precision=auto`` selects."""
         return precision("auto", self.device)
 
     @property
     def images(self) -> int:
-        """Images of the dataset; eight of ten are trained on."""
+        """Images in the dataset, of which 80 % are for training."""
         least = 140 if self.smoke else FER2013 if self.device.type == "cuda" else 3000
         return max(least, 10 * max(self.batches))
 
-    @property
-    def least(self) -> float:
-        """Seconds that one measurement of something short lasts at least."""
-        return 0.01 if self.smoke else 0.3
+    def rate(self, work: Callable[[], object], images: int) -> Callable[[], float]:
+        """As `measure.rate`, on this device, for 0.3 s (0.01 s in smoke mode)."""
+        return measure.rate(work, images, self.device, 0.01 if self.smoke else 0.3)
 
     def overrides(self, *further: str) -> list[str]:
-        """What makes a run one of this benchmark: this device, size and data, in the temporary folder."""
+        """Overrides of every run: this device, size and data, in the temporary folder."""
         outputs, cache = (json.dumps(str(self.folder / name), ensure_ascii=False) for name in ("outputs", "cache"))
         return [
             f"trainer={'gpu' if self.device.type == 'cuda' else 'cpu'}",
@@ -88,11 +87,11 @@ class Settings:
         ]
 
     def compose(self, *further: str) -> DictConfig:
-        """The configuration of such a run: the project's defaults otherwise."""
+        """Compose the configuration of a run with `overrides`."""
         return compose_config(self.overrides(*further))
 
     def cases(self) -> list[tuple[Case, tuple[str, str]]]:
-        """Every backbone with every batch size: what figures say they are of, and the overrides that choose it."""
+        """Return each combination of backbone and batch size, with the overrides that select it."""
         return [
             ({"backbone": backbone, "batch": batch}, (f"backbone={backbone}", f"recipe.batch_size={batch}"))
             for backbone in self.backbones
@@ -113,56 +112,62 @@ def check(
     folder: Path,
     fer2013: Path | None = None,
 ) -> Settings:
-    """Put the defaults for what is not given (of a real or a smoke benchmark), and refuse what cannot be measured.
+    """Fill in the defaults and refuse what cannot be measured.
 
     Raises:
-        UserError: for an unknown part or backbone, a number out of range, or a GPU that is not there.
+        UserError: for an unknown part or backbone, a number out of range, or a missing GPU, dataset or ``/proc``.
     """
-    backbones = backbones or (SMOKE_BACKBONES if smoke else BACKBONES)
-    for kind, given, choices in (("part", parts, tuple(PARTS)), ("backbone", backbones, options("backbone"))):
-        for name in given:
-            if name not in choices:
-                hint = did_you_mean(name, choices)
-                raise UserError(f"There is no {kind} {name!r}{hint}; choices: {', '.join(choices)}.")
-    batches = batches or (SMOKE_BATCHES if smoke else BATCHES)
-    image_size = (SMOKE_IMAGE_SIZE if smoke else IMAGE_SIZE) if image_size is None else image_size
-    repeats = (SMOKE_REPEATS if smoke else REPEATS) if repeats is None else repeats
-    threads = (SMOKE_THREADS if smoke else share_of_cores(1)) if threads is None else threads
-    for option, value, good, allowed in (
-        *(("batch", batch, batch >= 2, "2 or more") for batch in batches),
-        ("image-size", image_size, 32 <= image_size <= 256, "32 to 256"),
-        ("repeats", repeats, repeats >= 1, "1 or more"),
-        ("threads", threads, threads >= 1, "1 or more"),
-    ):
-        if not good:
-            raise UserError(f"--{option} {value} is out of range: {allowed}.")
-    if fer2013 is not None and parts and "data" not in parts:
-        raise UserError("--fer2013 has no effect without the part data: leave it out, or name that part too.")
-    if fer2013 is not None and not fer2013.exists():
-        raise UserError(f"--fer2013 {fer2013} does not exist: name the archive or folder of FER2013.")
-    return Settings(
+    chosen = Settings(
         parts=tuple(name for name in PARTS if name in parts or not parts),
-        backbones=tuple(dict.fromkeys(backbones)),
-        batches=tuple(dict.fromkeys(batches)),
-        image_size=image_size,
-        repeats=repeats,
-        threads=threads,
+        backbones=tuple(dict.fromkeys(backbones or (SMOKE_BACKBONES if smoke else BACKBONES))),
+        batches=tuple(dict.fromkeys(batches or (SMOKE_BATCHES if smoke else BATCHES))),
+        image_size=(SMOKE_IMAGE_SIZE if smoke else IMAGE_SIZE) if image_size is None else image_size,
+        repeats=(SMOKE_REPEATS if smoke else REPEATS) if repeats is None else repeats,
+        threads=(SMOKE_THREADS if smoke else share_of_cores(1)) if threads is None else threads,
         device=_device(device),
         smoke=smoke,
         folder=folder,
         fer2013=fer2013,
     )
+    _check_names("part", parts, tuple(PARTS))
+    _check_names("backbone", chosen.backbones, options("backbone"))
+    _check_numbers(chosen)
+    if fer2013 is not None and "data" not in chosen.parts:
+        raise UserError("--fer2013 has no effect without the part data: leave it out, or name that part too.")
+    if fer2013 is not None and not fer2013.exists():
+        raise UserError(f"--fer2013 {fer2013} does not exist: name the archive or folder of FER2013.")
+    if "memory" in chosen.parts and not Path("/proc/self/smaps_rollup").exists():
+        raise UserError("The part memory reads /proc/self/smaps_rollup, which only Linux has: name other parts.")
+    return chosen
+
+
+def _check_names(kind: str, given: Sequence[str], choices: Sequence[str]) -> None:
+    for name in given:
+        if name not in choices:
+            hint = did_you_mean(name, choices)
+            raise UserError(f"Unknown {kind} {name!r}{hint}; choices: {', '.join(choices)}.")
+
+
+def _check_numbers(chosen: Settings) -> None:
+    for option, value, good, allowed in (
+        *(("batch", batch, batch >= 2, "2 or more") for batch in chosen.batches),
+        ("image-size", chosen.image_size, 32 <= chosen.image_size <= 256, "32 to 256"),
+        ("repeats", chosen.repeats, chosen.repeats >= 1, "1 or more"),
+        ("threads", chosen.threads, chosen.threads >= 1, "1 or more"),
+    ):
+        if not good:
+            raise UserError(f"--{option} {value} is out of range: {allowed}.")
 
 
 def _device(choice: str) -> torch.device:
-    there = torch.cuda.device_count() > 0
-    if choice == "gpu" and not there:
-        raise UserError("--device gpu is not possible: torch sees no CUDA device here.")
-    return torch.device("cuda" if there and choice != "cpu" else "cpu")
+    available = torch.cuda.device_count() > 0
+    if choice == "gpu" and not available:
+        raise UserError("--device gpu is not possible: torch finds no CUDA device.")
+    return torch.device("cuda" if available and choice != "cpu" else "cpu")
 
 
 def machine(settings: Settings) -> dict[str, Any]:
-    """Processor, cores this process may use, GPU or ``None``, versions, precision, threads."""
+    """Return processor, usable cores, GPU or ``None``, versions, precision, threads."""
     cuda = settings.device.type == "cuda"
     return {
         "cpu": _processor(),
@@ -177,12 +182,11 @@ def machine(settings: Settings) -> dict[str, Any]:
 
 
 def loaders(device: torch.device) -> int:
-    """How many processes load data beside a training with ``trainer.workers=auto``."""
+    """Return the number of loading processes of a training with ``trainer.workers=auto``."""
     return min(4, cores() - 1) if device.type == "cuda" else 0
 
 
 def _processor() -> str:
-    """The processor's name, as Linux knows it."""
     file = Path("/proc/cpuinfo")
     lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
     named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))

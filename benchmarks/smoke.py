@@ -1,36 +1,30 @@
-"""Run every benchmark with ``--smoke``: ``uv run python -m benchmarks.smoke``.
+"""Run all parts and checks with ``--smoke``: ``uv run python -m benchmarks.smoke``.
 
-One process, and one thread: half of what each takes alone is importing, and two threads wait for each other where
-something else computes too.
+They share one process, because half of the time of each would be imports, and compute with one thread.
 """
 
 from __future__ import annotations
 
 import os
-import runpy
 import sys
 import time
 
-import torch
-
-PROGRAMS = ("__main__", "chaos", "comparisons", "export", "faces", "predict")
-"""The modules of this package that are commands."""
+from benchmarks import CHECKS
+from benchmarks.__main__ import main
 
 
-def main() -> None:
+def smoke() -> int:
+    """Run everything; return the first exit code other than 0."""
     os.environ["OMP_NUM_THREADS"] = "1"
-    torch.set_num_threads(1)
-    for program in PROGRAMS:
-        print(f"\n{program}", flush=True)
+    for name in ("", *CHECKS):
+        print(f"\n{name or 'parts'}", flush=True)
         begun = time.perf_counter()
-        try:
-            sys.argv = [program, "--smoke"]
-            runpy.run_module(f"benchmarks.{program}", run_name="__main__")
-        except SystemExit as end:
-            if end.code:
-                raise
+        code = main([*name.split(), "--smoke"])
+        if code:
+            return code
         print(f"{time.perf_counter() - begun:.0f} s", flush=True)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(smoke())

@@ -1,12 +1,10 @@
-"""The way of images from the memory map to a batch, step by step."""
+"""The input pipeline, from the memory map to a batch, step by step."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-import torch
-
-from benchmarks.measure import Figure, Part, alternate, figures, rate
+from benchmarks.measure import Figure, Part, compare
 from benchmarks.settings import Settings, loaders
 from fersweep import build
 from fersweep.data import augment
@@ -16,9 +14,9 @@ LOADER = "whole loader, flip_zoom"
 
 
 def measure(settings: Settings) -> Part:
-    """Images a second of each step alone and of the loader that does them all, over the training images.
+    """Measure images per second of each step alone and of the loader that does them all, over the training images.
 
-    On a GPU the loader has as many processes as training gives it; each step is measured in this process.
+    On a GPU the loader has as many processes as in training; each step is measured in this process.
     """
     workers = loaders(settings.device)
     made = [figure for batch in settings.batches for figure in _of_batch(settings, batch, workers)]
@@ -43,9 +41,8 @@ def _of_batch(settings: Settings, batch: int, workers: int) -> list[Figure]:
         "whole loader, standard": lambda: _exhaust(second),
     }
     images = sum(len(key.indices) for key in keys)
-    contestants = {name: rate(work, images, torch.device("cpu"), settings.least) for name, work in works.items()}
-    rates = alternate(contestants, settings.repeats)
-    return figures("images/s", {"batch": batch}, rates, {name: LOADER for name in works if name != LOADER})
+    candidates = {name: settings.rate(work, images) for name, work in works.items()}
+    return compare("images/s", {"batch": batch}, candidates, settings.repeats, to=LOADER)
 
 
 def _exhaust(loader: Iterable[object]) -> None:

@@ -1,4 +1,4 @@
-"""Networks that only answer: images a second by batch, latency of one image; single view and ten crops."""
+"""Inference: images per second by batch size, and latency of one image; single view and ten crops."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from omegaconf import DictConfig
 
-from benchmarks.measure import Case, Figure, Part, alternate, figures, rate, seconds
+from benchmarks.measure import Case, Figure, Part, alternate, compare, figures, seconds
 from benchmarks.settings import Settings
 from fersweep import build
 from fersweep.config.schema import to_dict
@@ -19,28 +19,29 @@ from fersweep.training.module import FERModule
 
 BATCHES, SMOKE_BATCHES = (1, 64, 256), (1, 4)
 VIEWS = ("single view", "ten crops")
-TEN_TO_ONE = {"ten crops": "single view"}
+
+Classifier = Callable[[str, torch.Tensor], torch.Tensor]
 
 
 def measure(settings: Settings) -> Part:
-    """Images a second and, for single images, milliseconds until the answer is there, for every backbone.
+    """Measure images per second and the latency of single images in milliseconds, for every backbone.
 
-    Images are uint8 and lie on the device; what is timed is scaling, network and softmax, as a run is tested.
+    Images are uint8 and lie on the device; scaling, network and softmax are timed, as in the test of a run.
     """
-    part = Part(notes=["Latency: of one image at a time; each round has a median and a 95th percentile of its own."])
+    part = Part(notes=["Latency: of one image at a time; each round has its own median and 95th percentile."])
     for backbone in settings.backbones:
-        answer = _answering(settings.compose(f"backbone={backbone}"), settings)
+        classify = _classifier(settings.compose(f"backbone={backbone}"), settings)
         for batch in SMOKE_BATCHES if settings.smoke else BATCHES:
-            part.figures += _rates(answer, {"backbone": backbone, "batch": batch}, settings)
-        part.figures += _latencies(answer, {"backbone": backbone, "batch": 1}, settings)
+            images = _images(batch, settings)
+            candidates = {view: settings.rate(partial(classify, view, images), batch) for view in VIEWS}
+            case: Case = {"backbone": backbone, "batch": batch}
+            part.figures += compare("images/s", case, candidates, settings.repeats, to="single view")
+        part.figures += _latencies(classify, {"backbone": backbone, "batch": 1}, settings)
     return part
 
 
-Answer = Callable[[str, torch.Tensor], torch.Tensor]
-
-
-def _answering(cfg: DictConfig, settings: Settings) -> Answer:
-    """A function from a view's name and images, uint8 ``(B, 1, S, S)``, to probabilities ``(B, 7)``."""
+def _classifier(cfg: DictConfig, settings: Settings) -> Classifier:
+    """Return a function from a view's name and images, uint8 ``(B, 1, S, S)``, to probabilities ``(B, 7)``."""
     network = build.model(cfg, len(CLASSES))
     if cfg.trainer.memory_format == "channels_last":
         network = network.to(memory_format=torch.channels_last)
@@ -48,11 +49,11 @@ def _answering(cfg: DictConfig, settings: Settings) -> Answer:
     module = module.to(settings.device).train(False)
     bf16 = settings.precision == "bf16-mixed"
 
-    def answer(view: str, images: torch.Tensor) -> torch.Tensor:
+    def classify(view: str, images: torch.Tensor) -> torch.Tensor:
         with torch.inference_mode(), torch.autocast(settings.device.type, torch.bfloat16, enabled=bf16):
             return module.ten_crop_probabilities(images) if view == "ten crops" else module(images).softmax(dim=1)
 
-    return answer
+    return classify
 
 
 def _images(count: int, settings: Settings) -> torch.Tensor:
@@ -60,18 +61,11 @@ def _images(count: int, settings: Settings) -> torch.Tensor:
     return torch.randint(256, shape, dtype=torch.uint8, device=settings.device)
 
 
-def _rates(answer: Answer, case: Case, settings: Settings) -> list[Figure]:
-    count = int(case["batch"])
-    images = _images(count, settings)
-    contestants = {view: rate(partial(answer, view, images), count, settings.device, settings.least) for view in VIEWS}
-    return figures("images/s", case, alternate(contestants, settings.repeats), TEN_TO_ONE)
-
-
-def _latencies(answer: Answer, case: Case, settings: Settings) -> list[Figure]:
+def _latencies(classify: Classifier, case: Case, settings: Settings) -> list[Figure]:
     image, calls = _images(1, settings), 5 if settings.smoke else 100
 
     def latencies(view: str) -> list[float]:
-        return [1e3 * seconds(partial(answer, view, image), settings.device) for _ in range(calls)]
+        return [1e3 * seconds(partial(classify, view, image), settings.device) for _ in range(calls)]
 
     timed = alternate({view: partial(latencies, view) for view in VIEWS}, settings.repeats)
     middle = {f"latency, {view}": [statistics.median(each) for each in timed[view]] for view in VIEWS}

@@ -1,4 +1,4 @@
-"""What each thing that this project does for speed is worth: a training step with it and without it."""
+"""The gain from each optimisation of this project: a training step with it and without it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext
 from unittest.mock import patch
 
 from benchmarks.bare import BareLoop
-from benchmarks.measure import Part, alternate, figures, rate
+from benchmarks.measure import Part, compare
 from benchmarks.settings import Settings
 from fersweep import build
 from fersweep.data.samples import CLASSES
@@ -18,9 +18,9 @@ ALL, NONE = "all", "none of them"
 
 
 def measure(settings: Settings) -> Part:
-    """Training images a second of bare steps: with all, without one of them at a time, and without any.
+    """Measure training images per second of bare steps: with all optimisations, without one at a time, without any.
 
-    Each contestant has a copy of the same network.
+    Each candidate has a copy of the same network.
     """
     part = Part()
     without: dict[str, tuple[bool, bool, Callable[[], AbstractContextManager[object]]]] = {
@@ -34,12 +34,11 @@ def measure(settings: Settings) -> Part:
     for case, overrides in settings.cases():
         cfg = settings.compose(*overrides)
         network = build.model(cfg, len(CLASSES))
-        contestants = {}
+        candidates = {}
         for name, (fused, kept, changed) in without.items():
             loop = BareLoop(copy.deepcopy(network), cfg, settings.device, fused=fused, kept=kept)
-            contestants[name] = _inside(changed, rate(loop.step, int(case["batch"]), settings.device, settings.least))
-        timed = alternate(contestants, settings.repeats)
-        part.figures += figures("images/s", case, timed, {name: NONE for name in timed if name != NONE})
+            candidates[name] = _inside(changed, settings.rate(loop.step, int(case["batch"])))
+        part.figures += compare("images/s", case, candidates, settings.repeats, to=NONE)
     return part
 
 

@@ -1,4 +1,4 @@
-"""The arithmetic of a training step beside the fastest this machine does: a large matrix product."""
+"""Floating-point operations per second of a training step, beside those of a large matrix product."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.bare import BareLoop
-from benchmarks.measure import Part, alternate, figures, rate
+from benchmarks.measure import Part, alternate, figures
 from benchmarks.settings import Settings
 from fersweep import build
 from fersweep.data.samples import CLASSES
@@ -19,10 +19,10 @@ SIDE = {"cpu": 2048, "cuda": 8192}
 
 
 def measure(settings: Settings) -> Part:
-    """Training images a second of bare steps, and what that is of the floating-point operations a second of a product.
+    """Measure bare training steps, in images and floating-point operations per second, and a matrix product.
 
-    Operations are those of all convolutions and matrix products forward and backward, two for a multiplication and
-    addition, counted by torch for one image; norms, activations and the optimiser are not counted, but take time.
+    Operations are those of all convolutions and matrix products, forward and backward, as torch counts them for one
+    image (a multiplication and an addition are two); norms, activations and the optimiser take time but do not count.
     """
     part = Part(notes=[f"A product of two square matrices of {_side(settings)} rows, in the precision of training."])
     for case, overrides in settings.cases():
@@ -30,11 +30,11 @@ def measure(settings: Settings) -> Part:
         network = build.model(cfg, len(CLASSES))
         teraflop = _operations(network, settings) / 1e12
         loop = BareLoop(network, cfg, settings.device)
-        contestants = {
+        candidates = {
             "matrix product": _product(settings),
-            "training step": rate(loop.step, int(case["batch"]), settings.device, settings.least),
+            "training step": settings.rate(loop.step, int(case["batch"])),
         }
-        timed = alternate(contestants, settings.repeats)
+        timed = alternate(candidates, settings.repeats)
         images = timed["training step"]
         speeds = {"matrix product": timed["matrix product"], "training step": [each * teraflop for each in images]}
         part.figures += figures("TFLOP/s", case, speeds, {"training step": "matrix product"})
@@ -43,8 +43,8 @@ def measure(settings: Settings) -> Part:
 
 
 def _operations(network: torch.nn.Module, settings: Settings) -> float:
-    """Floating-point operations that training on one image takes."""
-    images = torch.zeros(2, 1, settings.image_size, settings.image_size)  # one would give batch norm nothing to norm
+    """Return the floating-point operations of training on one image."""
+    images = torch.zeros(2, 1, settings.image_size, settings.image_size)  # batch norm needs two
     with FlopCounterMode(display=False) as counter:
         network(images).sum().backward()
     network.zero_grad()
@@ -52,11 +52,11 @@ def _operations(network: torch.nn.Module, settings: Settings) -> float:
 
 
 def _product(settings: Settings) -> Callable[[], float]:
-    """A contestant: TFLOP/s of a matrix product."""
+    """Return a candidate: TFLOP/s of a matrix product."""
     side = _side(settings)
     kind = torch.bfloat16 if settings.precision == "bf16-mixed" else torch.float32
     matrices = [torch.randn(side, side, device=settings.device, dtype=kind) for _ in range(2)]
-    measured = rate(partial(torch.matmul, *matrices), 1, settings.device, settings.least)
+    measured = settings.rate(partial(torch.matmul, *matrices), 1)
     return lambda: measured() * 2 * side**3 / 1e12
 
 

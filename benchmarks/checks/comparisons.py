@@ -1,15 +1,15 @@
-"""How often the report's statistics err: ``uv run python -m benchmarks.comparisons [--trials 2000] [--smoke]``.
+"""Error rates of the report's statistics, simulated.
 
-Trials are drawn from a model of their own: an image is recognised where a normal sum of its difficulty, of what image
-and method share, of the run's luck and of the rest is above a threshold. Shares of the variance are such that two runs
-agree on 78 % of the images at 62 % accuracy, as those of VGG-19 on FER2013 do (results/fer2013_study_vgg19).
+In the simulation, an image is recognised where a sum of normal variables is above a threshold: its difficulty, an
+interaction of image and method, the run's luck, and the rest. Their shares of the variance are such that two runs agree
+on 78 % of the images at 62 % accuracy, like VGG-19 on FER2013 (results/fer2013_study_vgg19).
 
-Each line is of one size of test set, number of seeds and spread of runs (points of accuracy):
+Each row has one size of the test set, number of seeds and standard deviation of runs (points of accuracy):
 
-- size: how often two equal methods are said to differ (p < 0.05); 5 % is meant.
-- coverage: how often the 95 % interval has the true difference.
-- ± : the mean half-width of the interval, in points.
-- power: how often the study's mean gain of CBAM on that dataset is found.
+size: how often two equal methods are said to differ (p < 0.05; nominally 5 %).
+coverage: how often the 95 % interval contains the true difference.
+±: the mean half-width of the interval, in points.
+power: how often the study's mean gain of CBAM on that dataset is found.
 """
 
 from __future__ import annotations
@@ -33,7 +33,19 @@ from fersweep.report.study import study
 DATASETS = {45: "jaffe", 182: "ckplus", 3589: "fer2013", 7178: "fer2013"}
 ACCURACY = {45: 0.67, 182: 0.88, 3589: 0.62, 7178: 0.62}
 IMAGE, SHARED = 0.74, 0.04
-"""Shares of the variance: of the image, and of image and method together."""
+"""Shares of the variance: image; interaction of image and method."""
+
+COLUMNS = (
+    ("n", "n", ",d"),
+    ("seeds", "seeds", "d"),
+    ("sd of runs", "spread", "g"),
+    ("size %", "size", ".1f"),
+    ("coverage %", "coverage", ".1f"),
+    ("±", "half_width", ".2f"),
+    ("power %", "power", ".0f"),
+    ("gain", "gain", ".2f"),
+)
+"""Title, key and format of the columns."""
 
 Draw = Callable[[np.random.Generator], tuple[Effect, float]]
 
@@ -41,7 +53,7 @@ Draw = Callable[[np.random.Generator], tuple[Effect, float]]
 def answers(
     rng: np.random.Generator, n: int, accuracy: Iterable[float], runs: int, spread: float, image: npt.NDArray
 ) -> list[npt.NDArray[np.bool_]]:
-    """Of methods with this accuracy, ``(runs, n)`` each; ``image`` is the difficulty that all share."""
+    """Draw which images are recognised, ``(runs, n)`` per method; all methods share the difficulty ``image``."""
     found = []
     for mean in accuracy:
         own = SHARED**0.5 * rng.standard_normal(n)
@@ -52,7 +64,7 @@ def answers(
 
 
 def two_methods(n: int, seeds: int, spread: float, true: float) -> Draw:
-    """Two methods of which one is better by ``true``."""
+    """Compare two methods of which one is better by ``true``."""
 
     def draw(rng: np.random.Generator) -> tuple[Effect, float]:
         image = IMAGE**0.5 * rng.standard_normal(n)
@@ -63,7 +75,7 @@ def two_methods(n: int, seeds: int, spread: float, true: float) -> Draw:
 
 
 def backbones(n: int, seeds: int, spread: float, true: float, count: int = 8, differ: float = 0.01) -> Draw:
-    """The mean gain over backbones whose gains differ by ``differ``, tested on the same images."""
+    """Compare over backbones tested on the same images; the standard deviation of their gains is ``differ``."""
 
     def draw(rng: np.random.Generator) -> tuple[Effect, float]:
         image, pairs = IMAGE**0.5 * rng.standard_normal(n), []
@@ -77,13 +89,13 @@ def backbones(n: int, seeds: int, spread: float, true: float, count: int = 8, di
 
 
 def gain(n: int) -> float:
-    """The study's mean gain of CBAM over none on this dataset, as a fraction."""
+    """Return the study's mean gain of CBAM over none on the dataset of ``n`` test images, as a fraction."""
     rows, dataset = study()["rows"].values(), DATASETS[n]
     return float(np.mean([row["cbam"][dataset] - row["none"][dataset] for row in rows])) / 100
 
 
 def rates(draw: Callable[[float], Draw], true: float, trials: int, seed: int = 0) -> dict[str, float]:
-    """Size, coverage, half-width and power over ``trials``, in percent and points."""
+    """Return size, coverage and power over ``trials`` in percent, half-width and gain in points."""
     rng = np.random.default_rng(seed)
     null = [draw(0.0)(rng) for _ in range(trials)]
     real = [draw(true)(rng) for _ in range(trials)]
@@ -98,17 +110,31 @@ def rates(draw: Callable[[float], Draw], true: float, trials: int, seed: int = 0
     }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--trials", type=int, default=2000, help="of each line (default 2000)")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--trials", type=int, default=2000, help="per row; default: %(default)s")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
-    parser.add_argument("--smoke", action="store_true", help="few lines of few trials: whether it runs")
-    options = parser.parse_args()
-    trials = 20 if options.smoke else options.trials
-    sizes, seeds, spreads = (
-        ((45, 182), (3,), (0.01,)) if options.smoke else (DATASETS, (3, 5, 10), (0.003, 0.01, 0.02, 0.05))
-    )
-    found = {
+
+
+def run(asked: argparse.Namespace) -> int:
+    """Simulate, and print the tables."""
+    found = simulate(20 if asked.smoke else asked.trials, asked.smoke)
+    if asked.json:
+        print(json.dumps(found))
+        return 0
+    for title, rows in found.items():
+        table = Table(title=title, box=None, header_style="dim", title_justify="left")
+        for name, _, _ in COLUMNS:
+            table.add_column(name, justify="right")
+        for row in rows:
+            table.add_row(*(format(row[key], form) for _, key, form in COLUMNS))
+        Console().print(table)
+    return 0
+
+
+def simulate(trials: int, smoke: bool) -> dict[str, list[dict[str, float]]]:
+    """Return the rows of both tables."""
+    sizes, seeds, spreads = ((45, 182), (3,), (0.01,)) if smoke else (DATASETS, (3, 5, 10), (0.003, 0.01, 0.02, 0.05))
+    return {
         "two methods": [
             {"n": n, "seeds": s, "spread": 100 * sd} | rates(partial(two_methods, n, s, sd), gain(n), trials)
             for n, s, sd in product(sizes, seeds, spreads)
@@ -119,25 +145,3 @@ def main() -> None:
             for n, s, sd in product(sizes, (1, *seeds[:1]), spreads[1:3] or spreads)
         ],
     }
-    if options.json:
-        print(json.dumps(found))
-        return
-    for title, lines in found.items():
-        table = Table(title=title, box=None, header_style="dim", title_justify="left")
-        for name in ("n", "seeds", "sd of runs", "size %", "coverage %", "±", "power %", "gain"):
-            table.add_column(name, justify="right")
-        for each in lines:
-            table.add_row(
-                f"{each['n']:,}",
-                str(each["seeds"]),
-                f"{each['spread']:g}",
-                *(f"{each[key]:.1f}" for key in ("size", "coverage")),
-                f"{each['half_width']:.2f}",
-                f"{each['power']:.0f}",
-                f"{each['gain']:.2f}",
-            )
-        Console().print(table)
-
-
-if __name__ == "__main__":
-    main()
