@@ -1,4 +1,4 @@
-"""docs/how-to/extend.md, done: its files are written, its commands run, and a plugin's checkpoint is safe and useful."""
+"""docs/how-to/extend.md: its files are written and used, its commands run; plugins and their checkpoints."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from conftest import REPOSITORY
 from PIL import Image
 
+from fersweep import build
 from fersweep.cli.main import main
 from fersweep.config import options as search
 from fersweep.config import plugins
@@ -26,6 +28,7 @@ from fersweep.inference import trained
 PAGE = (REPOSITORY / "docs" / "how-to" / "extend.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", PAGE, flags=re.MULTILINE | re.DOTALL)
 FILES = [re.fullmatch(r"# (\S+)\n(.*)", text, re.DOTALL) for kind, text in BLOCKS if kind in ("python", "yaml")]
+SWEEP = "fersweep train -m plugins=[mylab] backbone=resnet50,vgg19 attention=none,cbam,simam"
 COMMANDS = [line for kind, text in BLOCKS if kind == "sh" for line in text.splitlines()]
 
 
@@ -53,7 +56,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def here(lab: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The working directory of the commands; afterwards no plugin is in use."""
+    """The working directory of the commands, and no plugin in use before or after."""
     monkeypatch.chdir(lab)
     monkeypatch.setattr(plugins, "_used", {})
     monkeypatch.setattr(search, "_added", [])
@@ -64,9 +67,40 @@ def here(lab: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         del sys.modules[name]
 
 
-def test_the_page_is_all_there() -> None:
-    assert len(FILES) == 7
-    assert len(COMMANDS) == 7
+def test_the_page_has_an_example_of_each_kind() -> None:
+    assert [file and file[1] for file in FILES] == [
+        "mylab/simam.py",
+        "mylab/conf/attention/simam.yaml",
+        "mylab/convnet.py",
+        "mylab/conf/backbone/convnet.yaml",
+        "mylab/listed.py",
+        "mylab/conf/dataset/listed.yaml",
+        "mine/recipe/short.yaml",
+    ]
+    assert len(COMMANDS) == 6
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize(
+    "choice", ["backbone=convnet attention=simam", "backbone=resnet50 attention=simam", "backbone=convnet"]
+)
+def test_networks_of_the_page_learn(choice: str) -> None:
+    cfg = compose_config(["plugins=[mylab]", *choice.split(), "dataset.image_size=32"])
+    network = build.model(cfg, 7)
+    logits = network(torch.rand(2, 1, 32, 32))
+    assert logits.shape == (2, 7)
+    logits.square().sum().backward()
+    assert all(parameter.grad is not None for parameter in network.parameters())
+    assert choice.endswith("simam") == any(type(each).__name__ == "SimAM" for each in network.modules())
+
+
+@pytest.mark.usefixtures("here")
+def test_the_dataset_of_the_page_is_read(cache: Path) -> None:
+    choices = ["dataset=listed", "dataset.root=faces", "split=random", f"cache={cache}"]
+    samples = build.samples(compose_config(["plugins=[mylab]", *choices]))
+    assert samples.images.shape == (140, 48, 48)
+    names = [samples.class_names[label] for label in samples.labels[:7]]
+    assert names == ["surprise", "fear", "disgust", "happy", "sad", "angry", "neutral"]
 
 
 def test_every_command_of_the_page_works(
@@ -76,6 +110,9 @@ def test_every_command_of_the_page_works(
     for command in COMMANDS:
         monkeypatch.setattr(plugins, "_used", {})
         monkeypatch.setattr(search, "_added", [])
+        if " -m " in command:  # a sweep of full size
+            assert command == SWEEP
+            continue
         words = [
             word
             for each in shlex.split(command)[1:]
@@ -88,8 +125,6 @@ def test_every_command_of_the_page_works(
         "convnet-none-elu-paper-listed-random-flip_zoom-quick-s1",
         "convnet-none-elu-paper-synthetic-official-flip_zoom-short-s1",
         "convnet-simam-elu-paper-synthetic-official-flip_zoom-quick-s1",
-        "resnet50-none-elu-paper-synthetic-official-flip_zoom-quick-s1",
-        "resnet50-simam-elu-paper-synthetic-official-flip_zoom-quick-s1",
     ]
     assert (lab / "convnet.onnx").stat().st_size > 1000
 
@@ -99,9 +134,9 @@ def test_every_command_of_the_page_works(
 
 
 def _a_checkpoint_needs_its_plugin(lab: Path, run: Path) -> None:
-    """Nothing of a plugin is imported by reading a checkpoint that names it."""
+    """Reading a checkpoint imports no plugin that it names."""
     code = (
-        "import sys\nfrom pathlib import Path\nfrom fersweep import Predictor, trained\n"
+        "import sys\nfrom pathlib import Path\nfrom fersweep import Predictor\nfrom fersweep.inference import trained\n"
         "from fersweep.errors import UserError\n"
         f"run = Path({str(run)!r})\n"
         "try:\n    trained.load(run)\nexcept UserError as error:\n    print(error)\n"
@@ -115,7 +150,7 @@ def _a_checkpoint_needs_its_plugin(lab: Path, run: Path) -> None:
 
 
 @pytest.mark.usefixtures("here")
-def test_checks_and_hints_see_a_plugin() -> None:
+def test_checks_and_hints_know_the_options_of_a_plugin() -> None:
     assert "simam" not in options("attention")
     with pytest.raises(UserError, match="attention=simam is not known; choices: cbam, eca, none, se"):
         compose_config(["attention=simam"])
@@ -128,7 +163,7 @@ def test_checks_and_hints_see_a_plugin() -> None:
         compose_config(["plugins=[mylab]", "attention=simam", "attention.strenght=3"])
 
 
-def test_what_is_wrong_with_a_plugin_is_one_sentence(here: Path) -> None:
+def test_errors_of_plugins(here: Path) -> None:
     (here / "broken.py").write_text("import nothing_of_that_name\n")
     (here / "raises.py").write_text("1 / 0\n")
     for name, sentence in (
@@ -141,9 +176,7 @@ def test_what_is_wrong_with_a_plugin_is_one_sentence(here: Path) -> None:
             compose_config([f"plugins=[{name}]"])
 
 
-def test_a_folder_of_options_is_found_in_every_way_hydra_knows(
-    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_folders_of_options(here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     for words in (["--config-dir", "mine"], ["hydra.searchpath=[mine]"], [f"hydra.searchpath=[file://{here}/mine]"]):
         monkeypatch.setattr(search, "_added", [])
         assert main(["train", *words, "recipe=short", "--cfg", "job"]) == 0
@@ -158,8 +191,8 @@ def test_a_folder_of_options_is_found_in_every_way_hydra_knows(
     assert "the package nolab.conf does not exist" in capsys.readouterr().err
 
 
-def test_settings_of_a_machine(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """``local/default.yaml`` is read wherever it lies on the search path, before an experiment; it can name plugins."""
+def test_local_settings_may_name_plugins(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """``local/default.yaml`` is read from anywhere on the search path, before an experiment."""
     (here / "site" / "local").mkdir(parents=True)
     (here / "site" / "local" / "default.yaml").write_text(
         "# @package _global_\noutputs: /scratch/runs\nplugins: [mylab]\nlogger:\n  name: csv\n"
@@ -170,7 +203,7 @@ def test_settings_of_a_machine(here: Path, capsys: pytest.CaptureFixture[str]) -
     assert "_target_: mylab.simam.SimAM" in shown
 
 
-def test_a_checkpoint_may_not_name_what_no_plugin_defines(here: Path) -> None:
+def test_a_checkpoint_can_name_only_what_a_plugin_defines(here: Path) -> None:
     (here / "mylab" / "shell.py").write_text("import os\nfrom os import system\n")
     compose_config(["plugins=[mylab]"])
     from fersweep.build import make
