@@ -1,10 +1,11 @@
-"""What the project promises about itself: its dependencies, its files, and how little `train.py` holds."""
+"""The project itself: dependencies, versions, the wheel, and rules for the sources."""
 
 from __future__ import annotations
 
 import ast
 import re
 import tomllib
+import zipfile
 from pathlib import Path
 
 import torch
@@ -16,7 +17,7 @@ SOURCES = [REPOSITORY / "train.py", *(REPOSITORY / "src").rglob("*.py")]
 
 
 def calls(file: Path) -> list[str]:
-    """The names of all functions called in a file."""
+    """Return the names of all functions called in a file."""
     nodes = [node.func for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Call)]
     return [node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "") for node in nodes]
 
@@ -93,3 +94,25 @@ def test_the_first_command_installs_only_pytest_beyond_the_project() -> None:
         "pytest-timeout",
         "pytest-xdist",
     }
+
+
+def test_the_wheel_holds_the_package_and_its_options_alone(tmp_path: Path) -> None:
+    from hatchling.builders.wheel import WheelBuilder
+
+    [wheel] = WheelBuilder(str(REPOSITORY)).build(directory=str(tmp_path), versions=["standard"])
+    with zipfile.ZipFile(wheel) as archive:
+        held = {name for name in archive.namelist() if ".dist-info/" not in name}
+    expected = {
+        f"{prefix}{path.relative_to(REPOSITORY / folder)}"
+        for folder, prefix in (("src", ""), ("conf", "fersweep/conf/"))
+        for path in (REPOSITORY / folder).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts and "local" not in path.relative_to(REPOSITORY).parts[1:2]
+    }
+    assert held == expected
+    assert {"fersweep/conf/train.yaml", "fersweep/inference/export/templates/card.md.j2"} < held
+
+
+def test_the_newest_entry_of_the_changelog_is_this_version() -> None:
+    version = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["version"]
+    headings = re.findall(r"^## \[(.+?)\]", (REPOSITORY / "CHANGELOG.md").read_text(), flags=re.MULTILINE)
+    assert next(each for each in headings if each != "Unreleased") == version
