@@ -167,7 +167,7 @@ def test_errors_of_plugins(here: Path) -> None:
     (here / "broken.py").write_text("import nothing_of_that_name\n")
     (here / "raises.py").write_text("1 / 0\n")
     for name, sentence in (
-        ("nolab", "The plugin nolab is not found: start where nolab.py or the folder nolab lies"),
+        ("nolab", "The plugin nolab is not found: start in the folder that holds nolab.py or nolab/"),
         ("mylab.nothing", "The plugin mylab.nothing is not found"),
         ("broken", "The plugin broken cannot be imported: the module nothing_of_that_name does not exist"),
         ("raises", "The plugin raises cannot be imported .ZeroDivisionError"),
