@@ -104,7 +104,7 @@ def test_missing_peers_are_left_out(smoke: Settings, monkeypatch: pytest.MonkeyP
     for name in ("beside_torchvision", "beside_plain"):
         monkeypatch.setattr(peers, name, lambda *_: made)
     monkeypatch.setattr(peers, "find_spec", lambda _: None)
-    monkeypatch.setattr(settings.callbacks, "precision", lambda *_: "32-true")
+    monkeypatch.setattr(settings, "precision", lambda *_: "32-true")
     part = peers.measure(smoke)
     assert part.figures == made * 2
     assert [note.partition(":")[0] for note in part.notes[1:]] == [
