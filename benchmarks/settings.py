@@ -21,10 +21,9 @@ from fersweep.sweep.local.processes import cores, share_of_cores
 from fersweep.text import did_you_mean
 from fersweep.training.devices import precision
 
-BACKBONES, BATCHES, IMAGE_SIZE, REPEATS = ("resnet50", "vgg19", "aer_cnn"), (64,), 48, 5
-SMOKE_BACKBONES, SMOKE_BATCHES, SMOKE_IMAGE_SIZE, SMOKE_REPEATS = ("aer_cnn",), (8,), 32, 1
-SMOKE_THREADS = 1
-"""On a shared machine, two threads mostly wait for each other."""
+DEFAULTS = {"backbones": ("resnet50", "vgg19", "aer_cnn"), "batches": (64,), "image_size": 48, "repeats": 5}
+SMOKE = {"backbones": ("aer_cnn",), "batches": (8,), "image_size": 32, "repeats": 1, "threads": 1}
+"""Defaults in smoke mode: on a shared machine, two threads mostly wait for each other."""
 
 FER2013 = 35_887
 """Images of FER2013: the size of an epoch on a GPU, and of the dataset whose memory is measured."""
@@ -99,43 +98,31 @@ class Settings:
         ]
 
 
-def check(
-    *,
-    parts: Sequence[str],
-    backbones: Sequence[str] | None,
-    batches: Sequence[int] | None,
-    image_size: int | None,
-    repeats: int | None,
-    threads: int | None,
-    device: str,
-    smoke: bool,
-    folder: Path,
-    fer2013: Path | None = None,
-) -> Settings:
+def check(folder: Path, parts: Sequence[str] = (), device: str = "auto", smoke: bool = False, **given: Any) -> Settings:
     """Fill in the defaults and refuse what cannot be measured.
+
+    Args:
+        folder: temporary.
+        parts: of `PARTS`; none: all.
+        device: auto, cpu or gpu.
+        smoke: see `Settings`.
+        given: other attributes of `Settings`; ``None``: the default.
 
     Raises:
         UserError: for an unknown part or backbone, a number out of range, or a missing GPU, dataset or ``/proc``.
     """
-    chosen = Settings(
-        parts=tuple(name for name in PARTS if name in parts or not parts),
-        backbones=tuple(dict.fromkeys(backbones or (SMOKE_BACKBONES if smoke else BACKBONES))),
-        batches=tuple(dict.fromkeys(batches or (SMOKE_BATCHES if smoke else BATCHES))),
-        image_size=(SMOKE_IMAGE_SIZE if smoke else IMAGE_SIZE) if image_size is None else image_size,
-        repeats=(SMOKE_REPEATS if smoke else REPEATS) if repeats is None else repeats,
-        threads=(SMOKE_THREADS if smoke else share_of_cores(1)) if threads is None else threads,
-        device=_device(device),
-        smoke=smoke,
-        folder=folder,
-        fer2013=fer2013,
-    )
+    values: dict[str, Any] = {"threads": share_of_cores(1), **(SMOKE if smoke else DEFAULTS)}
+    values |= {name: value for name, value in given.items() if value is not None}
+    values |= {name: tuple(dict.fromkeys(values[name])) for name in ("backbones", "batches")}
+    measured = tuple(name for name in PARTS if name in parts or not parts)
+    chosen = Settings(parts=measured, device=_device(device), smoke=smoke, folder=folder, **values)
     _check_names("part", parts, tuple(PARTS))
     _check_names("backbone", chosen.backbones, options("backbone"))
     _check_numbers(chosen)
-    if fer2013 is not None and "data" not in chosen.parts:
+    if chosen.fer2013 is not None and "data" not in chosen.parts:
         raise UserError("--fer2013 has no effect without the part data: leave it out, or name that part too.")
-    if fer2013 is not None and not fer2013.exists():
-        raise UserError(f"--fer2013 {fer2013} does not exist: name the archive or folder of FER2013.")
+    if chosen.fer2013 is not None and not chosen.fer2013.exists():
+        raise UserError(f"--fer2013 {chosen.fer2013} does not exist: name the archive or folder of FER2013.")
     if "memory" in chosen.parts and not Path("/proc/self/smaps_rollup").exists():
         raise UserError("The part memory reads /proc/self/smaps_rollup, which only Linux has: name other parts.")
     return chosen

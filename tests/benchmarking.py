@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from benchmarks import settings
 from benchmarks.measure import Figure
@@ -12,8 +11,7 @@ from benchmarks.settings import Settings
 
 def smoke_settings(folder: Path) -> Settings:
     """Return the settings of a smoke benchmark of two rounds."""
-    asked: dict[str, Any] = {"parts": [], "backbones": None, "batches": None, "image_size": None}
-    return settings.check(**asked, repeats=2, threads=1, device="cpu", smoke=True, folder=folder)
+    return settings.check(folder, device="cpu", smoke=True, repeats=2, threads=1)
 
 
 def by_name(figures: list[Figure]) -> dict[str, Figure]:

@@ -15,7 +15,6 @@ power: how often the study's mean gain of CBAM on that dataset is found.
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable, Iterable
 from functools import partial
 from itertools import product
@@ -112,15 +111,11 @@ def rates(draw: Callable[[float], Draw], true: float, trials: int, seed: int = 0
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--trials", type=int, default=2000, help="per row; default: %(default)s")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
 
 
 def run(asked: argparse.Namespace) -> int:
     """Simulate, and print the tables."""
     found = simulate(20 if asked.smoke else asked.trials, asked.smoke)
-    if asked.json:
-        print(json.dumps(found))
-        return 0
     for title, rows in found.items():
         table = Table(title=title, box=None, header_style="dim", title_justify="left")
         for name, _, _ in COLUMNS:

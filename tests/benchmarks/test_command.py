@@ -82,8 +82,8 @@ def test_a_rate_takes_as_many_calls_as_needed(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_defaults_of_settings(tmp_path: Path, smoke: Settings) -> None:
-    asked: dict[str, Any] = {"image_size": None, "repeats": None, "threads": 3, "device": "cpu", "folder": tmp_path}
-    full = settings.check(parts=["peers", "input", "peers"], backbones=None, batches=[8, 8, 400], smoke=False, **asked)
+    asked: dict[str, Any] = {"image_size": None, "repeats": None, "device": "cpu"}
+    full = settings.check(tmp_path, ["peers", "input", "peers"], batches=[8, 8, 400], threads=3, **asked)
     assert (full.parts, full.backbones, full.batches) == (
         ("input", "peers"),
         ("resnet50", "vgg19", "aer_cnn"),
@@ -92,7 +92,7 @@ def test_defaults_of_settings(tmp_path: Path, smoke: Settings) -> None:
     assert (full.image_size, full.repeats, full.threads, full.images) == (48, 5, 3, 4000)
     assert (smoke.parts, smoke.backbones, smoke.batches) == (tuple(PARTS), ("aer_cnn",), (8,))
     assert (smoke.image_size, smoke.repeats, smoke.images) == (32, 2, 140)
-    assert settings.check(parts=[], backbones=None, batches=None, smoke=True, **asked | {"threads": None}).threads == 1
+    assert settings.check(tmp_path, smoke=True, threads=None, **asked).threads == 1
     cfg = smoke.compose("backbone=vgg19")
     assert (cfg.backbone.name, cfg.dataset.image_size, cfg.dataset.source.size) == ("vgg19", 32, 140)
     assert (cfg.trainer.name, cfg.outputs, cfg.cache) == ("cpu", f"{tmp_path}/outputs", f"{tmp_path}/cache")
