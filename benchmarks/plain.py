@@ -90,9 +90,8 @@ def fit(
     """Train one epoch.
 
     Args:
-        cfg: the run that gives network, optimiser, precision and batch size.
-        samples: decoded.
-        split: its training and validation images.
+        cfg: run that gives network, optimiser, precision and batch size.
+        samples, split: decoded images, those of training and of validation.
         folder: for history and checkpoints, which are left there.
         device: to compute on.
         timer: a further callback.

@@ -1,4 +1,4 @@
-"""Runs of a benchmark: in their own processes, as a sweep starts them, and whole sweeps."""
+"""Runs in their own processes, as a sweep starts them, and sweeps."""
 
 from __future__ import annotations
 

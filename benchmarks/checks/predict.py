@@ -87,12 +87,12 @@ def run(asked: argparse.Namespace) -> int:
         folder = Path(temporary)
         film(folder / "made.mp4", frames)
         network = asked.checkpoint or untrained(folder / "random.ckpt")
-        whole_command(network, folder, frames)
+        command(network, folder, frames)
         steps(network, folder / "made.mp4")
     return 0
 
 
-def whole_command(network: Path, folder: Path, frames: int) -> None:
+def command(network: Path, folder: Path, frames: int) -> None:
     """Run fersweep predict with and without smoothing."""
     video, table, raw = folder / "made.mp4", folder / "seen" / "predictions.jsonl", folder / "raw.jsonl"
     begun = time.perf_counter()

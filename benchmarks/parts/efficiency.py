@@ -15,7 +15,7 @@ from benchmarks.measure import Part, figures, seconds
 from benchmarks.settings import Settings
 
 NOTE = (
-    "Rates count training images. The bare epoch is the bare loop and the forward passes of validation; the whole "
+    "Rates count training images. The bare epoch is the bare loop and the forward passes of validation; the "
     "epoch has validation, history and checkpoints too."
 )
 
@@ -53,9 +53,9 @@ def measure(settings: Settings) -> Part:
         images = sum(between.training)
         values = {
             **rates(images, bare, "bare loop", "bare epoch"),
-            **rates(images, ours, "training batches", "whole epoch"),
+            **rates(images, ours, "training batches", "epoch"),
         }
-        ratios = {"training batches": "bare loop", "whole epoch": "bare epoch"}
+        ratios = {"training batches": "bare loop", "epoch": "bare epoch"}
         part.figures += figures("images/s", case, values, ratios)
         rest = tuple(each.total - each.training - each.validation for each in ours)
         part.figures += figures("s", case, {"history and checkpoints, per epoch": rest})

@@ -10,7 +10,7 @@ from fersweep import build
 from fersweep.data import augment
 from fersweep.data.datamodule import BatchSampler, to_batch
 
-LOADER = "whole loader, flip_zoom"
+LOADER = "loader, flip_zoom"
 
 
 def measure(settings: Settings) -> Part:
@@ -20,7 +20,7 @@ def measure(settings: Settings) -> Part:
     """
     workers = loaders(settings.device)
     made = [figure for batch in settings.batches for figure in _of_batch(settings, batch, workers)]
-    return Part(made, [f"Images come in batches; the loader has {workers} processes of its own."])
+    return Part(made, [f"Images come in batches; the loader has {workers} processes."])
 
 
 def _of_batch(settings: Settings, batch: int, workers: int) -> list[Figure]:
@@ -38,7 +38,7 @@ def _of_batch(settings: Settings, batch: int, workers: int) -> list[Figure]:
         "standard": lambda: [augment.apply(standard.train_transform, images, key.seed) for images, key in batches],
         "to a tensor batch": lambda: [to_batch(images, samples.labels, key) for images, key in batches],
         LOADER: lambda: _exhaust(first),
-        "whole loader, standard": lambda: _exhaust(second),
+        "loader, standard": lambda: _exhaust(second),
     }
     images = sum(len(key.indices) for key in keys)
     candidates = {name: settings.rate(work, images) for name, work in works.items()}

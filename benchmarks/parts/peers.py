@@ -77,9 +77,9 @@ def beside_plain(settings: Settings, case: Case, overrides: tuple[str, ...]) -> 
     values = {
         name: each
         for who, epochs in timed.items()
-        for name, each in rates(images, epochs, f"{who}, training batches", f"{who}, whole epoch").items()
+        for name, each in rates(images, epochs, f"{who}, training batches", f"{who}, epoch").items()
     }
-    spans = ("training batches", "whole epoch")
+    spans = ("training batches", "epoch")
     return figures("images/s", case, values, {f"plain Lightning, {each}": f"{OURS}, {each}" for each in spans})
 
 

@@ -71,10 +71,10 @@ def test_an_epoch_is_compared_with_the_same_steps(smoke: Settings, monkeypatch: 
         ("bare loop", "images/s", None),
         ("bare epoch", "images/s", None),
         ("training batches", "images/s", "bare loop"),
-        ("whole epoch", "images/s", "bare epoch"),
+        ("epoch", "images/s", "bare epoch"),
         ("history and checkpoints, per epoch", "s", None),
     ]
-    for epoch, batches in (("bare epoch", "bare loop"), ("whole epoch", "training batches")):
+    for epoch, batches in (("bare epoch", "bare loop"), ("epoch", "training batches")):
         assert all(a < b for a, b in zip(named[epoch].values, named[batches].values, strict=True))
     assert list((smoke.folder / "outputs" / "runs").iterdir()) == []
 
@@ -163,13 +163,13 @@ def test_single_input_steps_are_faster_than_the_loader(smoke: Settings) -> None:
         "flip_zoom",
         "standard",
         "to a tensor batch",
-        "whole loader, flip_zoom",
-        "whole loader, standard",
+        "loader, flip_zoom",
+        "loader, standard",
     ]
     assert all(figure.to == pipeline.LOADER for name, figure in named.items() if name != pipeline.LOADER)
     for step in ("indexing the memory map", "to a tensor batch"):
-        assert min(named[step].values) > max(named["whole loader, flip_zoom"].values)
-    assert part.notes == ["Images come in batches; the loader has 0 processes of its own."]
+        assert min(named[step].values) > max(named["loader, flip_zoom"].values)
+    assert part.notes == ["Images come in batches; the loader has 0 processes."]
 
 
 def test_answers_are_timed_by_batch_and_view(smoke: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -91,9 +91,9 @@ def test_the_plain_program_trains_on_the_same_images(smoke: Settings, monkeypatc
     assert steps == [("torch.int64", 8)] * 14 * 3
     assert [(figure.what, figure.to) for figure in found] == [
         ("ours, training batches", None),
-        ("ours, whole epoch", None),
+        ("ours, epoch", None),
         ("plain Lightning, training batches", "ours, training batches"),
-        ("plain Lightning, whole epoch", "ours, whole epoch"),
+        ("plain Lightning, epoch", "ours, epoch"),
     ]
     by_name(found)
     assert not (smoke.folder / "plain").exists()
