@@ -157,7 +157,7 @@ def test_what_cannot_be_sent_is_one_sentence(server: Server, tmp_path: Path, mon
     assert server.views == []
     server.projects.append("faces")
     server.refused.add("upsertView")
-    with pytest.raises(UserError, match=r"^Weights & Biases did not take the report for me/faces \(not yours\)\.$"):
+    with pytest.raises(UserError, match=r"^Weights & Biases did not accept the report for me/faces \(not yours\)\.$"):
         publish("me/faces")
     for name in ("faces", "/faces", "me/", "me/faces/more"):
         with pytest.raises(UserError, match="write ENTITY/PROJECT"):

@@ -104,27 +104,26 @@ def check(node: Any, modules: Sequence[str] = ()) -> None:
     """
     if isinstance(node, str) and "${" in node:
         raise UserError(f"{node!r} is an interpolation where a value is needed: write the value itself.")
-    if isinstance(node, list):
-        for each in node:
-            check(each, modules)
-    if not isinstance(node, Mapping):
-        return
-    if "_target_" in node:
-        target = str(node["_target_"])
-        inside = not modules or target.startswith(tuple(f"{each}." for each in modules)) or plugins.owner(target)
-        if not inside:
-            raise UserError(f"_target_={target} is not allowed here: it must be defined in {', '.join(modules)}.")
-        if odd := [key for key in node if str(key).startswith("_") and key not in ("_target_", "_partial_")]:
-            raise UserError(f"{target} has no argument {odd[0]!r}.")
-        known = [name for name, each in parameters(target).items() if each.kind is not each.VAR_POSITIONAL]
-        for argument in node:
-            if argument in ("_target_", "_partial_") or (takes(target, argument) and target != "torch.nn.Identity"):
-                continue
+    if isinstance(node, Mapping) and "_target_" in node:
+        _check_target(node, modules)
+    inner = [*node, *node.values()] if isinstance(node, Mapping) else node if isinstance(node, list) else []
+    for each in inner:
+        check(each, modules)
+
+
+def _check_target(node: Mapping[str, Any], modules: Sequence[str]) -> None:
+    target = str(node["_target_"])
+    if modules and not target.startswith(tuple(f"{each}." for each in modules)) and not plugins.owner(target):
+        raise UserError(f"_target_={target} is not allowed here: it must be defined in {', '.join(modules)}.")
+    known = [name for name, each in parameters(target).items() if each.kind is not each.VAR_POSITIONAL]
+    for argument in node:
+        if argument in ("_target_", "_partial_"):
+            continue
+        if str(argument).startswith("_"):  # Hydra's, such as _convert_ and _args_
+            raise UserError(f"{target} has no argument {argument!r}.")
+        if not takes(target, argument) or target == "torch.nn.Identity":  # which takes any and uses none
             hint = did_you_mean(argument, known)
             raise UserError(f"{target} has no argument {argument!r}{hint}; it takes {', '.join(known) or 'none'}.")
-    for key, each in node.items():
-        check(key, modules)
-        check(each, modules)
 
 
 def identity_of(target: str) -> str:

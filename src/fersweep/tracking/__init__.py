@@ -123,15 +123,7 @@ def _wandb(
         return WandbLogger(project=project, id=run_id, save_dir=run_dir)
     import wandb
 
-    from fersweep.tracking.account import logged_in
-
-    if mode == "auto":
-        mode = os.environ.get("WANDB_MODE") or ("online" if logged_in() else "offline")
-    elif mode == "online" and not logged_in():
-        raise UserError(
-            "logger.mode=online needs a key of Weights & Biases; run `wandb login` or set WANDB_API_KEY, "
-            "or choose logger.mode=offline."
-        )
+    mode = _resolved(mode)
     if wandb.run is not None:  # left open by an earlier run of this process
         wandb.run.finish(exit_code=1)
     try:
@@ -158,6 +150,20 @@ def _wandb(
     run.define_metric("trainer/global_step")
     run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
     return WandbLogger(project=project, id=run_id, save_dir=run_dir, experiment=run)
+
+
+def _resolved(mode: str) -> Any:
+    """Replace ``auto`` by ``WANDB_MODE``, or by ``online`` with a login and ``offline`` without."""
+    from fersweep.tracking.account import logged_in
+
+    if mode == "auto":
+        return os.environ.get("WANDB_MODE") or ("online" if logged_in() else "offline")
+    if mode == "online" and not logged_in():
+        raise UserError(
+            "logger.mode=online needs a login to Weights & Biases: run `wandb login` or set WANDB_API_KEY, "
+            "or choose logger.mode=offline."
+        )
+    return mode
 
 
 def _tensorboard(run_dir: Path, config: dict[str, Any]) -> TensorBoardLogger:

@@ -59,22 +59,28 @@ def publish(entity_project: str, sweep: str | None = None, spec: Path | None = N
             raise UserError(f"{spec} cannot be written ({error.strerror}): choose another file.") from error
         return [str(spec)]
 
+    _save(report, workspace)
+    return [report.url, workspace.url]
+
+
+def _save(report: wr.Report, workspace: ws.Workspace) -> None:
+    """Create both in W&B; UserError if the project does not exist or W&B refuses."""
     import wandb
 
+    entity, project = report.entity, report.project
     try:
-        if project not in {each.name for each in wandb.Api().projects(entity)}:  # W&B would create an empty one
-            raise UserError(
-                f"Weights & Biases has no project {entity_project}: check the name, or send runs to it first."
-            )
-        report.save()
-        workspace.save()
-    except UserError:
-        raise
+        projects = {each.name for each in wandb.Api().projects(entity)}
+        if project in projects:  # otherwise W&B would create an empty one
+            report.save()
+            workspace.save()
     except Exception as error:  # most refusals of the server are bare or private exceptions
         raise UserError(
-            f"Weights & Biases did not take the report for {entity_project} ({first_line(error)})."
+            f"Weights & Biases did not accept the report for {entity}/{project} ({first_line(error)})."
         ) from error
-    return [report.url, workspace.url]
+    if project not in projects:
+        raise UserError(
+            f"Weights & Biases has no project {entity}/{project}: check the name, or send runs to it first."
+        )
 
 
 def build_report(entity: str, project: str, sweep: str | None = None) -> wr.Report:

@@ -89,7 +89,6 @@ def sync(outputs: Path, *, dry_run: bool = False) -> list[Outcome]:
     from rich.progress import track
 
     outcomes: list[Outcome] = []
-    unfinished: set[str] = set()
     problem: str | None = None
     console = Console(stderr=True)
     for part in track(parts, "Sending", console=console, transient=True, disable=not console.is_terminal):
@@ -97,12 +96,10 @@ def sync(outputs: Path, *, dry_run: bool = False) -> list[Outcome]:
             outcome = Outcome(part, "waiting", problem)
         elif part.in_training:
             outcome = Outcome(part, "training", "left for later")
-        elif part.run in unfinished:
+        elif any(each.part.run == part.run and each.state != "sent" for each in outcomes):
             outcome = Outcome(part, "waiting", "for the earlier part of this run")
         else:
             outcome = _send(part)
-        if outcome.state != "sent":
-            unfinished.add(part.run)
         if outcome.state == "failed":
             problem = account.unreachable()
         outcomes.append(outcome)
