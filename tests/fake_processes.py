@@ -17,7 +17,7 @@ from fersweep.sweep.local import processes
 
 
 class Started:
-    """Stands for `RunProcesses` in a sweep: notes what it should start, and leaves what such a run leaves."""
+    """Replacement of `RunProcesses` that records the runs to start and creates `FakeProcesses`."""
 
     def __init__(self) -> None:
         self.errors: dict[int, str] = {}
@@ -37,7 +37,7 @@ class Started:
 
 
 class FakeProcesses:
-    """A run that ends the second time it is asked whether it has."""
+    """A run that ends at the second call of ``ended`` and leaves the files of a finished run."""
 
     seconds = 1.0
     elsewhere = False

@@ -1,4 +1,4 @@
-"""Reading what W&B records offline."""
+"""Reader of W&B's offline recordings."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def records(path: Path) -> Iterator[Any]:
 
 
 def content(path: Path) -> dict[str, Any]:
-    """Return what a ``.wandb`` file says of its run: id, group, config, history, summary and exit code."""
+    """Return the content of a ``.wandb`` file: id, group, config, history, summary and exit code."""
     found: dict[str, Any] = {"ids": [], "config": {}, "history": {}, "summary": {}}
     for record in records(path):
         kind = record.WhichOneof("record_type")

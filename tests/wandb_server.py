@@ -1,4 +1,4 @@
-"""A small stand-in for a W&B server on this machine, and an account that uses it or has none."""
+"""A fake W&B server, and users with and without a login."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ KEY = "5ecre7" * 6 + "beef"
 
 
 class Server(ThreadingHTTPServer):
-    """What of W&B's server ``wandb sync`` needs. A row whose step is not larger than the last one's is dropped."""
+    """The requests of ``wandb sync`` and of reports. A row whose step does not exceed the last one is dropped."""
 
     daemon_threads = True
 
@@ -39,10 +39,10 @@ class Server(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_address[1]}"
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that was killed is no news."""
+        """Ignore killed clients."""
 
     def answer(self, operation: str, variables: dict[str, Any]) -> Any:
-        """The ``data`` of a GraphQL answer."""
+        """Return the ``data`` of a GraphQL answer."""
         match operation:
             case "Viewer":
                 return {"viewer": {"id": "u", "entity": "me", "username": "me", "flags": "{}", "teams": {"edges": []}}}
@@ -106,13 +106,13 @@ ENTITY = {"id": "e", "name": "me"}
 
 
 class Handler(BaseHTTPRequestHandler):
-    """HTTP to `Server`."""
+    """HTTP handler of `Server`."""
 
     protocol_version = "HTTP/1.1"
     server: Server
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
     def do_PUT(self) -> None:
         self.body()
@@ -162,7 +162,7 @@ class Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def no_account(folder: Path) -> Iterator[pytest.MonkeyPatch]:
-    """An account that never logged in, at a server that is not there; ``folder`` is its home."""
+    """A user without a login, with ``folder`` as home and a server that does not answer."""
     import wandb
 
     folder.mkdir(exist_ok=True)
@@ -183,7 +183,7 @@ def no_account(folder: Path) -> Iterator[pytest.MonkeyPatch]:
 
 @contextmanager
 def account(folder: Path) -> Iterator[Server]:
-    """A server, and an account that is logged in there."""
+    """A server, and a user with a login to it."""
     with no_account(folder) as patch, Server() as server:
         threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
         patch.setenv("WANDB_BASE_URL", server.url)

@@ -23,7 +23,7 @@ FERSWEEP = (sys.executable, "-c", "import sys; from fersweep.cli.main import mai
 
 @pytest.fixture
 def outputs(tmp_path: Path) -> Path:
-    """A sweep of thirty runs that nobody has begun."""
+    """A sweep of thirty pending runs."""
     for seed in range(30):
         directory = tmp_path / "outputs" / "runs" / f"none-s{seed}-{seed:010x}"
         directory.mkdir(parents=True)
@@ -45,7 +45,7 @@ def outputs(tmp_path: Path) -> Path:
         ("wandb sync outputs seed=1", "unrecognized argument 'seed=1'"),
     ],
 )
-def test_what_has_no_meaning_is_refused(
+def test_unknown_arguments_are_refused(
     arguments: str, sentence: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -57,7 +57,7 @@ def test_what_has_no_meaning_is_refused(
     assert sentence in captured.err
 
 
-def test_to_collect_needs_no_torch(outputs: Path) -> None:
+def test_collect_imports_no_torch(outputs: Path) -> None:
     for form in ("--json", "--csv", None):
         script = "import json, sys; from fersweep.cli.main import main; code = main(sys.argv[1:])\n"
         script += "print(code, sorted({'torch', 'pytorch_lightning', 'pandas', 'scipy'} & {*sys.modules}))"
@@ -67,7 +67,7 @@ def test_to_collect_needs_no_torch(outputs: Path) -> None:
         assert done.stderr == ""
 
 
-def test_a_reader_that_has_seen_enough_is_no_error(outputs: Path) -> None:
+def test_a_closed_pipe_is_not_an_error(outputs: Path) -> None:
     for form in ("--json", "--csv", None):
         command = [*FERSWEEP, "collect", str(outputs), *([form] if form else [])]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
@@ -78,7 +78,7 @@ def test_a_reader_that_has_seen_enough_is_no_error(outputs: Path) -> None:
             assert process.wait(60) != 0
 
 
-def test_the_output_is_whole_where_there_is_no_terminal(outputs: Path) -> None:
+def test_output_is_not_truncated_without_a_terminal(outputs: Path) -> None:
     directory = outputs / "runs" / f"none-s{0}-{0:010x}"
     message = "a long sentence " * 20
     status = json.loads((directory / "status.json").read_text())
@@ -94,7 +94,7 @@ def test_the_output_is_whole_where_there_is_no_terminal(outputs: Path) -> None:
     assert len(lines) == 33
 
 
-def test_what_is_left_to_send_is_listed(
+def test_unsent_recordings_are_listed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -113,7 +113,7 @@ def test_what_is_left_to_send_is_listed(
     assert capsys.readouterr().out == "Nothing in outputs is left to send.\n"
 
 
-def test_what_could_not_be_sent_shows_in_the_exit_code(
+def test_a_failed_upload_shows_in_the_exit_code(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     part = sync.Part(tmp_path / "runs" / "a" / "wandb" / "offline-run-20250301_120000-7", "7", "20250301_120000")
@@ -129,7 +129,7 @@ def test_what_could_not_be_sent_shows_in_the_exit_code(
     assert "no room" in capsys.readouterr().out
 
 
-def test_a_report_is_asked_for_as_written(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_arguments_of_wandb_report(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, str | None, Path | None]] = []
 
     def publish(entity_project: str, sweep: str | None = None, spec: Path | None = None) -> list[str]:
@@ -146,7 +146,7 @@ def test_a_report_is_asked_for_as_written(capsys: pytest.CaptureFixture[str], mo
     assert capsys.readouterr().err == "error: 'faces' is not a project of Weights & Biases: write ENTITY/PROJECT.\n"
 
 
-def test_bare_and_asked_for_its_version(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main([]) == 0
     shown = capsys.readouterr().out
     for command in ("train", "data", "collect", "report", "predict", "export"):
@@ -190,7 +190,7 @@ def test_train_is_what_train_py_is(
     ],
 )
 def test_a_shell_can_complete_arguments(install: str, typed: str, expected: str, tmp_path: Path) -> None:
-    """As bash does on Tab: Hydra's function is asked with the line so far."""
+    """As bash does on Tab, with Hydra's completion function."""
     for name, command in (
         ("fersweep", f'exec "{sys.executable}" -m fersweep "$@"'),
         ("python", f'exec "{sys.executable}" "$@"'),

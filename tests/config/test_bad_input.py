@@ -1,4 +1,4 @@
-"""What users get wrong ends with one sentence on standard error and exit code 2, never with a traceback."""
+"""User mistakes end with one sentence on standard error and exit code 2, never with a traceback."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("tiny_network")
 
 @pytest.fixture
 def refused(run_train: Train, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Callable[..., str]:
-    """``refused("dataset=folder", …)``: the sentence that `train.py` ends with; every run begun says it failed."""
+    """``refused("dataset=folder", …)`` returns the error of ``train.py``; a started run has the status failed."""
 
     def call(*overrides: str) -> str:
         assert run_train(*SMALL, *overrides) == 2

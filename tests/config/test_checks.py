@@ -103,7 +103,7 @@ def test_a_setting_with_choices_takes_these_and_names_them(key: str) -> None:
         ("trainer.precision=16", r"trainer.precision=16 is not known \(did you mean bf16\?\)"),
     ],
 )
-def test_what_cannot_work_or_has_no_effect_is_refused(overrides: str, message: str) -> None:
+def test_settings_out_of_range_or_without_effect_are_refused(overrides: str, message: str) -> None:
     cfg = quickly_composed(*overrides.split())
     with pytest.raises(UserError, match=message) as error:
         validate(cfg)
@@ -163,14 +163,14 @@ def test_what_cannot_work_or_has_no_effect_is_refused(overrides: str, message: s
         ("backbone=vgg16 fidelity=code backbone.model.dropout=0.1", "backbone.model.dropout has no effect with"),
     ],
 )
-def test_what_a_run_cannot_be_given_is_refused_before_it_starts(overrides: str, message: str) -> None:
+def test_impossible_settings_are_refused_before_a_run_starts(overrides: str, message: str) -> None:
     with pytest.raises(UserError, match=message) as error:
         prepare(compose_config(overrides.split()))
     assert "\n" not in str(error.value)
 
 
 def test_every_argument_of_the_trainer_is_either_free_or_decided_here() -> None:
-    """A new version of Lightning with another argument shows here."""
+    """Fails for a new argument of Lightning's Trainer."""
     known = set(signature(pl.Trainer.__init__).parameters) - {"self"}
     assert set(OWNED) < known
     assert known - set(OWNED) == {

@@ -39,7 +39,7 @@ from fersweep.errors import UserError
         ("seed", "^'seed' cannot be parsed: write key=value"),
     ],
 )
-def test_what_does_not_exist_is_named_with_what_does(overrides: str, message: str) -> None:
+def test_unknown_settings_and_options_get_suggestions(overrides: str, message: str) -> None:
     with pytest.raises(UserError, match=message) as error:
         compose_config(overrides.split())
     assert "\n" not in str(error.value)
@@ -97,7 +97,7 @@ def test_what_does_not_exist_is_named_with_what_does(overrides: str, message: st
         ("--config-name other", "--config-name is not supported: add your own options with --config-dir."),
     ],
 )
-def test_the_command_line_is_read_before_anything_starts(
+def test_mistakes_on_the_command_line_get_one_sentence(
     arguments: str, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as end:
@@ -128,7 +128,7 @@ def test_good_command_lines_pass() -> None:
     "name",
     ["été", "表情", "faces (1)", "it's", "x=y", "faces, more", "a#b", "a&b", "a{b}", "[x]", "${x}", "a\\b", "~x"],
 )
-def test_a_path_is_taken_as_the_shell_hands_it_over(
+def test_paths_are_taken_as_the_shell_passes_them(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     arguments = ["dataset=folder", f"dataset.root={tmp_path}/{name}", "split=random", f"outputs={tmp_path}/{name}"]

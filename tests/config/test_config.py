@@ -28,7 +28,7 @@ BASES = [file for file in FILES if "/_" in file]
 
 @cache
 def composed(file: str) -> tuple[DictConfig, frozenset[str]]:
-    """The configuration with one file chosen and defaults elsewhere, and the files of ``conf`` that are part of it."""
+    """Compose defaults with one file chosen; return the configuration and the files of ``conf`` in it."""
     group, _, option = file.rpartition("/")
     overrides = [f"{group}={option}"]
     if group == "dataset" and option != "synthetic":

@@ -1,4 +1,4 @@
-"""The experiments of the study: what they sweep, what their heads promise, and that a part of one can be named."""
+"""Experiments of the study: their sweeps, the figures in their comments, and runs of parts of them."""
 
 from __future__ import annotations
 
@@ -40,23 +40,23 @@ SWEEPS = {
     "table_notebook": 9,
     "ablation_drf_msam": 12,
 }
-"""Experiment → its runs."""
+"""Number of runs per experiment."""
 
 PROTOCOLS = {
     "table_notebook": ("code", "notebook", "notebook"),
     "ablation_drf_msam": ("paper", "modern", "official"),
 }
-"""Fidelity, recipe and split of what is not of the study."""
+"""Fidelity, recipe and split of experiments outside the study."""
 
 
 def head(experiment: str) -> str:
-    """The comment at the top of an experiment's file."""
+    """Return the comment at the top of an experiment's file."""
     lines = (config_dir() / "experiment" / f"{experiment}.yaml").read_text(encoding="utf-8").splitlines()
     return "\n".join(itertools.takewhile(lambda line: line.startswith("#"), lines))
 
 
 def runs_of(experiment: str, *typed: str) -> list[list[str]]:
-    """The overrides of every run, as Hydra's sweeper multiplies them."""
+    """Return the overrides of every run, as Hydra's sweeper combines them."""
     choices = [f"experiment={experiment}", "dataset.root=x", *typed]
     swept = [each.partition("=") for each in swept_by_experiment(choices, multirun=True)]
     values = [[f"{key}={value}" for value in listed.split(",")] for key, _, listed in swept]
@@ -84,7 +84,7 @@ def test_every_run_of_an_experiment_can_be_built(experiment: str) -> None:
 
 
 def test_the_studys_experiments_crop_as_it_did() -> None:
-    """FER2013's images are faces already; a detector of one's own takes the place of MTCNN, and none does, too."""
+    """FER2013's images are faces already; MTCNN can be replaced by another detector or by none."""
     runs = {name: compose_config(runs_of("table_attention", f"dataset={name}")[0]) for name in study()["test_n"]}
     assert {name: (cfg.dataset.faces, Crop.of(cfg.dataset.face_crop)) for name, cfg in runs.items()} == {
         "ckplus": ("mtcnn", Crop(clip=True, size=80, nearest=True)),
@@ -125,7 +125,7 @@ def test_the_tables_heads_have_the_studys_figures() -> None:
 
 
 def test_the_notebooks_head_has_its_figures() -> None:
-    """And no others that look like one, but for what its text says and no log has."""
+    """It has no other figures, except those that its text gives and no log has."""
     text = head("table_notebook")
     for backbone, variants in notebook()["rows"].items():
         (line,) = re.findall(rf"^#   {backbone} +(.*)$", text, flags=re.MULTILINE)
@@ -220,7 +220,7 @@ def test_every_optimiser_can_be_chosen(name: str) -> None:
 
 
 def test_a_part_of_a_table_runs_and_is_reported(tmp_path: Path) -> None:
-    """What a person types, but on faces that are drawn, in a network of four blocks, for an epoch."""
+    """As a user would, but with synthetic faces, a network of four blocks and one epoch."""
     small = ("recipe.max_epochs=1", "dataset=synthetic", FACES, "dataset.image_size=32", SHALLOW, "trainer=cpu")
     part = ("backbone=resnet50", "attention=none,se", "seed=1")
     ended = train_process(tmp_path, "-m", "experiment=table_attention", *part, *small, "recipe.batch_size=16")
@@ -237,7 +237,7 @@ def test_a_part_of_a_table_runs_and_is_reported(tmp_path: Path) -> None:
 
 
 def test_the_best_network_is_trained_on_either_split() -> None:
-    """The head's two commands are the runs that results/ has, but for the epochs of the official split."""
+    """The two commands are the runs in results/, except for the epochs of the official split."""
     cfg = compose_config(["experiment=best_drf_msam", "dataset.root=x", "split=study"])
     validate(cfg)
     build.check(cfg, num_classes=7)

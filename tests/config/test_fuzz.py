@@ -1,4 +1,4 @@
-"""Three hundred damaged files: pictures, videos, checkpoints, ONNX files. Each is answered, none with a traceback."""
+"""Three hundred damaged images, videos, checkpoints and ONNX files, none of which causes a traceback."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PICTURES, VIDEOS, CHECKPOINTS, DETECTORS = 200, 40, 30, 30
 
 
 def damaged(whole: bytes, rng: np.random.Generator) -> bytes:
-    """``whole`` cut off, with other bytes, with zeros, without its beginning, doubled, or with a wrong end."""
+    """Return ``whole`` truncated, with random bytes, zeros, no beginning, a repetition or a wrong header."""
     data, place = bytearray(whole), int(rng.integers(1, max(len(whole), 2)))
     kind = rng.integers(6)
     if kind == 0:
@@ -42,7 +42,7 @@ def damaged(whole: bytes, rng: np.random.Generator) -> bytes:
 
 
 def pictures() -> list[tuple[str, bytes]]:
-    """One picture in each of the usual formats."""
+    """Return one image in each common format."""
     made = []
     for number, name in enumerate(("a.png", "a.jpg", "a.tiff", "a.bmp", "a.webp")):
         file = io.BytesIO()
@@ -68,7 +68,7 @@ def videos(folder: Path) -> list[tuple[str, bytes]]:
 
 
 def no_traceback(verb: Callable[[], int], capsys: pytest.CaptureFixture[str]) -> int:
-    """Run a verb; whatever it says of a damaged file is no more than a sentence."""
+    """Run a command and check that its error is one sentence."""
     code = verb()
     told = capsys.readouterr()
     assert code in (0, 1, 2)

@@ -31,7 +31,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> Started:
     return install(monkeypatch)
 
 
-def test_every_run_gets_processes_of_its_own_with_its_own_frozen_configuration(
+def test_every_run_gets_new_processes_and_a_frozen_configuration(
     started: Started, run_train: Train, tmp_path: Path
 ) -> None:
     root = tmp_path / "a=b" / "c,d e"
@@ -69,7 +69,7 @@ def test_settings_of_a_group_that_is_swept_reach_every_run(started: Started, run
     assert all(config["backbone"]["model"]["batch_norm"] is True for config in started.configs)
 
 
-def test_a_failed_run_does_not_end_the_sweep_and_is_listed_with_its_log(
+def test_failed_runs_do_not_end_the_sweep_and_are_listed(
     started: Started, run_train: Train, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     started.errors = {1: "ArithmeticError: the sky fell", 3: "its process was killed by signal 9"}
@@ -105,7 +105,7 @@ def test_runs_that_are_done_are_not_started_again(
 
 
 @pytest.mark.parametrize("name", ["status.json", "result.json"])
-def test_a_damaged_file_costs_its_run_alone(
+def test_a_damaged_file_fails_only_its_run(
     started: Started,
     run_train: Train,
     capsys: pytest.CaptureFixture[str],

@@ -21,7 +21,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> Started:
     return install(monkeypatch)
 
 
-def test_a_dataset_that_is_not_there_is_said_before_anything_starts(
+def test_a_missing_dataset_is_reported_before_anything_starts(
     started: Started, run_train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run_train("-m", "attention=se,eca", "dataset=jaffe", "split=random", f"dataset.root={tmp_path}/nowhere") == 2
@@ -47,7 +47,7 @@ def test_a_dataset_that_is_not_there_is_said_before_anything_starts(
         ("trainer=ddp_cpu trainer.num_nodes=2", "trainer.num_nodes needs a cluster"),
     ],
 )
-def test_a_launcher_that_cannot_run_them_says_so_before_it_starts_any(
+def test_impossible_launcher_settings_are_refused(
     started: Started,
     run_train: Train,
     capsys: pytest.CaptureFixture[str],
@@ -76,7 +76,7 @@ def test_a_launcher_that_cannot_run_them_says_so_before_it_starts_any(
         ("backbone=glob(vgg*) attention=none backbone.attention_position=every_conv", "no effect with attention=none"),
     ],
 )
-def test_one_impossible_run_keeps_all_from_starting(
+def test_an_impossible_run_prevents_the_sweep(
     started: Started, run_train: Train, capsys: pytest.CaptureFixture[str], tmp_path: Path, overrides: str, message: str
 ) -> None:
     assert run_train("-m", *overrides.split()) == 2
@@ -101,10 +101,10 @@ def test_a_setting_that_only_some_of_the_swept_choices_have_starts_nothing(
     assert started.runs == []
 
 
-def test_two_runs_that_want_one_directory_are_refused(
+def test_two_runs_with_one_directory_are_refused(
     started: Started, run_train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The place of the data is no part of a run's identity: one would be reported with the other's result."""
+    """The path of the data is not part of a run's identity: one would be reported with the other's result."""
     for folder in ("A", "B"):
         for number, name in enumerate(("happy", "sad")):
             write(tmp_path / folder / name / "face.png", encoded(picture(number)))

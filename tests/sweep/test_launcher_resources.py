@@ -19,9 +19,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> Started:
     return install(monkeypatch)
 
 
-def test_so_many_runs_at_a_time_share_the_cores(
-    started: Started, run_train: Train, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_parallel_runs_share_the_cores(started: Started, run_train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes.os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     assert run_train("-m", "seed=1,2,3,4,5", "hydra.launcher.n_jobs=3") == 0
@@ -48,7 +46,7 @@ def test_so_many_runs_at_a_time_share_the_cores(
         (("trainer=cpu,auto", "sweep=${trainer.name}"), 2, [None, ["3"]] * 4),
     ],
 )
-def test_gpus_are_shared_out(
+def test_runs_share_the_gpus(
     started: Started,
     run_train: Train,
     monkeypatch: pytest.MonkeyPatch,
@@ -69,7 +67,7 @@ def test_gpus_are_shared_out(
     ("cores", "devices", "gib", "most"),
     [(1, 1, 64, 1), (2, 1, 64, 2), (64, 1, 64, 2), (64, 1, 8, 1), (3, 2, 64, 1), (4, 2, 64, 2)],
 )
-def test_two_at_a_time_on_a_cpu_where_each_of_their_processes_has_a_core_and_memory(
+def test_two_runs_at_a_time_need_cores_and_memory(
     started: Started, run_train: Train, monkeypatch: pytest.MonkeyPatch, cores: int, devices: int, gib: int, most: int
 ) -> None:
     monkeypatch.setattr(local.memory, "there", lambda: gib * 2**30)
@@ -84,7 +82,7 @@ def test_two_at_a_time_on_a_cpu_where_each_of_their_processes_has_a_core_and_mem
 @pytest.mark.parametrize(
     ("threads", "variable", "most"), [("null", "2", 2), ("null", "3", 1), ("2", "", 2), ("3", "", 1)]
 )
-def test_two_at_a_time_only_where_the_threads_that_were_asked_for_have_cores(
+def test_two_runs_at_a_time_need_cores_for_their_threads(
     started: Started, run_train: Train, monkeypatch: pytest.MonkeyPatch, threads: str, variable: str, most: int
 ) -> None:
     monkeypatch.setattr(local.memory, "there", lambda: 2**40)

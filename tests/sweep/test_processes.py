@@ -1,4 +1,4 @@
-"""Runs in processes of their own: how each way to end is told apart, costs one run alone, and leaves it resumable."""
+"""Runs in separate processes: each kind of failure is distinguished, affects one run only, and leaves it resumable."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "killpg"), reason="process group
 
 @pytest.fixture
 def planned(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Planned]:
-    """``planned("seed=2")``: a real, small run below ``tmp_path``."""
+    """``planned("seed=2")`` returns a small real run below ``tmp_path``."""
     monkeypatch.chdir(tmp_path)
 
     def compose(*overrides: str) -> Planned:
@@ -57,7 +57,7 @@ def sweep(runs: list[Planned], n_jobs: int = 2, timeout: float | None = None) ->
 
 
 def wait_for(condition: Callable[[], Any], seconds: float = 90) -> Any:
-    """What ``condition`` returns once it is true."""
+    """Wait until ``condition`` is true and return it."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if found := condition():
@@ -73,7 +73,7 @@ def owner(directory: Path) -> int | None:
 
 
 def alive(pid: int) -> bool:
-    """Whether a process exists and runs; one that has ended and was not asked for its code does not."""
+    """Return whether a process runs; a zombie does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):
@@ -90,7 +90,7 @@ def begun(directory: Path) -> bool:
 
 @pytest.fixture
 def disturbed() -> Iterator[Callable[..., None]]:
-    """``disturbed(directory, act)``: ``act(pid)`` once that run has finished an epoch, or as soon as it ``has``."""
+    """``disturbed(directory, act)`` calls ``act(pid)`` after the first epoch, or as soon as ``has(directory)``."""
     threads: list[threading.Thread] = []
     acted: list[Path] = []
 
@@ -113,7 +113,7 @@ def no_more_memory(pid: int) -> None:
 
 
 @pytest.mark.slow
-def test_each_way_to_fail_costs_one_run_alone_and_the_next_sweep_runs_those_only(
+def test_each_failure_affects_one_run_and_the_next_sweep_runs_only_those(
     planned: Callable[..., Planned], disturbed: Callable[..., None]
 ) -> None:
     runs = [planned(f"seed={seed}") for seed in range(1, 6)]
@@ -144,10 +144,10 @@ def test_each_way_to_fail_costs_one_run_alone_and_the_next_sweep_runs_those_only
 
 
 @pytest.mark.slow
-def test_a_run_that_hangs_is_ended_after_its_time(
+def test_a_hanging_run_is_ended_after_the_timeout(
     planned: Callable[..., Planned], disturbed: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Stopped, it does not even heed SIGTERM."""
+    """A stopped process ignores SIGTERM."""
     monkeypatch.setattr("fersweep.sweep.local.processes.GRACE", 1.0)
     run, other = planned("seed=1"), planned("seed=2")
     wait_for_server()  # its imports take longer than the runs
@@ -180,8 +180,8 @@ def test_an_interrupted_sweep_ends_its_runs_and_leaves_them_resumable(
 
 
 @pytest.mark.slow
-def test_runs_end_with_whoever_started_them(planned: Callable[..., Planned], tmp_path: Path, cache: Path) -> None:
-    """The launcher is killed and can do nothing any more; its run ends, frees its lock, and goes on another time."""
+def test_runs_end_when_their_launcher_is_killed(planned: Callable[..., Planned], tmp_path: Path, cache: Path) -> None:
+    """The launcher is killed; its run ends, frees its lock, and can be resumed."""
     run = planned("seed=1")
     settings = [*NARROW, FACES, f"cache={cache}", "recipe.max_epochs=8"]
     with subprocess.Popen(
@@ -200,7 +200,7 @@ def test_runs_end_with_whoever_started_them(planned: Callable[..., Planned], tmp
 
 
 @pytest.mark.slow
-def test_what_another_process_trains_is_waited_for_and_taken_over_when_that_dies(
+def test_a_run_of_another_process_is_awaited_and_resumed_if_that_dies(
     planned: Callable[..., Planned],
 ) -> None:
     lives, dies, free = (planned(f"seed={seed}") for seed in (1, 2, 3))
@@ -224,7 +224,7 @@ def test_what_another_process_trains_is_waited_for_and_taken_over_when_that_dies
 
 
 @pytest.mark.slow
-def test_the_server_has_one_thread_and_hands_down_nothing_of_another_run(
+def test_the_server_has_one_thread_and_passes_on_no_variables_of_another_run(
     planned: Callable[..., Planned], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     for name in NOT_INHERITED:
@@ -243,13 +243,13 @@ def test_the_server_has_one_thread_and_hands_down_nothing_of_another_run(
 
 
 def _run_and_look(config: dict[str, Any], told: Connection) -> None:
-    """Train in a process of the server; say what was shared with it and which modules it lacked."""
+    """Train in a process of the server; send the number of shared objects and the modules it imported."""
     before, shared = set(sys.modules), gc.get_freeze_count()
     run_frozen(config)
     told.send((shared, sorted(set(sys.modules) - before)))
 
 
-def test_a_run_finds_everything_imported_and_collects_only_what_is_its_own(planned: Callable[..., Planned]) -> None:
+def test_a_run_imports_nothing_and_garbage_collects_only_its_own_objects(planned: Callable[..., Planned]) -> None:
     here, there = multiprocessing.Pipe(duplex=False)
     warm_up()
     process = multiprocessing.get_context("forkserver").Process(
@@ -270,7 +270,7 @@ def _map_and_time(told: Connection) -> None:
 
 
 def test_constants_of_elu_are_in_the_memory_of_a_process() -> None:
-    """With an AVX-512 processor, ELU takes many times as long in a forked process that has not seen odd numbers."""
+    """With AVX-512, ELU is many times slower in a forked process that has not mapped its constants."""
     here, there = multiprocessing.Pipe(duplex=False)
     warm_up()
     process = multiprocessing.get_context("forkserver").Process(target=_map_and_time, args=(there,))
@@ -282,7 +282,7 @@ def test_constants_of_elu_are_in_the_memory_of_a_process() -> None:
 
 
 def _elu() -> float:
-    """The least time of an ELU of 1,000,000 numbers with one thread, in seconds."""
+    """Return the shortest time in seconds of an ELU of 1,000,000 numbers with one thread."""
     threads, numbers, times = torch.get_num_threads(), torch.linspace(-3, 3, 1_000_000), []
     torch.set_num_threads(1)
     for _ in range(10):

@@ -1,4 +1,4 @@
-"""The life cycle of W&B runs, read back from what an offline run leaves on disk, and the other loggers."""
+"""W&B runs, checked in their offline recordings, and the other loggers."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ for run, exit_code in (("aaaa1111", 1), ("bbbb2222", 0)):
 
 @pytest.fixture
 def no_credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An account that never logged in, whatever the machine's own does."""
+    """A user without a login, whatever the machine's own is."""
     for name in [name for name in os.environ if name.startswith("WANDB_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -54,7 +54,7 @@ def no_credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run_script(tmp_path: Path, cfg: dict[str, Any], **env: str) -> subprocess.CompletedProcess[str]:
-    """Run two runs, a failed one and a good one, in one fresh process without a terminal."""
+    """Run a failed and a finished run in one new process without a terminal."""
     confusion_matrix(np.eye(2, dtype=int), ("a", "b"), tmp_path / "figure.png", "t")
     return subprocess.run(
         [sys.executable, "-c", SCRIPT.format(cfg=cfg), str(tmp_path)],
@@ -201,7 +201,7 @@ def test_tensorboard_writes_scalars_images_and_config(tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     confusion_matrix(np.eye(2, dtype=int), ("a", "b"), tmp_path / "figure.png", "t")
-    for _ in range(2):  # a run that goes on writes beside its first part
+    for _ in range(2):  # a resumed run adds a second file
         logger = tracking.make_logger(
             {"name": "tensorboard"}, tmp_path, "abc", "name", "group", {"recipe": {"lr": 0.5}}
         )

@@ -1,4 +1,4 @@
-"""The report and the workspace, as specifications; that they ask for what runs log; and where they are sent."""
+"""Report and workspace: their specifications, the keys they use, and their upload."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ OF_THE_SWEEP = {"key": {"section": "run", "name": "group"}, "op": "=", "value": 
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
-    """A server, and a login to it."""
+    """A server with a login."""
     with account(tmp_path / "home") as running:
         yield running
 
 
 @pytest.fixture
 def spec(tmp_path: Path) -> dict[str, Any]:
-    """What ``--spec`` writes, for one sweep, without a login."""
+    """The file of ``--spec`` for one sweep, without a login."""
     with no_account(tmp_path / "home"):
         assert publish("me/faces", "table_attention", tmp_path / "spec.json") == [str(tmp_path / "spec.json")]
     written: dict[str, Any] = json.loads((tmp_path / "spec.json").read_text())
@@ -39,7 +39,7 @@ def spec(tmp_path: Path) -> dict[str, Any]:
 
 
 def panels_of(panels: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """The settings of the panels, by kind."""
+    """Return the settings of panels by type."""
     found: dict[str, list[dict[str, Any]]] = {}
     for panel in panels:
         found.setdefault(panel["viewType"], []).append(panel["config"])
@@ -113,7 +113,7 @@ def test_the_workspace_has_the_same_and_a_grouped_table(spec: dict[str, Any]) ->
 
 
 @pytest.mark.usefixtures("tiny_network")
-def test_runs_log_what_it_shows(tmp_path: Path, small: Callable[..., DictConfig]) -> None:
+def test_runs_log_the_keys_of_the_report(tmp_path: Path, small: Callable[..., DictConfig]) -> None:
     from fersweep.run import run_one
 
     with no_account(tmp_path / "home"):
@@ -174,8 +174,8 @@ def test_what_cannot_be_sent_is_one_sentence(server: Server, tmp_path: Path, mon
         publish("me/faces")
 
 
-def test_the_specification_calls_nobody(tmp_path: Path) -> None:
-    """With a login at hand, in a fresh process, so that the import of the libraries counts."""
+def test_the_specification_makes_no_request(tmp_path: Path) -> None:
+    """With a login, in a new process, to include the imports."""
     with account(tmp_path / "home") as server:
         proxies = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), server.url)
         done = subprocess.run(

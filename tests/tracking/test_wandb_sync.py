@@ -1,4 +1,4 @@
-"""Sending offline runs to a small stand-in for a W&B server on this machine, which drops what the real one drops."""
+"""Upload of offline recordings to a fake W&B server, which drops rows as the real one does."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ for run, epochs, code in (("aaaa1111", (1, 2, 3), 1), ("bbbb2222", (1, 2), 0), (
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two runs; the first failed after three epochs and went on later for two more. To copy, not to change."""
+    """Two runs, the first failed after three epochs and resumed for two; copy it, do not change it."""
     home = tmp_path_factory.mktemp("recorded")
     subprocess.run(
         [sys.executable, "-c", RECORD, str(home / "outputs")],
@@ -58,7 +58,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def outputs(recorded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of `recorded`, in a working directory of its own."""
+    """A copy of `recorded` in a new working directory."""
     monkeypatch.chdir(tmp_path)
     shutil.copytree(recorded, tmp_path / "outputs", symlinks=True)
     return tmp_path / "outputs"
@@ -66,7 +66,7 @@ def outputs(recorded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
-    """A server, and a login to it."""
+    """A server with a login."""
     with account(tmp_path / "home") as running:
         yield running
 
@@ -76,7 +76,7 @@ def states(outcomes: list[syncing.Outcome]) -> list[tuple[str, str]]:
 
 
 def helpers(pid: int) -> list[str]:
-    """The processes of this machine that W&B started for process ``pid``."""
+    """Return the processes that W&B started for process ``pid``."""
     listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True, timeout=30).stdout
     return [line for line in listed.splitlines() if "wandb-core" in line and line.endswith(f"--pid {pid}")]
 

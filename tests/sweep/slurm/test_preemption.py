@@ -1,4 +1,4 @@
-"""A signal at any moment of a run: it is left, nothing is lost, and it ends as if nothing had been."""
+"""A signal at any moment stops a run, and the resumed run equals an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ MOMENTS = {
     "on_test_batch_start": 2,
     "on_test_end": 2,
 }
-"""Hooks, and how many epochs are behind when they send the signal."""
+"""Hooks, and the number of finished epochs after which they send the signal."""
 
 
 class Sender(pl.Callback):
-    """Sends this process a signal, once: at the hook ``moment``, when ``epochs`` are behind."""
+    """Sends this process a signal once, at the hook ``moment`` after ``epochs`` epochs."""
 
     def __init__(self, moment: str, epochs: int, number: int) -> None:
         self.epochs, self.number, self.sent = epochs, number, False
@@ -49,7 +49,7 @@ class Sender(pl.Callback):
 
 @pytest.mark.usefixtures("tiny_network")
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_a_run_goes_on_after_a_signal_at_any_moment(small: Small, finished: Path, moment: str) -> None:
+def test_a_run_resumes_after_a_signal_at_any_moment(small: Small, finished: Path, moment: str) -> None:
     config = plain(small())
     directory = run_dir(config)
     preemption, sender = Preemption(0, 1), Sender(moment, MOMENTS[moment], signal.SIGUSR2)
@@ -80,7 +80,7 @@ def test_a_run_that_is_told_to_end_ends_pending(small: Small, moment: str) -> No
     assert read_json(run_dir(config) / "status.json")["state"] == "pending"
 
 
-def test_a_rank_that_must_not_leave_alone_notes_a_signal_and_goes_on() -> None:
+def test_a_rank_other_than_zero_records_a_signal_and_continues() -> None:
     preemption = Preemption(1, 2)
     with preemption.heeded():
         os.kill(os.getpid(), signal.SIGUSR2)
@@ -90,7 +90,7 @@ def test_a_rank_that_must_not_leave_alone_notes_a_signal_and_goes_on() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_a_process_that_loads_data_stays_with_its_run_but_ends_when_told() -> None:
+def test_a_data_loader_ignores_a_requeue_but_ends_on_sigterm() -> None:
     preemption = Preemption(0, 1)
     with preemption.heeded():
         child = os.fork()

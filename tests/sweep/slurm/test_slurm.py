@@ -1,4 +1,4 @@
-"""The `slurm` launcher on a real cluster of two nodes, which `cluster` starts beside this file."""
+"""Launcher ``slurm`` on a real cluster of two nodes, started by the script ``cluster``."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ SETTINGS = (*NARROW, FACES, "hydra/launcher=slurm")
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A cluster for the tests of this file, which the environment names."""
+    """A cluster for this file, named by the environment."""
     folder = tmp_path_factory.mktemp("slurm")
     done = subprocess.run([SCRIPT, "up", folder], capture_output=True, text=True, timeout=90, check=False)
     try:
@@ -57,7 +57,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @contextmanager
 def started(cwd: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """A sweep that goes on while the block runs; its output is in ``out`` and ``err`` of ``cwd``."""
+    """Run a sweep during the block; its output is in ``out`` and ``err`` of ``cwd``."""
     with (cwd / "out").open("w") as out, (cwd / "err").open("w") as err:
         command = [sys.executable, str(TRAIN), "-m", *SETTINGS, *arguments]
         process = subprocess.Popen(command, cwd=cwd, stdout=out, stderr=err, stdin=subprocess.DEVNULL, text=True)
@@ -69,7 +69,7 @@ def started(cwd: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
 
 
 def until(what: Callable[[], Any], seconds: float = 120) -> Any:
-    """The first true value of ``what``."""
+    """Wait until ``what`` is true and return it."""
     end = time.monotonic() + seconds
     while not (value := what()):
         assert time.monotonic() < end, "it did not happen"
@@ -92,7 +92,7 @@ def states(directory: Path) -> tuple[str, int]:
 
 @dataclass
 class Sweep:
-    """A sweep of four folds that was interfered with, and what it left: see `swept`."""
+    """Results of the disturbed sweep of `swept`."""
 
     cwd: Path
     arguments: tuple[str, ...]
@@ -107,7 +107,7 @@ class Sweep:
 
 @pytest.fixture(scope="module")
 def swept(cluster: None, tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Sweep:  # noqa: ARG001
-    """Fold 0 is told of its time limit when it trains, fold 99 does not exist, 1 is left alone, 2 is cancelled."""
+    """Four folds: 0 gets the signal of its time limit, 99 does not exist, 1 is undisturbed, 2 is cancelled."""
     cwd = tmp_path_factory.mktemp("sweep")
     arguments = ("split=subjects", "split.fold=0,99,1,2", "recipe.max_epochs=8")
     with started(cwd, *arguments, f"cache={cache}") as process:
@@ -135,7 +135,7 @@ def swept(cluster: None, tmp_path_factory: pytest.TempPathFactory, cache: Path) 
 
 
 @needs_slurm
-def test_a_sweep_is_one_array_and_a_failed_run_costs_itself_alone(swept: Sweep) -> None:
+def test_a_sweep_is_one_array_and_a_failed_run_affects_no_other(swept: Sweep) -> None:
     array = swept.jobs[0].partition("_")[0]
     assert sorted(swept.jobs.values()) == [f"{array}_{index}" for index in range(4)]
     assert swept.code == 1
@@ -151,9 +151,7 @@ def test_a_sweep_is_one_array_and_a_failed_run_costs_itself_alone(swept: Sweep) 
 
 
 @needs_slurm
-def test_a_job_whose_time_is_over_goes_back_into_the_queue_and_ends_as_if_nothing_had_been(
-    swept: Sweep, tmp_path: Path
-) -> None:
+def test_a_job_at_its_time_limit_is_requeued_and_ends_as_if_uninterrupted(swept: Sweep, tmp_path: Path) -> None:
     assert swept.states[0] == ("done", 2)
     lines = [line.rpartition("  ")[2] for line in swept.out.splitlines() if line.startswith(f"job {swept.jobs[0]} ")]
     assert lines[-3:] == ["waits again", "running", "done"]
@@ -168,7 +166,7 @@ def test_a_job_whose_time_is_over_goes_back_into_the_queue_and_ends_as_if_nothin
 
 
 @needs_slurm
-def test_a_cancelled_job_is_a_failed_run_that_can_go_on(swept: Sweep) -> None:
+def test_a_cancelled_job_is_a_failed_run_that_can_be_resumed(swept: Sweep) -> None:
     assert swept.states[2] == ("pending", 1)
     assert swept.queue[swept.jobs[2]].state == "CANCELLED"
     assert f"job {swept.jobs[2]} ended without a result (cancelled); its log" in swept.err
@@ -231,7 +229,7 @@ def test_without_waiting_the_command_returns_and_a_later_one_finds_the_job(
 @needs_slurm
 @pytest.mark.usefixtures("cluster")
 def test_interrupted_while_it_waits_it_leaves_the_jobs_in_the_queue(tmp_path: Path, cache: Path) -> None:
-    """And a job that may not go back into the queue is a failed run when its time is over."""
+    """A job without requeues is a failed run at its time limit."""
     settings = ("hydra.launcher.max_requeues=0", "recipe.max_epochs=200", "sweep=some", f"cache={cache}")
     with started(tmp_path, *settings) as process:
         until(lambda: "in the queue" in (tmp_path / "out").read_text())

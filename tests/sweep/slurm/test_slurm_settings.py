@@ -1,4 +1,4 @@
-"""What the `slurm` launcher asks a cluster for, and what it refuses to; no cluster is needed."""
+"""Settings of the launcher ``slurm``: requested resources and refusals; needs no cluster."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_a_job_has_a_task_for_every_device(overrides: list[str], expected: dict[
 
 
 def test_every_process_gets_its_cores() -> None:
-    """srun takes one core a task unless it is told as sbatch was."""
+    """srun takes one core per task unless it gets the option of sbatch too."""
     assert (
         "--cpus-per-task=3" in replace(Settings(), cpus_per_task=3).sbatch(planned("trainer=cpu").config)["srun_args"]
     )
