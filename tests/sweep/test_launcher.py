@@ -158,7 +158,7 @@ def test_a_table_is_drawn_on_a_terminal(tmp_path: Path) -> None:
     (tmp_path / "two" / "history.csv").write_text("epoch,val/accuracy\n1,0.25\n2,0.5\n")
     board.begin(3, 0)
     board.ended(0, Outcome(runs[0], {"metrics": {"val/accuracy": 0.4, "test/accuracy": 0.3}}), 60.0)
-    running = [SimpleNamespace(place=1, processes=SimpleNamespace(seconds=30.0))]
+    running = [SimpleNamespace(index=1, processes=SimpleNamespace(seconds=30.0))]
     board.show(running, runs)
     board.end()
     shown = stream.getvalue()

@@ -102,7 +102,7 @@ class Sweep:
     runs: dict[int, Path]
     states: dict[int, tuple[str, int]]
     jobs: dict[int, str]
-    queue: dict[str, slurm_queue.Place]
+    queue: dict[str, slurm_queue.QueueEntry]
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +147,7 @@ def test_a_sweep_is_one_array_and_a_failed_run_affects_no_other(swept: Sweep) ->
     assert read_json(swept.runs[1] / "result.json")["metrics"]["test/n"] > 0
     assert swept.queue[swept.jobs[1]].state == "COMPLETED"
     assert swept.queue[swept.jobs[99]].state == "FAILED"
-    assert {place.name for place in swept.queue.values()} == {"runs"}
+    assert {entry.name for entry in swept.queue.values()} == {"runs"}
 
 
 @needs_slurm
@@ -278,7 +278,7 @@ def test_what_the_cluster_cannot_do_ends_in_one_sentence(
     assert message in err, err
     assert "Traceback" not in err
     assert code == 1 or err.count("\n") == 1
-    until(lambda: all(place.state in slurm_queue.ENDED for place in slurm_queue.look().values()))
+    until(lambda: all(entry.state in slurm_queue.ENDED for entry in slurm_queue.look().values()))
 
 
 @needs_slurm
@@ -294,6 +294,6 @@ def test_what_was_submitted_is_cancelled_when_the_rest_is_refused(tmp_path: Path
         UserError, match=r"SLURM refuses the jobs: .* \(nodes=1, ntasks_per_node=4, gpus_per_node=4\)\."
     ):
         sweep.submit()
-    both = [place.state for place in slurm_queue.look().values() if place.name == "both"]
+    both = [entry.state for entry in slurm_queue.look().values() if entry.name == "both"]
     assert len(both) == 2  # SLURM remembers the refused one, as failed
     until(lambda: {p.state for p in slurm_queue.look().values() if p.name == "both"} == {"CANCELLED", "FAILED"})

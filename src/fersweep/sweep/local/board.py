@@ -34,16 +34,16 @@ class Board:
             self.live = Live(console=self.console, refresh_per_second=4, transient=True)
             self.live.start()
 
-    def started(self, place: int, run: Planned) -> None:
+    def started(self, index: int, run: Planned) -> None:
         """Report that a run starts or resumes."""
         begun = (run.directory / "checkpoints" / "last.ckpt").exists() and not run.config["force"]
-        self._say(f"[{place + 1}/{self.total}] {'resumes' if begun else 'start  '} {run.directory.name}")
+        self._say(f"[{index + 1}/{self.total}] {'resumes' if begun else 'start  '} {run.directory.name}")
 
-    def moved(self, place: int, run: Planned) -> None:
+    def moved(self, index: int, run: Planned) -> None:
         """Report that another process is training a run."""
-        self._say(f"[{place + 1}/{self.total}] waits   {run.directory.name}: another process is training it")
+        self._say(f"[{index + 1}/{self.total}] waits   {run.directory.name}: another process is training it")
 
-    def ended(self, place: int, outcome: Outcome, seconds: float | None) -> None:
+    def ended(self, index: int, outcome: Outcome, seconds: float | None) -> None:
         """Report the end of a run; ``seconds`` is its duration if this sweep ran it."""
         name, took = outcome.planned.directory.name, "" if seconds is None else f" ({duration(seconds)})"
         if outcome.result is not None:
@@ -52,10 +52,10 @@ class Board:
                 self.times.append(seconds)
             metrics = outcome.result["metrics"]
             scores = f"validation {metrics['val/accuracy']:.2%}  test {metrics['test/accuracy']:.2%}"
-            self._say(f"[{place + 1}/{self.total}] done    {name}  {scores}{took}")
+            self._say(f"[{index + 1}/{self.total}] done    {name}  {scores}{took}")
         else:
             self.failed += 1
-            self._say(f"[{place + 1}/{self.total}] failed  {name}: {outcome.error}{took}")
+            self._say(f"[{index + 1}/{self.total}] failed  {name}: {outcome.error}{took}")
 
     def show(self, running: Sequence[Any], runs: Sequence[Planned]) -> None:
         """Redraw the table on a terminal."""
@@ -65,7 +65,7 @@ class Board:
         for column in ("running", "epoch", "validation", "time"):
             table.add_column(column, no_wrap=True)
         for each in running:
-            run = runs[each.place]
+            run = runs[each.index]
             epoch, accuracy = _last_epoch(run.directory)
             of = f"{epoch}/{run.config['recipe']['max_epochs']}"
             table.add_row(run.directory.name, of, accuracy, duration(each.processes.seconds))

@@ -35,14 +35,14 @@ class Running:
     """A running run.
 
     Attributes:
-        place: its index in the sweep.
+        index: in the sweep.
         processes: of the run.
         gpus: ids of its GPUs.
         need: number of GPUs, or the fraction of one.
         why: reason for which this sweep ended it, if it did.
     """
 
-    place: int
+    index: int
     processes: RunProcesses
     gpus: list[str]
     need: float
@@ -102,8 +102,8 @@ class LocalSweep:
     def run(self) -> list[Outcome]:
         """Run everything that is not done and return the outcomes in order; an interruption leaves runs resumable."""
         done = {id(outcome.planned): outcome for outcome in already_done(self.runs)}
-        self.outcomes = {place: done[id(run)] for place, run in enumerate(self.runs) if id(run) in done}
-        queue = deque(place for place in range(len(self.runs)) if place not in self.outcomes)
+        self.outcomes = {index: done[id(run)] for index, run in enumerate(self.runs) if id(run) in done}
+        queue = deque(index for index in range(len(self.runs)) if index not in self.outcomes)
         self.skipped = sum(outcome.result is not None for outcome in self.outcomes.values())
         self.board.begin(len(self.runs), self.skipped)
         try:
@@ -118,7 +118,7 @@ class LocalSweep:
             raise
         finally:
             self.board.end()
-        return [self.outcomes[place] for place in range(len(self.runs))]
+        return [self.outcomes[index] for index in range(len(self.runs))]
 
     def _start(self, queue: deque[int]) -> None:
         while queue and len(self.running) < self.slots:
@@ -126,17 +126,17 @@ class LocalSweep:
             gpus = self.pool.take(need) if need else []
             if gpus is None:
                 return
-            place = queue.popleft()
+            index = queue.popleft()
             ranks = run.config["trainer"]["devices"]
             threads = self.threads or share_of_cores(min(self.slots, len(self.runs)) * ranks)
-            self.board.started(place, run)
+            self.board.started(index, run)
             try:
                 processes = RunProcesses(run.config, run.directory, threads, gpus if need else None)
             except (OSError, EOFError) as error:  # the server has died, or memory is short
                 self.pool.give_back(gpus, need)
-                self._conclude(place, f"its process could not be started ({error or type(error).__name__})")
+                self._conclude(index, f"its process could not be started ({error or type(error).__name__})")
                 continue
-            self.running.append(Running(place, processes, gpus, need))
+            self.running.append(Running(index, processes, gpus, need))
 
     def _collect(self) -> None:
         """Collect the runs that have ended, and end those past the timeout."""
@@ -149,45 +149,45 @@ class LocalSweep:
             self.running.remove(each)
             self.pool.give_back(each.gpus, each.need)
             if each.processes.elsewhere:
-                self.elsewhere.append(each.place)
-                self.board.moved(each.place, self.runs[each.place])
+                self.elsewhere.append(each.index)
+                self.board.moved(each.index, self.runs[each.index])
                 continue
-            self._conclude(each.place, each.processes.failure(each.why), each.processes.seconds)
+            self._conclude(each.index, each.processes.failure(each.why), each.processes.seconds)
 
-    def _conclude(self, place: int, error: str | None, seconds: float | None = None) -> None:
-        run, result = self.runs[place], None
+    def _conclude(self, index: int, error: str | None, seconds: float | None = None) -> None:
+        run, result = self.runs[index], None
         if error is None:
             try:
                 result = finished(run)
             except UserError as damaged:
                 error = str(damaged)
-        self._end(place, Outcome(run, result, error), seconds)
+        self._end(index, Outcome(run, result, error), seconds)
 
-    def _end(self, place: int, outcome: Outcome, seconds: float | None = None) -> None:
-        self.outcomes[place] = outcome
-        self.board.ended(place, outcome, seconds)
+    def _end(self, index: int, outcome: Outcome, seconds: float | None = None) -> None:
+        self.outcomes[index] = outcome
+        self.board.ended(index, outcome, seconds)
 
     def _look_elsewhere(self, queue: deque[int]) -> None:
         """Collect runs that other processes have finished; queue those whose processes died."""
         if not self.elsewhere or time.monotonic() - self.looked < POLL_ELSEWHERE:
             return
         self.looked = time.monotonic()
-        for place in list(self.elsewhere):
-            directory = self.runs[place].directory
+        for index in list(self.elsewhere):
+            directory = self.runs[index].directory
             if is_locked(directory):
                 continue
-            self.elsewhere.remove(place)
+            self.elsewhere.remove(index)
             try:
                 status = Status.read(directory)
             except UserError as damaged:
-                self._conclude(place, str(damaged))
+                self._conclude(index, str(damaged))
                 continue
             if status.state == "done":
-                self._end(place, DataCheck().outcome(self.runs[place]))
+                self._end(index, DataCheck().outcome(self.runs[index]))
             elif status.state == "failed" and status.error is not None:
-                self._conclude(place, f"{status.error['type']}: {status.error['message']}")
+                self._conclude(index, f"{status.error['type']}: {status.error['message']}")
             else:
-                queue.append(place)
+                queue.append(index)
 
     def _end_all(self) -> None:
         """End every run; a second Ctrl-C does not wait for them."""

@@ -21,7 +21,7 @@ from fersweep.runs.status import Status
 from fersweep.sweep.local.processes import NOT_INHERITED, environment
 from fersweep.sweep.plan import DataCheck, Outcome, Planned, already_done, conclude, finished, freeze, refuse
 from fersweep.sweep.slurm import queue as slurm_queue
-from fersweep.sweep.slurm.queue import ENDED, NEVER, Place, QueueError
+from fersweep.sweep.slurm.queue import ENDED, NEVER, QueueEntry, QueueError
 from fersweep.sweep.slurm.settings import Settings, shown
 
 PAUSES = (2.0, 30.0)
@@ -126,12 +126,12 @@ class SlurmSweep:
     def _note(self, run: Planned) -> Path:
         return self.folder / f"{run.directory.name}.job"
 
-    def _queued(self, run: Planned, queue: Mapping[str, Place]) -> str | None:
+    def _queued(self, run: Planned, queue: Mapping[str, QueueEntry]) -> str | None:
         """Return the id of a run's earlier job if it is still in the queue."""
         note = self._note(run)
         job = note.read_text(encoding="utf-8") if note.is_file() else ""
-        place = queue.get(job)
-        return job if place and place.name == run.config["sweep"] and place.state not in ENDED else None
+        entry = queue.get(job)
+        return job if entry and entry.name == run.config["sweep"] and entry.state not in ENDED else None
 
     def watch(self) -> None:
         """Wait until every job has ended, printing a line per change."""
@@ -153,31 +153,31 @@ class SlurmSweep:
                 pause = PAUSES[0] if any(changes) else min(1.2 * pause, PAUSES[1])
                 time.sleep(pause)
 
-    def _look_at(self, job: Submitted, place: Place | None) -> bool:
-        """Update a job from its place in the queue; return whether its state has changed."""
-        gone = place is None or place.state in ENDED
+    def _look_at(self, job: Submitted, entry: QueueEntry | None) -> bool:
+        """Update a job from its entry in the queue; return whether its state has changed."""
+        gone = entry is None or entry.state in ENDED
         try:
-            outcome = self._outcome(job, place, gone and job.gone)
+            outcome = self._outcome(job, entry, gone and job.gone)
         except UserError as damaged:
             outcome = Outcome(job.run, error=str(damaged))
-        job.gone, job.reason = gone, "" if place is None else place.reason
+        job.gone, job.reason = gone, "" if entry is None else entry.reason
         if outcome is not None:
             self.outcomes[job.run.directory] = outcome
             state = "done" if outcome.error is None else f"failed: {outcome.error}"
-        elif place is None or gone:
+        elif entry is None or gone:
             return True  # look again soon: the file system may lag behind the queue
-        elif place.state == "PENDING":
+        elif entry.state == "PENDING":
             state = "waits" if job.printed == "waits" else "waits again"
-        elif place.state == "COMPLETING":
+        elif entry.state == "COMPLETING":
             return False  # its next state will tell
         else:
-            state = place.state.lower()
+            state = entry.state.lower()
         changed, job.printed = state != job.printed, state
         if changed:
             print(f"job {job.job}  {job.run.directory.name}  {state}", flush=True)
         return changed
 
-    def _outcome(self, job: Submitted, place: Place | None, over: bool) -> Outcome | None:
+    def _outcome(self, job: Submitted, entry: QueueEntry | None, over: bool) -> Outcome | None:
         """Return the outcome of a job's run, or ``None`` before its end; ``over``: the job has certainly ended."""
         status = job.news()
         if status is None and over and not job.run.config["force"]:
@@ -189,12 +189,12 @@ class SlurmSweep:
             if trainer["devices"] * trainer["num_nodes"] > 1:  # another rank may have caused the error of rank zero
                 others = f" (all ranks: {self.folder / job.job}_*_log.err)"
             return Outcome(job.run, error=f"{status.error['type']}: {status.error['message']}{others}")
-        if place is not None and place.state == "PENDING" and place.reason in NEVER and place.reason == job.reason:
+        if entry is not None and entry.state == "PENDING" and entry.reason in NEVER and entry.reason == job.reason:
             slurm_queue.cancel([job.job])
-            why = f"job {job.job} would never start ({place.reason}: {NEVER[place.reason]}) and is cancelled"
+            why = f"job {job.job} would never start ({entry.reason}: {NEVER[entry.reason]}) and is cancelled"
             return Outcome(job.run, error=f"{why}; it asked for {shown(self.settings.sbatch(job.run.config))}")
         if over:
-            state = "it has left the queue" if place is None else place.state.lower().replace("_", " ")
+            state = "it has left the queue" if entry is None else entry.state.lower().replace("_", " ")
             words = slurm_queue.last_words(self.folder, job.job)
             log = slurm_queue.stderr(self.folder, job.job)
             ending = f"; its log {log} ends: {words}" if words else ""

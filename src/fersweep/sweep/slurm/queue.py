@@ -31,7 +31,7 @@ NEVER = {
 
 
 @dataclass(frozen=True)
-class Place:
+class QueueEntry:
     """Entry of a job in the queue: state, pending reason and name."""
 
     state: str
@@ -43,7 +43,7 @@ class QueueError(RuntimeError):
     """The queue cannot be read at the moment."""
 
 
-def look() -> dict[str, Place]:
+def look() -> dict[str, QueueEntry]:
     """Return this user's jobs that the controller remembers, by id: ``12``, or ``12_0`` in an array.
 
     Raises:
@@ -57,7 +57,7 @@ def look() -> dict[str, Place]:
     except subprocess.TimeoutExpired as error:
         raise QueueError("squeue did not answer for two minutes") from error
     rows = [line.strip().split("|", 3) for line in seen.stdout.splitlines() if line.strip()]
-    return {job: Place(state, reason, name) for job, state, reason, name in rows}
+    return {job: QueueEntry(state, reason, name) for job, state, reason, name in rows}
 
 
 def cancel(jobs: Iterable[str]) -> None:
