@@ -22,7 +22,7 @@ from fersweep.sweep.local.processes import NOT_INHERITED, environment
 from fersweep.sweep.plan import DataCheck, Outcome, Planned, already_done, conclude, finished, freeze, refuse
 from fersweep.sweep.slurm import queue as slurm_queue
 from fersweep.sweep.slurm.queue import ENDED, NEVER, QueueEntry, QueueError
-from fersweep.sweep.slurm.settings import Settings, shown
+from fersweep.sweep.slurm.settings import Settings
 
 PAUSES = (2.0, 30.0)
 """Shortest and longest time in seconds between two looks at the queue; it grows while nothing changes."""
@@ -109,14 +109,16 @@ class SlurmSweep:
         from fersweep.sweep.slurm.job import Job
 
         before = [Status.read(run.directory) for run in runs]
-        asked, allowed = self.settings.sbatch(runs[0].config), self.settings.max_requeues
+        allowed = self.settings.max_requeues
         try:
             with contextlib.redirect_stderr(io.StringIO()):  # submitit prints the errors it raises
                 executor = submitit.SlurmExecutor(self.folder, max_num_timeout=allowed)
-                executor.update_parameters(**asked)
+                executor.update_parameters(**self.settings.sbatch(runs[0].config))
                 jobs = executor.submit_array([Job(run.config, str(run.directory), allowed) for run in runs])
         except (FailedJobError, FailedSubmissionError) as error:
-            raise UserError(f"SLURM refuses the jobs: {_reason(error)} ({shown(asked)}).") from error
+            raise UserError(
+                f"SLURM refuses the jobs: {_reason(error)} ({self.settings.request(runs[0].config)})."
+            ) from error
         submitted = [Submitted(*each) for each in zip(runs, [job.job_id for job in jobs], before, strict=True)]
         for each in submitted:
             with atomic_path(self._note(each.run)) as note:
@@ -192,7 +194,7 @@ class SlurmSweep:
         if entry is not None and entry.state == "PENDING" and entry.reason in NEVER and entry.reason == job.reason:
             slurm_queue.cancel([job.job])
             why = f"job {job.job} would never start ({entry.reason}: {NEVER[entry.reason]}) and is cancelled"
-            return Outcome(job.run, error=f"{why}; it asked for {shown(self.settings.sbatch(job.run.config))}")
+            return Outcome(job.run, error=f"{why}; it requested {self.settings.request(job.run.config)}")
         if over:
             state = "it has left the queue" if entry is None else entry.state.lower().replace("_", " ")
             words = slurm_queue.last_words(self.folder, job.job)

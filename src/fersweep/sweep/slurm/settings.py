@@ -11,20 +11,6 @@ from fersweep.errors import UserError
 if TYPE_CHECKING:
     from fersweep.sweep.plan import Planned
 
-RESOURCES = (
-    "nodes",
-    "ntasks_per_node",
-    "gpus_per_node",
-    "cpus_per_task",
-    "mem",
-    "time",
-    "partition",
-    "account",
-    "qos",
-    "constraint",
-)
-"""Keys of `Settings.sbatch` that a cluster may refuse, for messages."""
-
 
 @dataclass
 class Settings:
@@ -74,38 +60,37 @@ class Settings:
                 f"trainer.devices={trainer['devices']}: omit it, or raise it."
             )
 
-    def sbatch(self, config: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the parameters of a run's job under submitit's names."""
+    def resources(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the resources that a run requests, under submitit's names; ``None`` leaves one to the cluster."""
         trainer = config["trainer"]
         tasks, on_cpu = trainer["devices"], trainer["accelerator"] == "cpu"
         gpus = self.gpus_per_node if self.gpus_per_node is not None else (0 if on_cpu else tasks)
-        cores = (
-            [] if self.cpus_per_task is None else [f"--cpus-per-task={self.cpus_per_task}"]
-        )  # srun does not inherit it
-        asked = {
-            "job_name": config["sweep"],
+        return {
             "nodes": trainer["num_nodes"],
             "ntasks_per_node": tasks,
             "gpus_per_node": gpus or None,
+            "cpus_per_task": self.cpus_per_task,
+            "mem": self.mem,
+            "time": self.time,
             "partition": self.partition,
             "account": self.account,
             "qos": self.qos,
             "constraint": self.constraint,
-            "time": self.time,
-            "cpus_per_task": self.cpus_per_task,
-            "mem": self.mem,
         }
-        own = {
+
+    def sbatch(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """Return all parameters of a run's job under submitit's names."""
+        cores = [] if self.cpus_per_task is None else [f"--cpus-per-task={self.cpus_per_task}"]
+        return self.resources(config) | {
+            "job_name": config["sweep"],
             "wckey": None,  # submitit sets one, which a cluster may refuse
             "array_parallelism": self.array_parallelism,
             "signal_delay_s": self.signal_delay,
             "setup": list(self.setup) or None,
-            "srun_args": [*cores, "--kill-on-bad-exit=1"],  # else other ranks wait for one that failed
+            "srun_args": [*cores, "--kill-on-bad-exit=1"],  # srun inherits no cores; a failed rank must end the others
             "additional_parameters": {"requeue": True},
         }
-        return asked | own
 
-
-def shown(asked: Mapping[str, Any]) -> str:
-    """Return the resources of a request in words."""
-    return ", ".join(f"{name}={asked[name]}" for name in RESOURCES if asked[name] is not None)
+    def request(self, config: Mapping[str, Any]) -> str:
+        """Return the requested resources in words."""
+        return ", ".join(f"{name}={value}" for name, value in self.resources(config).items() if value is not None)
