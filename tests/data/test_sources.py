@@ -7,8 +7,9 @@ import fakes
 import pytest
 from fakes import encoded, picture, write
 
-from fersweep.data import files
+from fersweep.data import files, images
 from fersweep.data.samples import CLASSES, PRIVATE, PUBLIC, TRAINING
+from fersweep.data.sources.base import ImageFile, ImageFiles, as_records
 from fersweep.data.sources.ckplus import CkPlus
 from fersweep.data.sources.fer2013 import Fer2013
 from fersweep.data.sources.folder import Folder
@@ -156,6 +157,30 @@ def test_a_zip_that_points_outside_is_refused(tmp_path: Path, name: str) -> None
         file.writestr(zipfile.ZipInfo(name), encoded(picture(0)))
     with pytest.raises(UserError, match=r"fer2013.zip holds the name .*, which points outside of the archive"):
         Fer2013(archive).load()
+
+
+class Own(ImageFiles):
+    """All images of a folder, of one class, as a plugin might read them."""
+
+    name = "own"
+
+    def records(self) -> images.Records:
+        tree = self.tree()
+        return as_records(tree, ("a",), (ImageFile(name, name, 0) for name in reversed(tree.images())))
+
+
+def test_by_default_a_source_is_its_root(tmp_path: Path) -> None:
+    write(tmp_path / "other.zip", "not read")
+    for index, name in enumerate(("2.png", "deep/1.png")):
+        write(tmp_path / name, encoded(picture(index)))
+    data = Own(tmp_path, image_size=24).load()
+    assert data.ids.tolist() == ["2.png", "deep/1.png"]
+    assert (data.images.shape, data.usage, data.subjects, data.sequences) == ((2, 24, 24), None, None, None)
+    assert Own(tmp_path, channels=3).fingerprint() != Own(tmp_path).fingerprint()
+    with pytest.raises(UserError, match=r"^dataset=own needs dataset.root=PATH, where PATH holds its folder"):
+        Own().load()
+    with pytest.raises(UserError, match=r"^dataset.root=.*/nowhere does not exist"):
+        Own(tmp_path / "nowhere").load()
 
 
 FINGERPRINTS = (
