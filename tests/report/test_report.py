@@ -635,7 +635,10 @@ def spoilt(name: str, **changes: object) -> Callable[[Path], None]:
         (lambda run: (run / "history.csv").write_text("epoch,val/loss\n1,2\n"), "history.csv has no epochs"),
         (spoilt("result.json", seconds=None), "result.json: seconds is None, not a number"),
         (spoilt("result.json", best_epoch=..., params_total=...), "result.json: params_total is None, not a number"),
-        (spoilt("result.json", choices={"backbone": "vgg16"}), "choices is {'backbone': 'vgg16'}, not an option for each group"),
+        (
+            spoilt("result.json", choices={"backbone": "vgg16"}),
+            "choices is {'backbone': 'vgg16'}, not an option for each group",
+        ),
         (spoilt("result.json", confusion_matrix=[[1, 0], [0, 1]]), "confusion_matrix is not 7 × 7"),
         (spoilt("result.json", confusion_matrix=[[0] * 7] * 7), "not rows of counts"),
         (spoilt("result.json", confusion_matrix=None), "confusion_matrix is None, not rows of counts"),
