@@ -135,9 +135,9 @@ def test_weights_of_another_architecture(refused: Callable[..., str], finished: 
     root = fakes.folder(tmp_path / "faces", per_class=20)
     sentence = refused("dataset=folder", "split=random", f"dataset.root={root}", f"weights={finished}")
     assert sentence.startswith(
-        f"{finished}/checkpoints/best.ckpt holds another architecture (ResNet-50 + SE, ELU, as its paper defines it): "
+        f"{finished}/checkpoints/best.ckpt has another architecture (ResNet-50 + SE, ELU, as its paper defines it): "
     )
-    assert "classifier.weight is (7, 128) there and (3, 128) here" in sentence
+    assert "classifier.weight is (7, 128) there and (3, 128) in this run" in sentence
 
 
 def test_settings_that_do_not_fit_the_data_source(refused: Callable[..., str]) -> None:
