@@ -40,7 +40,7 @@ def outputs(tmp_path: Path) -> Path:
         ("collect outputs --jsn", "'--jsn'"),
         ("collect outputs runs", "'runs'"),
         ("data synthetic seed", "'seed' is neither an option nor KEY=VALUE"),
-        ("wandb", "the following arguments are required: VERB"),
+        ("wandb", "the following arguments are required: COMMAND"),
         ("wandb report", "the following arguments are required: ENTITY/PROJECT"),
         ("wandb sync outputs seed=1", "unrecognized argument 'seed=1'"),
     ],

@@ -74,7 +74,9 @@ def _run(parsed: argparse.Namespace) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="fersweep", description="Train, compare and use networks for facial emotion recognition."
+        prog="fersweep",
+        description="Train, compare and use networks for facial emotion recognition.",
+        epilog="fersweep COMMAND --help shows the arguments of a command.",
     )
     parser.add_argument("--version", action="version", version=f"fersweep {version('fersweep')}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")

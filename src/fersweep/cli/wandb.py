@@ -8,18 +8,23 @@ from pathlib import Path
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the two subcommands."""
-    verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
-    sync = verbs.add_parser(
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    sync = commands.add_parser(
         "sync",
         help="upload what runs recorded offline",
         description="Upload what runs recorded offline and mark it as sent. Exit code 1 if an upload failed.",
     )
     sync.add_argument(
-        "outputs", metavar="OUTPUTS", type=Path, nargs="?", default=Path("outputs"), help="default: %(default)s"
+        "outputs",
+        metavar="OUTPUTS",
+        type=Path,
+        nargs="?",
+        default=Path("outputs"),
+        help="folder of runs; default: outputs",
     )
     sync.add_argument("--dry-run", action="store_true", help="only list what would be sent")
     sync.set_defaults(wandb=_sync)
-    report = verbs.add_parser(
+    report = commands.add_parser(
         "report",
         help="create a page that compares the runs of a project",
         description="Create a report and a workspace that compare the runs of a Weights & Biases project.",

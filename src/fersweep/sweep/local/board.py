@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,7 @@ class Board:
 
     def begin(self, total: int, done: int) -> None:
         """Start with ``total`` runs, ``done`` of which were done before."""
-        self.total, self.done, self.begun = total, done, time.monotonic()
+        self.total, self.done = total, done
         runs = counted(total, "run")
         self._say(f"{runs}, {done} already done" if done else runs)
         if self.console.is_terminal:
