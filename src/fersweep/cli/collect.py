@@ -8,7 +8,6 @@ from pathlib import Path
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Add the command's arguments."""
     parser.add_argument(
         "outputs", metavar="OUTPUTS", type=Path, help="folder of one sweep, such as outputs/runs, or of all sweeps"
     )
@@ -18,7 +17,6 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(parsed: argparse.Namespace) -> int:
-    """List the runs; return 0, or 1 unless all are done."""
     from rich.console import Console
 
     from fersweep.report import listing

@@ -16,7 +16,6 @@ USAGE = "fersweep data DATASET [--root PATH] [--json] [KEY=VALUE ...]"
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Add the command's arguments."""
     parser.usage = USAGE
     parser.add_argument("dataset", help=", ".join(options("dataset")))
     parser.add_argument("--root", metavar="PATH", help="archive or folder of the dataset, or a folder above it")
@@ -24,7 +23,6 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(parsed: argparse.Namespace) -> int:
-    """Audit the dataset; return 0, or 1 if images are missing or unreadable."""
     from rich.console import Console
 
     from fersweep import build

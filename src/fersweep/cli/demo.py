@@ -8,7 +8,6 @@ from fersweep.cli import arguments
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Add the command's arguments."""
     arguments.checkpoint(parser, several=True)
     parser.add_argument("--port", metavar="N", type=int, help="port on 127.0.0.1; default: the first free from 7860")
     parser.add_argument("--open", action="store_true", help="open the page in the default browser")
@@ -17,7 +16,6 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(parsed: argparse.Namespace) -> int:
-    """Serve the page until Ctrl-C; return the exit code."""
     from fersweep.inference import demo
     from fersweep.inference.predict import Predictor
 

@@ -18,7 +18,6 @@ from fersweep.text import counted, printable
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Add the command's arguments."""
     arguments.checkpoint(parser)
     parser.add_argument(
         "images",
@@ -33,7 +32,6 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(parsed: argparse.Namespace) -> int:
-    """Explain; return 1 if an image cannot be read."""
     if not parsed.images and (parsed.detector != "auto" or parsed.weights):
         raise UserError("--detector and --weights have no effect without images: name some, or omit them.")
     if parsed.images and parsed.out is None:

@@ -16,7 +16,6 @@ USE = {
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Add the command's arguments."""
     arguments.checkpoint(parser)
     parser.add_argument(
         "-o",
@@ -30,7 +29,6 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(parsed: argparse.Namespace) -> int:
-    """Export; return the exit code."""
     from fersweep.inference.export import about, files
     from fersweep.inference.trained import load
 

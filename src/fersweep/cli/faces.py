@@ -18,7 +18,6 @@ PRESETS = {"study": {"choose": "confident", "confidence": 0.5, "margin": 0.0, "s
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Add the command's arguments."""
     parser.add_argument("source", metavar="IN", type=Path, help="an image, or a folder of images at any depth")
     parser.add_argument("folder", metavar="OUT", type=Path, help="a new folder, or that of an earlier command")
     parser.add_argument(
@@ -53,7 +52,6 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(parsed: argparse.Namespace) -> int:
-    """Crop the faces; return 1 if images are unreadable."""
     import os
     import sys
 

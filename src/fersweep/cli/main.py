@@ -1,4 +1,8 @@
-"""Command line ``fersweep``; each command is a module of this package."""
+"""Command line ``fersweep``.
+
+Each command is a module of this package: its docstring is the help, ``add`` declares its arguments, and ``run`` returns
+its exit code.
+"""
 
 from __future__ import annotations
 

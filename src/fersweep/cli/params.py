@@ -13,7 +13,6 @@ from fersweep.config.options import options
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Add the command's arguments."""
     parser.add_argument(
         "--fidelity", metavar="|".join(options("fidelity")), default="code", help="default: %(default)s"
     )
@@ -21,7 +20,6 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(parsed: argparse.Namespace) -> int:
-    """Count; return 0, or 1 if a network of ``fidelity=code`` differs from the study's code."""
     from rich.console import Console
 
     from fersweep.report import parameters

@@ -9,7 +9,6 @@ from fersweep.cli import arguments
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Add the command's arguments."""
     arguments.checkpoint(parser, several=True)
     parser.add_argument(
         "inputs", metavar="INPUT", nargs="+", help="images, folders, patterns such as 'a/*.jpg', videos; or: camera N"
@@ -30,7 +29,6 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(parsed: argparse.Namespace) -> int:
-    """Predict; return 0, or 1 if an input is unreadable."""
     from fersweep.inference.predict import run as predict
 
     parsed.inputs = tuple(parsed.inputs)

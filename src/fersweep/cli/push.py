@@ -8,14 +8,12 @@ from fersweep.cli import arguments
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Add the command's arguments."""
     arguments.checkpoint(parser)
     parser.add_argument("repo", metavar="REPO", help="OWNER/NAME, or NAME for your own account; created if missing")
     parser.add_argument("--private", action="store_true", help="create a private repository")
 
 
 def run(parsed: argparse.Namespace) -> int:
-    """Upload; return the exit code."""
     from fersweep.inference.export import hub
 
     print(hub.push(parsed.checkpoint, parsed.repo, parsed.private))

@@ -14,7 +14,6 @@ from fersweep.text import counted
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Add the command's arguments."""
     parser.add_argument("outputs", metavar="OUTPUTS", type=Path, help="folder of a sweep, such as outputs/runs")
     parser.add_argument("-o", metavar="DIR", type=Path, dest="folder", help="output folder; default: OUTPUTS/report")
     parser.add_argument(
@@ -25,7 +24,6 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(parsed: argparse.Namespace) -> int:
-    """Write the report; return 0, or 1 if runs are not done."""
     from fersweep.report import write
 
     report = write.contents(parsed.outputs)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Add the two subcommands."""
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     sync = commands.add_parser(
         "sync",
@@ -38,7 +37,6 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(parsed: argparse.Namespace) -> int:
-    """Run the subcommand; return its exit code."""
     code: int = parsed.wandb(parsed)
     return code
 
