@@ -204,5 +204,5 @@ def test_nothing_in_a_stored_configuration_is_resolved(finished: Path, text: str
     """An interpolation, escaped or not, could read the environment or name an unchecked target."""
     config = checkpoint.load(finished)["fersweep"]["config"]
     config["backbone"]["model"]["pooling"] = text
-    with pytest.raises(UserError, match="holds a configuration that is not resolved"):
-        trained.rebuilt(config, 7, finished)
+    with pytest.raises(UserError, match="is not resolved"):
+        trained.rebuild(config, 7, finished)
