@@ -184,7 +184,7 @@ def test_a_failed_export_is_one_sentence(
     blocked.write_text("not a folder")
     (tmp_path / "README.md").write_text("# My own project")
     for arguments, sentence in (
-        ((later, "-o", tmp_path / "m.onnx"), "has format 2, this version reads 1: use the version it is of."),
+        ((later, "-o", tmp_path / "m.onnx"), "has format 2, this version reads 1: use the version that wrote it."),
         ((tmp_path / "none", "-o", tmp_path / "m.onnx"), "There is no checkpoint"),
         ((run, "-o", blocked / "model.onnx"), f"{blocked} cannot be written (File exists): choose another place."),
         ((run, "-o", tmp_path / "model.onx"), "has an unknown suffix (did you mean .onnx?)"),
