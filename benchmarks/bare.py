@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from omegaconf import DictConfig
 from torch import nn
@@ -9,6 +11,7 @@ from torch.nn import functional as F
 
 from fersweep import build
 from fersweep.data.samples import CLASSES
+from fersweep.models.fast import SWAPS, speed_up
 from fersweep.training import memory
 from fersweep.training.devices import precision
 from fersweep.training.optim import clip_gradients
@@ -23,13 +26,21 @@ class BareLoop:
         device: to compute on.
         fused: use the project's optimiser and clipping rather than torch's defaults.
         kept: keep freed memory from step to step, as the project does, rather than return it to the system.
+        swaps: the project's faster layers to use.
     """
 
     def __init__(
-        self, network: nn.Module, cfg: DictConfig, device: torch.device, *, fused: bool = True, kept: bool = True
+        self,
+        network: nn.Module,
+        cfg: DictConfig,
+        device: torch.device,
+        *,
+        fused: bool = True,
+        kept: bool = True,
+        swaps: Mapping[type[nn.Module], type[nn.Module]] = SWAPS,
     ) -> None:
         layout = torch.channels_last if cfg.trainer.memory_format == "channels_last" else torch.contiguous_format
-        self.network: nn.Module = network.to(device).to(memory_format=layout).train()
+        self.network: nn.Module = speed_up(network, swaps).to(device).to(memory_format=layout).train()
         optimizer = build.optimizer_factory(cfg) if fused else build.make(cfg.recipe.optimizer)
         self.optimizer = optimizer(self.network.parameters())
         self.clip, self.device, self.kept = cfg.recipe.gradient_clip, device, kept

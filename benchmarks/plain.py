@@ -29,6 +29,7 @@ from benchmarks.settings import loaders
 from fersweep import build
 from fersweep.data.samples import CLASSES, Samples
 from fersweep.data.splits import Split
+from fersweep.models.fast import speed_up
 from fersweep.training import memory
 from fersweep.training.devices import precision
 
@@ -103,7 +104,7 @@ def fit(
         Faces(np.array(samples.images[part]), samples.labels[part], augmented)
         for part, augmented in ((split.train, True), (split.val, False))
     )
-    network = build.model(cfg, len(CLASSES))
+    network = speed_up(build.model(cfg, len(CLASSES)))
     if cfg.trainer.memory_format == "channels_last":
         network = network.to(memory_format=torch.channels_last)
     trainer = pl.Trainer(

@@ -25,6 +25,7 @@ from fersweep.data.samples import CLASSES
 from fersweep.errors import UserError
 from fersweep.inference.export import onnx_file
 from fersweep.inference.trained import Trained
+from fersweep.models.fast import speed_up
 
 SPREAD = 3.0
 """Standard deviation of the logits after division by the temperature."""
@@ -46,7 +47,7 @@ def trained(*overrides: str) -> Trained:
     """Return a network with random weights, but batch norm statistics and a temperature as after training."""
     cfg = compose_config(list(overrides))
     torch.manual_seed(0)
-    network = build.model(cfg, len(CLASSES))
+    network = speed_up(build.model(cfg, len(CLASSES)))
     images = torch.rand(16, cfg.dataset.channels, cfg.dataset.image_size, cfg.dataset.image_size)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):

@@ -15,6 +15,7 @@ from benchmarks.settings import Settings
 from fersweep import build
 from fersweep.config.schema import to_dict
 from fersweep.data.samples import CLASSES
+from fersweep.models.fast import speed_up
 from fersweep.training.module import FERModule
 
 BATCHES, SMOKE_BATCHES = (1, 64, 256), (1, 4)
@@ -42,7 +43,7 @@ def measure(settings: Settings) -> Part:
 
 def _classifier(cfg: DictConfig, settings: Settings) -> Classifier:
     """Return a function from a view's name and images, uint8 ``(B, 1, S, S)``, to probabilities ``(B, 7)``."""
-    network = build.model(cfg, len(CLASSES))
+    network = speed_up(build.model(cfg, len(CLASSES)))
     if cfg.trainer.memory_format == "channels_last":
         network = network.to(memory_format=torch.channels_last)
     module = FERModule(network, build.optimizer_factory(cfg), to_dict(cfg)["recipe"], CLASSES)

@@ -23,6 +23,7 @@ from fersweep import build, logs
 from fersweep.data.samples import CLASSES
 from fersweep.models.attention import CBAM, EfficientChannelAttention, SqueezeExcitation
 from fersweep.models.common import halved
+from fersweep.models.fast import speed_up
 
 OURS = "ours"
 STAGES = (256, 512, 1024, 2048)
@@ -120,7 +121,8 @@ def _beside_ours(settings: Settings, backbone: str, batch: int, peers: Mapping[s
     names = [f"{group}={name}" for group, name in case.items() if group != "batch"]
     cfg = settings.compose(*names, "fidelity=paper", f"recipe.batch_size={batch}")
     loops = {OURS: built(cfg, settings.device)}
-    loops |= {name: BareLoop(network, cfg, settings.device, fused=False, kept=False) for name, network in peers.items()}
+    for name, network in peers.items():
+        loops[name] = BareLoop(network, cfg, settings.device, fused=False, kept=False, swaps={})
     return _steps(settings, case, loops, to=OURS)
 
 
@@ -152,10 +154,10 @@ def beside_timm(settings: Settings, batch: int) -> list[Figure]:
     made = []
     side = halved(halved(settings.image_size))
     for channels in STAGES:
-        for kind, factories in kinds.items():
+        for kind, (own, theirs) in kinds.items():
             candidates = {
-                name: settings.rate(_pass(factory(channels), channels, side, batch, settings), batch)
-                for name, factory in zip((OURS, "timm"), factories, strict=True)
+                name: settings.rate(_pass(module, channels, side, batch, settings), batch)
+                for name, module in ((OURS, speed_up(own(channels))), ("timm", theirs(channels)))
             }
             case: Case = {"attention": kind, "map": f"{channels}×{side}×{side}", "batch": batch}
             made += compare("images/s", case, candidates, settings.repeats, to=OURS)

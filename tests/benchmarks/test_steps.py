@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,9 @@ from benchmarks.parts import ceiling, changes, peers
 from benchmarks.settings import Settings
 from fersweep import build
 from fersweep.build import build_model
-from fersweep.models import attention, convolution
 from fersweep.models.common import parameter_counts as parameters
+from fersweep.models.fast import SWAPS
+from fersweep.models.pooling import SpatialMean
 
 
 @pytest.fixture
@@ -113,29 +114,23 @@ def test_missing_peers_are_left_out(smoke: Settings, monkeypatch: pytest.MonkeyP
     ]
 
 
-def test_without_optimisations_a_network_computes_the_same_in_torch(
+def test_each_candidate_lacks_one_optimisation_and_the_last_has_none(
     smoke: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    used: dict[str, int] = dict.fromkeys(("_times", "spatial_mean", "spatial_max", "channel_mean", "channel_max"), 0)
-    for module, name in ((convolution, "_times"), *((attention, name) for name in used if name != "_times")):
-        real = getattr(module, name)
+    used: list[set[type[nn.Module]]] = []
 
-        def counted(*values: Any, real: Callable[..., Any] = real, name: str = name) -> Any:
-            used[name] += 1
-            return real(*values)
+    class Loop(BareLoop):
+        def step(self, count: int | None = None) -> None:
+            used.append({type(each) for each in self.network.modules()} & set(SWAPS.values()))
+            super().step(count)
 
-        monkeypatch.setattr(module, name, counted)
-    conv = convolution.Conv2d(8, 8, 1).to(memory_format=torch.channels_last).bfloat16()
-    cbam = attention.CBAM(8).bfloat16()
-    x = torch.rand(2, 8, 3, 3).bfloat16().to(memory_format=torch.channels_last)
-    with changes._torchs_all():
-        plain = cbam(conv(x))
-    assert set(used.values()) == {0}
-    torch.testing.assert_close(cbam(conv(x)), plain)
-    assert set(used.values()) == {1}
-    part = changes.measure(smoke)
-    assert [each.what for each in part.figures][0::5] == ["all", "none of them"]
+    monkeypatch.setattr(changes, "BareLoop", Loop)
+    part = changes.measure(replace(smoke, backbones=("drf_msam",)))
+    assert [each.what for each in part.figures] == list(changes.CANDIDATES)
     assert all(each.to == "none of them" for each in part.figures[:5])
+    convolution, pooling = {SWAPS[nn.Conv2d]}, {SWAPS[SpatialMean]}
+    for expected in (convolution | pooling, convolution, pooling, set()):
+        assert expected in used
 
 
 def test_operations_are_those_of_convolutions(smoke: Settings) -> None:

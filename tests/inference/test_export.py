@@ -24,7 +24,6 @@ from fersweep.errors import UserError
 from fersweep.inference.export import files, graph, weights
 from fersweep.inference.trained import Trained, load
 from fersweep.models.attention import CBAM, EfficientChannelAttention, SqueezeExcitation
-from fersweep.models.convolution import Conv2d
 from fersweep.models.study_code import ParallelCBAM, RowBatchNorm, ScalarGate
 
 SETTINGS = (
@@ -53,7 +52,7 @@ class Blocks(nn.Module):
     def __init__(self, cfg: Any, num_classes: int) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            Conv2d(cfg.dataset.channels, 16, 3, padding=1),
+            nn.Conv2d(cfg.dataset.channels, 16, 3, padding=1),
             RowBatchNorm(cfg.dataset.image_size, 1e-3),
             CBAM(16),
             ParallelCBAM(16),

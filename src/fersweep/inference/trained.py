@@ -26,6 +26,7 @@ from fersweep.faces import Pixels
 from fersweep.faces.crop import PICTURE, Crop
 from fersweep.faces.device import choose_device
 from fersweep.files import is_number
+from fersweep.models.fast import speed_up
 from fersweep.report.statistics import wilson
 from fersweep.runs.collect import result_of
 from fersweep.training import checkpoint
@@ -188,7 +189,7 @@ def rebuild(config: Mapping[str, Any], classes: int, path: Path) -> tuple[DictCo
         cfg = OmegaConf.merge(OmegaConf.structured(Config), dict(config))
         assert isinstance(cfg, DictConfig)
         with torch.random.fork_rng(devices=[]):  # leave the caller's random state alone
-            network = build.model(cfg, classes)
+            network = speed_up(build.model(cfg, classes))
     except (OmegaConfBaseException, KeyError, UserError) as error:
         raise UserError(
             f"{path} was written by another version of fersweep, whose settings differ ({one_line(error)}): "

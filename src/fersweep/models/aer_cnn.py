@@ -1,6 +1,6 @@
 """AER-CNN as the notebook's text describes it: attention to regions at several layers, fused and classified.
 
-The text names the idea and no layers. What its notebook built instead is `fersweep.models.notebook.NotebookAERCNN`.
+The text gives the idea without layers. `fersweep.models.notebook.NotebookAERCNN` is the network of its code.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from fersweep.models.gates import SpatialGate
 
 
 class RegionAttention(nn.Module):
-    """x · (1 + s), s a gate for each position: which regions of the face count.
+    """x · (1 + s) with one gate s per position: attention to regions of the face.
 
-    After the spatial branch of BAM (Park et al. 2018, "Bottleneck Attention Module", eqs. 1 and 4): few channels, two
-    dilated 3×3 convolutions for context, one map. For maps of 6 to 24 pixels the dilation is 2, not 4; an eighth of the
-    channels is kept, at least 8, not a sixteenth; and no norm follows the last convolution.
+    After the spatial branch of BAM (Park et al. 2018, "Bottleneck Attention Module", eqs. 1 and 4): fewer channels,
+    two dilated 3×3 convolutions for context, one map. For maps of 6 to 24 pixels the dilation is 2, not 4; the hidden
+    width is C / 8, at least 8, not C / 16; and no norm follows the last convolution.
     """
 
     def __init__(self, channels: int, height: int, activation: ActivationFactory, norm: NormFactory) -> None:
@@ -41,16 +41,16 @@ class RegionAttention(nn.Module):
         self.gate = SpatialGate(hidden)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Strengthen ``x`` (B, C, H, W) by a factor of 1 to 2 at each position."""
+        """Scale ``x`` (B, C, H, W) by a factor of 1 to 2 per position."""
         return torch.addcmul(x, x, self.gate(self.context(x)).to(x.dtype))
 
 
 class AERCNN(nn.Module):
-    """Stages of two 3×3 convolutions and region attention; the weighted maps of all stages are fused and classified.
+    """Stages of two 3×3 convolutions and region attention, whose outputs are fused and classified.
 
-    Fusion: every stage's weighted map is averaged down to the last one's size, all are concatenated, and a 1×1
-    convolution with norm and activation mixes them. Then global average, dropout, dense. The stem (5×5, stride 2) and
-    the 2×2 max-pools between stages halve the image, rounding up: 48 → 24 → 12 → 6.
+    Fusion: the stages' outputs, averaged down to the size of the last, are concatenated and mixed by a 1×1 convolution
+    with norm and activation. Then global average pooling, dropout, linear. The stem (5×5, stride 2) and the 2×2
+    max-pools between stages halve the image, rounding up: 48 → 24 → 12 → 6.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class AERCNN(nn.Module):
         in_channels: int,
         image_size: int,
     ) -> None:
-        """Build the network with one stage for each of ``widths``, its channels; ``dropout`` before the last layer."""
+        """Build the network with stages of ``widths`` channels and ``dropout`` before the last layer."""
         super().__init__()
         check_widths(widths, "AER-CNN")
         self.in_channels, self.image_size = in_channels, image_size

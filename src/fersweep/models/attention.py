@@ -1,7 +1,7 @@
 """Attention modules as their papers define them: squeeze-and-excitation, ECA and CBAM.
 
-Each takes and returns (B, C, H, W). Hidden layers use ReLU, as the papers do, whatever activation the backbone has.
-Weights have PyTorch's own initial distribution, so that every gate starts close to one half.
+Each maps (B, C, H, W) to the same shape. Hidden layers use ReLU, as in the papers, whatever the backbone's activation.
+Weights are initialised by PyTorch's default, so that every gate starts close to one half.
 """
 
 from __future__ import annotations
@@ -10,17 +10,18 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from fersweep.errors import UserError
-from fersweep.models.pooling import channel_max, channel_mean, spatial_max, spatial_mean
+from fersweep.models.pooling import ChannelPool, SpatialMean
 
 
 def bottleneck_mlp(channels: int, reduction: int) -> nn.Sequential:
     """Return C → max(1, C / reduction) → C, with ReLU between and biases, on (B, C).
 
     Hidden units start in pairs of opposite weights, so that one of each pair is active for any input. Pooled maps of
-    all images point almost the same way; drawn freely, all four hidden units of a 64-channel map would be dead, and the
-    gate a constant, in one network of sixteen.
+    different images are almost parallel: with independent weights, one gate of 64 channels (four hidden units) in
+    sixteen would start dead.
     """
     if reduction < 1:
         raise UserError(f"attention.reduction={reduction} must be 1 or more.")
@@ -41,6 +42,7 @@ class SqueezeExcitation(nn.Module):
 
     def __init__(self, channels: int, reduction: int = 16) -> None:
         super().__init__()
+        self.pool = SpatialMean()
         self.mlp = bottleneck_mlp(channels, reduction)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -49,19 +51,19 @@ class SqueezeExcitation(nn.Module):
 
     def channel_gate(self, x: Tensor) -> Tensor:
         """Return the gates of the channels, (B, C, 1, 1) in (0, 1)."""
-        gate = torch.sigmoid(self.mlp(spatial_mean(x)))
+        gate = torch.sigmoid(self.mlp(self.pool(x)))
         return gate[:, :, None, None]
 
     def gates(self, x: Tensor) -> dict[str, Tensor]:
-        """Return the gates for ``x`` by what they are of (:class:`fersweep.models.gates.Attention`)."""
+        """Return the gates for ``x`` (:class:`fersweep.models.gates.Attention`)."""
         return {"channels": self.channel_gate(x)}
 
 
 def check_kernel_size(size: int) -> None:
-    """Raise UserError unless ``size`` is odd, so that a convolution can keep its input's size, and not absurd."""
+    """Raise UserError unless ``size`` is odd, so that a convolution keeps its input's size, and at most 255."""
     if not isinstance(size, int) or not 1 <= size <= 255 or size % 2 == 0:
         raise UserError(
-            f"attention.kernel_size={size} must be odd, and 1 to 255, so that the output has the size of the input."
+            f"attention.kernel_size={size} must be odd and from 1 to 255, so that the output has the size of the input."
         )
 
 
@@ -75,16 +77,16 @@ def eca_kernel_size(channels: int, gamma: float, beta: float) -> int:
 
 
 class EfficientChannelAttention(nn.Module):
-    """ECA (Wang et al. 2020, eqs. 9 and 12): x · σ(conv1d(GAP(x))), the convolution running across the channels.
+    """ECA (Wang et al. 2020, eqs. 9 and 12): x · σ(conv1d(GAP(x))), a convolution across the channels.
 
-    The kernel has ``kernel_size`` taps, or :func:`eca_kernel_size` where that is ``None``, shared by all channels, no
-    bias, and zeros beyond either end.
+    The kernel has ``kernel_size`` taps (``None``: :func:`eca_kernel_size`), no bias, and zero padding.
     """
 
     def __init__(self, channels: int, kernel_size: int | None = None, gamma: float = 2.0, beta: float = 1.0) -> None:
         super().__init__()
         size = eca_kernel_size(channels, gamma, beta) if kernel_size is None else kernel_size
         check_kernel_size(size)
+        self.pool = SpatialMean()
         self.conv = nn.Conv1d(1, 1, size, padding=size // 2, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -93,43 +95,44 @@ class EfficientChannelAttention(nn.Module):
 
     def channel_gate(self, x: Tensor) -> Tensor:
         """Return the gates of the channels, (B, C, 1, 1) in (0, 1)."""
-        gate = torch.sigmoid(self.conv(spatial_mean(x)[:, None, :]))
+        gate = torch.sigmoid(self.conv(self.pool(x)[:, None, :]))
         return gate[:, 0, :, None, None]
 
     def gates(self, x: Tensor) -> dict[str, Tensor]:
-        """Return the gates for ``x`` by what they are of (:class:`fersweep.models.gates.Attention`)."""
+        """Return the gates for ``x`` (:class:`fersweep.models.gates.Attention`)."""
         return {"channels": self.channel_gate(x)}
 
 
 class CBAM(nn.Module):
-    """Convolutional block attention module (Woo et al. 2018, eqs. 1–3): first along channels, then over space.
+    """Convolutional block attention module (Woo et al. 2018, eqs. 1–3): channel attention, then spatial attention.
 
-    Channel gate σ(MLP(avg) + MLP(max)), one MLP for both; spatial gate σ(conv([avg; max])) of the map that the channel
-    gate has already refined. The convolution has a bias and no batch norm (the paper names none).
+    Channel gate σ(MLP(avg) + MLP(max)) with one MLP for both; spatial gate σ(conv([avg; max])) of the map refined by
+    the channel gate. The convolution has a bias and no batch norm (the paper names none).
     """
 
     def __init__(self, channels: int, reduction: int = 16, kernel_size: int = 7) -> None:
         super().__init__()
         check_kernel_size(kernel_size)
+        self.spatial_mean, self.channel_pool = SpatialMean(), ChannelPool()
         self.mlp = bottleneck_mlp(channels, reduction)
         self.conv = nn.Conv2d(2, 1, kernel_size, padding=kernel_size // 2)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Scale ``x`` (B, C, H, W) by a gate for each channel, then by a gate for each position."""
+        """Scale ``x`` (B, C, H, W) by one gate per channel, then by one gate per position."""
         x = x * self.channel_gate(x)
         return x * self.spatial_gate(x)
 
     def channel_gate(self, x: Tensor) -> Tensor:
         """Return the gates of the channels, (B, C, 1, 1) in (0, 1)."""
-        gate = torch.sigmoid(self.mlp(spatial_mean(x)) + self.mlp(spatial_max(x)))
+        maximum = F.adaptive_max_pool2d(x, 1).flatten(1)
+        gate = torch.sigmoid(self.mlp(self.spatial_mean(x)) + self.mlp(maximum))
         return gate[:, :, None, None]
 
     def spatial_gate(self, x: Tensor) -> Tensor:
         """Return the gates of the positions, (B, 1, H, W) in (0, 1)."""
-        pooled = torch.cat([channel_mean(x), channel_max(x)], dim=1)
-        return torch.sigmoid(self.conv(pooled))
+        return torch.sigmoid(self.conv(self.channel_pool(x)))
 
     def gates(self, x: Tensor) -> dict[str, Tensor]:
-        """Return the gates for ``x`` by what they are of (:class:`fersweep.models.gates.Attention`)."""
+        """Return the gates for ``x`` (:class:`fersweep.models.gates.Attention`)."""
         channels = self.channel_gate(x)
         return {"channels": channels, "positions": self.spatial_gate(x * channels)}

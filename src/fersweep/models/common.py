@@ -1,4 +1,4 @@
-"""What the backbones share: the factories they are built from, their convolution, and their checks."""
+"""Shared by the backbones: types of factories, layers with their initial weights, and checks of settings."""
 
 from __future__ import annotations
 
@@ -8,21 +8,20 @@ import torch
 from torch import Tensor, nn
 
 from fersweep.errors import UserError
-from fersweep.models.convolution import Conv2d
 from fersweep.text import did_you_mean, listed
 
 AttentionFactory = Callable[[int], nn.Module]
-"""``attention(channels)``: a module whose output has its input's shape (B, channels, H, W)."""
+"""``attention(channels)`` returns a module whose output has its input's shape (B, channels, H, W)."""
 
 ActivationFactory = Callable[[], nn.Module]
-"""``activation()``: an element-wise module, not in-place."""
+"""``activation()`` returns an element-wise module, not in-place."""
 
 NormFactory = Callable[[int, int], nn.Module]
-"""``norm(channels, height)``: normalises (B, channels, height, W), a map of ``height`` rows."""
+"""``norm(channels, height)`` returns a normalisation of maps (B, channels, height, W)."""
 
 
 def halved(size: int) -> int:
-    """Return ⌈size / 2⌉: what a "same"-padded convolution or a pool of stride 2 leaves of ``size`` pixels."""
+    """Return ⌈size / 2⌉, the output size of a "same"-padded convolution or pool of stride 2."""
     return (size + 1) // 2
 
 
@@ -35,14 +34,14 @@ def conv2d(
     stride: int = 1,
     dilation: int = 1,
     bias: bool = False,
-) -> Conv2d:
+) -> nn.Conv2d:
     """Return a "same"-padded convolution with Kaiming-normal weights and zero bias.
 
     The weights have standard deviation ``gain`` / √(in_channels · kernel_size²) (He et al. 2015, "Delving Deep into
     Rectifiers", eq. 10, with the √2 of ReLU replaced by ``gain``, see :func:`forward_gain`).
     """
     padding = dilation * (kernel_size // 2)
-    conv = Conv2d(in_channels, out_channels, kernel_size, stride, padding, dilation, bias=bias)
+    conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, dilation, bias=bias)
     nn.init.normal_(conv.weight, std=gain / (in_channels * kernel_size**2) ** 0.5)
     if conv.bias is not None:
         nn.init.zeros_(conv.bias)
@@ -60,7 +59,7 @@ def conv_norm_act(
     stride: int = 1,
     dilation: int = 1,
 ) -> nn.Sequential:
-    """Return convolution (:func:`conv2d`), norm and activation; the maps that come out have ``height`` rows."""
+    """Return convolution (:func:`conv2d`), norm and activation; their output has ``height`` rows."""
     gain = forward_gain(activation())
     conv = conv2d(in_channels, out_channels, kernel_size, gain=gain, stride=stride, dilation=dilation)
     return nn.Sequential(conv, norm(out_channels, height), activation())
@@ -76,11 +75,10 @@ def linear(in_features: int, out_features: int, *, std: float) -> nn.Linear:
 
 @torch.no_grad()
 def forward_gain(*layers: nn.Module, channels: int = 64) -> float:
-    """Return the factor by which ``layers`` (an activation, perhaps attention after it) shrink a signal: 1 / rms(f(z)).
+    """Return 1 / rms(f(z)) of ``layers`` f (an activation, perhaps attention after it): √2 for ReLU, 1 for SELU.
 
-    ``z`` is standard normal, (8, channels, 8, 8), always the same draw, and takes nothing from the global random state.
-    A convolution whose weights carry this gain keeps the second moment of what reaches it. ReLU gives √2, SELU 1.
-    On the meta device there is nothing to measure and the answer is 1.
+    A convolution whose weights carry this gain preserves the second moment. ``z`` is standard normal,
+    (8, channels, 8, 8), and always the same; the global random state is untouched. On the meta device the gain is 1.
     """
     device = next((parameter.device for layer in layers for parameter in layer.parameters()), torch.device("cpu"))
     if device.type == "meta":
@@ -95,13 +93,13 @@ def check_images(images: Tensor, in_channels: int, image_size: int) -> None:
     """Raise ValueError unless ``images`` is (B, in_channels, image_size, image_size)."""
     if images.ndim != 4 or images.shape[1:] != (in_channels, image_size, image_size):
         raise ValueError(
-            f"expected images of shape (B, {in_channels}, {image_size}, {image_size}), given {tuple(images.shape)}: "
+            f"expected images of shape (B, {in_channels}, {image_size}, {image_size}), got {tuple(images.shape)}: "
             f"build the network with the in_channels and image_size of the data"
         )
 
 
 def parameter_counts(model: nn.Module) -> dict[str, int]:
-    """``params_total`` counts the batch-norm moving statistics too, as Keras does; ``params_trainable`` what trains."""
+    """Return ``params_total``, with the moving statistics of batch norm as Keras counts, and ``params_trainable``."""
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     fixed = sum(p.numel() for p in model.parameters() if not p.requires_grad)
     moving = sum(b.numel() for name, b in model.named_buffers() if name.endswith(("running_mean", "running_var")))
@@ -109,14 +107,14 @@ def parameter_counts(model: nn.Module) -> dict[str, int]:
 
 
 def global_pool(pooling: str) -> nn.Module:
-    """Return the pool before a ResNet's classifier: (B, C, H, W) → (B, C, 1, 1), the mean or the maximum."""
+    """Return the ``avg`` or ``max`` pool before a ResNet's classifier: (B, C, H, W) → (B, C, 1, 1)."""
     kinds = {"avg": nn.AdaptiveAvgPool2d, "max": nn.AdaptiveMaxPool2d}
     check_choice("backbone.model.pooling", pooling, kinds)
     return kinds[pooling](1)
 
 
 def check_choice(setting: str, value: str, choices: Collection[str]) -> None:
-    """Raise UserError unless ``value`` is one of the ``choices`` that ``setting`` has."""
+    """Raise UserError unless ``value`` is one of the ``choices`` of ``setting``."""
     if value not in choices:
         raise UserError(
             f"{setting}={value} is not known{did_you_mean(str(value), choices)}: choose {listed(list(choices), 'or')}."
@@ -124,7 +122,7 @@ def check_choice(setting: str, value: str, choices: Collection[str]) -> None:
 
 
 def check_attention_position(position: str, choices: Sequence[str], network: str) -> None:
-    """Raise UserError unless ``network`` can have its attention at ``position``."""
+    """Raise UserError unless ``position`` is one of the ``choices`` of ``network``."""
     if position not in choices:
         raise UserError(
             f"attention_position={position} is not possible in a {network}{did_you_mean(position, choices)}: "
@@ -133,7 +131,7 @@ def check_attention_position(position: str, choices: Sequence[str], network: str
 
 
 def check_widths(widths: Sequence[int], network: str) -> None:
-    """Raise UserError unless ``widths`` gives the channels of one stage or more."""
+    """Raise UserError unless ``widths`` lists the channels of at least one stage."""
     listed = isinstance(widths, Sequence) and not isinstance(widths, str)
     if not listed or not widths or any(not isinstance(width, int) or width < 1 for width in widths):
         raise UserError(
@@ -143,7 +141,7 @@ def check_widths(widths: Sequence[int], network: str) -> None:
 
 
 def check_depths(depths: Sequence[int], widths: Sequence[int], network: str) -> None:
-    """Raise UserError unless ``depths`` gives at least one layer for each stage."""
+    """Raise UserError unless ``depths`` lists at least one layer for every stage."""
     if len(depths) != len(widths) or any(depth < 1 for depth in depths):
         raise UserError(
             f"depths={list(depths)} does not describe a {network}: "

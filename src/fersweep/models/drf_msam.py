@@ -1,8 +1,8 @@
-"""DRF + MSAM as the notebook's text describes it: a receptive field chosen from the input, attention at scales.
+"""DRF + MSAM as the notebook's text describes it: a dynamic receptive field and multi-scale attention.
 
-The text gives the two ideas and no layers. Here they are the parts of a residual network: every block is a dynamic
-receptive field, then multi-scale attention, added to the block's input. What its notebook built instead is
-`fersweep.models.notebook.NotebookDRFMSAM`.
+The text gives both ideas without layers. Here they form a residual network: every block is a dynamic receptive field,
+then multi-scale attention, added to the block's input. `fersweep.models.notebook.NotebookDRFMSAM` is the network of
+the notebook's code.
 """
 
 from __future__ import annotations
@@ -37,22 +37,21 @@ WIDTHS = {
         "neither": (67, 133, 266, 532),
     },
 }
-"""Channels of the stages, by size and by what parts there are; those with fewer parts are wider."""
+"""Channels of the stages by size and parts; networks with fewer parts are wider and have as many parameters."""
 
 BRANCHES = 3
 SCALES = (1, 3, 5)
 
 
 class DynamicReceptiveField(nn.Module):
-    """Maps that see 3×3, 5×5 and 7×7 pixels of the input, mixed in shares that depend on it.
+    """Maps with receptive fields of 3×3, 5×5 and 7×7, mixed with weights that depend on the input.
 
-    The shares are those of a selective kernel unit (Li et al. 2019, "Selective Kernel Networks", section 3.1): a
-    softmax over the branches for each channel, from the pooled sum of all. The branches are not parallel, as they are
-    there: they are 3×3 convolutions (with norm and activation) in a row, each of which is an output, so that larger
-    fields are built of smaller ones (Szegedy et al. 2016, "Rethinking the Inception Architecture", section 3.1) and
-    depth is won for the same arithmetic.
+    The weights are those of a selective kernel unit (Li et al. 2019, "Selective Kernel Networks", section 3.1): a
+    softmax over the branches for each channel, from the pooled sum of all. The branches are not parallel as there, but
+    successive 3×3 convolutions (with norm and activation), so that larger fields are composed of smaller ones (Szegedy
+    et al. 2016, "Rethinking the Inception Architecture", section 3.1) at the same cost.
 
-    With ``dynamic=False`` all branches are there and have the same share, whatever the input.
+    With ``dynamic=False`` all branches have equal weights.
     """
 
     def __init__(
@@ -80,18 +79,18 @@ class DynamicReceptiveField(nn.Module):
             maps.append(x)
         if self.mixture is None:
             return torch.stack(maps).mean(dim=0)
-        shares = self.mixture(maps)[..., None, None].to(x.dtype)
-        mixed = maps[0] * shares[:, 0]
+        weights = self.mixture(maps)[..., None, None].to(x.dtype)
+        mixed = maps[0] * weights[:, 0]
         for number, each in enumerate(maps[1:], start=1):
-            mixed = torch.addcmul(mixed, each, shares[:, number])
+            mixed = torch.addcmul(mixed, each, weights[:, number])
         return mixed
 
 
 class MultiScaleAttention(nn.Module):
-    """x · (1 + s · c): gates s of positions and c of channels, both from what kernels of 1, 3 and 5 see.
+    """x · (1 + s · c): gates s of positions and c of channels, both from convolutions of kernel size 1, 3 and 5.
 
-    The map is first reduced to an eighth of its channels, at least 8. Residual, as Wang et al. (2017, "Residual
-    Attention Network", eq. 3): attention can strengthen a feature and never erase it.
+    They read the map reduced to an eighth of its channels, at least 8. Residual as in Wang et al. (2017, "Residual
+    Attention Network", eq. 3): attention can amplify a feature but not erase it.
     """
 
     def __init__(self, channels: int, height: int, activation: ActivationFactory, norm: NormFactory) -> None:
@@ -101,20 +100,19 @@ class MultiScaleAttention(nn.Module):
         self.scales = nn.ModuleList(
             nn.Sequential(conv2d(hidden, hidden, size, gain=gain, bias=True), activation()) for size in SCALES
         )
-        seen = len(SCALES) * hidden
-        self.spatial_gate = SpatialGate(seen)
-        self.channel_gate = ChannelGate(seen, hidden, channels, activation)
+        self.spatial_gate = SpatialGate(len(SCALES) * hidden)
+        self.channel_gate = ChannelGate(len(SCALES) * hidden, hidden, channels, activation)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Strengthen ``x`` (B, C, H, W) by a factor of 1 to 2 at each position of each channel."""
+        """Scale ``x`` (B, C, H, W) by a factor of 1 to 2 per channel and position."""
         reduced = self.reduce(x)
-        seen = torch.cat([scale(reduced) for scale in self.scales], dim=1)
-        channel, spatial = self.channel_gate(seen).to(x.dtype), self.spatial_gate(seen).to(x.dtype)
+        maps = torch.cat([scale(reduced) for scale in self.scales], dim=1)
+        channel, spatial = self.channel_gate(maps).to(x.dtype), self.spatial_gate(maps).to(x.dtype)
         return torch.addcmul(x, x * channel, spatial)
 
 
 class Block(nn.Module):
-    """shortcut(x) + msam(drf(x)); the shortcut is a 1×1 convolution where the channels change."""
+    """shortcut(x) + msam(drf(x)); the shortcut is the identity, or a 1×1 convolution if the channels change."""
 
     def __init__(
         self,
@@ -126,9 +124,9 @@ class Block(nn.Module):
         parts: str,
     ) -> None:
         super().__init__()
-        dynamic, attends = parts in ("both", "drf"), parts in ("both", "msam")
+        dynamic, attend = parts in ("both", "drf"), parts in ("both", "msam")
         self.drf = DynamicReceptiveField(in_channels, channels, height, activation, norm, dynamic=dynamic)
-        self.msam = MultiScaleAttention(channels, height, activation, norm) if attends else nn.Identity()
+        self.msam = MultiScaleAttention(channels, height, activation, norm) if attend else nn.Identity()
         changes = in_channels != channels
         self.shortcut = conv2d(in_channels, channels, 1, gain=1.0) if changes else nn.Identity()
 
@@ -138,7 +136,7 @@ class Block(nn.Module):
 
 
 class DRFMSAM(nn.Module):
-    """A stem, then stages of one block, each with half the rows of the one before; global average, dropout, dense.
+    """A stem, stages of one block, global average pooling, dropout, linear.
 
     The stem (5×5, stride 2) and the max-pools between stages halve the image, rounding up: 48 → 24 → 12 → 6 → 3.
     """
@@ -158,14 +156,14 @@ class DRFMSAM(nn.Module):
         """Build the network.
 
         Args:
-            size: small or base, see `WIDTHS`.
-            parts: both; drf or msam for one of them alone; neither. Without drf the branches remain, in equal shares.
-                What is missing is made up for in width: all four have as many parameters, within one percent.
+            size: ``small`` or ``base``, see `WIDTHS`.
+            parts: ``both``, ``drf``, ``msam`` or ``neither``. Without ``drf`` the branches remain, with equal weights.
+                Numbers of parameters are equal within one percent.
             dropout: before the last layer.
-            activation, norm, num_classes, in_channels, image_size: as in every network (docs/reference/models.md).
+            activation, norm, num_classes, in_channels, image_size: see docs/reference/models.md.
 
         Raises:
-            UserError: for another size or other parts.
+            UserError: for an unknown size or unknown parts.
         """
         super().__init__()
         check_choice("backbone.model.size", size, WIDTHS)

@@ -1,6 +1,6 @@
-"""MSFF-CNN as the notebook's text describes it: a branch of several scales after every pool, fused step by step.
+"""MSFF-CNN as the notebook's text describes it: a multi-scale branch after every pool, fused level by level.
 
-The text names the idea and no layers. What its notebook built instead is `fersweep.models.notebook.NotebookMSFFCNN`.
+The text gives the idea without layers. `fersweep.models.notebook.NotebookMSFFCNN` is the network of its code.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ GRID = 3
 
 
 class ScaleBranch(nn.Module):
-    """What 1×1, 3×3 and 5×5 pixels show, side by side.
+    """Features of 1×1, 3×3 and 5×5 pixels, concatenated.
 
-    After Szegedy et al. (2015, "Going Deeper with Convolutions", fig. 2b), without the branch that pools. A 1×1
-    convolution first brings each to a third of the channels; 3×3 and 5×5 are one and two 3×3 convolutions.
+    After Szegedy et al. (2015, "Going Deeper with Convolutions", fig. 2b), without the pooling branch. A 1×1
+    convolution reduces each to a third of the channels; 3×3 and 5×5 are one and two 3×3 convolutions.
     """
 
     def __init__(
@@ -51,10 +51,7 @@ class ScaleBranch(nn.Module):
 
 
 class Fusion(nn.Module):
-    """A finer level's features, pooled to this level's size, and this level's: concatenated or added, then mixed.
-
-    The mixing is a 1×1 convolution with norm and activation.
-    """
+    """Pooled features of a finer level and those of this level, concatenated or added, then a 1×1 convolution."""
 
     def __init__(
         self, channels: int, height: int, fusion: str, activation: ActivationFactory, norm: NormFactory
@@ -71,10 +68,9 @@ class Fusion(nn.Module):
 
 
 class MSFFCNN(nn.Module):
-    """Stages of two 3×3 convolutions and a pool; after every pool a scale branch; their outputs, fused level by level.
+    """Stages of two 3×3 convolutions and a pool, each with a scale branch whose output is fused into the next level.
 
-    What the branch of the first pool found is fused with that of the second, the result with that of the third, and so
-    on; then a 3×3 grid of averages, dense 256, activation, dropout, dense. The stem (5×5, stride 2) and the max-pools
+    Then a 3×3 grid of averages, dense 256, activation, dropout, linear. The stem (5×5, stride 2) and the max-pools
     halve the image, rounding up: 48 → 24 → 12 → 6 → 3.
     """
 
@@ -95,21 +91,19 @@ class MSFFCNN(nn.Module):
 
         Args:
             widths: channels of each stage.
-            branch_width: channels of every scale branch, three or more.
+            branch_width: channels of every scale branch, at least three.
             fusion: concat or sum.
             dropout: before the last layer.
-            activation, norm, num_classes, in_channels, image_size: as in every network (docs/reference/models.md).
+            activation, norm, num_classes, in_channels, image_size: see docs/reference/models.md.
 
         Raises:
-            UserError: for another fusion, or widths that describe no network.
+            UserError: for an unknown fusion or impossible widths.
         """
         super().__init__()
         check_choice("backbone.model.fusion", fusion, FUSIONS)
         check_widths(widths, "MSFF-CNN")
         if not isinstance(branch_width, int) or branch_width < 3:
-            raise UserError(
-                f"backbone.model.branch_width={branch_width} must be 3 or more: it is shared by three scales."
-            )
+            raise UserError(f"backbone.model.branch_width={branch_width} must be 3 or more: three scales share it.")
         self.in_channels, self.image_size = in_channels, image_size
         height, channels = halved(image_size), widths[0]
         self.stem = conv_norm_act(in_channels, channels, 5, height, activation, norm, stride=2)

@@ -8,10 +8,9 @@ from fersweep.errors import UserError
 
 
 def batch_norm(channels: int, height: int, epsilon: float = 1e-5, momentum: float = 0.1) -> nn.BatchNorm2d:  # noqa: ARG001
-    """Return batch normalisation over (N, H, W), one scale and shift a channel (Ioffe & Szegedy 2015).
+    """Return batch normalisation over (N, H, W), one scale and shift per channel (Ioffe & Szegedy 2015).
 
-    ``height``, the rows of the feature map, belongs to the factory's signature; statistics per channel do not need it.
-    Running statistics move by ``momentum`` a step. The defaults are PyTorch's and timm's.
+    ``height`` is part of the factory's signature and unused. The defaults are PyTorch's and timm's.
     """
     if epsilon <= 0:
         raise UserError(f"A norm's epsilon={epsilon} must be positive.")

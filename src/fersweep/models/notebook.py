@@ -1,7 +1,7 @@
 """The notebook's three networks as its code built them: ``fidelity=code`` (docs/explanation/notebook.md).
 
-Convolutions and pools are "same"-padded, convolutions have biases; weights are drawn as Keras draws them.
-What its text describes are the networks of the same names in `aer_cnn`, `msff_cnn` and `drf_msam`.
+Convolutions and pools are "same"-padded and convolutions have biases. `aer_cnn`, `msff_cnn` and `drf_msam` are the
+networks that its text describes.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ def _pool() -> nn.MaxPool2d:
 
 
 class _Classifier(nn.Module):
-    """What the three share: the check and the scale of the images, features, then the classifier.
+    """Features, then a classifier, of images multiplied by ``input_scale``.
 
-    ``input_scale`` multiplies the images: 255 for what the notebook trained on uint8 values as they were.
+    The scale is 255 for networks that the notebook trained on unscaled uint8 values.
     """
 
     features: nn.Module
@@ -49,7 +49,7 @@ class _Classifier(nn.Module):
 
 
 class PointGate(Gate):
-    """σ(conv1×1(x)): one gate for each channel of each position."""
+    """σ(conv1×1(x)), one gate per channel and position."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -98,10 +98,9 @@ class NotebookAERCNN(_Classifier):
 
 
 class ScaleBranches(nn.Module):
-    """Branches from the same input, of 1, 2, … blocks, each block a convolution, activation, norm, dropout and pool.
+    """Parallel branches of 1, 2, … blocks, each block a convolution, activation, norm, dropout and pool.
 
-    The deeper ones end in smaller maps, which are enlarged (nearest) to the first one's size; then they stand side by
-    side.
+    Their outputs are enlarged (nearest) to the size of the first one's and concatenated.
     """
 
     def __init__(
@@ -134,8 +133,8 @@ class ScaleBranches(nn.Module):
 class NotebookMSFFCNN(_Classifier):
     """MSFF-CNN: branches of 32, 64 and 128 channels from the image; flattened; dense 256, norm, dropout, dense.
 
-    33,369,735 parameters at 48×48×1 (1,600 of them moving statistics), nearly all in the first dense layer. ``dropout``
-    follows every norm.
+    33,369,735 parameters at 48×48×1 (1,600 of them moving statistics), nearly all in the first dense layer.
+    ``dropout`` follows every norm.
     """
 
     def __init__(
@@ -165,7 +164,7 @@ class NotebookMSFFCNN(_Classifier):
 
 
 class PlainSum(nn.Module):
-    """Σ f(conv k×k(x)) over the kernel sizes: what stands for the dynamic receptive field; nothing in it is chosen."""
+    """Σ f(conv k×k(x)) over the kernel sizes, in place of a dynamic receptive field: the same for every input."""
 
     def __init__(
         self, in_channels: int, channels: int, kernel_sizes: tuple[int, ...], activation: ActivationFactory
@@ -181,10 +180,9 @@ class PlainSum(nn.Module):
 
 
 class DoubleSigmoidGate(Gate):
-    """σ(GAP(σ(conv1×1(Σ f(conv k×k(x)))))), k of 1, 3 and 5: one gate for each channel.
+    """σ(GAP(σ(conv1×1(Σ f(conv k×k(x)))))) for k = 1, 3, 5, one gate per channel.
 
-    The second σ is of numbers in (0, 1), so every gate lies in 0.5 … 0.731: no channel counts more than 1.46 times as
-    much as another.
+    The outer σ has arguments in (0, 1), so gates lie in (0.5, 0.731): no channel weighs over 1.46 times another.
     """
 
     def __init__(self, channels: int, activation: ActivationFactory) -> None:
@@ -200,7 +198,7 @@ class DoubleSigmoidGate(Gate):
 class NotebookDRFMSAM(_Classifier):
     """DRF + MSAM: a sum of three kernel sizes, then pool, gate, pool, gate, pool; dense 512, dense.
 
-    97,223 parameters at 48×48×1. The receptive field is the same for every input (`PlainSum`).
+    97,223 parameters at 48×48×1.
     """
 
     def __init__(

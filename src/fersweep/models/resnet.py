@@ -32,8 +32,9 @@ POSITIONS = ("before_addition",)
 class Bottleneck(nn.Module):
     """1×1, 3×3 and 1×1 convolutions, each with norm; attention; then addition to the shortcut and activation.
 
-    A stride sits on the 3×3 (``stride_on`` conv2), as in today's implementations, or on the first 1×1 (conv1), as in
-    the paper's own code. The shortcut is the input itself, or a 1×1 convolution with norm where the shape changes.
+    ``stride_on`` puts the stride on the 3×3 (``conv2``), as current implementations do, or on the first 1×1
+    (``conv1``), as the paper's code does. The shortcut is the identity, or a 1×1 convolution with norm if the shape
+    changes.
     """
 
     def __init__(
@@ -50,9 +51,9 @@ class Bottleneck(nn.Module):
         stride_on: str = "conv2",
         projection_norm: NormFactory | None = None,
     ) -> None:
-        """Build the block for maps of ``in_channels`` × ``height`` rows; it returns 4 · ``width`` channels.
+        """Build the block for input maps of ``height`` rows; its output has 4 · ``width`` channels.
 
-        ``bias`` gives every convolution one; ``projection_norm`` stands for ``norm`` in the shortcut.
+        ``bias`` is that of every convolution; ``projection_norm`` replaces ``norm`` in the shortcut.
         """
         super().__init__()
         channels = EXPANSION * width
@@ -92,10 +93,10 @@ def residual_stages(
     norm: NormFactory,
     stride_in: str = "first",
 ) -> tuple[nn.Sequential, int, int]:
-    """Return the four stages for a stem's output of ``height`` rows, and the channels and rows they end with.
+    """Return the four stages for a stem's output of ``height`` rows, and the channels and rows of their output.
 
-    Stage i has ``depths[i]`` blocks, called as :class:`Bottleneck`. With ``stride_in`` first, the first block of each
-    but the first stage has stride 2; with last, the last block of each but the last stage.
+    Stage i has ``depths[i]`` blocks, called like :class:`Bottleneck`. Stride 2 is in the first block of stages 2 to 4
+    (``stride_in="first"``) or in the last block of stages 1 to 3 (``"last"``).
     """
     channels = STEM_WIDTH
     stages: list[nn.Module] = []
@@ -111,7 +112,7 @@ def residual_stages(
 
 
 class ResNet(nn.Module):
-    """A 7×7 stem, four stages of bottlenecks, global pooling and one linear layer.
+    """A 7×7 stem, four stages of bottlenecks, global pooling, linear.
 
     Halves the image five times, rounding up: 48 → 24 → 12 (stem and max-pool) → 12 → 6 → 3 → 2.
     """
@@ -135,9 +136,9 @@ class ResNet(nn.Module):
     ) -> None:
         """Build the network, with ``depths`` blocks in its stages and ``pooling`` (avg, max) after them.
 
-        The last four are of ``fidelity``: see :class:`Bottleneck`; ``stem_activation`` stands for ``activation`` in
-        the stem. Raises UserError for another ``attention_position`` than before_addition, an unknown place of the
-        stride, and impossible ``depths``.
+        The last four arguments are set by ``fidelity``: see :class:`Bottleneck`; ``stem_activation`` replaces
+        ``activation`` in the stem. Raises UserError for an unknown ``attention_position`` or ``stride_on`` and for
+        impossible ``depths``.
         """
         super().__init__()
         check_attention_position(attention_position, POSITIONS, "ResNet")

@@ -28,8 +28,8 @@ from fersweep.models.resnet import EXPANSION, POSITIONS, STEM_WIDTH, WIDTHS, res
 class PreActBottleneck(nn.Module):
     """Norm and activation before each of the 1×1, 3×3 and 1×1 convolutions; attention; then the plain addition.
 
-    A stride sits on the 3×3. Where the channels change, a 1×1 convolution without norm makes the shortcut from the
-    pre-activated input; elsewhere the shortcut is the raw input, every second pixel of it at stride 2.
+    The stride is on the 3×3. The shortcut is a 1×1 convolution of the pre-activated input if the channels change, else
+    the raw input (at stride 2, every second pixel of it).
     """
 
     def __init__(
@@ -44,9 +44,9 @@ class PreActBottleneck(nn.Module):
         *,
         bias: bool = False,
     ) -> None:
-        """Build the block for maps of ``in_channels`` × ``height`` rows; it returns 4 · ``width`` channels.
+        """Build the block for input maps of ``height`` rows; its output has 4 · ``width`` channels.
 
-        ``bias`` gives one to the convolutions that no norm follows: the last and the shortcut's.
+        ``bias`` is that of the convolutions without a following norm: the last and the shortcut's.
         """
         super().__init__()
         channels = EXPANSION * width
@@ -101,10 +101,9 @@ class ResNetV2(nn.Module):
     ) -> None:
         """Build the network, with ``depths`` blocks in its stages and ``pooling`` (avg, max) after them.
 
-        The last four are of ``fidelity``: biases where no norm follows, the block of a stage that has its stride
-        (:func:`residual_stages`), zeros rather than nothing around the map that the stem pools, and another activation
-        after the last norm. Raises UserError for another ``attention_position`` than before_addition, an unknown place
-        of the stride, and impossible ``depths``.
+        The last four arguments are set by ``fidelity``: biases where no norm follows, the strided block of a stage
+        (:func:`residual_stages`), zero padding of the stem's pool, and another activation after the last norm. Raises
+        UserError for an unknown ``attention_position`` or ``stride_in`` and for impossible ``depths``.
         """
         super().__init__()
         check_attention_position(attention_position, POSITIONS, "ResNetV2")

@@ -24,19 +24,19 @@ from fersweep.text import listed
 
 WIDTHS = (64, 128, 256, 512, 512)
 HIDDEN = 4096
-INPUT_GAIN = 3**0.5  # 1 / rms of pixels spread evenly over [0, 1]
+INPUT_GAIN = 3**0.5  # 1 / rms of pixels uniform on [0, 1]
 POSITIONS = ("before_classifier", "every_conv", "every_stage", "layers_11_14")
 
 
 class VGG(nn.Module):
-    """Five stages of 3×3 convolutions, each ended by a 2×2 max-pool, then dense 4096, 4096 and ``num_classes``.
+    """Five stages of 3×3 convolutions with a 2×2 max-pool, then dense 4096, 4096 and ``num_classes``.
 
-    Pools round up, so that no pixel is dropped at sizes that are no multiple of 32: 48 → 24 → 12 → 6 → 3 → 2.
-    Attention stands once after the last pool (``before_classifier``), after the activation of every convolution
-    (``every_conv``), of the last of each stage (``every_stage``), or of the 11th and the 14th (``layers_11_14``).
+    Pools round up, so that no pixel is dropped at sizes that are not multiples of 32: 48 → 24 → 12 → 6 → 3 → 2.
+    Attention follows the last pool (``before_classifier``), the activation of every convolution (``every_conv``), of
+    the last convolution of each stage (``every_stage``), or of the 11th and the 14th (``layers_11_14``).
 
-    The paper's network has no normalisation. For it to train from scratch, each convolution's initial weights make up
-    for what its input lost in the activation (and attention) before: see :func:`fersweep.models.common.forward_gain`.
+    The paper's network has no normalisation. For it to train from scratch, each convolution's initial weights
+    compensate the activation (and attention) before it, see :func:`fersweep.models.common.forward_gain`.
     """
 
     def __init__(
@@ -56,11 +56,9 @@ class VGG(nn.Module):
     ) -> None:
         """Build the network; ``batch_norm`` puts a norm between each convolution and its activation.
 
-        With ``attention_shortcut`` (of ``fidelity``), attention before the classifier is added to what it reads:
-        x + attention(x).
-
-        Raises UserError for an unknown ``attention_position``, for ``layers_11_14`` in a network of fewer than 14
-        convolutions, and for ``depths`` that do not give each of the five stages a convolution.
+        ``attention_shortcut`` (set by ``fidelity``) makes attention before the classifier x + attention(x). Raises
+        UserError for an unknown ``attention_position``, for ``layers_11_14`` in a network of fewer than 14
+        convolutions, and for impossible ``depths``.
         """
         super().__init__()
         check_depths(depths, WIDTHS, "VGG")
@@ -72,7 +70,7 @@ class VGG(nn.Module):
         for depth, width in zip(depths, WIDTHS, strict=True):
             for _ in range(depth):
                 number += 1
-                padding = 3 * height / (3 * height - 2)  # 1 / √(share of a 3×3 kernel's taps that see no zero padding)
+                padding = 3 * height / (3 * height - 2)  # 1 / √(fraction of taps that see no zero padding)
                 layers.append(conv2d(channels, width, 3, gain=gain * padding, bias=True))
                 if batch_norm:
                     layers.append(norm(width, height))
@@ -110,7 +108,7 @@ def _classifier(in_features: int, dropout: float, activation: ActivationFactory,
 
 
 def _attended_layers(position: str, depths: Sequence[int]) -> Collection[int]:
-    """Return the convolutions, counted from 1, that attention follows inside the stages."""
+    """Return the convolutions, counted from 1, that are followed by attention."""
     check_attention_position(position, POSITIONS, "VGG")
     convs = sum(depths)
     if position == "layers_11_14" and convs < 14:

@@ -1,16 +1,17 @@
-"""The convolution by matrix products: against float64 as near as torch's own, and only where it is meant to be."""
+"""Convolutions as matrix products: as close to float64 as torch's own, and only for the shapes of the rules."""
 
 from __future__ import annotations
 
 from functools import partial
 from itertools import product
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from fersweep.models.convolution import RULES, Conv2d, Products, _Convolution
+from fersweep.models.fast.convolution import RULES, MatmulConv2d, Products, _Convolution
 
 WAYS = [Products(*each) for each in product((False, True), repeat=2)]
 
@@ -38,7 +39,7 @@ def test_results_and_gradients_are_as_exact_as_torchs(
 ) -> None:
     torch.manual_seed(0)
     monkeypatch.setitem(RULES, torch.bfloat16 if bf16 else torch.float32, lambda *_: ways)
-    ours = Conv2d(48, 32, kernel_size, stride, kernel_size // 2).to(memory_format=torch.channels_last)
+    ours = MatmulConv2d(48, 32, kernel_size, stride, kernel_size // 2).to(memory_format=torch.channels_last)
     theirs = nn.Conv2d(48, 32, kernel_size, stride, kernel_size // 2).to(memory_format=torch.channels_last)
     theirs.load_state_dict(ours.state_dict())
     exact = nn.Conv2d(48, 32, kernel_size, stride, kernel_size // 2).double()
@@ -60,9 +61,9 @@ def test_results_and_gradients_are_as_exact_as_torchs(
 
 @pytest.mark.parametrize("stride", [1, 2])
 def test_a_map_of_one_pixel(stride: int) -> None:
-    """With stride 2, oneDNN gives the weights that meet padding alone the gradient of whatever lay in memory."""
+    """With stride 2, oneDNN gives weights that see only padding a gradient of uninitialised memory."""
     torch.manual_seed(0)
-    conv, exact = (kind(256, 8, 3, stride, 1, bias=False) for kind in (Conv2d, nn.Conv2d))
+    conv, exact = (kind(256, 8, 3, stride, 1, bias=False) for kind in (MatmulConv2d, nn.Conv2d))
     exact.load_state_dict(conv.state_dict())
     x, gradient = torch.randn(3, 256, 1, 1), torch.randn(3, 8, 1, 1)
     found = passed(conv.to(memory_format=torch.channels_last), x.to(memory_format=torch.channels_last), gradient)
@@ -70,8 +71,8 @@ def test_a_map_of_one_pixel(stride: int) -> None:
         assert distance(own, truth) < 0.01
 
 
-def test_what_needs_no_gradient_gets_none() -> None:
-    conv = Conv2d(256, 16, 1).to(memory_format=torch.channels_last)
+def test_frozen_weights_get_no_gradient() -> None:
+    conv = MatmulConv2d(256, 16, 1).to(memory_format=torch.channels_last)
     conv.weight.requires_grad_(False)
     x = torch.randn(2, 256, 3, 3).to(memory_format=torch.channels_last)
     with torch.autocast("cpu", torch.bfloat16):
@@ -90,7 +91,7 @@ def way_of(conv: nn.Conv2d, x: Tensor, bf16: bool = True) -> str:
 
 
 def test_only_small_maps_in_channels_last_are_products() -> None:
-    conv = Conv2d(256, 64, 3, 1, 1).to(memory_format=torch.channels_last)
+    conv = MatmulConv2d(256, 64, 3, 1, 1).to(memory_format=torch.channels_last)
     small, large = (torch.randn(2, 256, side, side).to(memory_format=torch.channels_last) for side in (2, 12))
     for bf16 in (True, False):
         assert "_Convolution" in way_of(conv, small, bf16)
@@ -98,20 +99,35 @@ def test_only_small_maps_in_channels_last_are_products() -> None:
         assert way_of(conv, small.contiguous(), bf16) == "ConvolutionBackward0"
     assert "_Convolution" in way_of(conv.bfloat16(), small.bfloat16(), bf16=False)
     assert way_of(conv.double(), small.double(), bf16=False) == "ConvolutionBackward0"
-    dilated = Conv2d(256, 64, 3, 1, 2, dilation=2).to(memory_format=torch.channels_last)
-    assert way_of(dilated, small) == "ConvolutionBackward0"
 
 
-def test_what_is_not_in_channels_last_is_torchs_own_to_the_last_bit() -> None:
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"padding": 2, "dilation": 2},
+        {"padding": 0},
+        {"padding": "same"},
+        {"padding": 1, "padding_mode": "reflect"},
+        {"padding": 1, "stride": (1, 2)},
+        {"padding": 1, "groups": 2},
+    ],
+)
+def test_other_convolutions_are_torchs_own(setting: dict[str, Any]) -> None:
+    conv = MatmulConv2d(512, 64, 3, **setting).to(memory_format=torch.channels_last)
+    x = torch.randn(2, 512, 3, 3).to(memory_format=torch.channels_last)
+    assert way_of(conv, x) == "ConvolutionBackward0"
+
+
+def test_other_memory_formats_are_torchs_own_bit_for_bit() -> None:
     torch.manual_seed(0)
-    ours, theirs = Conv2d(256, 64, 1), nn.Conv2d(256, 64, 1)
+    ours, theirs = MatmulConv2d(256, 64, 1), nn.Conv2d(256, 64, 1)
     theirs.load_state_dict(ours.state_dict())
     x = torch.randn(2, 256, 2, 2)
     assert torch.equal(ours(x), theirs(x))
 
 
-def test_what_is_exported_has_torchs_convolution() -> None:
-    conv = Conv2d(256, 64, 1).to(memory_format=torch.channels_last).bfloat16()
+def test_an_export_has_torchs_convolution() -> None:
+    conv = MatmulConv2d(256, 64, 1).to(memory_format=torch.channels_last).bfloat16()
     x = torch.randn(2, 256, 3, 3).bfloat16().to(memory_format=torch.channels_last)
     assert "_Convolution" in way_of(conv, x, bf16=False)
     called = [str(node.target) for node in torch.export.export(conv, (x,)).graph.nodes if node.op == "call_function"]
@@ -143,7 +159,7 @@ def test_what_is_exported_has_torchs_convolution() -> None:
         (torch.bfloat16, 3, 1, 64, 4, False, False),
     ],
 )
-def test_which_shapes_are_products(
+def test_the_rules_by_shape(
     dtype: torch.dtype, kernel_size: int, stride: int, in_channels: int, pixels: int, images: bool, weights: bool
 ) -> None:
     assert RULES[dtype](kernel_size, stride, in_channels, pixels) == Products(images, weights)
@@ -154,8 +170,7 @@ def _convolved(x: Tensor, weight: Tensor, bias: Tensor, stride: int, padding: in
     return y
 
 
-def test_it_differentiates_nothing_but_what_it_should() -> None:
-    """Numerically, in float64, of which the function itself knows nothing."""
+def test_gradients_are_those_of_finite_differences() -> None:
     torch.manual_seed(0)
     x = torch.randn(2, 3, 4, 3, dtype=torch.float64).to(memory_format=torch.channels_last).requires_grad_()
     bias = torch.randn(2, dtype=torch.float64, requires_grad=True)
@@ -166,9 +181,9 @@ def test_it_differentiates_nothing_but_what_it_should() -> None:
 
 
 @pytest.mark.parametrize(("kernel_size", "stride"), [(1, 2), (3, 2)])
-def test_it_is_one_product_also_where_no_gradient_is_wanted(kernel_size: int, stride: int) -> None:
-    """For rows with gaps, torch would multiply row by row, with a copy of the weights for each."""
-    conv = Conv2d(512, 64, kernel_size, stride, kernel_size // 2).to(memory_format=torch.channels_last).bfloat16()
+def test_inference_is_one_product_too(kernel_size: int, stride: int) -> None:
+    """Torch would multiply strided rows one by one, with a copy of the weights for each."""
+    conv = MatmulConv2d(512, 64, kernel_size, stride, kernel_size // 2).to(memory_format=torch.channels_last).bfloat16()
     x = torch.randn(2, 512, 6, 6).bfloat16().to(memory_format=torch.channels_last)
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
         conv(x)

@@ -1,0 +1,109 @@
+"""`speed_up`: every network trains with the faster layers, and nothing else about it changes."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from conftest import quickly_composed
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fersweep import build
+from fersweep.config.options import option_file, options
+from fersweep.models.fast import SWAPS, speed_up
+from fersweep.models.gates import Gate
+from fersweep.models.pooling import ChannelPool, SpatialMean
+
+FIDELITIES = options("fidelity")
+NETWORKS = [
+    (backbone, attention)
+    for backbone in options("backbone")
+    for attention in (options("attention") if option_file("backbone", backbone)["attention_position"] else ["none"])
+]
+
+
+def network(*overrides: str) -> nn.Module:
+    """A network with weights of seed 0."""
+    torch.manual_seed(0)
+    return build.model(quickly_composed(*overrides), 7)
+
+
+def plain_layers(of: nn.Module) -> list[nn.Module]:
+    """Layers that have a faster class and do not have it yet."""
+    gated = {each for gate in of.modules() if isinstance(gate, Gate) for each in gate.modules()}
+    return [
+        each
+        for each in of.modules()
+        if type(each) in (SpatialMean, ChannelPool) or (type(each) is nn.Conv2d and each not in gated)
+    ]
+
+
+@pytest.mark.parametrize("fidelity", FIDELITIES)
+@pytest.mark.parametrize(("backbone", "attention"), NETWORKS)
+def test_every_network_is_plain_torch_until_it_is_sped_up(backbone: str, attention: str, fidelity: str) -> None:
+    with torch.device("meta"):
+        made = network(f"backbone={backbone}", f"attention={attention}", f"fidelity={fidelity}")
+    assert not {type(each) for each in made.modules()} & set(SWAPS.values())
+    assert (attention == "none") or any(isinstance(each, SpatialMean) for each in made.modules())
+    names, parameters, before = dict(made.named_modules()), dict(made.named_parameters()), plain_layers(made)
+    keys = list(made.state_dict())
+    assert before
+    assert speed_up(made) is made
+    assert not plain_layers(made)
+    assert {type(each) for each in before} <= set(SWAPS.values())
+    assert dict(made.named_modules()) == names
+    assert dict(made.named_parameters()) == parameters
+    assert list(made.state_dict()) == keys
+
+
+def gradients(of: nn.Module, images: Tensor) -> dict[str, Tensor]:
+    """Logits, and the gradient of every parameter by its name."""
+    logits = of(images)
+    F.cross_entropy(logits, torch.arange(len(images))).backward()
+    found = {name: each.grad for name, each in of.named_parameters()}
+    return {"logits": logits.detach()} | {name: each for name, each in found.items() if each is not None}
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [
+        "backbone=resnet50 backbone.model.depths=[1,1,1,1] attention=cbam fidelity=paper",
+        "backbone=resnetv2_50 backbone.model.depths=[1,1,1,1] attention=se fidelity=code",
+        "backbone=drf_msam fidelity=paper",
+    ],
+)
+def test_outputs_and_gradients_are_those_of_the_plain_network(choices: str) -> None:
+    plain = network(*choices.split(), "dataset.image_size=40").to(memory_format=torch.channels_last)
+    fast = speed_up(copy.deepcopy(plain))
+    images = torch.rand(3, 1, 40, 40).to(memory_format=torch.channels_last)
+    torch.manual_seed(1)  # of dropout
+    expected = gradients(plain, images)
+    torch.manual_seed(1)
+    found = gradients(fast, images)
+    assert found.keys() == expected.keys()
+    for name, each in found.items():
+        scale = max(float(expected[name].norm()), 1e-6)
+        assert float((each - expected[name]).norm()) < 2e-3 * scale, name
+
+
+def test_a_layer_keeps_its_state_mode_and_hooks() -> None:
+    calls = []
+    conv = nn.Conv2d(4, 4, 3, padding=1).double().eval().requires_grad_(False)
+    conv.register_forward_hook(lambda *_: calls.append(1))
+    weight = conv.weight
+    assert speed_up(conv) is conv
+    assert isinstance(conv, SWAPS[nn.Conv2d])
+    assert conv.weight is weight
+    assert not conv.training
+    conv(torch.rand(1, 4, 3, 3, dtype=torch.float64))
+    assert calls
+
+
+def test_subclasses_and_layers_that_are_not_named_stay() -> None:
+    class Own(nn.Conv2d):
+        pass
+
+    made = speed_up(nn.Sequential(Own(1, 2, 1), nn.Conv2d(2, 2, 1), SpatialMean()), {SpatialMean: SWAPS[SpatialMean]})
+    assert [type(each) for each in made.children()] == [Own, nn.Conv2d, SWAPS[SpatialMean]]
