@@ -59,7 +59,7 @@ def test_cbam_spatial_gate_reads_the_channel_refined_map() -> None:
         return torch.sigmoid(F.conv2d(pooled, cbam.conv.weight, cbam.conv.bias, padding=1))
 
     torch.testing.assert_close(cbam(x), refined * spatial_gate(refined))
-    assert not torch.allclose(cbam(x), refined * spatial_gate(x), atol=1e-3)  # the parallel form is something else
+    assert not torch.allclose(cbam(x), refined * spatial_gate(x), atol=1e-3)  # not the parallel form
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -78,8 +78,8 @@ def test_reduction_keeps_at_least_one_hidden_unit(module: type) -> None:
 
 
 @pytest.mark.parametrize("module", [SqueezeExcitation, CBAM])
-def test_gates_are_never_born_dead(module: type) -> None:
-    """Whatever the weights and the input, some hidden unit is active, so that the first layer learns."""
+def test_gates_never_start_dead(module: type) -> None:
+    """For any weights and input some hidden unit is active, so that the first layer learns."""
     for seed in range(50):
         torch.manual_seed(seed)
         attention = module(64)

@@ -1,4 +1,4 @@
-"""Every network that the config groups can name: it builds, maps images to logits, and every parameter learns."""
+"""Every network of the config groups: it builds, maps images to logits, and every parameter learns."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ OPTIONS = {
 BACKBONES, ATTENTIONS, ACTIVATIONS = options("backbone"), options("attention"), options("activation")
 FIDELITIES = options("fidelity")
 OWN = [name for name in BACKBONES if option_file("backbone", name).get("attention_position") is None]
-"""Networks that take no attention: they bring their own, or have none."""
+"""Networks without attention from the group: they have their own, or none."""
 
 NETWORKS = [(name, attention) for name in BACKBONES for attention in (["none"] if name in OWN else ATTENTIONS)]
 VGGS = [name for name in BACKBONES if name.startswith("vgg")]
@@ -88,10 +88,10 @@ def check_learning(network: nn.Module, context: str, size: int = 48) -> None:
 @pytest.mark.parametrize("fidelity", FIDELITIES)
 @pytest.mark.parametrize(("backbone", "attention"), NETWORKS)
 def test_every_combination_learns(backbone: str, attention: str, fidelity: str) -> None:
-    """With each activation in turn; one configuration is composed and its activation replaced, as composing is slow.
+    """With each activation; composing is slow, so the activation is replaced in one composed configuration.
 
-    The deeper ResNets have only more blocks than the ones of 50 layers: their blocks take the activations in turn.
-    Batch norm of a single row, which 32 pixels end with, takes the scale of the norm before it away again: 40 pixels.
+    The deeper ResNets only have more blocks than those of 50 layers: their blocks take the activations in turn.
+    At 32 pixels the last batch norm has a single row and cancels the scale of the norm before it: 40 pixels there.
     """
     size = 40 if fidelity == "code" else 32
     choices = [f"backbone={backbone}", f"attention={attention}", f"fidelity={fidelity}", f"dataset.image_size={size}"]
@@ -122,7 +122,7 @@ def test_parameter_counts(backbone: str, attention: str, expected: int) -> None:
 
 
 def build_activation(name: str) -> nn.Module:
-    """The module that an activation's config file describes."""
+    """The module of an activation's config file."""
     return make(OmegaConf.load(config_dir() / "activation" / f"{name}.yaml").module)
 
 
@@ -147,13 +147,13 @@ def test_vgg_attention_positions(backbone: str, position: str, attention: str) -
 
 
 def build_attention(name: str) -> nn.Module:
-    """The attention module that the last block of a shallow ResNet has."""
+    """The attention module of the last block of a shallow ResNet."""
     return build("backbone=resnet50", "backbone.model.depths=[1,1,1,1]", f"attention={name}").stages[-1][-1].attention
 
 
 @pytest.mark.parametrize("backbone", RESNETS)
 def test_every_residual_block_has_attention_before_the_addition(backbone: str) -> None:
-    """With attention that answers zero, what a block returns is its shortcut (and in v1 the activation)."""
+    """With attention of zero, the output of a block is its shortcut (in v1 activated)."""
     network = build(f"backbone={backbone}", "backbone.model.depths=[1,2,1,1]", "attention=se", "activation=relu").eval()
     for stage in network.stages:
         for block in stage:
@@ -184,8 +184,7 @@ def test_shapes(backbone: str, size: int, channels: int) -> None:
 
 
 @pytest.mark.parametrize("backbone", ["vgg19", "resnet50", "resnetv2_50"])
-def test_norm_is_told_the_rows_of_its_feature_map(backbone: str) -> None:
-    """The height given to the norm factory is that of the map the norm will see."""
+def test_the_norm_factory_gets_the_rows_of_its_feature_map(backbone: str) -> None:
     rows: list[tuple[int, int]] = []
 
     class Recorder(nn.Module):
@@ -213,7 +212,7 @@ def test_norm_is_told_the_rows_of_its_feature_map(backbone: str) -> None:
 def test_wrong_images_are_named(backbone: str, shape: tuple[int, ...]) -> None:
     with torch.device("meta"):
         network = build_model(backbone, "none" if backbone in OWN else "cbam")
-        with pytest.raises(ValueError, match=r"expected images of shape \(B, 1, 48, 48\), given \(") as caught:
+        with pytest.raises(ValueError, match=r"expected images of shape \(B, 1, 48, 48\), got \(") as caught:
             network(torch.empty(shape))
     assert str(shape) in str(caught.value)
 
@@ -242,7 +241,7 @@ def test_plain_vgg19_starts_with_sane_signals(activation: str) -> None:
 
 @pytest.mark.parametrize("attention", ["se", "eca", "cbam"])
 def test_gates_after_every_conv_do_not_make_signals_vanish(attention: str) -> None:
-    """Sixteen gates near one half alone would scale the logits by 1e-5 (CBAM: 1e-10)."""
+    """Without compensation sixteen gates near one half would scale the logits by 1e-5 (CBAM: 1e-10)."""
     check_start(build("backbone=vgg19", "backbone.attention_position=every_conv", f"attention={attention}"))
 
 

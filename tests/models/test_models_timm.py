@@ -1,4 +1,4 @@
-"""Equal outputs to timm with copied weights, wherever timm defines a network or a module as its paper does."""
+"""Outputs equal to timm's with copied weights, wherever timm follows the paper."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def v2_name(name: str) -> str:
 
 
 def copy_from(theirs: nn.Module, ours: nn.Module, timm_name: Callable[[str], str]) -> None:
-    """Give ``ours`` the weights of ``theirs``; every tensor of both must find its partner."""
+    """Copy the weights of ``theirs`` to ``ours``; every tensor of both must have a counterpart."""
     source = theirs.state_dict()
     ours.load_state_dict(
         {key: source.pop(timm_name(key)).reshape(value.shape) for key, value in ours.state_dict().items()}
@@ -58,7 +58,7 @@ def copy_from(theirs: nn.Module, ours: nn.Module, timm_name: Callable[[str], str
 
 
 def randomise_norms(network: nn.Module) -> None:
-    """Make batch norm do something in eval mode, without letting activations grow."""
+    """Give batch norm an effect in evaluation mode, without growing activations."""
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.running_mean.normal_(0, 0.1)
@@ -81,7 +81,7 @@ def randomise_norms(network: nn.Module) -> None:
         ("resnet50", "eca", 64, 3),
     ],
 )
-def test_whole_network(backbone: str, attention: str, size: int, channels: int) -> None:
+def test_networks(backbone: str, attention: str, size: int, channels: int) -> None:
     torch.manual_seed(0)
     options = {} if attention == "none" else {"block_args": {"attn_layer": attention}}
     theirs = timm.create_model(backbone, num_classes=7, in_chans=channels, **options).eval()
@@ -145,7 +145,7 @@ def test_cbam_is_timms_with_its_batch_norm_folded_into_the_convolution(channels:
 
 
 def test_the_mixture_of_branches_is_selective_kernel_attention() -> None:
-    """timm's has a norm and no biases; with the norm left out the shares are the same."""
+    """timm's has a norm and no biases; without the norm the weights are equal."""
     torch.manual_seed(0)
     theirs = SelectiveKernelAttn(32, num_paths=3, attn_channels=16, norm_layer=nn.Identity)
     ours = BranchMixture(32, branches=3, hidden=16, activation=nn.ReLU)

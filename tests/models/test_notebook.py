@@ -27,12 +27,12 @@ from fersweep.models.notebook import DoubleSigmoidGate, PointGate
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "notebook.json").read_text())
 PARAMETERS = {"aer_cnn": 24_487, "msff_cnn": 33_369_735, "drf_msam": 97_223}
 DENSE_VARIANCE = "classifier.4.running_var"
-"""MSFF-CNN's norm after a dense layer: there, and only there, Keras' moving variance takes in the biased variance."""
+"""MSFF-CNN's norm after a dense layer, the only one whose moving variance in Keras follows the biased variance."""
 
 
 @functools.cache
 def network(name: str, scaled: bool = False) -> nn.Module:
-    """One of the three networks with the formula's weights; shared, so to be left as it is.
+    """One of the three networks with the formula's weights; shared, so not to be changed.
 
     The golden numbers are of images in [0, 1] that nothing multiplies, so nothing does here unless ``scaled``.
     """
@@ -63,14 +63,14 @@ def moving(built: nn.Module) -> dict[str, Tensor]:
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_logits_are_the_rebuilds(name: str) -> None:
     expected = torch.tensor(GOLDEN["logits"][name])
-    assert expected.std(dim=0).mean() > 0.01  # images are told apart, or equality would say nothing
-    assert expected.std(dim=1).mean() > 0.05  # and so are classes
+    assert expected.std(dim=0).mean() > 0.01  # outputs depend on the image, or equality would say nothing
+    assert expected.std(dim=1).mean() > 0.05  # and on the class
     assert distance(name) < 1e-4
 
 
 @pytest.mark.parametrize(("name", "scale"), [("aer_cnn", 255), ("msff_cnn", 255), ("drf_msam", 1)])
 def test_two_of_the_three_see_pixels_from_0_to_255(name: str, scale: int) -> None:
-    """The notebook divides by 255 before it trains DRF + MSAM; then it draws its split anew from uint8 images."""
+    """The notebook divided by 255 only before it trained DRF + MSAM."""
     images = (formula.images() * 255).round()  # uint8 values
     with torch.no_grad():
         logits = network(name, scaled=True)(images / 255)
@@ -186,10 +186,10 @@ def torchs_epsilon(patch: pytest.MonkeyPatch) -> None:
         ("drf_msam", gates_of_positions),
     ],
 )
-def test_the_golden_logits_tell_the_forms_apart(
+def test_the_golden_logits_distinguish_the_forms(
     name: str, change: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What has the same parameters gives other logits: the equality above is not for free."""
+    """Another form with the same parameters has other logits, so the equality above means something."""
     assert distance(name) < 1e-4
     change(monkeypatch)
     assert distance(name) > 2e-4
@@ -204,7 +204,7 @@ def test_double_sigmoid_gates_are_one_per_channel_from_a_half_to_0_7311(scale: f
         assert gates.shape == (16, 32, 1, 1)
         assert gates.min() >= 0.5
         assert gates.max() <= 0.7311
-        assert gates.std(dim=1).min() > 0  # channels have gates of their own
-        gate.conv.bias.copy_(torch.tensor([-1e4, 1e4]).repeat(16))  # the most that any input can do
+        assert gates.std(dim=1).min() > 0  # channels have different gates
+        gate.conv.bias.copy_(torch.tensor([-1e4, 1e4]).repeat(16))  # the extremes for any input
         gates = gate(x)[:, :, 0, 0]
     torch.testing.assert_close(gates, torch.tensor([0.5, 0.7310586]).repeat(16).expand(16, 32))

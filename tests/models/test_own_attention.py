@@ -1,4 +1,4 @@
-"""fidelity=paper of AER-CNN, MSFF-CNN and DRF + MSAM: that each does what the notebook's text says it does."""
+"""AER-CNN, MSFF-CNN and DRF + MSAM with fidelity=paper: each does what the notebook's text says."""
 
 from __future__ import annotations
 
@@ -65,19 +65,19 @@ def test_branches_see_3_5_and_7_pixels() -> None:
 
 
 def test_the_receptive_field_depends_on_the_input() -> None:
-    """The same map in other surroundings is mixed otherwise; with ``dynamic=False`` it is not."""
+    """Distant pixels change the mixture at the centre, but not with ``dynamic=False``."""
     torch.manual_seed(0)
     for dynamic in (True, False):
         field = DynamicReceptiveField(2, 4, 33, nn.ReLU, batch_norm, dynamic=dynamic).eval()
         x = torch.randn(1, 2, 33, 33)
         other = x.clone()
-        other[..., :8, :] *= 5  # further from the middle than any branch sees
+        other[..., :8, :] *= 5  # outside the receptive field of every branch
         with torch.no_grad():
             middle = (field(x) - field(other))[..., 16, 16].abs().max()
         assert (middle > 1e-3) == dynamic
 
 
-def test_shares_are_a_softmax_over_the_branches_of_what_all_see() -> None:
+def test_the_mixture_is_a_softmax_over_the_branches() -> None:
     torch.manual_seed(0)
     mixture, maps = BranchMixture(6, 3, 16, nn.ReLU), [torch.randn(2, 6, 5, 5) for _ in range(3)]
     shares = mixture(maps)
@@ -100,7 +100,7 @@ def test_a_dynamic_receptive_field_is_the_mixture_of_its_branches() -> None:
     torch.testing.assert_close(field(x), maps.mean(dim=1))
 
 
-def test_multi_scale_attention_strengthens_and_never_erases() -> None:
+def test_multi_scale_attention_amplifies_and_never_erases() -> None:
     torch.manual_seed(0)
     attention, x = MultiScaleAttention(16, 9, nn.ReLU, batch_norm), 1 + torch.rand(2, 16, 9, 9)
     gates = read_out(attention, x)
@@ -120,7 +120,7 @@ def test_its_scales_see_1_3_and_5_pixels() -> None:
 
 
 @pytest.mark.parametrize("size", WIDTHS)
-def test_what_is_left_out_is_made_up_for_in_width(size: str) -> None:
+def test_networks_with_fewer_parts_have_as_many_parameters(size: str) -> None:
     counts = {}
     for parts in WIDTHS[size]:
         with torch.device("meta"):
@@ -196,10 +196,10 @@ def test_read_out_names_every_gate() -> None:
     }
     for (backbone, fidelity), kinds in expected.items():
         network = own(backbone, f"fidelity={fidelity}").eval()
-        answers = read_out(network, images())
-        found = [type(network.get_submodule(name)) for name in answers]
+        gates = read_out(network, images())
+        found = [type(network.get_submodule(name)) for name in gates]
         assert {kind: found.count(kind) for kind in set(found)} == kinds, (backbone, fidelity)
-        assert all(each.min() >= 0 and each.max() <= 1 and each.shape[0] == 2 for each in answers.values())
+        assert all(each.min() >= 0 and each.max() <= 1 and each.shape[0] == 2 for each in gates.values())
         assert not any(module._forward_hooks for module in network.modules() if isinstance(module, Gate))
 
 
@@ -263,7 +263,7 @@ def test_sizes_are_named_in_the_class() -> None:
         ),
     ],
 )
-def test_what_describes_no_network_is_one_sentence(overrides: str, message: str) -> None:
+def test_errors_of_impossible_networks_are_one_sentence(overrides: str, message: str) -> None:
     with pytest.raises(UserError, match=message) as error:
         check(compose_config(overrides.split()), num_classes=7)
     assert "\n" not in str(error.value)

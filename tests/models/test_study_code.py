@@ -1,6 +1,6 @@
 """fidelity=code against the study's reference code: parameters, logits, gradients, statistics, optimiser steps.
 
-``golden/study.json`` holds what the reference code gave (its last commit, TensorFlow 2.15, float32) for the weights
+``golden/study.json`` has the outputs of the reference code (its last commit, TensorFlow 2.15, float32) for the weights
 and images of `formula`, copied into its layout.
 """
 
@@ -47,7 +47,7 @@ def network(row: str, *overrides: str) -> tuple[DictConfig, nn.Module]:
 @pytest.mark.parametrize("row", GOLDEN["logits"])
 def test_logits_are_the_reference_codes(row: str) -> None:
     expected = torch.tensor(GOLDEN["logits"][row])
-    assert expected.std(dim=0).mean() > 0.05  # images and classes are told apart, or equality would say nothing
+    assert expected.std(dim=0).mean() > 0.05  # outputs depend on image and class, or equality would say nothing
     _, built = network(row)
     with torch.no_grad():
         logits = built.eval()(formula.images())
@@ -66,8 +66,8 @@ def test_logits_are_the_reference_codes(row: str) -> None:
         ("resnetv2_50 none", "fidelity.backbone.resnetv2.final_activation=null"),
     ],
 )
-def test_the_golden_logits_tell_the_forms_apart(row: str, override: str) -> None:
-    """What has the same parameters in both fidelities gives other logits: the equality above is not for free."""
+def test_the_golden_logits_distinguish_the_forms(row: str, override: str) -> None:
+    """Another form with the same parameters has other logits, so the equality above means something."""
     _, built = network(row, override)
     with torch.no_grad():
         logits = built.eval()(formula.images())
@@ -97,9 +97,9 @@ def test_a_training_step_is_the_reference_codes(row: str) -> None:
             assert norms == pytest.approx(expected["gradients"], rel=1e-3, abs=1e-6)
             assert moving == pytest.approx(expected["statistics"], rel=1e-5)
         optimizer.step()
-    assert losses == pytest.approx(expected["losses"], rel=2e-3)  # processors round differently, and steps add it up
+    assert losses == pytest.approx(expected["losses"], rel=2e-3)  # rounding of processors accumulates
     assert losses[0] == pytest.approx(expected["losses"][0], abs=1e-5)
-    assert max(losses) - min(losses) > 0.3  # the steps were large enough to tell optimisers apart
+    assert max(losses) - min(losses) > 0.3  # the steps were large enough to distinguish optimisers
 
 
 @pytest.fixture(scope="module")
@@ -183,12 +183,12 @@ def test_scalar_gate_reads_one_tap_of_each_channel() -> None:
     assert used.tolist() == [False, False, True, False, False]
 
 
-def test_parallel_cbam_differs_from_cbam_in_what_the_spatial_gate_reads() -> None:
+def test_parallel_cbam_differs_from_cbam_in_the_input_of_the_spatial_gate() -> None:
     torch.manual_seed(0)
     parallel, serial, x = ParallelCBAM(32), CBAM(32), torch.randn(2, 32, 6, 6)
     serial.load_state_dict(parallel.state_dict())
     assert not torch.allclose(parallel(x), serial(x))
-    with torch.no_grad():  # a channel gate of one half everywhere scales what the spatial gate reads by one half
+    with torch.no_grad():  # a channel gate of one half scales the input of the spatial gate by one half
         parallel.mlp[2].weight.zero_()
         parallel.mlp[2].bias.zero_()
         serial.load_state_dict(parallel.state_dict())
@@ -215,7 +215,7 @@ def test_initial_weights_are_glorot_uniform() -> None:
     assert plain.weight.abs().max() <= (6 / 8) ** 0.5
 
 
-def test_where_the_codes_resnets_have_their_strides() -> None:
+def test_strides_of_the_codes_resnets() -> None:
     first, second = (build_model(name, "none", "elu", "code") for name in ("resnet50", "resnetv2_50"))
     assert [stage[0].conv1.stride[0] for stage in first.stages] == [1, 2, 2, 2]
     assert [stage[0].conv2.stride[0] for stage in first.stages] == [1, 1, 1, 1]
@@ -230,7 +230,7 @@ def test_where_the_codes_resnets_have_their_strides() -> None:
     assert [block.shortcut is None for block in second.stages[0]] == [False, True, True]
 
 
-def test_vgg_adds_attention_to_what_it_reads_before_the_classifier_alone() -> None:
+def test_vgg_adds_attention_to_its_input_only_before_the_classifier() -> None:
     def built(position: str) -> nn.Module:
         overrides = ["backbone=vgg16", "attention=se", "fidelity=code", f"backbone.attention_position={position}"]
         return model(compose_config(overrides), 7).eval()
@@ -291,7 +291,7 @@ def test_keras_adam_is_kerass_formula() -> None:
     assert np.abs(results[1] - value).max() > 1e-3
 
 
-def test_keras_adam_goes_on_from_its_state() -> None:
+def test_keras_adam_resumes_from_its_state() -> None:
     def steps(optimizer: torch.optim.Optimizer, parameter: nn.Parameter, count: int) -> None:
         for _ in range(count):
             parameter.grad = parameter.detach() * 1e-6
