@@ -124,8 +124,7 @@ class CBAM(nn.Module):
 
     def channel_gate(self, x: Tensor) -> Tensor:
         """Return the gates of the channels, (B, C, 1, 1) in (0, 1)."""
-        maximum = F.adaptive_max_pool2d(x, 1).flatten(1)
-        gate = torch.sigmoid(self.mlp(self.spatial_mean(x)) + self.mlp(maximum))
+        gate = torch.sigmoid(self.mlp(self.spatial_mean(x)) + self.mlp(F.adaptive_max_pool2d(x, 1).flatten(1)))
         return gate[:, :, None, None]
 
     def spatial_gate(self, x: Tensor) -> Tensor:

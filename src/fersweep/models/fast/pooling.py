@@ -23,9 +23,10 @@ class FastChannelPool(ChannelPool):
 
     def forward(self, x: Tensor) -> Tensor:
         """Concatenate mean and maximum along the channels."""
+        mean = x.sum(dim=1, keepdim=True, dtype=x.dtype) / x.shape[1]
         trains = x.requires_grad and torch.is_grad_enabled()
         maximum = _ChannelMax.apply(x) if trains else x.amax(dim=1, keepdim=True)
-        return torch.cat([x.sum(dim=1, keepdim=True, dtype=x.dtype) / x.shape[1], maximum], dim=1)
+        return torch.cat([mean, maximum], dim=1)
 
 
 class _ChannelMax(torch.autograd.Function):
