@@ -1,8 +1,9 @@
-"""`speed_up`: every network trains with the faster layers, and nothing else about it changes."""
+"""`speed_up`: every network trains with the faster layers, and nothing else changes."""
 
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,9 +13,12 @@ from torch.nn import functional as F
 
 from fersweep import build
 from fersweep.config.options import option_file, options
+from fersweep.config.schema import to_dict
+from fersweep.inference.trained import rebuilt
 from fersweep.models.fast import SWAPS, speed_up
 from fersweep.models.gates import Gate
 from fersweep.models.pooling import ChannelPool, SpatialMean
+from fersweep.training.network import network_for_training
 
 FIDELITIES = options("fidelity")
 NETWORKS = [
@@ -42,20 +46,25 @@ def plain_layers(of: nn.Module) -> list[nn.Module]:
 
 @pytest.mark.parametrize("fidelity", FIDELITIES)
 @pytest.mark.parametrize(("backbone", "attention"), NETWORKS)
-def test_every_network_is_plain_torch_until_it_is_sped_up(backbone: str, attention: str, fidelity: str) -> None:
+def test_every_network_is_plain_torch_and_trains_with_the_faster_layers(
+    backbone: str, attention: str, fidelity: str
+) -> None:
+    choices = (f"backbone={backbone}", f"attention={attention}", f"fidelity={fidelity}")
     with torch.device("meta"):
-        made = network(f"backbone={backbone}", f"attention={attention}", f"fidelity={fidelity}")
-    assert not {type(each) for each in made.modules()} & set(SWAPS.values())
-    assert (attention == "none") or any(isinstance(each, SpatialMean) for each in made.modules())
-    names, parameters, before = dict(made.named_modules()), dict(made.named_parameters()), plain_layers(made)
-    keys = list(made.state_dict())
-    assert before
-    assert speed_up(made) is made
-    assert not plain_layers(made)
-    assert {type(each) for each in before} <= set(SWAPS.values())
-    assert dict(made.named_modules()) == names
-    assert dict(made.named_parameters()) == parameters
-    assert list(made.state_dict()) == keys
+        plain = network(*choices)
+        trained = network_for_training(quickly_composed(*choices), 7, torch.device("cpu"))
+    slow = plain_layers(plain)
+    assert slow
+    assert not {type(each) for each in plain.modules()} & set(SWAPS.values())
+    assert (attention == "none") or any(isinstance(each, SpatialMean) for each in slow)
+    assert not plain_layers(trained)
+    assert sum(type(each) in SWAPS.values() for each in trained.modules()) == len(slow)
+    assert list(trained.state_dict()) == list(plain.state_dict())
+
+
+def test_a_loaded_network_has_the_faster_layers(tmp_path: Path) -> None:
+    _, loaded = rebuilt(to_dict(quickly_composed("backbone=aer_cnn")), 7, tmp_path)
+    assert not plain_layers(loaded)
 
 
 def gradients(of: nn.Module, images: Tensor) -> dict[str, Tensor]:
@@ -89,7 +98,7 @@ def test_outputs_and_gradients_are_those_of_the_plain_network(choices: str) -> N
 
 
 def test_a_layer_keeps_its_state_mode_and_hooks() -> None:
-    calls = []
+    calls: list[int] = []
     conv = nn.Conv2d(4, 4, 3, padding=1).double().eval().requires_grad_(False)
     conv.register_forward_hook(lambda *_: calls.append(1))
     weight = conv.weight
