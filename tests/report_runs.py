@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pytest
 from conftest import plain, quickly_composed
 
 from fersweep.config.schema import choices_of
@@ -17,6 +19,8 @@ from fersweep.runs.identity import run_dir, run_hash
 from fersweep.runs.status import mark_done, mark_failed, mark_pending, mark_running, write_config
 
 STUDY = ("dataset=fer2013", "dataset.root=x", "split=study", "recipe=study", "fidelity=code")
+SHORT = (*STUDY, "recipe.max_epochs=3")
+NONE, CBAM, SE = ("attention=none",), ("attention=cbam",), ("attention=se",)
 
 
 def configured(outputs: Path, overrides: Sequence[str], seed: int) -> tuple[dict[str, Any], Path]:
@@ -94,3 +98,24 @@ def right(rate: float, seed: int, n: int = 1000, ground: int = 0) -> np.ndarray:
     """Bool ``(n,)``: exactly ``round(rate · n)`` true, easier images more often than harder ones."""
     difficulty = np.random.default_rng(ground).normal(size=n) + np.random.default_rng(100 + seed).normal(size=n)
     return np.argsort(np.argsort(difficulty)) < round(rate * n)
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Path:
+    """ResNet-50 with none (60 %), SE (60.3 %) and CBAM (66 %), three seeds each, and one run that failed."""
+    for seed in (1, 2, 3):
+        finished(tmp_path, (*SHORT, *NONE), seed, right(0.60 + 0.001 * (seed - 2), seed))
+        finished(tmp_path, (*SHORT, *SE), seed, right(0.603, 10 + seed))
+        finished(tmp_path, (*SHORT, *CBAM), seed, right(0.66 + 0.001 * (seed - 2), 20 + seed))
+    failed(tmp_path, (*SHORT, "attention=eca"), 1, RuntimeError("no memory <b>left</b>"))
+    return tmp_path
+
+
+def spoilt(name: str, **changes: object) -> Callable[[Path], None]:
+    """Changes the JSON of a run's file; a value of ``...`` removes the key."""
+
+    def spoil(run: Path) -> None:
+        content = json.loads((run / name).read_text()) | changes
+        (run / name).write_text(json.dumps({key: value for key, value in content.items() if value is not ...}))
+
+    return spoil
