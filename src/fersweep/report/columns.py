@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from fersweep.report.titles import ABSENT
 
@@ -60,6 +60,11 @@ class Column(Generic[T]):
         """Return the sort key of a row in the page; empty if unknown."""
         found = self.text(row) if self.value is None else self.value(row)
         return "" if found is None or found == ABSENT else found
+
+
+def figures(heading: str, value: Callable[[T], float | None], write: Callable[[Any], str], **more: Any) -> Column[T]:
+    """Return a column of numbers, given by ``value`` and formatted by ``write``; ``more``: as `Column`."""
+    return Column(heading, lambda row: ABSENT if (found := value(row)) is None else write(found), value, **more)
 
 
 @dataclass(frozen=True)

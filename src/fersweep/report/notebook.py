@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fersweep.report.contents import Reported
-from fersweep.report.study import PROTOCOL, different, sentences
+from fersweep.report.study import PROTOCOL, composed, different, sentences
 from fersweep.runs.collect import settings_of
 from fersweep.runs.identity import completed, integral
 
@@ -26,12 +26,8 @@ def figures() -> dict[str, Any]:
 
 @cache
 def _protocol(backbone: str) -> dict[str, Any]:
-    """Return the settings of a run as the notebook trained, by dotted name (0.1 s)."""
-    from fersweep.config.compose import compose_config
-    from fersweep.config.schema import to_dict
-
-    chosen = ["experiment=table_notebook", f"backbone={backbone}", "dataset.root=anywhere"]
-    return integral(completed(settings_of(to_dict(compose_config(chosen)))))
+    """Return the settings of a run as the notebook trained, by dotted name."""
+    return integral(completed(settings_of(composed("experiment=table_notebook", f"backbone={backbone}"))))
 
 
 SCALE = "backbone.model.input_scale"

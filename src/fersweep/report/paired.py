@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from fersweep.report import results
-from fersweep.report.columns import Choice, Column, T, choose
+from fersweep.report.columns import Choice, Column, T, choose, figures
 from fersweep.report.compare import oriented
 from fersweep.report.contents import Claim, Comparison, Report, Row
 from fersweep.report.formats import grouped, millions, p_value, points
@@ -22,14 +23,14 @@ class Pair:
     other: Row
 
 
+def _figures(
+    heading: str, value: Callable[[Pair], float | None], write: Callable[[Any], str], **more: Any
+) -> Column[Pair]:
+    return figures(heading, value, write, **{"always": True, **more})
+
+
 DIFFERENCE: tuple[Column[Pair], ...] = (
-    Column(
-        "Difference (points)",
-        lambda pair: points(pair.test.difference),
-        lambda pair: pair.test.difference,
-        look="accuracy",
-        always=True,
-    ),
+    _figures("Difference (points)", lambda pair: pair.test.difference, points, look="accuracy"),
     Column(
         "95 % interval",
         lambda pair: " to ".join(map(points, pair.test.interval)),
@@ -52,14 +53,7 @@ def _established(of: Callable[[T], Comparison | Claim]) -> Column[T]:
 
 
 def _holm(p: Callable[[Pair], float], below: str) -> Column[Pair]:
-    return Column(
-        "Holm",
-        lambda pair: p_value(p(pair)),
-        p,
-        about="corrected for all comparisons of one option in this report",
-        below=below,
-        always=True,
-    )
+    return _figures("Holm", p, p_value, about="corrected for all comparisons of one option in this report", below=below)
 
 
 ESTABLISHED: Column[Pair] = _established(lambda pair: pair.test)
@@ -67,45 +61,40 @@ ESTABLISHED: Column[Pair] = _established(lambda pair: pair.test)
 TESTS: tuple[Column[Pair], ...] = (
     *DIFFERENCE,
     ESTABLISHED,
-    Column("p", lambda pair: p_value(pair.test.p), lambda pair: pair.test.p, always=True),
+    _figures("p", lambda pair: pair.test.p, p_value),
     _holm(lambda pair: pair.test.p_holm, below="p"),
-    Column("p, McNemar", lambda pair: p_value(pair.test.mcnemar_p), lambda pair: pair.test.mcnemar_p, always=True),
+    _figures("p, McNemar", lambda pair: pair.test.mcnemar_p, p_value),
     _holm(lambda pair: pair.test.mcnemar_holm, below="p, McNemar"),
-    Column(
+    _figures(
         "P(A > B)",
-        lambda pair: f"{pair.test.superiority:.2f}",
         lambda pair: pair.test.superiority,
+        "{:.2f}".format,
         about="share of pairs of runs in which the first is better, ties counted half",
-        always=True,
     ),
-    Column(
+    _figures(
         "Power (%)",
-        lambda pair: f"{100 * pair.test.power:.0f}",
         lambda pair: pair.test.power,
+        lambda power: f"{100 * power:.0f}",
         about="how probable it is that a true difference of this size gives p < 0.05 with these runs",
-        always=True,
     ),
-    Column(
+    _figures(
         "Seeds for 80 %",
-        lambda pair: ABSENT if (needed := pair.test.seeds_needed) is None else str(needed),
         lambda pair: pair.test.seeds_needed,
+        str,
         about="of each, with which the power would be 80 %",
         below="Power (%)",
-        always=True,
     ),
-    Column(
+    _figures(
         "Only first",
-        lambda pair: f"{pair.test.discordant[0]:,.1f}",
         lambda pair: pair.test.discordant[0],
+        "{:,.1f}".format,
         about="images that the first recognised and the second did not, mean over pairs of seeds",
-        always=True,
     ),
-    Column(
+    _figures(
         "Only second",
-        lambda pair: f"{pair.test.discordant[1]:,.1f}",
         lambda pair: pair.test.discordant[1],
+        "{:,.1f}".format,
         about="images that the second recognised and the first did not, mean over pairs of seeds",
-        always=True,
     ),
     Column(
         "Seeds",
@@ -113,7 +102,7 @@ TESTS: tuple[Column[Pair], ...] = (
         lambda pair: min(pair.test.seeds),
         about="of the first and of the second",
     ),
-    Column("n", lambda pair: grouped(pair.test.n), lambda pair: pair.test.n, about="test images"),
+    _figures("n", lambda pair: pair.test.n, grouped, about="test images", always=False),
 )
 """The columns of the table of comparisons."""
 
@@ -129,13 +118,7 @@ CLAIMS: tuple[Column[Claim], ...] = (
         number=False,
         always=True,
     ),
-    Column(
-        "Difference (points)",
-        lambda claim: points(claim.difference),
-        lambda claim: claim.difference,
-        look="accuracy",
-        always=True,
-    ),
+    figures("Difference (points)", lambda claim: claim.difference, points, look="accuracy", always=True),
     Column(
         "95 % interval",
         lambda claim: " to ".join(map(points, claim.interval)),
@@ -156,7 +139,7 @@ CLAIMS: tuple[Column[Claim], ...] = (
         lambda claim: claim.seeds[0],
         about="the fewest and the most that a row has",
     ),
-    Column("p (Holm)", lambda claim: p_value(claim.p_holm), lambda claim: claim.p_holm, always=True),
+    figures("p (Holm)", lambda claim: claim.p_holm, p_value, always=True),
     _established(lambda claim: claim),
 )
 """The columns of the table of mean differences over backbones and datasets."""
@@ -212,13 +195,7 @@ def _scores(name: str, row: Callable[[Pair], Row]) -> tuple[Column[Pair], Column
             link=lambda pair: f"row-{row(pair).key}",
             always=True,
         ),
-        Column(
-            "Parameters",
-            lambda pair: f"{millions(row(pair).params_total)} M",
-            lambda pair: row(pair).params_total,
-            below=above,
-            always=True,
-        ),
+        _figures("Parameters", lambda pair: row(pair).params_total, lambda n: f"{millions(n)} M", below=above),
     )
 
 

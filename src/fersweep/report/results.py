@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from fersweep.report.columns import Choice, Column, choose
+from fersweep.report.columns import Choice, Column, choose, figures
 from fersweep.report.contents import Mean, Report, Row
 from fersweep.report.formats import grouped, interval, millions, percent
 from fersweep.report.titles import ABSENT, heading
@@ -80,14 +80,6 @@ def _signed_verdict(row: Row) -> str:
     return f"{sign} {row.verdict.kind}".strip() + ("\n≠ other protocol" if _other_protocol(row) else "")
 
 
-def _reported_params(row: Row) -> float | None:
-    return row.reported.params_m if row.reported else None
-
-
-def _params_text(row: Row) -> str:
-    return millions(None if (params := _reported_params(row)) is None else 1e6 * params)
-
-
 ACCURACY = "Accuracy (%)"
 
 RESULTS: tuple[Column[Row], ...] = (
@@ -107,10 +99,10 @@ RESULTS: tuple[Column[Row], ...] = (
         below=ACCURACY,
         always=True,
     ),
-    Column(
+    figures(
         "Best of three (%)",
-        lambda row: ABSENT if row.best_of is None else percent(row.best_of[1]),
         lambda row: None if row.best_of is None else row.best_of[1],
+        percent,
         about="mean of the best of as many runs as the study prints the best of",
         below=ACCURACY,
     ),
@@ -138,22 +130,27 @@ RESULTS: tuple[Column[Row], ...] = (
         look=lambda row: row.verdict.kind.replace(" ", "-"),
         number=False,
     ),
-    Column("Macro-F1", lambda row: f"{row.macro_f1.mean:.3f}", lambda row: row.macro_f1.mean),
-    Column("Seeds", lambda row: str(row.accuracy.n), lambda row: row.accuracy.n),
-    Column("n", lambda row: grouped(row.n), lambda row: row.n, about="test images"),
-    Column(
+    figures("Macro-F1", lambda row: row.macro_f1.mean, "{:.3f}".format),
+    figures("Seeds", lambda row: row.accuracy.n, str),
+    figures("n", lambda row: row.n, grouped, about="test images"),
+    figures(
         "Majority class (%)",
-        lambda row: percent(row.majority),
         lambda row: row.majority,
+        percent,
         about="what always answering the commonest class would score",
     ),
-    Column(
+    figures(
         "Parameters (M)",
-        lambda row: millions(row.params_total),
         lambda row: row.params_total,
+        millions,
         about="all of the network, in millions, batch norm’s moving statistics included",
     ),
-    Column("Reported params (M)", _params_text, _reported_params, below="Parameters (M)"),
+    figures(
+        "Reported params (M)",
+        lambda row: row.reported.params_m if row.reported else None,
+        "{:.2f}".format,
+        below="Parameters (M)",
+    ),
 )
 """The columns of scores, in the order of the tables."""
 

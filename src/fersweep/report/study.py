@@ -63,13 +63,12 @@ def title(backbone: str, attention: str) -> str:
 
 
 @cache
-def _composed(dataset: str) -> dict[str, Any]:
-    """Return the configuration of a run on ``dataset`` as the study trained (0.1 s)."""
+def composed(*overrides: str) -> dict[str, Any]:
+    """Return the configuration of a run (0.1 s)."""
     from fersweep.config.compose import compose_config
     from fersweep.config.schema import to_dict
 
-    chosen = [f"dataset={dataset}", "dataset.root=anywhere", "activation=elu", "augmentation=flip_zoom"]
-    return to_dict(compose_config(["experiment=table_attention", *chosen]))
+    return to_dict(compose_config([*overrides, "dataset.root=anywhere"]))
 
 
 def _protocol(dataset: str, backbone: str, attention: str, fidelity: str) -> dict[str, Any]:
@@ -78,7 +77,8 @@ def _protocol(dataset: str, backbone: str, attention: str, fidelity: str) -> dic
 
     options = {"backbone": backbone, "attention": attention, "fidelity": fidelity}
     chosen = {group: option_file(group, option) for group, option in options.items()}
-    return integral(completed(settings_of(_composed(dataset) | chosen)))
+    usual = ("experiment=table_attention", f"dataset={dataset}", "activation=elu", "augmentation=flip_zoom")
+    return integral(completed(settings_of(composed(*usual) | chosen)))
 
 
 def reported(settings: Mapping[str, Any], varied: Collection[str] = ()) -> tuple[Reported | None, tuple[str, ...]]:

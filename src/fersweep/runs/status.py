@@ -74,11 +74,8 @@ class Status:
 
 def mark_running(run_dir: Path) -> Status:
     """Record that an attempt begins now; return the new status."""
-    before = Status.read(run_dir)
-    return _written(
-        replace(before, state="running", attempts=before.attempts + 1, started=_now(), finished=None, error=None),
-        run_dir,
-    )
+    attempts = Status.read(run_dir).attempts + 1
+    return _update(run_dir, state="running", attempts=attempts, started=_now(), finished=None, error=None)
 
 
 def mark_pending(run_dir: Path, choices: dict[str, str] | None = None, seed: int | None = None) -> Status:
@@ -89,23 +86,13 @@ def mark_pending(run_dir: Path, choices: dict[str, str] | None = None, seed: int
         choices: ``{group: option}`` of the run; earlier choices stay if none are given.
         seed: its seed, likewise.
     """
-    before = Status.read(run_dir)
-    return _written(
-        replace(
-            before,
-            state="pending",
-            finished=None,
-            error=None,
-            choices=before.choices if choices is None else choices,
-            seed=before.seed if seed is None else seed,
-        ),
-        run_dir,
-    )
+    given = {name: value for name, value in (("choices", choices), ("seed", seed)) if value is not None}
+    return _update(run_dir, state="pending", finished=None, error=None, **given)
 
 
 def mark_done(run_dir: Path) -> Status:
     """Record that the run is done, after its ``result.json`` was written; return the new status."""
-    return _written(replace(Status.read(run_dir), state="done", finished=_now(), error=None), run_dir)
+    return _update(run_dir, state="done", finished=_now(), error=None)
 
 
 def mark_failed(run_dir: Path, cause: BaseException | tuple[str, str]) -> Status:
@@ -123,11 +110,11 @@ def mark_failed(run_dir: Path, cause: BaseException | tuple[str, str]) -> Status
         return before
     kind, message = cause if isinstance(cause, tuple) else (type(cause).__name__, str(cause))
     message = message.encode(errors="backslashreplace").decode()  # file names may hold bytes that are not UTF-8
-    error = {"type": kind, "message": message}
-    return _written(replace(before, state="failed", finished=_now(), error=error), run_dir)
+    return _update(run_dir, state="failed", finished=_now(), error={"type": kind, "message": message})
 
 
-def _written(status: Status, run_dir: Path) -> Status:
+def _update(run_dir: Path, **changes: Any) -> Status:
+    status = replace(Status.read(run_dir), **changes)
     status.write(run_dir)
     return status
 
