@@ -94,38 +94,23 @@ def as_json(obj: object) -> str:
 
 @dataclass(frozen=True)
 class Field:
-    """A field of a JSON object.
-
-    Attributes:
-        kind: its type in words, after "not": ``a whole number``.
-        fits: returns whether a value is of that type.
-        optional: whether it may be null or missing.
-    """
+    """A field of a JSON object: its type in words, as in "not a whole number", and the test of its value."""
 
     kind: str
     fits: Callable[[Any], bool]
     optional: bool = False
+    """True if the field may be null or missing."""
 
 
-def is_number(value: Any) -> bool:
-    """Return whether a JSON value is a number; true and false are not."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def mapping(kind: str, *types: type) -> Field:
+    """Return a field that holds an object whose values are of these types."""
+    return Field(kind, lambda value: isinstance(value, dict) and all(type(each) in types for each in value.values()))
 
 
-def is_integer(value: Any) -> bool:
-    """Return whether a JSON value is a whole number, written without a decimal point."""
-    return type(value) is int
-
-
-def is_object(value: Any, fits: Callable[[Any], bool]) -> bool:
-    """Return whether a JSON value is an object whose values all fit."""
-    return isinstance(value, dict) and all(map(fits, value.values()))
-
-
-INTEGER = Field("a whole number", is_integer)
-NUMBER = Field("a number", is_number)
-OPTIONS = Field("an option for each group", lambda value: is_object(value, lambda each: isinstance(each, str)))
-INTERVAL = Field("two numbers", lambda value: isinstance(value, list) and [*map(is_number, value)] == [True, True])
+INTEGER = Field("a whole number", lambda value: type(value) is int)
+NUMBER = Field("a number", lambda value: type(value) in (int, float))
+OPTIONS = mapping("an option for each group", str)
+INTERVAL = Field("two numbers", lambda value: isinstance(value, list) and [*map(NUMBER.fits, value)] == [True, True])
 
 
 def check(record: Any, fields: Mapping[str, Field]) -> dict[str, Any]:

@@ -69,12 +69,7 @@ def figures(heading: str, value: Callable[[T], float | None], write: Callable[[A
 
 @dataclass(frozen=True)
 class Choice(Generic[T]):
-    """The columns that a table shows, and the texts that all its rows share.
-
-    Attributes:
-        shown: the columns in which rows differ, and those that are always shown.
-        common: heading → text of all rows.
-    """
+    """The columns that a table shows, and heading → text of those whose text all rows share."""
 
     shown: tuple[Column[T], ...]
     common: dict[str, str]
@@ -90,10 +85,7 @@ class Choice(Generic[T]):
 def choose(columns: Sequence[Column[T]], rows: Sequence[T], details: bool = False) -> Choice[T]:
     """Leave out columns that are empty and, in a table of several rows, those with the same text in all rows.
 
-    Args:
-        columns: all columns.
-        rows: the rows of the table.
-        details: compare the details of cells too.
+    With ``details``, those of the cells are compared, too.
     """
     shown, common = [], {}
     for column in columns:

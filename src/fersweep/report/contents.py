@@ -23,7 +23,6 @@ class Mean:
     Attributes:
         mean: over ``n`` seeds.
         sd: sample standard deviation (n - 1), or ``None`` with one seed.
-        n: number of seeds.
         values: one per seed, in the order of `Row.seeds`.
     """
 
@@ -58,7 +57,6 @@ class Reported:
         params_total: the count of its code, including batch norm's moving statistics; ``None`` in an ablation.
         params_trainable: without these.
         accuracy_percent: on this row's dataset and its ``part`` of ``n`` images.
-        n: number of images in that part.
         note: known faults of these figures; may be empty.
         part: ``test`` or ``validation``.
         best_of: the number of runs of which it is the best on that part.
@@ -83,22 +81,17 @@ class Row:
         labels: column → value, an option by its name, or `fersweep.report.titles.ABSENT`; every row has the same
             columns: those in which rows differ, and ``backbone`` and ``attention``.
         choices: group → option, of all groups; ``titles``: group → title.
-        seeds: those of the finished runs, sorted.
-        accuracy: on the test part.
+        accuracy: on the test part, as is ``macro_f1``.
         interval: Wilson's 95 % interval of the mean accuracy for ``n`` test images, over other images.
-        macro_f1: on the test part.
         n: test images, each counted once.
         majority: accuracy of always answering the commonest class of train.
         shared_subjects: people in both train and test, ``None`` if unknown.
         params_total: of the network, including batch norm's moving statistics; ``params_trainable``: without these.
         seconds: duration of a run, mean over seeds (sum over folds).
         epochs: trained epochs of each run; ``best_epoch``: the tested ones.
-        class_names: K names.
         confusion: counts ``(K, K)``, rows true, summed over seeds and folds.
-        curves: ``history.csv`` of each run: columns ``epoch``, ``train/loss``, ``train/accuracy``, ``val/loss``,
-            ``val/accuracy``, ``val/macro_f1``, ``lr``.
-        reported: the figures of the study or the notebook, or ``None``.
-        verdict: on these figures.
+        curves: ``history.csv`` of each run.
+        reported: the figures of the study or the notebook; ``verdict``: on these.
         notes: sentences that readers must know, such as that folds are missing.
         correct: per seed, whether each test image was classified correctly: bool ``(seeds, n)``, in the order of
             ``ids``.
@@ -182,8 +175,6 @@ class Comparison:
         superiority: P(first > second), the share of pairs of runs in which the first is better, ties counted half.
         power: probability that a true difference of this size gives p < 0.05 with these runs.
         seeds_needed: runs of each for a power of 80 %, ``None`` if unknown or no number suffices.
-        seeds: number of seeds of each.
-        n: test images.
         established: whether ``p_holm`` is below 0.05 and both have enough seeds.
         sentence: the conclusion in words.
     """
@@ -257,8 +248,6 @@ class Report:
         columns: those of `Row.labels`.
         common: group → title, and the most important settings, where all rows share them.
         options: comparisons between attention options, and of other choices and settings in which rows differ.
-        fidelity: comparisons between fidelities.
-        claims: mean differences over backbones and datasets.
         unfinished: runs that are not done; ``unfinished_names``: the choices of each, in a line.
         done: number of finished runs, folds counted.
         missing: sentences on rows of the study's table without a run here, and on seeds that some rows lack.

@@ -12,7 +12,7 @@ from typing import Any
 from PIL import Image
 
 from fersweep.errors import UserError
-from fersweep.files import INTEGER, INTERVAL, NUMBER, Field, is_object, read_json
+from fersweep.files import INTEGER, INTERVAL, NUMBER, mapping, read_json
 from fersweep.text import counted, listed
 
 FOLDER = "explanations"
@@ -21,7 +21,7 @@ FOLDER = "explanations"
 FILE = "scores.json"
 FIELDS = {
     "n": INTEGER,
-    "sheets": Field("a file for each class", lambda value: is_object(value, lambda file: isinstance(file, str))),
+    "sheets": mapping("a file for each class", str),
     **{f"{score}{what}": NUMBER for score in ("deletion", "insertion") for what in ("", "_random", "_gain")},
     **{f"{score}_gain_interval": replace(INTERVAL, optional=True) for score in ("deletion", "insertion")},
 }

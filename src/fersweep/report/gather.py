@@ -41,7 +41,6 @@ class Finished:
     """A run that is done.
 
     Attributes:
-        directory: the run's directory.
         result: its ``result.json``.
         settings: those that are part of its identity, by dotted name.
         titles: group → title of its option.
@@ -50,7 +49,6 @@ class Finished:
         correct: whether each of them was classified correctly.
         people: the person on each of them; ``None`` if unknown.
         history: ``history.csv``.
-        sweep: the setting of that name.
     """
 
     directory: Path

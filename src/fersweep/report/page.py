@@ -38,11 +38,7 @@ def render(report: Report, time: bool = False) -> str:
     """Return the page as HTML; equal reports give equal text.
 
     All text from runs (names, messages, classes) is escaped. Style and script are inline; the document's content
-    security policy forbids anything else.
-
-    Args:
-        report: the report.
-        time: also draw accuracy against training time.
+    security policy forbids anything else. With ``time``, accuracy is also drawn against training time.
     """
     script = (TEMPLATES / "page.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

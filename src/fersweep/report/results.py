@@ -158,9 +158,7 @@ RESULTS: tuple[Column[Row], ...] = (
 def choice(report: Report, page: bool = False) -> Choice[Row]:
     """Return the columns of a report's main table: its labels, then `RESULTS`.
 
-    Args:
-        report: the report.
-        page: for the page, whose verdicts open, and which has room for `MOST` columns of labels.
+    On the page, verdicts open, and there is room for `MOST` columns of labels.
     """
     names = [Column(heading(name), _shown(name), look="label", number=False, filters=True) for name in report.columns]
     labels = choose(names, report.rows)

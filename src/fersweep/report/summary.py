@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,18 +73,13 @@ def _scores(result: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return the rows of scores: each accuracy with its interval, n, twins and the majority baseline."""
     metrics = result["metrics"]
     n = int(metrics["test/n"])
-    low, high = wilson(round(metrics["test/accuracy"] * n), n)
+    accuracy = metrics["test/accuracy"]
+    low, high = wilson(round(accuracy * n), n)
     return [
-        (
-            "test accuracy",
-            f"[bold]{metrics['test/accuracy']:.2%}[/bold]  (95 % interval {low:.2%} to {high:.2%}, n = {n:,})",
-        ),
+        ("test accuracy", f"[bold]{accuracy:.2%}[/bold]  (95 % interval {low:.2%} to {high:.2%}, n = {n:,})"),
         *_without_twins(result),
         ("test macro-F1", f"{metrics['test/macro_f1']:.4f}"),
-        (
-            "majority class",
-            f"{result['majority_baseline']:.2%}  (accuracy of always naming the most frequent class)",
-        ),
+        ("majority class", f"{result['majority_baseline']:.2%}  (accuracy of always naming the most frequent class)"),
         ("validation", f"{metrics['val/accuracy']:.2%} at epoch {result['best_epoch']} of {result['epochs']}"),
     ]
 
@@ -102,30 +97,32 @@ def _without_twins(result: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _warn(result: Mapping[str, Any], console: Console) -> None:
-    """Warn about a network that has not learnt, and about people and sequences shared with training."""
+    for warning in _warnings(result):
+        console.print(f"[yellow]Warning:[/yellow] {warning}", highlight=False)
+
+
+def _warnings(result: Mapping[str, Any]) -> Iterator[str]:
+    """Yield warnings about a network that has not learnt, and about people and sequences shared with training."""
     n = f"{int(result['metrics']['test/n']):,}"
     counts = result.get("confusion_matrix")
     if counts and at_chance(np.array(counts)):
         epochs = counted(result["epochs"], "epoch")
-        console.print(
-            f"[yellow]Warning:[/yellow] after {epochs} this network's answers have nothing to do with the images: it "
-            "never left chance. More epochs, a larger recipe.early_stopping_patience or another seed may let it learn.",
-            highlight=False,
+        yield (
+            f"after {epochs} this network's answers have nothing to do with the images: it never left chance. More "
+            "epochs, a larger recipe.early_stopping_patience or another seed may let it learn."
         )
     if shared := result.get("shared_subjects"):
         people = "person in the test part is" if shared == 1 else "people in the test part are"
         images = result.get("shared_subject_images")
         count = "" if images is None else f" ({images:,} of {n} test images)"
-        console.print(
-            f"[yellow]Warning:[/yellow] {shared} {people} in the training part too{count}, so "
-            "this score says little about new faces; split=subjects keeps people apart.",
-            highlight=False,
+        yield (
+            f"{shared} {people} in the training part too{count}, so this score says little about new faces; "
+            "split=subjects keeps people apart."
         )
     if images := result.get("shared_sequence_images"):
-        console.print(
-            f"[yellow]Warning:[/yellow] {images:,} of {n} test images come from sequences that training also has; "
-            "split=random and split=subjects keep the frames of a sequence together.",
-            highlight=False,
+        yield (
+            f"{images:,} of {n} test images come from sequences that training also has; "
+            "split=random and split=subjects keep the frames of a sequence together."
         )
 
 

@@ -12,12 +12,7 @@ STEPS = (1, 2, 5, 10)
 
 
 class Exactly(Formatter):
-    """A formatter with as many decimals as the ticks of an axis need, up to ten.
-
-    Args:
-        factor: multiplies each value: 100 for percentages of fractions.
-        unit: follows the number.
-    """
+    """A formatter of ``factor`` times the value and ``unit``, with as many decimals as an axis needs, up to ten."""
 
     def __init__(self, factor: float = 1, unit: str = "") -> None:
         self.factor, self.unit = factor, unit
@@ -35,14 +30,7 @@ class Exactly(Formatter):
 
 
 def exact_ticks(axis: Axis, factor: float = 1, unit: str = "", integer: bool = False) -> None:
-    """Give a linear axis a few ticks at multiples of `STEPS`, labelled with their values.
-
-    Args:
-        axis: the x or y axis of an ``Axes``.
-        factor: see `Exactly`.
-        unit: see `Exactly`.
-        integer: put ticks at integers alone, such as epochs.
-    """
+    """Give a linear axis a few ticks at multiples of `STEPS`, or of integers alone, labelled as by `Exactly`."""
     steps = list(STEPS)
     locator = MaxNLocator(8, steps=steps, integer=True, min_n_ticks=1) if integer else MaxNLocator(6, steps=steps)
     axis.set_major_locator(locator)

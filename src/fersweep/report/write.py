@@ -79,10 +79,7 @@ def _missing(rows: Sequence[Row]) -> list[str]:
 def write(report: Report, folder: Path, time: bool = False) -> list[Path]:
     """Write ``index.html``, ``table.md``, ``table.csv``, ``table.tex`` and ``figures/``; return the files.
 
-    Args:
-        report: the report.
-        folder: created if missing.
-        time: also draw accuracy against training time.
+    The folder is created if missing. With ``time``, accuracy is also drawn against training time.
 
     Raises:
         UserError: ``folder`` cannot be written.

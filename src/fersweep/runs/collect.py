@@ -15,7 +15,7 @@ from omegaconf import MISSING
 
 from fersweep.config.schema import Config, choices_of, dotted, section
 from fersweep.errors import UserError
-from fersweep.files import INTEGER, INTERVAL, OPTIONS, Field, is_number, is_object, read_json
+from fersweep.files import INTEGER, INTERVAL, OPTIONS, mapping, read_json
 from fersweep.runs import lock, status
 from fersweep.runs.identity import integral
 from fersweep.runs.lock import is_locked
@@ -30,7 +30,7 @@ OWN_FILES = frozenset((status.FILE_NAME, lock.FILE_NAME, "result.json"))
 FIELDS = {
     "choices": OPTIONS,
     "seed": INTEGER,
-    "metrics": Field("a number for each name", lambda value: is_object(value, lambda n: n is None or is_number(n))),
+    "metrics": mapping("a number for each name", int, float, type(None)),
     "accuracy_interval": replace(INTERVAL, optional=True),
 }
 """The fields of ``result.json`` that every version writes, checked when it is read."""
@@ -43,19 +43,15 @@ class Run:
     """One run.
 
     Attributes:
-        directory: the run's directory.
         state: ``done``; ``running`` (a live process owns the lock); ``failed``; ``interrupted`` (started, and no
             process works on it); ``pending`` (never started); ``unreadable`` (one of its files is damaged).
         run: its hash, or the directory's name if that does not end in one.
         choices: ``{group: option}``; empty if unknown.
-        seed: ``None`` if unknown.
         settings: those in which runs of the same choices and seed differ, by dotted name.
         metrics: from ``result.json``; empty unless the run is done.
         accuracy_interval: of the test accuracy, fractions ``(low, high)``; ``None`` unless the run is done.
         error: ``{"type": ..., "message": ...}`` of a failed or unreadable run.
-        attempts: number of times it was started.
-        started: start of the latest attempt, ISO 8601 in UTC.
-        finished: its end.
+        attempts, started, finished: as in `fersweep.runs.status.Status`.
     """
 
     directory: Path

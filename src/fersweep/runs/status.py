@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
-from fersweep.files import INTEGER, OPTIONS, Field, as_json, atomic_path, create, is_integer, read_json, write_json
+from fersweep.files import INTEGER, OPTIONS, Field, as_json, atomic_path, create, read_json, write_json
 
 FILE_NAME = "status.json"
 
@@ -24,7 +24,7 @@ _ERROR = Field(
 
 FIELDS = {
     "state": Field(f"one of {', '.join(STATES)}", STATES.__contains__),
-    "attempts": Field("a count", lambda value: is_integer(value) and value >= 0),
+    "attempts": Field("a count", lambda value: type(value) is int and value >= 0),
     "started": _TIME,
     "finished": _TIME,
     "error": _ERROR,
@@ -42,11 +42,10 @@ class Status:
         state: ``pending`` (not started, or interrupted), ``running``, ``done`` or ``failed``. A run that was killed
             still reads ``running``; the lock of its directory distinguishes the two (`fersweep.runs.lock.is_locked`).
         attempts: number of times the run was started.
-        started: when the latest attempt began, ISO 8601 in UTC; ``None`` before the first.
-        finished: when it ended, likewise; ``None`` while it runs.
-        error: ``{"type": ..., "message": ...}`` of a failed run, else ``None``.
-        choices: ``{group: option}`` of the run, so that an unfinished run can be listed; ``None`` if unknown.
-        seed: its seed, likewise.
+        started: start of the latest attempt, ISO 8601 in UTC.
+        finished: its end; ``None`` while it runs.
+        error: ``{"type": ..., "message": ...}`` of a failed run.
+        choices: ``{group: option}``, so that an unfinished run can be listed.
     """
 
     state: State = "pending"
@@ -81,10 +80,7 @@ def mark_running(run_dir: Path) -> Status:
 def mark_pending(run_dir: Path, choices: dict[str, str] | None = None, seed: int | None = None) -> Status:
     """Record that nobody works on the run and that it may be started again; return the new status.
 
-    Args:
-        run_dir: the run's directory, which must exist.
-        choices: ``{group: option}`` of the run; earlier choices stay if none are given.
-        seed: its seed, likewise.
+    Choices (``{group: option}``) and seed stay as they are unless given.
     """
     given = {name: value for name, value in (("choices", choices), ("seed", seed)) if value is not None}
     return _update(run_dir, state="pending", finished=None, error=None, **given)
@@ -96,14 +92,10 @@ def mark_done(run_dir: Path) -> Status:
 
 
 def mark_failed(run_dir: Path, cause: BaseException | tuple[str, str]) -> Status:
-    """Record that the attempt failed, unless a failure is recorded already: the first report names the cause.
+    """Record that the attempt failed; return the new status.
 
-    Args:
-        run_dir: the run's directory, which must exist.
-        cause: the exception, or a type and a message.
-
-    Returns:
-        The content of ``status.json``.
+    The ``cause`` is an exception, or a type and a message. A failure that is recorded already stays: the first report
+    names the cause.
     """
     before = Status.read(run_dir)
     if before.state == "failed":
@@ -124,12 +116,8 @@ def freeze(directory: Path, config: dict[str, Any]) -> None:
 
     A directory with a status is left alone, even if another process writes it at the same moment.
 
-    Args:
-        directory: the run's directory, which must exist.
-        config: the resolved configuration, as `fersweep.config.schema.to_dict` returns it.
-
     Raises:
-        OSError: the directory cannot be written.
+        OSError: the directory does not exist or cannot be written.
     """
     from fersweep.config.schema import choices_of
 
