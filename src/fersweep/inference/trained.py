@@ -25,7 +25,6 @@ from fersweep.errors import UserError
 from fersweep.faces import Pixels
 from fersweep.faces.crop import PICTURE, Crop
 from fersweep.faces.device import choose_device
-from fersweep.files import is_number
 from fersweep.models.fast import speed_up
 from fersweep.report.statistics import wilson
 from fersweep.runs.collect import result_of
@@ -168,7 +167,7 @@ def _tested(about: Mapping[str, Any], file: Path) -> Mapping[str, float]:
         with contextlib.suppress(UserError):  # reported by whatever needs the result
             result = result_of(file.parent.parent) or {"metrics": {}}
             known = {"majority_baseline": result.get("majority_baseline"), **result["metrics"]}
-            tested = {key: known[key] for key in checkpoint.TESTED if is_number(known.get(key))}
+            tested = {key: known[key] for key in checkpoint.TESTED if isinstance(known.get(key), int | float)}
     return tested or {}
 
 
