@@ -227,7 +227,7 @@ def datamodule(cfg: DictConfig, data: Samples, microbatches: int = 1) -> FERData
     Raises:
         UserError: the split is impossible, or too few images remain without twins.
     """
-    from fersweep.data.datamodule import FERDataModule  # imports Lightning, which only training needs
+    from fersweep.data.datamodule import FERDataModule  # imports albumentations, which only training needs
 
     workers = cfg.trainer.workers
     split = _called(cfg.split.function, data)

@@ -16,7 +16,7 @@ NOISE = (
     r"The '\w+_dataloader' does not have many workers",  # batches come from memory; workers would be slower
     r"Checkpoint directory .* exists and is not empty",  # a resumed run continues in its own directory
     r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # lightning 2.6 beside torch 2.9 and later
-    r"The `srun` command is available on your system but is not used",  # one process per node is intended
+    r"The `srun` command is available on your system but is not used",  # a single process is intended
 )
 """Warnings of Lightning about things this project does on purpose."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,8 @@ def fit(folder: Path, epochs: int, **recipe: Any) -> list[Tensor]:
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    trainer.fit(scripted(made(max_epochs=epochs)), datamodule=FERDataModule(samples, split, None, 4, seed=1, workers=0))
+    data = FERDataModule(samples, split, None, 4, seed=1, workers=0)
+    trainer.fit(scripted(made(max_epochs=epochs, schedule="cosine")), datamodule=data)
     return weights.steps
 
 
@@ -85,6 +87,8 @@ def test_stopping_watches_the_loss_and_the_best_checkpoint_the_accuracy(tmp_path
     table = pd.read_csv(tmp_path / "history.csv")
     assert table["val/loss"].tolist() == pytest.approx(SCRIPT["val/loss"][:4])
     assert table["val/accuracy"].tolist() == pytest.approx(SCRIPT["val/accuracy"][:4])
+    rates = [0.25 * (1 + math.cos(math.pi * (3 * epoch + 2) / 18)) for epoch in range(4)]  # of each epoch's last step
+    assert table["lr"].tolist() == pytest.approx(rates)
     assert checkpoint(tmp_path, "best")["epoch"] == 0
     assert checkpoint(tmp_path, "last")["epoch"] == 3
 

@@ -95,6 +95,19 @@ def test_the_module_has_class_weights_of_training_images_and_the_seed_of_the_run
     assert module.recipe == plain(cfg)["recipe"]
 
 
+def test_the_data_have_the_seed_and_the_transforms_of_the_recipe(small: Small) -> None:
+    samples = build.samples(small())
+    plain_val, both = (
+        build.datamodule(small("seed=7", f"recipe.augment_validation={each}"), samples) for each in ("false", "true")
+    )
+    assert (plain_val.seed, plain_val.batch_size) == (7, 16)
+    assert plain_val.train_transform is not None
+    assert (plain_val.val_transform, both.val_transform) == (None, both.train_transform)
+    few = build.datamodule(small("trainer.overfit_batches=2"), samples).split
+    assert len(few.train) == 32
+    assert np.array_equal(few.val, few.train)
+
+
 def test_the_trainer_has_the_limits_of_recipe_and_trainer(small: Small, tmp_path: Path) -> None:
     cfg = small("recipe.gradient_clip=0.25", "recipe.max_epochs=9", "trainer.limit_batches=3", "recipe.ema_decay=0.9")
     trainer = build_trainer(job(cfg, tmp_path), None, "bf16-mixed", microbatches=2)
