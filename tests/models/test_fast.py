@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from fersweep import build
 from fersweep.config.options import option_file, options
 from fersweep.config.schema import to_dict
-from fersweep.inference.trained import rebuilt
+from fersweep.inference.trained import rebuild
 from fersweep.models.fast import SWAPS, speed_up
 from fersweep.models.gates import Gate
 from fersweep.models.pooling import ChannelPool, SpatialMean
@@ -63,7 +63,7 @@ def test_every_network_is_plain_torch_and_trains_with_the_faster_layers(
 
 
 def test_a_loaded_network_has_the_faster_layers(tmp_path: Path) -> None:
-    _, loaded = rebuilt(to_dict(quickly_composed("backbone=aer_cnn")), 7, tmp_path)
+    _, loaded = rebuild(to_dict(quickly_composed("backbone=aer_cnn")), 7, tmp_path)
     assert not plain_layers(loaded)
 
 
