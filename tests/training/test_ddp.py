@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 import torch
 from conftest import FACES, NARROW, train_process
-from test_processes import planned, sweep, wait_for
+from sweeps import planned, sweep, wait_for
 
 from fersweep.runs.status import Status
 from fersweep.sweep.local.processes import RunProcesses

@@ -1,0 +1,45 @@
+"""Small sweeps on this machine, and waiting for what they do."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import FACES, NARROW, plain
+from rich.console import Console
+
+from fersweep.config.compose import compose_config
+from fersweep.runs.identity import run_dir
+from fersweep.sweep.local.board import Board
+from fersweep.sweep.local.launch import LocalSweep
+from fersweep.sweep.plan import Outcome, Planned
+
+
+@pytest.fixture
+def planned(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Planned]:
+    """``planned("seed=2")`` returns a small real run below ``tmp_path``."""
+    monkeypatch.chdir(tmp_path)
+
+    def compose(*overrides: str) -> Planned:
+        settings = (*NARROW, FACES, f"cache={cache}", "recipe.max_epochs=8")
+        config = plain(compose_config([*settings, *overrides]))
+        return Planned(overrides, config, run_dir(config).absolute())
+
+    return compose
+
+
+def sweep(runs: list[Planned], n_jobs: int = 2, timeout: float | None = None) -> list[Outcome]:
+    return LocalSweep(runs, n_jobs, None, timeout, 1, Board(Console(quiet=True))).run()
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = 90) -> Any:
+    """Wait until ``condition`` is true and return it."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if found := condition():
+            return found
+        time.sleep(0.01)
+    raise AssertionError("it took too long")
