@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import re
+import subprocess
+import sys
 import tomllib
 import zipfile
 from pathlib import Path
@@ -11,6 +14,8 @@ from pathlib import Path
 import torch
 from packaging.requirements import Requirement
 from packaging.version import Version
+
+import fersweep
 
 REPOSITORY = Path(__file__).parents[1]
 SOURCES = [REPOSITORY / "train.py", *(REPOSITORY / "src").rglob("*.py")]
@@ -116,3 +121,22 @@ def test_the_newest_entry_of_the_changelog_is_this_version() -> None:
     version = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["version"]
     headings = re.findall(r"^## \[(.+?)\]", (REPOSITORY / "CHANGELOG.md").read_text(), flags=re.MULTILINE)
     assert next(each for each in headings if each != "Unreleased") == version
+
+
+def test_modules_of_the_first_version_still_import() -> None:
+    script = (
+        "import warnings\n"
+        "with warnings.catch_warnings(record=True) as caught:\n"
+        "    warnings.simplefilter('always')\n"
+        "    from fersweep.compose import compose_config\n"
+        "    import fersweep.sweep.identity as moved\n"
+        "import fersweep.config.compose, fersweep.runs.identity\n"
+        "assert compose_config is fersweep.config.compose.compose_config and moved is fersweep.runs.identity\n"
+        "assert moved.__spec__.name == 'fersweep.runs.identity'\n"
+        "print([str(each.message) for each in caught if each.category is DeprecationWarning])\n"
+    )
+    printed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert "fersweep.compose is now fersweep.config.compose." in printed
+    assert "fersweep.sweep.identity is now fersweep.runs.identity." in printed
+    for name, now in fersweep._MOVED.items():
+        assert importlib.util.find_spec(f"fersweep.{now}"), name

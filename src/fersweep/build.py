@@ -121,7 +121,7 @@ def build_model(
 
 
 def check(cfg: DictConfig, num_classes: int) -> None:
-    """Build network, optimiser, augmentation and split function on the meta device, before data are read.
+    """Build everything the configuration names, network and optimiser on the meta device, before any data are read.
 
     Results are cached, because runs of a sweep often differ in their seed alone.
 
@@ -183,14 +183,14 @@ def samples(cfg: DictConfig) -> Samples:
 
 
 LOOKED_AT = 25
-"""Images of a dataset whose sizes `framing` looks at."""
+"""Least number of images whose sizes `framing` examines, in a dataset that has as many."""
 
 
 def framing(cfg: DictConfig) -> str:
     """Return ``face`` for a dataset of cropped faces, ``picture`` for one of photographs.
 
     Without ``dataset.framing`` it is ``face`` if the median longer side of `LOOKED_AT` images is at most twice
-    ``dataset.image_size``, which is small for a photograph.
+    ``dataset.image_size``: photographs are normally larger.
     """
     if cfg.dataset.framing is not None:
         return str(cfg.dataset.framing)

@@ -25,7 +25,7 @@ def hydra_parser() -> argparse.ArgumentParser:
 
 
 def hydra_sweeper() -> type:
-    """Return Hydra's sweeper over all combinations, to derive one from.
+    """Return Hydra's sweeper over all combinations, for subclassing.
 
     ``hydra._internal.core_plugins.basic_sweeper.BasicSweeper`` (1.3.8): `hydra.plugins` has the abstract one only.
     """
@@ -35,7 +35,7 @@ def hydra_sweeper() -> type:
 
 
 def count_every_requeue() -> None:
-    """Make the submitit job that calls this count interruptions against ``max_num_timeout`` without a time limit.
+    """Make submitit count every interruption against ``max_num_timeout``, even if the job has no time limit.
 
     ``_timeout_min`` and ``_timeout_countdown`` of the submission that submitit's handler of SIGUSR2 holds (1.5.4):
     submitit counts an interruption as a time-out where 80 % of the limit has passed, and fails without a limit. With a

@@ -114,8 +114,11 @@ def test_settings_out_of_range_or_without_effect_are_refused(overrides: str, mes
     ("overrides", "message"),
     [
         ("trainer.lightning.deterministc=true", r"no argument 'deterministc' \(did you mean deterministic\?\)"),
-        ("trainer.lightning.max_epochs=3", "cannot be set, fersweep decides it: set recipe.max_epochs instead"),
-        ("trainer.lightning.plugins=[]", r"trainer.lightning.plugins cannot be set, fersweep decides it\.$"),
+        (
+            "trainer.lightning.max_epochs=3",
+            "cannot be set, because fersweep controls it: set recipe.max_epochs instead",
+        ),
+        ("trainer.lightning.plugins=[]", r"trainer.lightning.plugins cannot be set, because fersweep controls it\.$"),
         (
             "+callbacks.a._target_=pytorch_lightning.callbacks.ModelCheckpoint",
             "fersweep brings its own ModelCheckpoint",

@@ -130,7 +130,7 @@ def test_a_done_run_of_other_data_is_a_failure_and_not_trained_over(
     monkeypatch.setattr(record, "data_digest", lambda _: "1")
     assert run_train("-m", "seed=1,2", FACES) == 1
     assert len(started.runs) == 2
-    assert capsys.readouterr().err.count("was trained on other data") == 2
+    assert capsys.readouterr().err.count("was trained on different data") == 2
 
 
 def test_a_sweeper_gets_the_validation_score(
@@ -181,5 +181,5 @@ def test_a_run_that_another_process_finished_must_have_seen_the_same_data(
     if same:
         monkeypatch.setattr("fersweep.training.results.data_digest", lambda _: "0")
     assert run_train("-m", "seed=1", "dataset.source.size=70") == (0 if same else 1)
-    assert ("was trained on other data than" in capsys.readouterr().err) is not same
+    assert ("was trained on different data from" in capsys.readouterr().err) is not same
     assert len(started.runs) == 1

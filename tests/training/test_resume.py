@@ -50,7 +50,7 @@ def test_an_interrupted_run_resumes_and_equals_an_uninterrupted_one(
     assert (status["state"], status["attempts"], status["error"]) == ("pending", 1, None)
     assert (directory / "checkpoints" / "last.ckpt").is_file()
     assert not (directory / "result.json").exists()
-    assert "interrupted; run the same command to resume" in (directory / "train.log").read_text()
+    assert "Interrupted. Run the same command" in (directory / "train.log").read_text()
 
     trained: list[int] = []
 
@@ -147,7 +147,7 @@ def test_a_directory_is_refused_to_other_data(small: Small, tmp_path: Path, monk
     assert run_dir(plain(cfg(other))) == directory
 
     end_of(cfg(one), SystemExit, monkeypatch, test_step=interrupt)
-    sentence = re.escape(f"{directory} was trained on other data than dataset.root=")
+    sentence = re.escape(f"{directory} was trained on different data from what dataset.root=")
     with pytest.raises(UserError, match=sentence):
         run_one(cfg(other))  # an interrupted run does not resume with other data
     assert read_json(directory / "status.json")["state"] == "pending"

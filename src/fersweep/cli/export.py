@@ -1,4 +1,4 @@
-"""Export a network as ONNX, torch.export program, safetensors or model card. Outputs are compared with PyTorch's."""
+"""Export a network as ONNX, torch.export program, safetensors, or a model card. Outputs are compared with PyTorch's."""
 
 from __future__ import annotations
 

@@ -106,9 +106,9 @@ class Dataset:
     """``source`` names the class that reads ``root``; ``batch_size`` is the study's for this dataset.
 
     ``splits`` lists the splits whose fields the dataset has, null for any; with ``sequences``, ``split=random`` keeps
-    the frames of a sequence together. ``twins`` keeps or drops training images with a twin in the test part
-    (`fersweep.data.twins`). ``faces`` names the detector whose most confident face replaces each image before
-    ``preprocessing``. ``framing`` of the raw images is ``face`` (cropped) or ``picture``; null decides by size
+    the frames of a sequence together. ``twins`` keeps or drops images of training and validation with a twin in
+    the test part (`fersweep.data.twins`). ``faces`` names the detector whose most confident face replaces each image
+    before ``preprocessing``. ``framing`` of the raw images is ``face`` (cropped) or ``picture``; null decides by size
     (`fersweep.build.framing`). ``labels_from`` (who labelled the images) and ``of_people`` are for model cards.
     """
 

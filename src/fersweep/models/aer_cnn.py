@@ -66,7 +66,7 @@ class AERCNN(nn.Module):
     ) -> None:
         """Build the network with stages of ``widths`` channels and ``dropout`` before the last layer."""
         super().__init__()
-        check_widths(widths, "AER-CNN")
+        check_widths(widths, "an AER-CNN")
         self.in_channels, self.image_size = in_channels, image_size
         height = halved(image_size)
         self.stem = conv_norm_act(in_channels, widths[0], 5, height, activation, norm, stride=2)

@@ -135,7 +135,7 @@ def check_widths(widths: Sequence[int], network: str) -> None:
     listed = isinstance(widths, Sequence) and not isinstance(widths, str)
     if not listed or not widths or any(not isinstance(width, int) or width < 1 for width in widths):
         raise UserError(
-            f"backbone.model.widths={widths} does not describe an {network}: "
+            f"backbone.model.widths={widths} does not describe {network}: "
             "give the channels of each stage, such as [32, 64, 128]."
         )
 

@@ -101,7 +101,7 @@ class MSFFCNN(nn.Module):
         """
         super().__init__()
         check_choice("backbone.model.fusion", fusion, FUSIONS)
-        check_widths(widths, "MSFF-CNN")
+        check_widths(widths, "an MSFF-CNN")
         if not isinstance(branch_width, int) or branch_width < 3:
             raise UserError(f"backbone.model.branch_width={branch_width} must be 3 or more: three scales share it.")
         self.in_channels, self.image_size = in_channels, image_size

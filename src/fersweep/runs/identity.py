@@ -89,7 +89,7 @@ def _same(value: Any, other: Any) -> bool:
 
 
 def completed(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Add to settings with dotted names the default arguments of their targets, which earlier versions lacked."""
+    """Fill in the default arguments of targets that runs of earlier versions did not record."""
     filled = dict(settings)
     for key, target in settings.items():
         if key.endswith("_target_"):
@@ -106,7 +106,7 @@ def _plain(value: Any) -> bool:
 
 
 def _digest(path: Path) -> str:
-    """Return the digest of a checkpoint (or a run directory's), so that its path does not count."""
+    """Return the SHA-256 of a file of weights (of a run's directory: its best checkpoint); its path does not count."""
     path = path.expanduser()
     with (path / "checkpoints" / "best.ckpt" if path.is_dir() else path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""The state of a run on disk (``status.json``), and the files with which a run is asked for."""
+"""The state of a run on disk (``status.json``), and the files that describe a run before it starts."""
 
 from __future__ import annotations
 

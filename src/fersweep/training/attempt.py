@@ -33,7 +33,7 @@ from fersweep.training.trainer_arguments import check_trainer_arguments
 TRAIN, DONE, FAILED = range(3)
 """Decision that rank zero broadcasts to the other ranks."""
 
-INTERRUPTED = "interrupted; run the same command to resume from the last epoch"
+INTERRUPTED = "Interrupted. Run the same command, without force=true, to resume from the last epoch."
 
 
 def stop(number: int, _: Any) -> None:
@@ -157,7 +157,7 @@ def _train_and_record(job: Job, echo: bool) -> dict[str, Any]:
 
 
 def _mark_failed(job: Job, error: Exception) -> None:
-    """Record a failure unless another process has taken over the directory, perhaps its cause."""
+    """Record a failure unless another process has taken over the directory, which may have caused the failure."""
     if job.claim is None or not job.claim.lost:
         mark_failed(job.directory, error)
 
@@ -178,6 +178,6 @@ def refuse_other_data(cfg: DictConfig, directory: Path, digest: str) -> None:
     """Raise UserError if pixels, labels or ids differ from those the directory was trained on."""
     if results.data_digest(build.samples(cfg)) != digest:
         raise UserError(
-            f"{directory} was trained on other data than dataset.root={cfg.dataset.root} holds now: "
-            "give this run its own sweep=NAME, or force=true to replace that one."
+            f"{directory} was trained on different data from what dataset.root={cfg.dataset.root} now holds: "
+            "choose another sweep=NAME, or set force=true to replace the earlier run."
         )

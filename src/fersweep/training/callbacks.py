@@ -119,7 +119,7 @@ def ema_update(decay: float) -> Callable[[list[Tensor], list[Tensor], Tensor | i
 
 
 class KeptCheckpoint(ModelCheckpoint):
-    """Checkpoint callback that resumes after its run was moved: Lightning drops the best score of another directory."""
+    """`ModelCheckpoint` that survives moving the run: Lightning forgets the best score when the directory changes."""
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Replace the directory in the saved paths by the current one."""

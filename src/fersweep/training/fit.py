@@ -54,7 +54,7 @@ def train(job: Job) -> dict[str, Any]:
             except torch.OutOfMemoryError as error:
                 metadata["parts"] = _more_microbatches(job, metadata["parts"], error)
                 if job.last.is_file():
-                    started = time.perf_counter()  # the checkpoint counts the seconds before
+                    started = time.perf_counter()  # earlier seconds are in the checkpoint
         exit_code = 0
     finally:
         tracking.finish(logger, exit_code)

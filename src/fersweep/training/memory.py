@@ -23,8 +23,8 @@ def there() -> int:
 def keep_freed() -> None:
     """Keep freed memory in the process for the next training step; without glibc this does nothing.
 
-    By default glibc returns large blocks to the system, and every step faults them in again page by page: a quarter of
-    the time of VGG-19 (docs/explanation/performance.md). The process then stays at its peak memory.
+    By default glibc returns large blocks to the system, and every step faults them in again page by page, which costs a
+    quarter of VGG-19's training time (docs/explanation/performance.md). The process then stays at its peak memory.
     """
     _set({M_MMAP_MAX: 0, M_TRIM_THRESHOLD: 2**31 - 1})
 

@@ -109,7 +109,7 @@ class FERModule(pl.LightningModule):
         return logits, loss
 
     def _update_train_metrics(self, batch: Batch, logits: Tensor, loss: Tensor) -> None:
-        """Accuracy counts the mixup label of the larger weight."""
+        """Update training loss and accuracy; with mixup, the label of the larger weight is the correct one."""
         count = len(batch.labels)
         mean = loss * (len(batch.global_labels) / max(count, 1))  # its mean over all images is that of the batch
         self.train_loss.update(mean.expand(count))  # MeanMetric drops its weights when nan_strategy is disabled

@@ -33,7 +33,7 @@ def learning_rate_factor(step: int, steps: int, warmup: float, schedule: str) ->
 def clip_gradients(parameters: Iterable[nn.Parameter], limit: float) -> None:
     """Clip the global norm of gradients to ``limit``, as `torch.nn.utils.clip_grad_norm_` does.
 
-    On a CPU, where reading the norm is free, small gradients are not multiplied by one.
+    On a CPU, where reading the norm costs nothing, gradients within the limit are left as they are.
     """
     parameters = [each for each in parameters if each.grad is not None]
     norm = nn.utils.get_total_norm([each.grad for each in parameters if each.grad is not None])

@@ -34,11 +34,11 @@ OWNED = {
     **dict.fromkeys(("log_every_n_steps", "num_sanity_val_steps", "plugins", "barebones"), ""),
     **dict.fromkeys(("reload_dataloaders_every_n_epochs", "use_distributed_sampler"), ""),
 }
-"""Arguments of Lightning's Trainer that fersweep decides, with the setting to use instead, or an empty string."""
+"""Arguments of Lightning's Trainer that fersweep sets, with the setting that controls each (empty: none)."""
 
 
 def check_trainer_arguments(cfg: DictConfig) -> None:
-    """Raise UserError for an argument in ``trainer.lightning`` that is unknown to Lightning or decided by fersweep."""
+    """Raise UserError for an argument in ``trainer.lightning`` that is unknown to Lightning or set by fersweep."""
     known = [name for name in signature(pl.Trainer.__init__).parameters if name != "self"]
     for name in cfg.trainer.lightning:
         if name not in known:
@@ -47,4 +47,4 @@ def check_trainer_arguments(cfg: DictConfig) -> None:
             raise UserError(f"Lightning's Trainer has no argument {name!r}{hint}; choices: {', '.join(free)}.")
         if name in OWNED:
             advice = f": set {OWNED[name]} instead" if OWNED[name] else ""
-            raise UserError(f"trainer.lightning.{name} cannot be set, fersweep decides it{advice}.")
+            raise UserError(f"trainer.lightning.{name} cannot be set, because fersweep controls it{advice}.")

@@ -156,7 +156,7 @@ def test_a_job_at_its_time_limit_is_requeued_and_ends_as_if_uninterrupted(swept:
     lines = [line.rpartition("  ")[2] for line in swept.out.splitlines() if line.startswith(f"job {swept.jobs[0]} ")]
     assert lines[-3:] == ["waits again", "running", "done"]
     log = (swept.runs[0] / "train.log").read_text()
-    assert log.count("interrupted; run the same command to resume") == 1
+    assert log.count("Interrupted. Run the same command") == 1
     assert log.count("INFO fersweep: epoch 1/8") == 1
     config = yaml.safe_load((swept.runs[0] / "config.yaml").read_text())
     run_frozen(config | {"outputs": str(tmp_path)})

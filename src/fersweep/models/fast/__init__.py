@@ -1,4 +1,4 @@
-"""Layers with torch's results, up to rounding, that train faster; put into a finished network by `speed_up`."""
+"""Faster layers, equal to torch's up to rounding; `speed_up` swaps them into a built network."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ SWAPS: dict[type[nn.Module], type[nn.Module]] = {
 def speed_up(network: nn.Module, swaps: Mapping[type[nn.Module], type[nn.Module]] = SWAPS) -> nn.Module:
     """Give the layers of ``network`` that have a faster subclass that class, in place, and return it.
 
-    Parameters, buffers, hooks, names and modes stay the same objects, so optimisers and checkpoints do not notice.
+    Parameters, buffers and hooks stay the same objects, and names do not change, so optimisers and checkpoints are
+    unaffected.
     Convolutions inside a `Gate` stay torch's: they have few channels.
 
     Args:

@@ -13,9 +13,9 @@ class MatmulConv2d(nn.Conv2d):
     """`torch.nn.Conv2d` with the same parameters and, up to rounding, the same results.
 
     On small maps of many channels oneDNN takes several times as long as a matrix product, most of all for the gradient
-    of the weights and for strided 1×1 kernels (docs/explanation/performance.md). There, in channels last, the pixels
-    under the kernel are gathered into rows (im2col) and multiplied by the weights. On a GPU, for other shapes, and in
-    compiled or exported networks, torch's own code runs.
+    of the weights and for strided 1×1 kernels (docs/explanation/performance.md). For such maps in channels-last format,
+    the pixels under the kernel are gathered into rows (im2col) and multiplied by the weights. On a GPU, for other
+    shapes, and in compiled or exported networks, torch's own code runs.
     """
 
     def forward(self, x: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from fersweep.models.pooling import ChannelPool, SpatialMean
 
 
 class FastSpatialMean(SpatialMean):
-    """`SpatialMean` that divides the sum: torch's gradient of `mean` divides each of its equal values."""
+    """`SpatialMean` as sum / count: the gradient is divided once per channel, not per pixel as by torch's `mean`."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Average over all positions."""
@@ -19,7 +19,7 @@ class FastSpatialMean(SpatialMean):
 
 
 class FastChannelPool(ChannelPool):
-    """`ChannelPool` that divides the sum, and lays the gradient of the maximum out as the map is."""
+    """`ChannelPool` as sum / count, whose gradient of the maximum has the memory layout of the map."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Concatenate mean and maximum along the channels."""
