@@ -48,7 +48,7 @@ class Preprocessed:
         """
         samples = self.source.load()
         if self.equalize and samples.images.ndim == 4:
-            raise UserError("dataset.preprocessing.equalize works on grey images: set dataset.channels=1.")
+            raise UserError("dataset.preprocessing.equalize needs grey images: set dataset.channels=1.")
         images = np.stack([changed(image, self.min_max, self.equalize) for image in samples.images])
         kept = np.array([image.var() >= self.min_variance for image in images])
         may_go = np.ones(len(kept), bool) if samples.usage is None else samples.usage == TRAINING
