@@ -24,6 +24,7 @@ from fersweep.config import targets
 from fersweep.config.compose import compose_config
 from fersweep.config.options import config_dir, options
 from fersweep.config.schema import GROUPS, NAMED, Config, section
+from fersweep.runs.collect import settings_of
 from fersweep.runs.identity import identity, run_dir, run_hash, slug
 
 KNOWN = json.loads((Path(__file__).parents[1] / "golden" / "identity.json").read_text())
@@ -241,3 +242,13 @@ def test_the_directory_is_readable_safe_and_without_a_time() -> None:
     assert not re.search(r"\d{4}-\d\d-\d\d|\d\d-\d\d-\d\d|\d\d:\d\d", str(directory))
     assert run_dir(config("sweep=table_1", "outputs=/data/out", "backbone=resnetv2_50", "seed=12")) == directory
     assert set(NAMED) < set(GROUPS)
+
+
+def test_a_class_may_move() -> None:
+    now = config("recipe=study")
+    assert now["recipe"]["optimizer"]["_target_"] == "fersweep.training.optim.KerasAdam"
+    earlier = copy.deepcopy(now)
+    earlier["recipe"]["optimizer"]["_target_"] = "fersweep.optim.KerasAdam"
+    assert run_hash(earlier) == run_hash(now)
+    assert settings_of(earlier) == settings_of(now)
+    assert targets.find("fersweep.optim.KerasAdam") is targets.find("fersweep.training.optim.KerasAdam")

@@ -34,6 +34,14 @@ LIBRARIES = {
 """Library modules of which subclasses of one class may be named."""
 
 
+def current(target: str) -> str:
+    """Return the present name of a target that an earlier version may have written."""
+    for before, now in MOVED.items():
+        if target.startswith(before):
+            return now + target.removeprefix(before)
+    return target
+
+
 def find(target: str) -> Callable[..., Any]:
     """Return the class or function that a configuration names.
 
@@ -45,9 +53,7 @@ def find(target: str) -> Callable[..., Any]:
 
 @lru_cache(maxsize=1024)
 def _find(target: str, _used: tuple[str, ...]) -> Callable[..., Any]:
-    for before, now in MOVED.items():
-        if target.startswith(before):
-            target = target.replace(before, now, 1)
+    target = current(target)
     parent, _, name = target.rpartition(".")
     if parent in LIBRARIES:
         found, kind = getattr(importlib.import_module(parent), name, None), pydoc.locate(LIBRARIES[parent])

@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args
 
 from omegaconf import MISSING
 
+from fersweep.config import targets
 from fersweep.config.schema import Config, choices_of, dotted, section
 from fersweep.errors import UserError
 from fersweep.files import INTEGER, INTERVAL, OPTIONS, mapping, read_json
@@ -101,7 +102,7 @@ def settings_of(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings of a complete configuration that are part of a run's identity, by dotted name.
 
     As in the network that is built, the settings of ``fidelity`` for the run's backbone and attention replace theirs.
-    Settings that an earlier version did not have get the schema's default.
+    Settings that an earlier version did not have get the schema's default, and targets their present names.
     """
     kept = _identifying(config, Config)
     backbone, attention, fidelity = (kept.get(group, {}) for group in ("backbone", "attention", "fidelity"))
@@ -113,7 +114,7 @@ def settings_of(config: Mapping[str, Any]) -> dict[str, Any]:
         kept["attention"] = {**attention, **modules.get(attention.get("name"), {})}
         kept["attention"].pop("title", None)
     settings: dict[str, Any] = integral(dotted(kept))
-    return settings
+    return {key: targets.current(value) if key.endswith("_target_") else value for key, value in settings.items()}
 
 
 def _identifying(node: Mapping[str, Any], schema: type) -> dict[str, Any]:
