@@ -137,7 +137,7 @@ def jaffe(root: Path, people: Sequence[str] = ("KA", "KL", "KM", "KR"), takes: i
     return root
 
 
-def folder(root: Path, classes: Sequence[str] = ("Anger", "happiness", "bored"), per_class: int = 5) -> Path:
+def folder(root: Path, classes: Sequence[str] = ("Anger", "happiness", "sad"), per_class: int = 5) -> Path:
     """``<class>/*.png``; put it below ``<part>`` for the other layout."""
     for number, name in enumerate(classes):
         for index in range(per_class):

@@ -70,12 +70,12 @@ def test_the_second_load_decodes_nothing(tmp_path: Path) -> None:
 def test_a_changed_source_is_noticed(tmp_path: Path) -> None:
     root = folder(tmp_path / "data")
     assert len(cache.load(Slow(root), tmp_path / "cache")) == 15
-    write(root / "bored" / "new.png", encoded(picture(99)))
+    write(root / "sad" / "new.png", encoded(picture(99)))
     assert len(cache.load(Slow(root), tmp_path / "cache")) == 16
-    write(root / "bored" / "new.png", encoded(picture(100)))
-    os.utime(root / "bored" / "new.png", ns=(1, 1))
+    write(root / "sad" / "new.png", encoded(picture(100)))
+    os.utime(root / "sad" / "new.png", ns=(1, 1))
     images = cache.load(Slow(root), tmp_path / "cache")
-    index = images.ids.tolist().index("bored/new.png")
+    index = images.ids.tolist().index("sad/new.png")
     assert np.array_equal(images.images[index], picture(100))
     cache.load(Slow(root, image_size=40), tmp_path / "cache")
     assert decodings(root) == 4
@@ -194,7 +194,7 @@ def test_a_source_that_changes_while_it_is_read_is_refused(tmp_path: Path) -> No
     class Growing(Folder):
         def load(self) -> Samples:
             loaded = super().load()
-            write(root / "bored" / "late.png", encoded(picture(7)))
+            write(root / "sad" / "late.png", encoded(picture(7)))
             return loaded
 
     with pytest.raises(UserError, match="folder changed while it was read"):
@@ -204,7 +204,7 @@ def test_a_source_that_changes_while_it_is_read_is_refused(tmp_path: Path) -> No
 
 def test_a_broken_image_leaves_no_cache(tmp_path: Path) -> None:
     root = folder(tmp_path / "data")
-    write(root / "bored" / "2.png", b"no image")
-    with pytest.raises(UserError, match=r"cannot read the image bored/2.png.*`fersweep data folder`"):
+    write(root / "sad" / "2.png", b"no image")
+    with pytest.raises(UserError, match=r"cannot read the image sad/2.png.*`fersweep data folder`"):
         cache.load(Folder(root), tmp_path / "cache")
     assert visible(tmp_path / "cache") == []
