@@ -21,7 +21,7 @@ from fersweep.config.compose import compose_config
 from fersweep.config.idle import refuse_idle
 from fersweep.config.nodes import network, source_takes
 from fersweep.config.schema import one_line
-from fersweep.data import cache, twins
+from fersweep.data import accounting, cache, twins
 from fersweep.data.preprocess import Preprocessed
 from fersweep.data.samples import Samples
 from fersweep.errors import UserError
@@ -180,6 +180,14 @@ def samples(cfg: DictConfig) -> Samples:
     plain = cfg.dataset.faces == "none" and Crop.of(cfg.dataset.face_crop) == Crop()
     decoded = source(cfg) if plain else _faces_of(source(cfg), cfg)
     return cache.load(Preprocessed(decoded, **steps) if any(steps.values()) else decoded, cache_dir(cfg))
+
+
+def left_out(cfg: DictConfig) -> tuple[str, bool]:
+    """Return one line on the files of the dataset that are not read, empty if there are none, and whether it warns."""
+    origin = source(cfg)
+    found = origin.left_out() if hasattr(origin, "left_out") else []
+    line = f"{accounting.sentence(found)}; `fersweep data {cfg.dataset.name}` names them" if found else ""
+    return line, any(each.missing for each in found)
 
 
 LOOKED_AT = 25

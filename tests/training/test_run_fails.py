@@ -58,8 +58,10 @@ def test_a_rate_far_too_high_is_named_as_the_cause(small: Small) -> None:
 def test_force_with_wrong_data_costs_nothing(small: Small, tmp_path: Path) -> None:
     settings = ("dataset=folder", "split=random", "recipe.max_epochs=1")
     cfg = small(*settings, f"dataset.root={fakes.folder(tmp_path / 'faces', per_class=20)}")
+    fakes.write(tmp_path / "faces" / "sad" / "more.heic", "not read")
     run_one(cfg)
     directory = run_dir(plain(cfg))
+    assert "not read: 1 .heic file (pictures: save them as PNG or JPEG); `" in (directory / "train.log").read_text()
     before = {path: path.stat().st_mtime_ns for path in directory.rglob("*") if path.is_file() and path.name != ".lock"}
     with pytest.raises(UserError, match="does not exist"):
         run_one(small(*settings, f"dataset.root={tmp_path / 'nowhere'}", "force=true"))

@@ -1,7 +1,7 @@
 """Check and count the images of a dataset, and find duplicates.
 
-KEY=VALUE are settings as for train.py, such as dataset.source.neutral=false. Exit code 1 if images are missing or
-unreadable.
+KEY=VALUE are settings as for train.py, such as dataset.source.neutral=false. Exit code 1 if images are missing,
+unreadable or not read.
 """
 
 from __future__ import annotations
@@ -41,4 +41,5 @@ def run(parsed: argparse.Namespace) -> int:
     else:
         Console().print(audit.render(report))
     complete = all(check["ok"] for check in report["checks"])
-    return 0 if complete and not report["unreadable"] else 1
+    dropped = any(left["missing"] for left in report["left_out"])
+    return 0 if complete and not report["unreadable"] and not dropped else 1

@@ -14,6 +14,8 @@ The result is a dict that JSON can hold:
 - ``unreadable``: list of ``id`` and ``reason``;
 - ``sizes``: ``common`` (``"48x48"``), ``different`` (images), ``odd`` (list of ``id`` and ``size``);
 - ``balance``: class -> fraction of all images, and ``majority``: ``class`` and ``share``;
+- ``left_out``: files of the dataset's folder that are not read (`fersweep.data.accounting`): ``what``, ``why``,
+  ``files``, ``example``, ``missing`` (images that nobody asked to leave out);
 - ``problems``: sentences on missing, surplus or unreadable images and empty classes.
 """
 
@@ -31,6 +33,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from fersweep.data import twins
+from fersweep.data.accounting import LeftOut
 from fersweep.data.images import Records, UnreadableImageError, parallel
 from fersweep.data.samples import PRIVATE, PUBLIC, TEST, TRAINING, Samples, Source
 
@@ -68,12 +71,15 @@ def audit(source: Source) -> dict[str, Any]:
         "sizes": _sizes(records, sizes),
         "balance": balance,
         "majority": {"class": most, "share": balance[most]},
+        "left_out": [each._asdict() for each in source.left_out()] if hasattr(source, "left_out") else [],
     }
     return report | {"problems": _problems(report, totals)}
 
 
 def _decoded(samples: Samples) -> Records:
-    return Records(class_names=samples.class_names, read=samples.images.__getitem__, faults=(), **samples.columns())
+    return Records(
+        class_names=samples.class_names, read=samples.images.__getitem__, faults=(), names=None, **samples.columns()
+    )
 
 
 def _per_class(labels: npt.NDArray[np.int64], classes: list[str]) -> dict[str, int]:
@@ -166,6 +172,9 @@ def _problems(report: dict[str, Any], totals: dict[str, int]) -> list[str]:
     if unreadable:
         first = unreadable[0]
         problems.append(f"{len(unreadable):,} unreadable, the first {first['id']}: {first['reason']}.")
+    problems += [
+        f"Not read: {_kind(left)}, the first {left['example']}." for left in report["left_out"] if left["missing"]
+    ]
     problems += [f"The class {name} has no image." for name, number in totals.items() if not number]
     return problems
 
@@ -223,6 +232,8 @@ def _findings_table(report: dict[str, Any]) -> Table:
         table.add_row(f"    {pair}", f"{number:,}", f"images of {pair.partition('/')[2]}")
     unreadable = report["unreadable"]
     table.add_row("unreadable", f"{len(unreadable):,}", _few([f"{u['id']}: {u['reason']}" for u in unreadable]))
+    kinds = [f"{_kind(left)}, such as {left['example']}" for left in report["left_out"]]
+    table.add_row("not read", f"{sum(left['files'] for left in report['left_out']):,}", _few(kinds))
     odd = [f"{image['id']}: {image['size']}" for image in sizes["odd"]]
     table.add_row(f"not of {sizes['common']} pixels", f"{sizes['different']:,}", _few(odd))
     if report["subjects"] is not None:
@@ -231,6 +242,10 @@ def _findings_table(report: dict[str, Any]) -> Table:
         table.add_row("sequences", f"{report['sequences']:,}", "")
     table.add_row("always answering the commonest class", f"{majority['share']:.1%}", majority["class"])
     return table
+
+
+def _kind(left: dict[str, Any]) -> str:
+    return str(LeftOut(**left))
 
 
 def _example(groups: list[list[str]]) -> str:

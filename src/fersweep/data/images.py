@@ -41,6 +41,7 @@ class Records:
             raises `UnreadableImageError`; thread-safe.
         faults: ``(id, reason)`` of items too broken to have a label or pixels, such as rows of a CSV file; they are
             not among the records.
+        names: the names of the images' files in their tree; ``None`` if they are not one file each.
     """
 
     ids: npt.NDArray[np.str_]
@@ -51,6 +52,7 @@ class Records:
     usage: npt.NDArray[np.str_] | None = None
     faults: tuple[tuple[str, str], ...] = ()
     sequences: npt.NDArray[np.str_] | None = None
+    names: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         names, counts = np.unique(self.ids, return_counts=True)

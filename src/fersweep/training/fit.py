@@ -41,6 +41,9 @@ def train(job: Job) -> dict[str, Any]:
         memory.keep_freed()
     if rank() == 0:
         write_config(job.directory, job.config)
+        left_out, missing = build.left_out(job.cfg)
+        if left_out:
+            log.log(logging.WARNING if missing else logging.INFO, "%s", left_out)
     samples = build.samples(job.cfg)
     metadata = _metadata(job, samples)
     config = {**job.config, "logger": None}

@@ -6,14 +6,14 @@ To read another layout of files, add a module with a subclass of `ImageFiles` th
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from fersweep.data import files, images
+from fersweep.data import accounting, files, images
 from fersweep.data.samples import Samples
 
 
@@ -100,6 +100,28 @@ class ImageFiles(ABC):
         """Return ``(what, found, expected)`` for the counts of a complete copy; none by default."""
         return []
 
+    def read_names(self) -> Collection[str] | None:
+        """Return the names, in the tree, of the files that are read; ``None`` if that is not known."""
+        return self.records().names
+
+    def reasons(self) -> Callable[[str], accounting.Reason]:
+        """Return a function of an image that is not read: its kind, why, and whether it is missing."""
+        return _by_folder
+
+    def left_out(self) -> list[accounting.LeftOut]:
+        """Return the files below the dataset's folder, or in its archive, that are not read.
+
+        Raises:
+            UserError: as `locate` and `records`.
+        """
+        read = self.read_names()
+        return [] if read is None else accounting.account(files.open_tree(self.locate()), read, self.reasons())
+
+
+def _by_folder(name: str) -> accounting.Reason:
+    folder = name.partition("/")[0]
+    return f"in {folder}/" if folder != name else "in no folder", "", True
+
 
 def as_records(tree: files.Tree, class_names: tuple[str, ...], found: Iterable[ImageFile]) -> images.Records:
     """Return the image files of a tree as records, sorted by id; a field that is ``None`` for one is left out."""
@@ -114,4 +136,5 @@ def as_records(tree: files.Tree, class_names: tuple[str, ...], found: Iterable[I
         subjects=subjects,
         usage=usage,
         sequences=sequences,
+        names=tuple(row.name for row in rows),
     )

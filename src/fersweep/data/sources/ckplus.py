@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from fersweep.data import files, images
+from fersweep.data import accounting, files, images
 from fersweep.data.samples import CLASSES, CONTEMPT, canonical
 from fersweep.data.sources.base import ImageFile, ImageFiles, as_records
 from fersweep.errors import UserError
@@ -108,6 +108,14 @@ class CkPlus(ImageFiles):
             for name, label, key in chosen
         )
         return as_records(tree, class_names, rows)
+
+    def reasons(self) -> Callable[[str], accounting.Reason]:
+        """Return a function of an image: frames of the dataset that are not chosen are not missing."""
+        by_folder = super().reasons()
+        _, frames, _ = _sequences(self.tree())
+        known = {name for names in frames.values() for name in names}
+        chosen = ("of its sequences", "by dataset.source.peak_frames, neutral and contempt", False)
+        return lambda name: chosen if name in known else by_folder(name)
 
     def checks(self, records: images.Records) -> list[tuple[str, int, int]]:
         """Return ``(what, found, expected)`` for the counts of a complete copy, whichever frames are chosen."""

@@ -10,6 +10,7 @@ Layouts, each in a folder, at the top of a zip archive or under further folders:
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,6 +92,11 @@ class Fer2013(ImageFiles):
         tree = self.tree()
         csv_name = _layout(tree)
         return fer2013_csv.records(tree, csv_name) if csv_name else _of_folders(tree)
+
+    def read_names(self) -> Collection[str] | None:
+        tree = self.tree()
+        csv_name = _layout(tree)
+        return (csv_name,) if csv_name else _of_folders(tree).names
 
     def checks(self, records: images.Records) -> list[tuple[str, int, int]]:
         assert records.usage is not None

@@ -8,13 +8,13 @@ is a class, which splits refuse. Other folders are no classes, and one with imag
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from fersweep.data import files, images
+from fersweep.data import accounting, files, images
 from fersweep.data.samples import CLASSES, CONTEMPT, PRIVATE, PUBLIC, TEST, canonical
 from fersweep.data.sources.base import ImageFile, ImageFiles, as_records
 from fersweep.data.sources.layout import Layout, class_folders, key, layouts, part_of
@@ -117,6 +117,10 @@ class Folder(ImageFiles):
             return replace(records, usage=None)
         return records if PUBLIC in usage else replace(records, usage=np.where(usage == PRIVATE, TEST, usage))
 
+    def reasons(self) -> Callable[[str], accounting.Reason]:
+        layout = self._layout(self.tree())
+        return lambda name: _reason(layout, tuple(name.split("/")))
+
     def _layout(self, tree: files.Tree) -> Layout:
         """Return the one layout of the tree, after the checks of `records`."""
         found = layouts(tree, self.classes)
@@ -166,6 +170,20 @@ class Folder(ImageFiles):
 
 
 _USUAL = (*CLASSES, CONTEMPT)
+
+
+def _reason(layout: Layout, path: tuple[str, ...]) -> accounting.Reason:
+    """Return why an image is in no class folder."""
+    own = path[len(layout.top) :]
+    if path[: len(layout.top)] != layout.top:
+        return f"in {'/'.join(path[:-1]) or '.'}/", f"outside of {'/'.join(layout.top)}/", True
+    if len(own) == 1:
+        return f"beside the folders of {'parts' if layout.parts else 'classes'}", "", True
+    if layout.parts and own[0] not in layout.parts:
+        return f"in {own[0]}/", "not a usual name of a part, as train, val or test", True
+    if layout.parts and len(own) == 2:
+        return f"in {own[0]}/", "in none of its class folders", True
+    return f"in {'/'.join(own[: 1 + bool(layout.parts)])}/", "not in dataset.source.classes", False
 
 
 def _class_names(found: set[str]) -> tuple[str, ...]:
