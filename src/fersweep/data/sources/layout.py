@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from fersweep.data.files import Tree
@@ -84,37 +84,50 @@ class Layout:
 
 def layouts(tree: Tree, chosen: Collection[str] | None) -> list[Layout]:
     """Return the layouts at the highest level of ``tree`` that has one; below a folder, only its own level counts."""
-    of_images = {tuple(name.split("/")[:-1]) for name in tree.images()}
-    given = {tuple(name.split("/")) for name in tree.folders}
+    filled = {tuple(name.split("/")[:-1]) for name in tree.images()}
+    listed = {tuple(name.split("/")) for name in tree.folders}
     children: dict[Folder, set[str]] = defaultdict(set)
-    for folder in of_images | given:
+    for folder in filled | listed:
         for depth in range(len(folder)):
             children[folder[:depth]].add(folder[depth])
-    tops = (
-        [()]
-        if tree.archive is None
-        else sorted((top for top in children if len(top) <= _DEPTH), key=lambda top: (len(top), top))
-    )
+    tops = sorted(children, key=lambda top: (len(top), top)) if tree.archive is not None else [()]
     found: list[Layout] = []
     for top in tops:
-        if found and len(top) > len(found[0].top):
+        if len(top) > (len(found[0].top) if found else _DEPTH):
             break
-        parts = {name: usage for name in sorted(children[top]) if (usage := part_of(name))}
-        below = {name: children[*top, name] for name in parts}
-        names = set().union(*below.values()) if below else set()
-        if not (len(names) > 1 and class_folders(names, chosen)):
-            parts, below, names = {}, {}, children[top]
-        known = class_folders(names, chosen)
-        if len(names) > 1 and known:
-            places = (
-                [(*top, part, name) for part in below for name in below[part]]
-                if parts
-                else [(*top, name) for name in names]
-            )
-            classes = frozenset(place for place in places if place[-1] in known)
-            others = tuple(sorted(set(places) - classes))
-            beside = any(folder[: len(top)] != top[: len(folder)] for folder in of_images)
-            usual = not others and not beside and classes <= given and all(n.lower() in _FIRST_PARTS for n in parts)
-            full = tuple(o for o in others if any(folder[: len(o)] == o for folder in of_images))
-            found.append(Layout(top, parts, classes, full, usual))
+        layout = _layout_at(top, dict(children), filled, listed, chosen)
+        found += [layout] if layout else []
     return found
+
+
+def _layout_at(
+    top: Folder,
+    children: Mapping[Folder, set[str]],
+    filled: set[Folder],
+    listed: set[Folder],
+    chosen: Collection[str] | None,
+) -> Layout | None:
+    """Return the layout below the folder ``top``, if that has class folders.
+
+    Args:
+        top: a folder of the tree.
+        children: the names of the folders in each folder.
+        filled: the folders with images.
+        listed: the folders that version 0.1.0 knew: in an archive, those that hold files or have an entry.
+        chosen: as of `class_folders`.
+    """
+    parts = {name: usage for name in sorted(children.get(top, ())) if (usage := part_of(name))}
+    places = [(*top, part, name) for part in parts for name in children.get((*top, part), ())]
+    known = class_folders((place[-1] for place in places), chosen)
+    if not known or len({place[-1] for place in places}) < 2:
+        parts, places = {}, [(*top, name) for name in children.get(top, ())]
+        known = class_folders((place[-1] for place in places), chosen)
+        if not known or len(places) < 2:
+            return None
+    classes = frozenset(place for place in places if place[-1] in known)
+    with_images = {folder[: len(places[0])] for folder in filled}
+    earlier = {place for place in places if place in listed and (not parts or place[len(top)].lower() in _FIRST_PARTS)}
+    beside = any(folder[: len(top)] != top[: len(folder)] for folder in filled)
+    names = {canonical(place[-1]) for place in classes}
+    alike = classes & with_images == earlier & with_images and names == {canonical(place[-1]) for place in earlier}
+    return Layout(top, parts, classes, tuple(sorted(with_images.intersection(places) - classes)), alike and not beside)
