@@ -16,7 +16,15 @@ from typing import IO
 
 from fersweep.errors import UserError
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".pgm", ".webp")
+IMAGE_SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".tif", ".tiff", ".bmp", ".dib", ".gif", ".webp"),
+    *(".avif", ".avifs", ".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx", ".pgm", ".ppm", ".pbm", ".pnm", ".tga"),
+    *(".icb", ".vda", ".vst", ".pcx", ".dcx", ".psd", ".qoi", ".dds", ".sgi", ".rgb", ".rgba", ".bw", ".ras", ".im"),
+    *(".ico", ".icns", ".cur", ".xbm", ".xpm", ".fli", ".flc", ".blp", ".ftc", ".ftu", ".gbr", ".msp", ".pxr"),
+)
+"""Suffixes of the pictures that Pillow decodes to whole numbers without another program."""
+FOREIGN_SUFFIXES = (".heic", ".heif")
+"""Suffixes of pictures that Pillow cannot decode: named where pictures are asked for, never part of a dataset."""
 SEARCH_DEPTH = 3  # levels of folders below dataset.root in which a dataset is searched for
 SEARCH_LIMIT = 2000  # folders visited before the search gives up: dataset.root=/ must not walk a disk
 FORMAT_VERSION = 1  # part of every fingerprint; increase it when decoding changes, to invalidate older caches

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import struct
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,11 +19,14 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from fersweep.data.files import Tree
 from fersweep.data.samples import Samples
 from fersweep.errors import UserError
+from fersweep.text import first_line
 
 Pixels = npt.NDArray[np.uint8]
 T = TypeVar("T")
 
 _CHUNK = 128  # images per task of a decoding thread
+_REFUSED = {"EPS"}  # formats that Pillow hands to another program
+_HEIF = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
 
 class UnreadableImageError(ValueError):
@@ -79,7 +81,7 @@ def decode(data: bytes, limit: int | None = None) -> Pixels:
 
     Pillow decodes, because it refuses a truncated file, which OpenCV would fill up with grey. 16 bits become 8 by
     dividing by 257; palettes are looked up; transparent parts become white; the EXIF orientation is applied; the first
-    frame of several is taken.
+    frame of several is taken. PostScript is refused, because Pillow hands it to Ghostscript.
 
     Raises:
         UnreadableImageError: the bytes are not an image, not a complete one, or one of more than ``limit`` pixels.
@@ -87,18 +89,30 @@ def decode(data: bytes, limit: int | None = None) -> Pixels:
     if not data:
         raise UnreadableImageError("the file is empty")
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with Image.open(io.BytesIO(data), formats=_formats()) as image:
             if limit is not None and image.width * image.height > limit:
                 raise Image.DecompressionBombError
             image.load()
             return _to_uint8(image)
     except UnidentifiedImageError as error:
-        raise UnreadableImageError("not an image, or of an unknown format") from error
+        heif = data[4:8] == b"ftyp" and data[8:12] in _HEIF
+        reason = "a HEIC photo: save it as JPEG or PNG" if heif else "not an image, or of an unknown format"
+        raise UnreadableImageError(reason) from error
     except Image.DecompressionBombError as error:
         most = (limit or 2 * (Image.MAX_IMAGE_PIXELS or 0)) / 1e6
         raise UnreadableImageError(f"it has more than {most:.0f} megapixels: make it smaller") from error
+    except UnreadableImageError:
+        raise
     except (OSError, ValueError, SyntaxError, EOFError) as error:
-        raise UnreadableImageError(str(error)) from error
+        raise UnreadableImageError(first_line(error)) from error
+    except Exception as error:  # Pillow's plugins raise anything on damaged bytes: IndexError, struct.error, …
+        raise UnreadableImageError(f"damaged or too large ({type(error).__name__}: {first_line(error)})") from error
+
+
+def _formats() -> tuple[str, ...]:
+    """Return the formats that may be decoded: all that Pillow knows, plugins included, without `_REFUSED`."""
+    Image.init()
+    return tuple(name for name in Image.ID if name not in _REFUSED)
 
 
 def reader(tree: Tree, names: Sequence[str]) -> Callable[[int], Pixels]:
@@ -114,6 +128,8 @@ def reader(tree: Tree, names: Sequence[str]) -> Callable[[int], Pixels]:
 
 
 def _to_uint8(image: Image.Image) -> Pixels:
+    with suppress(Exception):  # damaged EXIF data, of which Pillow's parsers raise anything
+        ImageOps.exif_transpose(image, in_place=True)
     if image.mode.startswith("I"):
         wide = np.asarray(image, dtype=np.int64)
         if wide.min() < 0 or wide.max() > 65535:
@@ -121,10 +137,6 @@ def _to_uint8(image: Image.Image) -> Pixels:
         return np.round(wide / 257).astype(np.uint8)
     if image.mode == "F":
         raise UnreadableImageError("floating-point pixels, not of 8 or 16 bits")
-    with suppress(
-        OSError, ValueError, SyntaxError, LookupError, TypeError, AttributeError, struct.error
-    ):  # damaged EXIF
-        ImageOps.exif_transpose(image, in_place=True)
     if image.mode in ("1", "L"):
         return np.asarray(image.convert("L"))
     if image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:

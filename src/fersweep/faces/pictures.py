@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from fersweep.data import images
-from fersweep.data.files import is_image
+from fersweep.data.files import FOREIGN_SUFFIXES, is_image
 from fersweep.faces import Pixels
 
 LARGEST = 100_000_000  # greatest number of pixels of a picture
@@ -34,7 +34,7 @@ def find(path: Path) -> list[Path]:
     """Return the image files below a folder, sorted, or ``path`` itself if it is a file.
 
     Hidden files and folders are left out. Links to folders are followed, but each folder is visited once. A folder that
-    cannot be read is listed itself, so that `read` reports it.
+    cannot be read is listed itself, so that `read` reports it; so are pictures that Pillow cannot decode (HEIC).
     """
     if not path.is_dir():
         return [path]
@@ -51,5 +51,9 @@ def find(path: Path) -> list[Path]:
             continue
         seen.add(real)
         below[:] = sorted(name for name in below if not name.startswith("."))
-        found += [Path(folder, name) for name in names if is_image(name) and not name.startswith(".")]
+        found += [Path(folder, name) for name in names if _is_picture(name) and not name.startswith(".")]
     return sorted(found)
+
+
+def _is_picture(name: str) -> bool:
+    return is_image(name) or name.lower().endswith(FOREIGN_SUFFIXES)
