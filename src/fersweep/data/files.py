@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
-import re
-import zipfile
-import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import IO
 
+from fersweep.data.archives import (
+    MEMBER_LIMIT,
+    TAR_SUFFIXES,
+    Archive,
+    Guarded,
+    MemberError,
+    damaged,
+    is_archive,
+    listed,
+)
 from fersweep.errors import UserError
 
 IMAGE_SUFFIXES = (
@@ -27,13 +34,14 @@ FOREIGN_SUFFIXES = (".heic", ".heif")
 """Suffixes of pictures that Pillow cannot decode: named where pictures are asked for, never part of a dataset."""
 SEARCH_DEPTH = 3  # levels of folders below dataset.root in which a dataset is searched for
 SEARCH_LIMIT = 2000  # folders visited before the search gives up: dataset.root=/ must not walk a disk
+PLAIN_SUFFIXES = (".zip", ".csv")
+ALL_SUFFIXES = (*PLAIN_SUFFIXES, *TAR_SUFFIXES)
 FORMAT_VERSION = 1  # part of every fingerprint; increase it when decoding changes, to invalidate older caches
-_UNSAFE = re.compile(r"^[A-Za-z]:|(^|[/\\])\.\.([/\\]|$)")
 
 
 @dataclass(frozen=True)
 class Tree:
-    """The files of a folder or zip archive, or a single file.
+    """The files of a folder or archive, or a single file.
 
     Attributes:
         path: the folder or archive, or the folder of the single file.
@@ -46,24 +54,32 @@ class Tree:
     path: Path
     stamps: dict[str, tuple[int, int]]
     folders: tuple[str, ...]
-    archive: zipfile.ZipFile | None = None
+    archive: Archive | None = None
 
     def read(self, name: str) -> bytes:
         """Return the bytes of the file ``name``; thread-safe.
 
         Raises:
-            OSError: it cannot be read, or is damaged or encrypted inside its archive.
+            OSError: it cannot be read, or is damaged, encrypted or too large inside its archive.
         """
         if self.archive is None:
             return (self.path / name).read_bytes()
+        size = self.stamps[name][0]
+        if size > MEMBER_LIMIT:
+            raise MemberError(f"{size / 2**20:,.0f} MiB inside an archive, of at most {MEMBER_LIMIT / 2**20:.0f}")
         try:
             return self.archive.read(name)
-        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
-            raise OSError(f"damaged or encrypted inside its archive ({error})") from error
+        except Exception as error:
+            raise damaged(error) from error
 
     def stream(self, name: str) -> IO[bytes]:
-        """Open the file ``name`` for sequential reading; `OSError` if that fails."""
-        return (self.path / name).open("rb") if self.archive is None else self.archive.open(name)
+        """Open the file ``name`` for sequential reading; opening and reading raise `OSError` if that fails."""
+        if self.archive is None:
+            return (self.path / name).open("rb")
+        try:
+            return io.BufferedReader(Guarded(self.archive.open(name)))
+        except Exception as error:
+            raise damaged(error) from error
 
     def images(self) -> list[str]:
         """Return the names of the image files, sorted."""
@@ -71,19 +87,20 @@ class Tree:
 
 
 def open_tree(path: Path, only: Collection[str] | None = None) -> Tree:
-    """List the files of the folder, zip archive (never extracted) or single file ``path``.
+    """List the files of the folder, zip or tar archive (never extracted) or single file ``path``.
 
     Args:
         path: what to list.
         only: lower-case names of the subfolders to read, if others may be unrelated.
 
     Raises:
-        UserError: the archive is damaged, or a name in it points outside of it.
+        UserError: the archive is damaged, or not to be trusted (`archives.listed`).
     """
     if not path.is_dir():
+        if is_archive(path):
+            found = listed(path)
+            return Tree(path, found.stamps, found.folders, found.archive)
         status = path.stat()
-        if path.suffix.lower() == ".zip":
-            return _open_zip(path, status.st_size, status.st_mtime_ns)
         return Tree(path.parent, {path.name: (status.st_size, status.st_mtime_ns)}, ())
     stamps: dict[str, tuple[int, int]] = {}
     folders: list[str] = []
@@ -112,69 +129,71 @@ def _walk(folder: Path, prefix: str, only: Collection[str] | None) -> Iterator[t
             yield prefix + entry.name, entry
 
 
-@lru_cache(maxsize=2)
-def _open_zip(path: Path, _size: int, _modified: int) -> Tree:
-    """List an archive; size and modification time are arguments so that a changed one is listed again."""
-    try:
-        archive = zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, EOFError, ValueError) as error:
-        raise UserError(f"{path} is not a complete zip archive ({error}): copy or download it again") from error
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
-    stamps: dict[str, tuple[int, int]] = {}
-    folders: set[str] = set()
-    for info in archive.infolist():
-        name = info.filename
-        if name.startswith("/") or _UNSAFE.search(name):
-            archive.close()
-            raise UserError(f"{path} holds the name {name!r}, which points outside of the archive: do not trust it")
-        if name.startswith((".", "__MACOSX/")) or "/." in name or "/__MACOSX/" in name:
-            continue
-        folder = name.rpartition("/")[0]
-        folders.add(folder)
-        if folder + "/" != name:
-            stamps[name] = (info.file_size, info.CRC)
-    return Tree(path, dict(sorted(stamps.items())), tuple(sorted(folders - {""})), archive)
-
-
 def _hidden(name: str) -> bool:
     return name.startswith(".") or name == "__MACOSX"
 
 
 def locate(root: str | Path | None, dataset: str, expected: str, recognise: Callable[[Path], bool]) -> Path:
-    """Return the one folder or file at or below ``root`` that holds the dataset.
+    """Return the one folder or file at or below ``root`` that holds the dataset: what `search` finds.
+
+    Raises:
+        UserError: as `search`, or ``root`` holds several.
+    """
+    found = search(root, dataset, expected, recognise)
+    if len(found) > 1:
+        raise several(root, dataset, found)
+    return found[0]
+
+
+def several(root: str | Path | None, dataset: str, found: Iterable[Path]) -> UserError:
+    """Return the error of a ``root`` that holds a dataset several times."""
+    places = list(map(str, found))
+    return UserError(
+        f"dataset.root={root} holds {dataset} data {len(places)} times: set dataset.root to one of {', '.join(places)}"
+    )
+
+
+def search(
+    root: str | Path | None,
+    dataset: str,
+    expected: str,
+    recognise: Callable[[Path], bool],
+    partial: Callable[[Path], bool] | None = None,
+) -> list[Path]:
+    """Return every folder or file at or below ``root`` that holds the dataset, at least one.
 
     The search goes at most `SEARCH_DEPTH` levels down and does not descend into a folder that holds the dataset.
+    Tar archives count where nothing else holds it: they must be unpacked to be listed.
 
     Args:
         root: the value of ``dataset.root``; ``~`` is expanded.
         dataset: its name, for messages.
         expected: the layouts it may have, for messages.
         recognise: returns whether a folder or file is the dataset.
+        partial: returns whether one is a part of the dataset; asked if nothing is recognised.
 
     Raises:
-        UserError: ``root`` is not given, does not exist, or holds no such dataset, or several.
+        UserError: ``root`` is not given, does not exist, or holds no such dataset.
     """
     if root is None or not str(root).strip():
         raise UserError(f"dataset={dataset} needs dataset.root=PATH, where PATH holds {expected}")
     top = Path(root).expanduser()
     if not top.exists():
         raise UserError(f"dataset.root={root} does not exist: it must hold {expected}")
-    broken: list[UserError] = []
-    found = list(_search(top, recognise, broken))
-    if not found and broken:
+    passes = [(recognise, PLAIN_SUFFIXES), (recognise, ALL_SUFFIXES)]
+    passes += [(partial, ALL_SUFFIXES)] if partial else []
+    for wanted, suffixes in passes:
+        broken: list[UserError] = []
+        if found := list(_search(top, wanted, suffixes, broken)):
+            return found
+    if broken:
         raise broken[0]
-    if not found:
-        raise UserError(f"dataset.root={root} holds no {dataset} data: it must hold {expected}")
-    if len(found) > 1:
-        names = ", ".join(str(path) for path in found)
-        raise UserError(
-            f"dataset.root={root} holds {dataset} data {len(found)} times: set dataset.root to one of {names}"
-        )
-    return found[0]
+    raise UserError(f"dataset.root={root} holds no {dataset} data: it must hold {expected}")
 
 
-def _search(top: Path, recognise: Callable[[Path], bool], broken: list[UserError]) -> Iterator[Path]:
+def _search(
+    top: Path, recognise: Callable[[Path], bool], suffixes: tuple[str, ...], broken: list[UserError]
+) -> Iterator[Path]:
     """Yield every place that holds the dataset; errors of damaged archives are added to ``broken``."""
     if not top.is_dir():
         if recognise(top):
@@ -188,7 +207,7 @@ def _search(top: Path, recognise: Callable[[Path], bool], broken: list[UserError
         below[:] = [] if deep else sorted(name for name in below if not _hidden(name))
         for file in (place / name for name in sorted(names) if not _hidden(name)):
             try:
-                if file.suffix.lower() in (".zip", ".csv") and file.is_file() and recognise(file):
+                if file.name.lower().endswith(suffixes) and file.is_file() and recognise(file):
                     yield file
             except UserError as error:
                 broken.append(error)

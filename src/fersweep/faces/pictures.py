@@ -10,6 +10,7 @@ from fersweep.data.files import FOREIGN_SUFFIXES, is_image
 from fersweep.faces import Pixels
 
 LARGEST = 100_000_000  # greatest number of pixels of a picture
+LARGEST_FILE = 2**30  # greatest number of bytes of its file: 100 megapixels of 16 bits are fewer
 
 
 def read(path: Path) -> Pixels:
@@ -24,6 +25,8 @@ def read(path: Path) -> Pixels:
         if path.exists() and not path.is_file():
             kind = "a folder that cannot be read" if path.is_dir() else "not a regular file"
             raise images.UnreadableImageError(kind)
+        if path.stat().st_size > LARGEST_FILE:
+            raise images.UnreadableImageError(f"the file is larger than {LARGEST_FILE // 2**20:,} MiB")
         data = path.read_bytes()
     except OSError as error:
         raise images.UnreadableImageError(error.strerror or str(error)) from error

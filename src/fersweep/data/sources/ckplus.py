@@ -64,7 +64,7 @@ class CkPlus(ImageFiles):
                 return True
             of_classes = [folders[name] for name in _class_folders(folders)]
             return len(of_classes) > 1 and any(files.has_file(folder, _is_frame) for folder in of_classes)
-        if path.suffix.lower() != ".zip":
+        if not files.is_archive(path):
             return False
         names = files.open_tree(path).images()
         return any(_is_frame(name) and (_in(name, _IMAGES) or _label_of(name) in LABELLED) for name in names)

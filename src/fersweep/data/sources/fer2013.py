@@ -72,7 +72,7 @@ class Fer2013(ImageFiles):
             return {"train", "test"} <= parts.keys() and any(
                 canonical(name) in CLASSES for name in files.subfolders(parts["train"])
             )
-        return path.suffix.lower() == ".zip" and _layout(files.open_tree(path)) is not None
+        return files.is_archive(path) and _layout(files.open_tree(path)) is not None
 
     def tree(self) -> files.Tree:
         tree = super().tree()

@@ -72,7 +72,7 @@ class Folder(ImageFiles):
 
     def recognise(self, path: Path) -> bool:
         if not path.is_dir():
-            return path.suffix.lower() == ".zip" and bool(layouts(files.open_tree(path), self.classes))
+            return files.is_archive(path) and bool(layouts(files.open_tree(path), self.classes))
         below = _names(path)
         of_parts = [child for name in below if part_of(name.name) for child in _names(name)]
         return self._are_classes(of_parts) or self._are_classes(below)

@@ -32,7 +32,7 @@ class Jaffe(ImageFiles):
     def recognise(self, path: Path) -> bool:
         if path.is_dir():
             return files.has_file(path, self.reads)
-        return path.suffix.lower() == ".zip" and any(map(self.reads, files.open_tree(path).stamps))
+        return files.is_archive(path) and any(map(self.reads, files.open_tree(path).stamps))
 
     def reads(self, name: str) -> bool:
         return _NAME.fullmatch(files.basename(name)) is not None
