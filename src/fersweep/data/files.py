@@ -145,7 +145,7 @@ def locate(root: str | Path | None, dataset: str, expected: str, recognise: Call
     return found[0]
 
 
-def several(root: str | Path | None, dataset: str, found: Iterable[Path]) -> UserError:
+def several(root: object, dataset: str, found: Iterable[Path]) -> UserError:
     """Return the error of a ``root`` that holds a dataset several times."""
     places = list(map(str, found))
     return UserError(

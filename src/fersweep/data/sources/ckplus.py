@@ -3,8 +3,11 @@
 Two layouts, in a folder or at any depth of a zip archive:
 
 - the original: ``cohn-kanade-images/S005/001/S005_001_00000011.png`` and, for 327 sequences,
-  ``Emotion/S005/001/S005_001_00000011_emotion.txt`` holding the number of the emotion at the peak;
-- ``CK+48``: the last three frames of those 327, cropped to 48×48, in class folders. It has no neutral faces.
+  ``Emotion/S005/001/S005_001_00000011_emotion.txt`` holding the number of the emotion at the peak. They are given out
+  as two archives, ``extended-cohn-kanade-images.zip`` and ``Emotion_labels.zip``, which are read as they are, beside
+  each other, or unpacked, each into its own folder;
+- ``CK+48``: the last three frames of those 327, cropped to 48×48, in class folders, also in those of ``train`` and
+  ``test``, which are read as one. It has no neutral faces.
 """
 
 from __future__ import annotations
@@ -17,7 +20,8 @@ from pathlib import Path
 
 from fersweep.data import accounting, files, images
 from fersweep.data.samples import CLASSES, CONTEMPT, canonical
-from fersweep.data.sources.base import ImageFile, ImageFiles, as_records
+from fersweep.data.sources.base import ImageFile, as_records
+from fersweep.data.sources.joined import JoinedFiles
 from fersweep.errors import UserError
 
 CODES = ("neutral", "angry", "contempt", "disgust", "fear", "happy", "sad", "surprise")
@@ -34,7 +38,7 @@ Key = tuple[str, str]
 
 
 @dataclass
-class CkPlus(ImageFiles):
+class CkPlus(JoinedFiles):
     """CK+ as `Samples`, with subjects and sequences.
 
     Args:
@@ -47,7 +51,10 @@ class CkPlus(ImageFiles):
     """
 
     name = "ckplus"
-    layouts = "CK+ as cohn-kanade-images/ and Emotion/ beside each other, or as CK+48's class folders"
+    layouts = (
+        "CK+ as cohn-kanade-images/ and Emotion/ beside each other, as extended-cohn-kanade-images.zip and "
+        "Emotion_labels.zip, or as CK+48's class folders"
+    )
 
     peak_frames: int | None = None
     neutral: bool | None = None
@@ -66,16 +73,31 @@ class CkPlus(ImageFiles):
             return len(of_classes) > 1 and any(files.has_file(folder, _is_frame) for folder in of_classes)
         if not files.is_archive(path):
             return False
-        names = files.open_tree(path).images()
-        return any(_is_frame(name) and (_in(name, _IMAGES) or _label_of(name) in LABELLED) for name in names)
+        names = files.open_tree(path).stamps
+        original = any(map(_is_original, names))
+        return any(map(_is_emotion if original else _is_cropped, names))
 
-    def tree(self) -> files.Tree:
-        path = self.locate()
-        folders = files.subfolders(path) if path.is_dir() else {}
-        return files.open_tree(path, only=(_IMAGES, _EMOTIONS) if _IMAGES in folders else _class_folders(folders))
+    def partial(self, path: Path) -> bool:
+        """Return whether a folder or archive has the images or the labels of the original."""
+        if not path.is_dir():
+            return files.is_archive(path) and any(
+                _is_original(name) or _is_emotion(name) for name in files.open_tree(path).stamps
+            )
+        folders = files.subfolders(path)
+        labels = files.open_tree(folders[_EMOTIONS]).stamps if _EMOTIONS in folders else ()
+        return _IMAGES in folders or any(map(_is_emotion, labels))
+
+    def key(self, name: str) -> str:
+        own = _is_original(name) or _is_emotion(name) or _is_cropped(name)
+        return files.basename(name).rpartition(".")[0].upper() if own else ""
+
+    def opened(self, place: Path) -> files.Tree:
+        folders = files.subfolders(place) if place.is_dir() else {}
+        original = {_IMAGES, _EMOTIONS} & folders.keys()
+        return files.open_tree(place, only=(_IMAGES, _EMOTIONS) if original else _class_folders(folders))
 
     def reads(self, name: str) -> bool:
-        return files.is_image(name) or _EMOTION.fullmatch(files.basename(name)) is not None
+        return files.is_image(name) or _is_emotion(name)
 
     def options(self, tree: files.Tree) -> dict[str, object]:
         own = {"peak_frames": self.peak_frames, "neutral": self.neutral, "contempt": self.contempt}
@@ -141,6 +163,18 @@ def _is_frame(name: str) -> bool:
     return _FRAME.fullmatch(files.basename(name)) is not None
 
 
+def _is_original(name: str) -> bool:
+    return _in(name, _IMAGES) and _is_frame(name)
+
+
+def _is_cropped(name: str) -> bool:
+    return _is_frame(name) and _label_of(name) in LABELLED
+
+
+def _is_emotion(name: str) -> bool:
+    return _EMOTION.fullmatch(files.basename(name)) is not None
+
+
 def _in(name: str, folder: str) -> bool:
     return folder in name.lower().split("/")[:-1]
 
@@ -156,7 +190,7 @@ def _sequences(tree: files.Tree) -> tuple[bool, dict[Key, list[str]], dict[Key, 
     Raises:
         UserError: an emotion file is invalid, or a sequence has several labels, or a label but no frames.
     """
-    original = any(_in(name, _IMAGES) for name in tree.images())
+    original = any(_in(name, _IMAGES) for name in tree.images()) or not any(map(_is_cropped, tree.images()))
     numbered: dict[Key, list[tuple[int, str]]] = defaultdict(list)
     labels: dict[Key, str] = {}
     for name in tree.images():
@@ -172,11 +206,19 @@ def _sequences(tree: files.Tree) -> tuple[bool, dict[Key, list[str]], dict[Key, 
             match = _EMOTION.fullmatch(files.basename(name))
             if match is not None:
                 key = (match["subject"].upper(), match["take"])
+                if not numbered:
+                    raise UserError(
+                        f"{tree.path} has the labels of CK+ but no image: put extended-cohn-kanade-images.zip, or its "
+                        f"folder {_IMAGES}/, beside it, and set dataset.root to the folder that holds both"
+                    )
                 if key not in numbered:
                     raise UserError(f"{tree.path / name} labels a sequence that has no frames in {_IMAGES}: add them")
                 _set_label(labels, key, _emotion(tree, name), tree.path / name)
         if not labels:
-            raise UserError(f"{tree.path} has {_IMAGES} but no label in Emotion/: add the *_emotion.txt files")
+            raise UserError(
+                f"{tree.path} has {_IMAGES} but no label in Emotion/: put Emotion_labels.zip, or its folder Emotion/, "
+                "beside it, and set dataset.root to the folder that holds both"
+            )
     frames = {key: [name for _, name in sorted(numbered[key])] for key in sorted(numbered)}
     return not original, frames, labels
 

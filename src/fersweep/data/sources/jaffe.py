@@ -1,6 +1,7 @@
 """JAFFE (Lyons et al., 1998): 213 grey faces of 256×256 pixels, ten women posing seven expressions.
 
-The file names hold all labels: ``KA.AN1.39.tiff`` is subject KA, angry, her first picture of it, number 39. Other files
+The file names hold all labels: ``KA.AN1.39.tiff`` is subject KA, angry, her first picture of it, number 39. So the
+folders in which they lie do not matter: one, or one for each class or person, or ``train`` and ``test``. Other files
 beside them, such as ``README``, are ignored.
 """
 
@@ -13,20 +14,23 @@ import numpy as np
 
 from fersweep.data import files, images
 from fersweep.data.samples import CLASSES
-from fersweep.data.sources.base import ImageFile, ImageFiles, as_records
+from fersweep.data.sources.base import ImageFile, as_records
+from fersweep.data.sources.joined import JoinedFiles
 
 CODES = {"AN": "angry", "DI": "disgust", "FE": "fear", "HA": "happy", "NE": "neutral", "SA": "sad", "SU": "surprise"}
 COUNTS = (30, 29, 32, 31, 30, 31, 30)  # images per canonical class of a complete copy
 SUBJECTS = 10
 
-_NAME = re.compile(r"(?P<subject>[A-Z]{2})\.(?P<code>AN|DI|FE|HA|NE|SA|SU)\d\.\d+\.(tiff?|jpe?g|png)", re.IGNORECASE)
+_NAME = re.compile(r"(?P<key>(?P<subject>[A-Z]{2})\.(?P<code>AN|DI|FE|HA|NE|SA|SU)\d\.\d+)\.[a-z0-9]+", re.IGNORECASE)
 
 
-class Jaffe(ImageFiles):
+class Jaffe(JoinedFiles):
     """JAFFE as `Samples`, with subjects; arguments as of `ImageFiles`."""
 
     name = "jaffe"
-    layouts = "JAFFE's images, named like KA.AN1.39.tiff (or .tif, .jpg, .png), in a folder or zip archive"
+    layouts = (
+        "JAFFE's images, named like KA.AN1.39.tiff (or .jpg, .png), in a folder, folders of classes or people, or a zip"
+    )
     only = ()
 
     def recognise(self, path: Path) -> bool:
@@ -35,12 +39,16 @@ class Jaffe(ImageFiles):
         return files.is_archive(path) and any(map(self.reads, files.open_tree(path).stamps))
 
     def reads(self, name: str) -> bool:
-        return _NAME.fullmatch(files.basename(name)) is not None
+        return self.key(name) != ""
+
+    def key(self, name: str) -> str:
+        match = _NAME.fullmatch(files.basename(name))
+        return match["key"].upper() if match and files.is_image(name) else ""
 
     def records(self) -> images.Records:
         tree = self.tree()
         rows = []
-        for name in tree.stamps:
+        for name in tree.images():
             if match := _NAME.fullmatch(files.basename(name)):
                 label = CLASSES.index(CODES[match["code"].upper()])
                 rows.append(ImageFile(match.string, name, label, subject=match["subject"].upper()))
