@@ -135,6 +135,19 @@ def fer2013_zip(root: Path) -> None:
     fakes.zipped(plain("fer2013", root.parent / "source"), root / "archive.zip", "archive/")
 
 
+def fer2013_by_usage(root: Path) -> None:
+    source = plain("fer2013", root.parent / "source")
+    for path in source.rglob("*.png"):
+        target = root / path.name.partition("_")[0] / path.parent.name.title() / path.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        path.rename(target)
+
+
+def fer2013_zip_by_usage(root: Path) -> None:
+    fer2013_by_usage(root.parent / "sorted")
+    fakes.zipped(root.parent / "sorted", root / "fer2013.zip", "FER2013/")
+
+
 READ: list[tuple[str, Callable[[Path], None]]] = [
     *(("jaffe", make) for make in (jaffe_by_class, jaffe_by_person, jaffe_by_part_and_class)),
     *(("jaffe", make) for make in (jaffe_zip, jaffe_zip_by_class, jaffe_zips_of_people)),
@@ -238,3 +251,18 @@ def test_unrelated_files_join_nothing(tmp_path: Path) -> None:
     assert Jaffe(tmp_path).locate() == tmp_path / "jaffe"
     with pytest.raises(UserError, match="holds no ckplus data"):
         CkPlus(tmp_path).locate()
+
+
+@pytest.mark.parametrize("make", [fer2013_by_usage, fer2013_zip_by_usage])
+def test_fer2013_sorted_by_all_three_parts(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    expected = Fer2013(plain("fer2013", tmp_path / "plain")).load()
+    make(tmp_path / "a" / "data")
+    data = Fer2013(tmp_path / "a" / "data").load()
+    names = [name.rpartition("/")[2] for name in data.ids.tolist()]
+    order = np.argsort(names)
+    first = np.argsort([name.rpartition("/")[2] for name in expected.ids.tolist()])
+    assert np.array_equal(data.images[order], expected.images[first])
+    assert data.usage[order].tolist() == expected.usage[first].tolist()
+    assert data.labels[order].tolist() == expected.labels[first].tolist()
+    table = fakes.fer2013_csv(tmp_path / "a" / "data" / "fer2013.csv", rows=7)
+    assert Fer2013(tmp_path / "a" / "data").locate() == table  # as before such folders were read

@@ -133,13 +133,19 @@ def _hidden(name: str) -> bool:
     return name.startswith(".") or name == "__MACOSX"
 
 
-def locate(root: str | Path | None, dataset: str, expected: str, recognise: Callable[[Path], bool]) -> Path:
+def locate(
+    root: str | Path | None,
+    dataset: str,
+    expected: str,
+    recognise: Callable[[Path], bool],
+    partial: Callable[[Path], bool] | None = None,
+) -> Path:
     """Return the one folder or file at or below ``root`` that holds the dataset: what `search` finds.
 
     Raises:
         UserError: as `search`, or ``root`` holds several.
     """
-    found = search(root, dataset, expected, recognise)
+    found = search(root, dataset, expected, recognise, partial)
     if len(found) > 1:
         raise several(root, dataset, found)
     return found[0]
@@ -170,7 +176,7 @@ def search(
         dataset: its name, for messages.
         expected: the layouts it may have, for messages.
         recognise: returns whether a folder or file is the dataset.
-        partial: returns whether one is a part of the dataset; asked if nothing is recognised.
+        partial: returns whether one is a part of the dataset, or a lesser copy; asked if nothing is recognised.
 
     Raises:
         UserError: ``root`` is not given, does not exist, or holds no such dataset.

@@ -3,14 +3,15 @@
 Layouts, each in a folder, at the top of a zip archive or under further folders:
 
 - ``train/<class>/*`` and ``test/<class>/*``: test images are PublicTest or PrivateTest by the prefix of their names;
-  copies whose names lack it (``im0.png``) give ``Test``.
+  copies whose names lack it (``im0.png``) give ``Test``;
+- ``Training/<class>/*``, ``PublicTest/<class>/*`` and ``PrivateTest/<class>/*``, where there is nothing else;
 - ``fer2013.csv`` or ``icml_face_data.csv``: columns ``emotion``, ``pixels`` and ``Usage``, in any order.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,7 +34,12 @@ COUNTS = {
 """Images per usage and canonical class of a complete copy."""
 
 _CSV_NAMES = ("fer2013.csv", "icml_face_data.csv")
-_IMAGE = re.compile(r"(?P<top>(?:.*/)?)(?P<part>train|test)/(?P<label>[^/]+)/(?P<file>[^/]+)", re.IGNORECASE)
+_PARTS = (("train", "test"), ("training", "publictest", "privatetest"))
+_USAGES = {"train": TRAINING, "training": TRAINING, "publictest": PUBLIC, "privatetest": PRIVATE}
+_PATTERNS = tuple(
+    re.compile(rf"(?P<top>(?:.*/)?)(?P<part>{'|'.join(parts)})/(?P<label>[^/]+)/(?P<file>[^/]+)", re.IGNORECASE)
+    for parts in _PARTS
+)
 
 
 @dataclass
@@ -47,9 +53,9 @@ class Fer2013(ImageFiles):
 
     name = "fer2013"
     layouts = (
-        "the FER2013 archive (.zip), its folders train/<class>/ and test/<class>/, or fer2013.csv or icml_face_data.csv"
+        "the FER2013 archive (.zip or .tar.gz), its folders train/<class>/ and test/<class>/, or Training/<class>/, "
+        "PublicTest/<class>/ and PrivateTest/<class>/, or fer2013.csv or icml_face_data.csv"
     )
-    only = ("train", "test")
 
     download: bool = False
 
@@ -62,20 +68,18 @@ class Fer2013(ImageFiles):
         if self.download and self.root is not None:
             raise UserError("give dataset.root or dataset.download=true, not both")
         root = download() if self.download else self.root
-        return files.locate(root, self.name, self.layouts, self.recognise)
+        return files.locate(root, self.name, self.layouts, self.recognise, _is_sorted)
 
     def recognise(self, path: Path) -> bool:
         if path.suffix.lower() == ".csv":
             return path.name.lower() in _CSV_NAMES or super().recognise(path)
         if path.is_dir():
-            parts = files.subfolders(path)
-            return {"train", "test"} <= parts.keys() and any(
-                canonical(name) in CLASSES for name in files.subfolders(parts["train"])
-            )
-        return files.is_archive(path) and _layout(files.open_tree(path)) is not None
+            return _parts(path) == _PARTS[0]
+        return files.is_archive(path) and _layout(files.open_tree(path), _PATTERNS[:1]) is not None
 
     def tree(self) -> files.Tree:
-        tree = super().tree()
+        place = self.locate()
+        tree = files.open_tree(place, _parts(place) if place.is_dir() else None)
         if _layout(tree) is None:
             raise UserError(f"{tree.path} holds no images in train/<class>/ or test/<class>/, and no fer2013.csv.")
         return tree
@@ -109,21 +113,47 @@ class Fer2013(ImageFiles):
         return rows
 
 
-def _layout(tree: files.Tree) -> str | None:
+def _parts(folder: Path) -> tuple[str, ...]:
+    """Return the lower-case names of a folder's part folders, empty if they are not those of FER2013."""
+    below = files.subfolders(folder)
+    for parts in _PARTS:
+        if set(parts) <= below.keys() and any(canonical(name) in CLASSES for name in files.subfolders(below[parts[0]])):
+            return parts
+    return ()
+
+
+def _is_sorted(path: Path) -> bool:
+    """Return whether a folder or archive has the images sorted by all three parts."""
+    if path.is_dir():
+        return _parts(path) == _PARTS[1]
+    return files.is_archive(path) and bool(_matches(files.open_tree(path), _PATTERNS[1:]))
+
+
+def _matches(tree: files.Tree, patterns: Sequence[re.Pattern[str]] = _PATTERNS) -> list[re.Match[str]]:
+    """Return the images in part and class folders, of the first pattern that has known classes."""
+    for pattern in patterns:
+        found = list(filter(None, map(pattern.fullmatch, tree.images())))
+        if any(canonical(match["label"]) in CLASSES for match in found):
+            return found
+    return []
+
+
+def _layout(tree: files.Tree, patterns: Sequence[re.Pattern[str]] = _PATTERNS) -> str | None:
     """Return an empty string for image folders, the name of the CSV file, or ``None`` if there is neither."""
-    matches = (_IMAGE.fullmatch(name) for name in tree.images())
-    if any(match and canonical(match["label"]) in CLASSES for match in matches):
+    if _matches(tree, patterns[:1]):
         return ""
     tables = [name for name in tree.stamps if name.lower().endswith(".csv")]
     known = [name for wanted in _CSV_NAMES for name in tables if files.basename(name).lower() == wanted]
     if known:
         return known[0]
+    if _matches(tree, patterns[1:]):
+        return ""
     return tables[0] if tree.archive is None and len(tables) == 1 else None
 
 
 def _of_folders(tree: files.Tree) -> images.Records:
     rows, tops = [], set()
-    for match in filter(None, map(_IMAGE.fullmatch, tree.images())):
+    for match in _matches(tree):
         name, top, label = match.string, match["top"], canonical(match["label"])
         if label not in CLASSES:
             folder = name.rpartition("/")[0]
@@ -138,8 +168,8 @@ def _of_folders(tree: files.Tree) -> images.Records:
 
 
 def _usage(part: str, file: str) -> str:
-    if part.lower() == "train":
-        return TRAINING
+    if usage := _USAGES.get(part.lower()):
+        return usage
     return next((usage for usage in (PUBLIC, PRIVATE) if file.startswith(usage)), TEST)
 
 
