@@ -216,6 +216,14 @@ def test_an_unresolvable_input_is_refused(
         inputs.resolve(given, 1, None)
 
 
+def test_photos_that_are_not_decoded_are_listed_with_the_reason(tmp_path: Path) -> None:
+    fakes.write(tmp_path / "in" / "IMG_1.HEIC", b"\0\0\0\x18ftypheic" + bytes(40))
+    for given in (f"{tmp_path}/in", f"{tmp_path}/in/*"):
+        (pictures,) = inputs.resolve([given], 1, None)
+        assert isinstance(pictures, inputs.Pictures)
+        assert [frame.error for frame in pictures.frames()] == ["a HEIC photo: save it as JPEG or PNG"]
+
+
 def test_batches_are_limited_by_frames_and_pixels() -> None:
     small = [inputs.Frame("a", np.zeros((10, 10), np.uint8))] * 70
     large = [inputs.Frame("a", np.broadcast_to(np.uint8(0), (5000, 5000)))] * 3

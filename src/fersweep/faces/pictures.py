@@ -54,9 +54,10 @@ def find(path: Path) -> list[Path]:
             continue
         seen.add(real)
         below[:] = sorted(name for name in below if not name.startswith("."))
-        found += [Path(folder, name) for name in names if _is_picture(name) and not name.startswith(".")]
+        found += [Path(folder, name) for name in names if is_picture(name) and not name.startswith(".")]
     return sorted(found)
 
 
-def _is_picture(name: str) -> bool:
+def is_picture(name: str) -> bool:
+    """Return whether ``name`` has the suffix of a picture, which `read` may refuse with a reason (HEIC)."""
     return is_image(name) or name.lower().endswith(FOREIGN_SUFFIXES)

@@ -14,7 +14,6 @@ from typing import Any
 import cv2
 import numpy as np
 
-from fersweep.data.files import is_image
 from fersweep.data.images import UnreadableImageError
 from fersweep.errors import UserError
 from fersweep.faces import Pixels, pictures
@@ -191,7 +190,9 @@ def _paths(name: str) -> list[Path]:
         return [path]
     pattern = glob.has_magic(name)
     matches = map(Path, sorted(glob.glob(str(path), recursive=True))) if pattern else []  # noqa: PTH207 (any root)
-    chosen = [each for each in matches if each.is_dir() or is_image(each.name) or each.suffix.lower() in VIDEOS]
+    chosen = [
+        each for each in matches if each.is_dir() or pictures.is_picture(each.name) or each.suffix.lower() in VIDEOS
+    ]
     if not chosen:
         what = "No picture or video matches" if pattern else "There is no"
         raise UserError(f"{what} {name}: name a picture, a folder, a video, or camera N.")
