@@ -59,11 +59,7 @@ class JoinedFiles(ImageFiles):
         if len(places) == 1:
             return self.opened(places[0])
         top = _above(places)
-        trees = {place.relative_to(top).as_posix(): self.opened(place) for place in places}
-        inside = {f"{prefix}/{name}": (tree, name) for prefix, tree in trees.items() for name in tree.stamps}
-        stamps = {name: tree.stamps[inner] for name, (tree, inner) in sorted(inside.items())}
-        folders = sorted(f"{prefix}/{name}" for prefix, tree in trees.items() for name in tree.folders)
-        return files.Tree(top, stamps, tuple(folders), _Several(inside))
+        return _join(top, {place: self.opened(place) for place in places})
 
 
 @dataclass(frozen=True)
@@ -79,6 +75,18 @@ class _Several:
     def open(self, name: str) -> IO[bytes]:
         tree, inner = self.inside[name]
         return tree.stream(inner)
+
+
+def _join(top: Path, trees: Mapping[Path, files.Tree]) -> files.Tree:
+    """Return the files of all trees, by their names relative to ``top``."""
+    inside: dict[str, tuple[files.Tree, str]] = {}
+    folders: set[str] = set()
+    for place, tree in trees.items():
+        prefix = "" if place == top else f"{place.relative_to(top).as_posix()}/"
+        inside |= {prefix + name: (tree, name) for name in tree.stamps}
+        folders |= {prefix + name for name in tree.folders}
+    stamps = {name: tree.stamps[inner] for name, (tree, inner) in sorted(inside.items())}
+    return files.Tree(top, stamps, tuple(sorted(folders)), _Several(inside))
 
 
 def _above(places: list[Path]) -> Path:
