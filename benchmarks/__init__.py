@@ -23,6 +23,7 @@ PARTS = {
 CHECKS = {
     "chaos": "sweeps that are interrupted and killed",
     "comparisons": "error rates of the report's statistics",
+    "copies": "known copies and odd pixels in the audit of a dataset (--fer2013 PATH)",
     "export": "ONNX beside PyTorch, for every network",
     "faces": "MTCNN: recall and speed",
     "predict": "fersweep predict on a synthetic video",

@@ -11,6 +11,8 @@ The result is a dict that JSON can hold:
   ``across_usages`` (groups), ``by_pair`` (``"Training/PrivateTest"`` -> groups), ``examples`` of both kinds;
 - ``near_identical`` (`fersweep.data.twins`): ``by_pair``: ``"Training/PrivateTest"`` -> images of the second part with
   a near-identical one in the first and no identical one; ``examples``: such pairs;
+- ``copy`` (`fersweep.data.copies.compare`): images that are those of a known copy, or ``None``;
+- ``pixels`` (`fersweep.data.pixels.examine`): oddities such as equalised or enlarged pictures;
 - ``unreadable``: list of ``id`` and ``reason``;
 - ``sizes``: ``common`` (``"48x48"``), ``different`` (images), ``odd`` (list of ``id`` and ``size``);
 - ``balance``: class -> fraction of all images, and ``majority``: ``class`` and ``share``;
@@ -31,8 +33,9 @@ import numpy.typing as npt
 from rich.console import Group
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
-from fersweep.data import twins
+from fersweep.data import copies, pixels, twins
 from fersweep.data.accounting import LeftOut
 from fersweep.data.images import Records, UnreadableImageError, parallel
 from fersweep.data.samples import PRIVATE, PUBLIC, TEST, TRAINING, Samples, Source
@@ -67,6 +70,8 @@ def audit(source: Source) -> dict[str, Any]:
         "checks": [{"what": w, "found": f, "expected": e, "ok": f == e} for w, f, e in checks],
         "identical": _identical(records, usage, digests),
         "near_identical": _near_identical(records, usage, digests, small),
+        "copy": copies.compare(source.name, small, sizes),
+        "pixels": pixels.examine(records),
         "unreadable": [{"id": name, "reason": reason} for name, reason in unreadable],
         "sizes": _sizes(records, sizes),
         "balance": balance,
@@ -180,9 +185,11 @@ def _problems(report: dict[str, Any], totals: dict[str, int]) -> list[str]:
 
 
 def render(report: dict[str, Any]) -> Group:
-    """Return the result of `audit` as tables for a terminal."""
+    """Return the result of `audit` as tables and lines for a terminal."""
     checks = [_checks_table(report)] if report["checks"] else []
-    return Group(_counts_table(report), *checks, _findings_table(report))
+    copy = [copies.sentence(report["copy"])] if report["copy"] else []
+    lines = [Text(line) for line in (*copy, pixels.line(report["pixels"]))]
+    return Group(_counts_table(report), *checks, _findings_table(report), *lines)
 
 
 def _counts_table(report: dict[str, Any]) -> Table:
