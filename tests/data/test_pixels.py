@@ -113,3 +113,9 @@ def test_unreadable_tiny_and_blank_images_do_not_stop_it() -> None:
 def test_large_soft_pictures_are_not_called_enlarged(faces: np.ndarray) -> None:
     large = [cv2.resize(face, (240, 240), interpolation=cv2.INTER_CUBIC) for face in faces[:20]]
     assert pixels.examine(records(large))["shares"]["enlarged"] == 0
+
+
+def test_blocks_of_a_large_picture_are_found_in_its_middle(faces: np.ndarray) -> None:
+    wide = np.tile(np.concatenate(list(faces[:25, :45, :45]), axis=1), (25, 1))
+    assert pixels.examine(records([wide]))["blockiness"] < 1.1
+    assert pixels.examine(records([compressed(wide, 20)]))["blockiness"] > 1.3

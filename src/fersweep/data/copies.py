@@ -65,7 +65,7 @@ def sentence(found: dict[str, Any]) -> str:
     """Return one sentence on the result of `compare`."""
     text = f"{found['identical']:,} of {found['images']:,} images are those of the {found['known']}"
     if found["close"]:
-        text += f", {found['close']:,} more are to within compression or resizing"
+        text += f", and {found['close']:,} more are so up to compression or resizing"
     if not found["other"]:
         return f"{text}."
     text += f"; {found['other']:,} are not: their pixels were changed, or they are other pictures"

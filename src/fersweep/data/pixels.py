@@ -23,6 +23,7 @@ REPEATED = 0.3  # least share of rows that are equal to the row above
 SMALL = 128  # pixels of the shorter side above which detail of single pixels does not matter
 BORDER, EVEN = 2, 8  # pixels of a border, and grey levels within it
 BLOCKS = 1.25  # least ratio of the steps at 8-pixel boundaries and within the blocks
+MIDDLE = 512  # pixels per side in which JPEG's blocks are measured
 LEAST = 16  # pixels per side of an image that can be examined
 
 TEXTS = {
@@ -119,8 +120,12 @@ def _second(values: npt.NDArray[np.int16], step: int) -> npt.NDArray[np.int16]:
 
 
 def _steps(image: Pixels) -> tuple[float, float]:
-    """Return the mean absolute difference of neighbours across 8-pixel boundaries, and in the middle of the blocks."""
-    values = image.astype(np.int16)
+    """Return the mean absolute difference of neighbours across 8-pixel boundaries, and in the middle of the blocks.
+
+    Of a large image, the middle of `MIDDLE` pixels per side is measured.
+    """
+    top, left = (max(0, length - MIDDLE) // 16 * 8 for length in image.shape)
+    values = image[top : top + MIDDLE, left : left + MIDDLE].astype(np.int16)
     rows, columns = (np.abs(np.diff(each, axis=0)).mean(axis=1) for each in (values, values.T))
     at = np.concatenate((rows[7::8], columns[7::8])).mean()
     within = np.concatenate([each[start::8] for each in (rows, columns) for start in (2, 3, 4)]).mean()
