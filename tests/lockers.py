@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+
+import pytest
 
 from fersweep.runs.lock import claim
 
@@ -30,10 +33,25 @@ except LockedError as error:
 """Claims on the first line of its input, answers "lost?", and lets go on any other line."""
 
 
+NAMESPACE = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
+"""Command that runs another in a PID namespace of its own, as a container does."""
+
+
+def require_namespaces() -> None:
+    """Skip the test where this process may not create PID namespaces."""
+    if (
+        not shutil.which(NAMESPACE[0])
+        or subprocess.run([*NAMESPACE, "true"], capture_output=True, check=False).returncode
+    ):
+        pytest.skip("PID namespaces are not allowed here")
+
+
 @contextmanager
-def processes(script: str, *arguments: object, number: int = 1) -> Iterator[list[subprocess.Popen[str]]]:
-    """Python processes that run ``script``; none outlives the block."""
-    command = [sys.executable, "-c", script, *map(str, arguments)]
+def processes(
+    script: str, *arguments: object, number: int = 1, under: Sequence[str] = ()
+) -> Iterator[list[subprocess.Popen[str]]]:
+    """Python processes that run ``script``, each ``under`` another command; none outlives the block."""
+    command = [*under, sys.executable, "-c", script, *map(str, arguments)]
     started = [
         subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(number)
     ]

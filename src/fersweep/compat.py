@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import argparse
 import signal
+from collections.abc import Callable
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
+    from filelock import SoftFileLease
 
 
 def hydra_parser() -> argparse.ArgumentParser:
@@ -45,6 +48,25 @@ def count_every_requeue() -> None:
     delayed = handler.__self__._delayed
     if delayed._timeout_min is None:
         delayed.set_timeout(0, delayed._timeout_countdown)
+
+
+@cache
+def lease_with_place(name: Callable[[str], str], sees_own_processes: Callable[[], bool]) -> type[SoftFileLease]:
+    """Return filelock's lease under an owner whose host ``name`` extends, by boot and PID namespace.
+
+    ``SoftFileLease._published_record`` (3.32): filelock takes a hostname for the place of a process number, and breaks
+    the lock of a live process of another container with the same hostname. ``sees_own_processes`` tells whether the
+    start of the process, which is read from ``/proc``, can be its own.
+    """
+    from filelock import SoftFileLease
+
+    class Lease(SoftFileLease):
+        def _published_record(self) -> Any:
+            record = super()._published_record()
+            start = record.start if sees_own_processes() else None
+            return record._replace(hostname=name(record.hostname), start=start)
+
+    return Lease
 
 
 def disable_signal_handlers(trainer: pl.Trainer) -> None:

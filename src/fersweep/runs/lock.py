@@ -1,15 +1,14 @@
 """The lock of a run's directory: one process at a time trains there, also on file systems without locks.
 
-The lock is a file, ``.lock``, which names its owner's host and process (`filelock.SoftFileLease`). The owner touches it
-every `HEARTBEAT` seconds. Another process takes it over at once if the owner is a dead process of the same host, and
-otherwise if the file was not touched for `LEASE` seconds: the owner's host failed, or the owner was suspended. An owner
-that resumes after that learns of it from `Claim.lost`.
+The lock is a file, ``.lock``, which names its owner (`filelock.SoftFileLease`, `fersweep.runs.owner`). The owner
+touches it every `HEARTBEAT` seconds. Another process takes it over at once if the owner is a dead process of the same
+host and container, and otherwise if the file was not touched for `LEASE` seconds: the owner's host failed, or the owner
+was suspended. An owner that resumes after that learns of it from `Claim.lost`.
 """
 
 from __future__ import annotations
 
 import os
-import socket
 import tempfile
 import time
 from collections.abc import Iterator
@@ -17,7 +16,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from fersweep import compat
 from fersweep.errors import UserError
+from fersweep.runs.owner import described, is_dead, sees_own_processes, with_place
 
 if TYPE_CHECKING:
     from filelock import SoftFileLease
@@ -76,7 +77,7 @@ class Claim:
         owner = self._lease.owner
         if owner is not None:
             taken = owner.token != self._lease.token
-            return f"it was taken over by process {owner.pid} on {owner.hostname}" if taken else None
+            return f"it was taken over by {described(owner)}" if taken else None
         return None if os.path.lexists(self._lease.lock_file) else "its file was removed"
 
 
@@ -106,7 +107,7 @@ def claim(directory: Path) -> Iterator[Claim]:
 def is_locked(directory: Path) -> bool:
     """Return whether a live process owns the lock of ``directory``; one system call if there is no lock.
 
-    A killed process of this host owns nothing. One of another host owns the lock for `LEASE` seconds after its last
+    A killed process of this host and container owns nothing. Any other owns the lock for `LEASE` seconds after its last
     heartbeat, by the clock of this host or of the file system.
     """
     beat = _last_heartbeat(directory)
@@ -131,7 +132,7 @@ class Heartbeat(NamedTuple):
 
 
 def _last_heartbeat(directory: Path) -> Heartbeat | None:
-    """Return the last heartbeat of the lock's owner; ``None`` if none exists or it is a dead process of this host."""
+    """Return the last heartbeat of the lock's owner; ``None`` if none exists or it is known to be dead."""
     try:
         seen = (directory / FILE_NAME).lstat()
     except OSError:  # no lock, or no directory
@@ -144,27 +145,11 @@ def _last_heartbeat(directory: Path) -> Heartbeat | None:
 
 
 def _has_dead_owner(lease: SoftFileLease) -> bool:
-    owner = lease.owner
-    return owner is not None and owner.hostname == socket.gethostname() and not _alive(owner.pid)
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # another user's process
-        return True
-    try:  # a zombie is dead too; in a container its parent may never collect the exit code
-        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
-    except (OSError, ValueError, IndexError):  # not Linux, or it has just ended
-        return True
+    return (owner := lease.owner) is not None and is_dead(owner)
 
 
 def _lease(directory: Path) -> SoftFileLease:
-    from filelock import SoftFileLease
-
-    return SoftFileLease(
+    return compat.lease_with_place(with_place, sees_own_processes)(
         directory / FILE_NAME,
         lease_duration=LEASE,
         heartbeat_interval=HEARTBEAT,
@@ -186,8 +171,9 @@ def _acquire(lease: SoftFileLease, directory: Path) -> None:
     for _ in range(3):  # the first try may only remove the file of a dead owner
         left = left or os.path.lexists(lease.lock_file)
         beat = _last_heartbeat(directory)
-        if beat is not None and not beat.is_valid_at(time.time()) and beat.is_valid_at(_clock(directory)):
-            break  # its owner lives; this host's clock is ahead
+        named = lease.owner is not None  # else filelock removes a damaged file, or reports what is in its place
+        if named and beat is not None and any(map(beat.is_valid_at, (time.time(), _clock(directory)))):
+            break  # its owner lives, also if this host's clock is ahead
         if _has_dead_owner(lease):
             Path(lease.lock_file).unlink(missing_ok=True)  # filelock counts a zombie as alive
         try:
@@ -202,7 +188,7 @@ def _acquire(lease: SoftFileLease, directory: Path) -> None:
             return
         lease.release()
     owner = lease.owner
-    who = "" if owner is None else f" (process {owner.pid} on {owner.hostname})"
+    who = "" if owner is None else f" ({described(owner)})"
     raise LockedError(
         f"{directory} is being trained by another process{who}: wait for it, or end it; "
         f"if it no longer exists, delete {lease.lock_file}."
