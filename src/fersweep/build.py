@@ -23,7 +23,7 @@ from fersweep.config.nodes import network, source_takes
 from fersweep.config.schema import one_line
 from fersweep.data import accounting, cache, twins
 from fersweep.data.preprocess import Preprocessed
-from fersweep.data.samples import Samples
+from fersweep.data.samples import Samples, check_names
 from fersweep.errors import UserError
 from fersweep.faces.crop import AS_FACE, FACE, PICTURE, Crop
 from fersweep.text import first_line
@@ -175,11 +175,17 @@ def cache_dir(cfg: DictConfig) -> Path:
 
 
 def samples(cfg: DictConfig) -> Samples:
-    """Return the dataset, decoded, cropped and preprocessed on the first call and memory-mapped afterwards."""
+    """Return the dataset, decoded, cropped and preprocessed on the first call and memory-mapped afterwards.
+
+    Raises:
+        UserError: the data are missing or damaged, or have names that a run cannot record.
+    """
     steps = {str(key): value for key, value in cfg.dataset.preprocessing.items()}
     plain = cfg.dataset.faces == "none" and Crop.of(cfg.dataset.face_crop) == Crop()
     decoded = source(cfg) if plain else _faces_of(source(cfg), cfg)
-    return cache.load(Preprocessed(decoded, **steps) if any(steps.values()) else decoded, cache_dir(cfg))
+    found = cache.load(Preprocessed(decoded, **steps) if any(steps.values()) else decoded, cache_dir(cfg))
+    check_names(found, cfg.dataset.name)
+    return found
 
 
 def left_out(cfg: DictConfig) -> tuple[str, bool]:

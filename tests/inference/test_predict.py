@@ -164,22 +164,22 @@ def test_probabilities_of_one_face_are_averaged_over_time() -> None:
     first, second = np.float32([[1, 0]]), np.float32([[0, 1]])
     assert np.array_equal(smooth(box, first, 0.0)[1], first)
     numbers, mean = smooth(box + 1, second, 0.1)
-    assert numbers == [0]
+    assert numbers == [1]
     assert np.allclose(mean, [[np.exp(-0.2), 1 - np.exp(-0.2)]])
 
 
 def test_faces_keep_their_numbers_and_newcomers_get_others() -> None:
     smooth, chances = Smoother(0), np.float32([[0.5, 0.5], [0.2, 0.8]])
     two = np.array([[0.0, 0, 20, 20], [50, 0, 70, 20]])
-    assert smooth(two, chances, 0.0)[0] == [0, 1]
+    assert smooth(two, chances, 0.0)[0] == [1, 2]
     numbers, same = smooth(two[::-1] + 3, chances, 0.1)
-    assert numbers == [1, 0]
+    assert numbers == [2, 1]
     assert np.array_equal(same, chances)
     assert smooth(np.empty((0, 4)), np.empty((0, 2), np.float32), 0.5)[0] == []
-    assert smooth(two[1:], chances[1:], 0.9)[0] == [1]
-    assert smooth(two, chances, 2.5)[0] == [2, 3]  # lost for longer than `FORGET`
+    assert smooth(two[1:], chances[1:], 0.9)[0] == [2]
+    assert smooth(two, chances, 2.5)[0] == [3, 4]  # lost for longer than `FORGET`
     seldom = Smoother(0, interval=2.0)
-    assert [seldom(two, chances, seconds)[0] for seconds in (0.0, 2.0, 6.0)] == [[0, 1], [0, 1], [2, 3]]
+    assert [seldom(two, chances, seconds)[0] for seconds in (0.0, 2.0, 6.0)] == [[1, 2], [1, 2], [3, 4]]
 
 
 # inputs

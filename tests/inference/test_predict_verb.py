@@ -96,7 +96,7 @@ def test_a_video_becomes_a_video_and_a_row_for_each_face_and_frame(verb: Verb, t
     table = rows(tmp_path / "out" / "predictions.csv")
     assert [int(row["frame"]) for row in table] == list(range(0, 12, 2))
     assert [float(row["seconds"]) for row in table] == pytest.approx([0, 0.2, 0.4, 0.6, 0.8, 1.0], abs=0.02)
-    assert {row["face"] for row in table} == {"0"}
+    assert {row["face"] for row in table} == {"1"}
     film = cv2.VideoCapture(str(tmp_path / "out" / "annotated" / "v.mp4.mp4"))
     assert film.get(cv2.CAP_PROP_FRAME_COUNT) == 6
     assert film.get(cv2.CAP_PROP_FPS) == pytest.approx(5)

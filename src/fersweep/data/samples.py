@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+
+from fersweep.errors import UserError
 
 Indices = npt.NDArray[np.int64]
 
@@ -63,6 +66,32 @@ class Samples:
         """Return the arrays of one value per image, besides the images, by name; ``None`` ones left out."""
         arrays = {name: getattr(self, name) for name in ("labels", "ids", "subjects", "usage", "sequences")}
         return {name: array for name, array in arrays.items() if array is not None}
+
+
+COLUMNS = ("id", "label", "predicted", "subject", "twin")
+"""Columns of ``predictions.parquet`` beside those of the classes."""
+
+
+def check_names(samples: Samples, dataset: str) -> None:
+    """Refuse names that the files of a run cannot hold.
+
+    Raises:
+        UserError: a class is named as one of `COLUMNS`, or the name of a class or image is not valid Unicode.
+    """
+    if taken := [name for name in samples.class_names if name in COLUMNS]:
+        raise UserError(
+            f"dataset={dataset} has a class named {taken[0]}, which is a column of predictions.parquet: "
+            "rename the folder of this class."
+        )
+    for name in (*samples.class_names, *map(str, samples.ids)):
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            shown = os.fsencode(name).decode(errors="backslashreplace")
+            raise UserError(
+                f"dataset={dataset} has a name that is not UTF-8, {shown}: rename this file or folder "
+                "(convmv renames all at once)."
+            ) from None
 
 
 def canonical(name: str) -> str:

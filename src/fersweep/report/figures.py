@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -26,9 +27,13 @@ from fersweep.report.ticks import exact_ticks
 
 DPI = 150
 
+literal = matplotlib.rc_context({"text.parse_math": False})
+"""A decorator of functions that draw: a dollar sign in a name is no formula, which may be wrong."""
+
 BLUE, VERMILION, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#595959"
 
 
+@literal
 def confusion_matrix(
     counts: npt.NDArray[np.integer[Any]], class_names: Sequence[str], path: Path, title: str, subtitle: str = ""
 ) -> None:
@@ -114,6 +119,7 @@ def _caption(counts: npt.NDArray[np.integer[Any]]) -> str:
     )
 
 
+@literal
 def learning_curves(history: pd.DataFrame, path: Path, best_epoch: int) -> None:
     """Draw loss, accuracy and learning rate over the epochs as PNG, with the selected epoch marked.
 

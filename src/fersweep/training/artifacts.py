@@ -10,6 +10,7 @@ import pandas as pd
 
 from fersweep import tracking
 from fersweep.config.schema import title_of
+from fersweep.data.samples import COLUMNS
 from fersweep.files import atomic_path, write_json
 from fersweep.report import figures, leaks
 from fersweep.training import checkpoint
@@ -48,6 +49,7 @@ def write_predictions(path: Path, tested: Tested) -> None:
         "label": names[samples.labels[rows]],
         "predicted": names[probabilities.argmax(dim=1).numpy()],
     }
+    assert not set(samples.class_names) & set(COLUMNS)  # `check_names`
     columns |= {name: probabilities[:, k].numpy() for k, name in enumerate(samples.class_names)}
     if samples.subjects is not None:
         columns["subject"] = samples.subjects[rows]

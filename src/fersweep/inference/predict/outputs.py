@@ -23,7 +23,7 @@ from fersweep.inference.predict.inputs import Frame
 
 BOX = ("left", "top", "right", "bottom")
 COLUMNS = ("file", "frame", "seconds", "face", *BOX, "face_confidence", "label", "probability", "error")
-"""Columns of the CSV table, followed by one probability per class.
+"""Columns of the CSV table, followed by one probability per class; that of a class ``face`` is ``face (class)``.
 
 ``face`` identifies a person in a video; ``face_confidence`` is the detector's (1 without detection), ``probability``
 that of the label.
@@ -37,7 +37,7 @@ class Detections:
     Attributes:
         frame: as read.
         faces: ``n`` of them.
-        ids: of the faces: a count within a picture, a track in a video.
+        ids: of the faces: a count from 1 within a picture, a track in a video.
         probabilities: float32 ``(n, K)``.
     """
 
@@ -74,7 +74,8 @@ class Table:
                 stack.callback(opened.close)
                 if file.suffix == ".csv":
                     self._csv.append(csv.writer(opened))
-                    self._csv[-1].writerow([*COLUMNS, *self.class_names])
+                    names = (f"{name} (class)" if name in COLUMNS else name for name in self.class_names)
+                    self._csv[-1].writerow([*COLUMNS, *names])
                 else:
                     self._jsonl.append(opened)
             self._stack = stack.pop_all()

@@ -166,7 +166,7 @@ def _detect(batch: list[Frame], predictor: Predictor, smoother: Smoother | None)
             yield Detections(frame, (), (), np.empty((0, len(predictor.class_names)), np.float32))
             continue
         faces, probabilities = next(answers)
-        ids = list(range(len(faces)))
+        ids = list(range(1, len(faces) + 1))
         if smoother is not None:
             ids, probabilities = smoother(boxes_of(faces), probabilities, frame.seconds or 0.0)
         yield Detections(frame, faces, ids, probabilities)

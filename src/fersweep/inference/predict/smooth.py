@@ -42,15 +42,17 @@ class Smoother:
     def __call__(
         self, boxes: npt.NDArray[np.float64], probabilities: npt.NDArray[np.float32], seconds: float
     ) -> tuple[list[int], npt.NDArray[np.float32]]:
-        """Map boxes ``(n, 4)`` and probabilities ``(n, K)`` of one frame to track numbers and averages ``(n, K)``."""
+        """Map boxes ``(n, 4)`` and probabilities ``(n, K)`` of one frame to track numbers, which begin
+        at 1, and averages ``(n, K)``.
+        """
         self._tracks = [track for track in self._tracks if seconds - track.seconds <= self.forget]
         matches = self._matches(boxes)
         numbers, averages = [], probabilities.copy()
         for row, box in enumerate(boxes):
             track = matches.get(row)
             if track is None:
-                track = _Track(self._count, box, probabilities[row], seconds)
                 self._count += 1
+                track = _Track(self._count, box, probabilities[row], seconds)
                 self._tracks.append(track)
             elif self.constant > 0:
                 weight = math.exp(-max(seconds - track.seconds, 0.0) / self.constant)
