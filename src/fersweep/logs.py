@@ -6,7 +6,7 @@ import logging
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 OURS = "fersweep"
@@ -41,6 +41,20 @@ def of_other_ranks(rank: int) -> Iterator[logging.Logger]:
         yield ours
 
 
+class RunLog(logging.FileHandler):
+    """Log file of a run. What a full disk does not take is left out; the run itself reports the disk."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Print a traceback, as logging does, unless the file cannot be written."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+
+    def close(self) -> None:
+        """Close the file, without the messages that it does not take."""
+        with suppress(OSError):
+            super().close()
+
+
 @contextmanager
 def to_run(run_dir: Path, echo: bool) -> Iterator[logging.Logger]:
     """Append messages of fersweep and Lightning, and all warnings, to ``run_dir/train.log``.
@@ -49,7 +63,7 @@ def to_run(run_dir: Path, echo: bool) -> Iterator[logging.Logger]:
         run_dir: an existing directory.
         echo: also print messages of fersweep to standard error.
     """
-    handler = logging.FileHandler(run_dir / "train.log", encoding="utf-8")
+    handler = RunLog(run_dir / "train.log", encoding="utf-8", errors="backslashreplace")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     ours = logging.getLogger(OURS)
     handlers: list[logging.Handler] = [handler]

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
+from fersweep.errors import UserError
 from fersweep.files import INTEGER, OPTIONS, Field, as_json, atomic_path, create, read_json, write_json
+
+log = logging.getLogger("fersweep")
 
 FILE_NAME = "status.json"
 
@@ -91,18 +97,38 @@ def mark_done(run_dir: Path) -> Status:
     return _update(run_dir, state="done", finished=_now(), error=None)
 
 
+def mark_interrupted(run_dir: Path) -> None:
+    """Record that a running run was interrupted, unless a failure is recorded; never raises, as `mark_failed`."""
+    with _reported(run_dir):
+        if Status.read(run_dir).state == "running":
+            mark_pending(run_dir)
+
+
 def mark_failed(run_dir: Path, cause: BaseException | tuple[str, str]) -> Status:
     """Record that the attempt failed; return the new status.
 
     The ``cause`` is an exception, or a type and a message. A failure that is recorded already stays: the first report
-    names the cause.
+    names the cause. This never raises, which would hide the cause: in a directory that was removed or cannot be
+    written, or with a damaged status, nothing is recorded, and the log says so.
     """
-    before = Status.read(run_dir)
-    if before.state == "failed":
-        return before
     kind, message = cause if isinstance(cause, tuple) else (type(cause).__name__, str(cause))
     message = message.encode(errors="backslashreplace").decode()  # file names may hold bytes that are not UTF-8
-    return _update(run_dir, state="failed", finished=_now(), error={"type": kind, "message": message})
+    failure: dict[str, Any] = {"state": "failed", "finished": _now(), "error": {"type": kind, "message": message}}
+    status = Status(**failure)
+    with _reported(run_dir):
+        before = Status.read(run_dir)
+        status = before if before.state == "failed" else _update(run_dir, **failure)
+    return status
+
+
+@contextmanager
+def _reported(run_dir: Path) -> Iterator[None]:
+    """Turn an error of reading or writing the status into a line of the log."""
+    try:
+        yield
+    except (OSError, UserError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        log.debug("the status of %s could not be recorded (%s)", run_dir, reason)
 
 
 def _update(run_dir: Path, **changes: Any) -> Status:

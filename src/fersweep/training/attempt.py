@@ -24,8 +24,9 @@ from fersweep.report.summary import print_done, print_summary
 from fersweep.runs.collect import result_of
 from fersweep.runs.identity import run_dir
 from fersweep.runs.lock import claim
-from fersweep.runs.status import Status, mark_done, mark_failed, mark_pending, mark_running
+from fersweep.runs.status import Status, mark_done, mark_failed, mark_interrupted, mark_pending, mark_running
 from fersweep.training import checkpoint, devices, fit, results
+from fersweep.training.disk import writable
 from fersweep.training.distributed import broadcast, process_group, rank
 from fersweep.training.job import Job
 from fersweep.training.trainer_arguments import check_trainer_arguments
@@ -81,7 +82,9 @@ def attempt(
 ) -> float:
     """Train and test as one rank, or find the run done; ``config`` is ``cfg`` resolved; see `run_frozen`."""
     device = devices.find_device(cfg)
+    _check_data(cfg, directory)
     with ExitStack() as stack:
+        stack.enter_context(writable(directory))
         stack.enter_context(process_group(devices.num_processes(cfg), device))
         zero, owned, todo = rank() == 0, None, FAILED
         try:
@@ -105,10 +108,22 @@ def attempt(
     return float(result["metrics"]["val/accuracy"])
 
 
+def _check_data(cfg: DictConfig, directory: Path) -> None:
+    """Read and split the data of a run that begins, before anything is written.
+
+    Wrong data leave no failed run behind, and with ``force=true`` cost no results. A run that has begun is compared
+    with its own data later.
+
+    Raises:
+        UserError: the data are missing, damaged or too few.
+    """
+    if cfg.force or not any((directory / name).exists() for name in ("checkpoints", "result.json")):
+        build.datamodule(cfg, build.samples(cfg))
+
+
 def _todo(cfg: DictConfig, config: dict[str, Any], directory: Path) -> int:
     """Decide from the files of earlier attempts; prepare the directory for training."""
     if cfg.force:
-        build.datamodule(cfg, build.samples(cfg))  # wrong data must not cost the existing results
         _clear(directory)
     status = Status.read(directory)
     if status.state == "done" and (result := result_of(directory)) is not None:
@@ -132,15 +147,16 @@ def _train_and_record(job: Job, echo: bool) -> dict[str, Any]:
     zero, directory = rank() == 0, job.directory
     with logs.to_run(directory, echo) if zero else logs.of_other_ranks(rank()) as log:
         try:
-            result = fit.train(job)
-            if zero:
-                mark_done(directory)
+            with writable(directory):
+                result = fit.train(job)
+                if zero:
+                    mark_done(directory)
         except LockLostError:
             log.exception("stopped")
             raise
         except UserError as error:
+            _mark_failed(job, error)  # first: the log may take the rest of a full disk
             log.debug("failed", exc_info=True)
-            _mark_failed(job, error)
             raise
         except Exception as error:
             log.exception("failed")
@@ -148,8 +164,8 @@ def _train_and_record(job: Job, echo: bool) -> dict[str, Any]:
             raise
         except BaseException:
             log.warning(INTERRUPTED)
-            if zero and Status.read(directory).state == "running":  # unless another rank has recorded a failure
-                mark_pending(directory)
+            if zero:
+                mark_interrupted(directory)
             if job.progress_bar:
                 print(f"\n{INTERRUPTED}", file=sys.stderr)
             raise

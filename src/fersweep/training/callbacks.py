@@ -10,14 +10,13 @@ from typing import Any
 
 import pandas as pd
 import pytorch_lightning as pl
-import torch
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint, RichProgressBar, WeightAveraging
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from fersweep.files import atomic_path
-from fersweep.training.checkpoint import SLIM
+from fersweep.training.checkpoint import SLIM, save
 
 log = logging.getLogger("fersweep")
 
@@ -138,10 +137,9 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         """Write to a temporary file and rename it."""
         path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(exist_ok=True)  # not the directory of the run, which may have been removed
         kept = {key: checkpoint[key] for key in SLIM} if path.stem == "best" else checkpoint
-        with atomic_path(path) as temporary:
-            torch.save(kept, temporary)
+        save(kept, path)
 
 
 def callbacks(recipe: Mapping[str, Any], run_dir: Path, progress_bar: bool) -> list[Callback]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,6 +25,9 @@ TESTED = ("test/accuracy", "test/n", "majority_baseline")
 """Test figures in ``best.ckpt`` of a finished run."""
 
 PREFIX = "model."
+
+PROBE = 2**20
+"""Bytes that are written where a checkpoint cannot be, to learn the reason."""
 
 
 def stored(
@@ -53,8 +57,26 @@ def add(path: Path, **metadata: Any) -> None:
     """Add metadata, plain dicts, lists and scalars, to a checkpoint file."""
     content = load(path)
     content["fersweep"] |= metadata
+    save(content, path)
+
+
+def save(content: Mapping[str, Any], path: Path) -> None:
+    """Write a checkpoint file atomically.
+
+    Raises:
+        OSError: it cannot be written, with the number of the system's error, which torch's writer drops.
+    """
+    failure = ""
     with atomic_path(path) as temporary:
-        torch.save(content, temporary)
+        try:
+            torch.save(content, temporary)
+        except RuntimeError as error:
+            failure = str(error)  # not the error itself, which keeps the incomplete file open
+        if failure:
+            with tempfile.TemporaryFile(dir=path.parent) as probe:
+                probe.write(bytes(PROBE))
+                probe.flush()
+            raise RuntimeError(failure)
 
 
 def find(path: Path) -> Path:

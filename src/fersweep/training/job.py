@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 
 from fersweep.errors import LockLostError
 from fersweep.runs.lock import Claim
+from fersweep.training.disk import removed
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,10 @@ class Job:
         return self.directory / "checkpoints" / "best.ckpt"
 
     def check_claim(self) -> None:
-        """Raise LockLostError if another process has taken over the run's directory."""
+        """Raise LockLostError if the run's directory was removed, or another process has taken it over."""
         if self.claim is not None and self.claim.lost:
+            if not self.directory.exists():
+                raise removed(self.directory)
             raise LockLostError(
                 f"The lock of the run's directory is lost, {self.claim.lost}: this process leaves the run alone."
             )
