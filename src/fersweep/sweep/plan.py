@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -132,6 +134,21 @@ def freeze(runs: Sequence[Planned]) -> None:
             status.freeze(run.directory, run.config)
         except OSError as error:
             refuse(f"{run.directory} cannot be written ({error.strerror}): choose another folder with outputs=PATH.")
+
+
+@contextmanager
+def interruptible(sentence: str) -> Iterator[None]:
+    """Print ``sentence`` when Ctrl-C or SIGTERM ends the block, and exit with code 130 or 143."""
+    from fersweep.training.attempt import stop
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit) as end:
+        print(f"\n{sentence}", file=sys.stderr)
+        raise SystemExit(end.code if isinstance(end, SystemExit) else 130) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def finished(run: Planned) -> dict[str, Any] | None:

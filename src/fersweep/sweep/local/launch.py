@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -19,8 +18,18 @@ from fersweep.runs.lock import is_locked
 from fersweep.runs.status import Status
 from fersweep.sweep.local.board import Board
 from fersweep.sweep.local.devices import DevicePool, gpus_needed, visible_gpus
-from fersweep.sweep.local.processes import RunProcesses, cores, share_of_cores
-from fersweep.sweep.plan import DataCheck, Outcome, Planned, already_done, conclude, finished, freeze, refuse
+from fersweep.sweep.local.processes import SERVER_DIED, RunProcesses, cores, share_of_cores
+from fersweep.sweep.plan import (
+    DataCheck,
+    Outcome,
+    Planned,
+    already_done,
+    conclude,
+    finished,
+    freeze,
+    interruptible,
+    refuse,
+)
 from fersweep.training import memory
 
 ENOUGH_FOR_TWO = 12 * 2**30
@@ -134,7 +143,9 @@ class LocalSweep:
                 processes = RunProcesses(run.config, run.directory, threads, gpus if need else None)
             except (OSError, EOFError) as error:  # the server has died, or memory is short
                 self.pool.give_back(gpus, need)
-                self._conclude(index, f"its process could not be started ({error or type(error).__name__})")
+                dead = isinstance(error, EOFError | ConnectionError)
+                why = SERVER_DIED if dead else error
+                self._conclude(index, f"its process could not be started ({why})")
                 continue
             self.running.append(Running(index, processes, gpus, need))
 
@@ -208,11 +219,8 @@ def launch(runs: Sequence[Planned], **settings: Any) -> list[JobReturn]:
     if any(run.config["trainer"]["num_nodes"] > 1 for run in runs):
         refuse("trainer.num_nodes needs a cluster: use hydra/launcher=slurm.")
     freeze(runs)
-    try:
+    forced = any(run.config["force"] for run in runs)
+    command = "the same command without force=true" if forced else "the same command"
+    with interruptible(f"Interrupted. Run {command} to resume the sweep."):
         outcomes = sweep.run()
-    except KeyboardInterrupt:
-        forced = any(run.config["force"] for run in runs)
-        command = "the same command without force=true" if forced else "the same command"
-        print(f"\nInterrupted. Run {command} to resume the sweep.", file=sys.stderr)
-        raise SystemExit(130) from None
     return conclude(outcomes, skipped=sweep.skipped)

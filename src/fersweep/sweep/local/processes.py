@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from fersweep.errors import UserError
-from fersweep.runs.lock import ELSEWHERE, claim
+from fersweep.runs.lock import ELSEWHERE, claim, is_locked
 from fersweep.runs.status import Status, mark_failed, mark_pending
 
 NOT_INHERITED = (
@@ -45,6 +45,11 @@ SERVER = {
 
 ERROR = re.compile(r"error: .|[A-Za-z_][\w.]*(Error|Exception)(: |$)")
 """Line of a log with the cause of a failure: a sentence for the user, or the last line of a traceback."""
+
+LOST = 255
+"""Exit code that multiprocessing gives a process whose end it cannot see, because the fork server has died."""
+
+SERVER_DIED = "the fork server, which starts the processes of runs, was killed, perhaps out of memory"
 
 GRACE = 15.0
 """Seconds between SIGTERM and SIGKILL."""
@@ -146,7 +151,11 @@ class RunProcesses:
             self.ask_to_end()
         if self._asked is not None and time.monotonic() - self._asked > GRACE:
             self._signal(signal.SIGKILL)
-        return all(code is not None for code in codes)
+        return all(code is not None for code in codes) and not (LOST in codes and self._survives())
+
+    def _survives(self) -> bool:
+        """Return whether a process that outlived the fork server still owns the run; gives up after `GRACE`."""
+        return is_locked(self.directory) and self._asked is not None and time.monotonic() - self._asked < 2 * GRACE
 
     def ask_to_end(self) -> None:
         """Send SIGTERM, on which a run closes its files and can be resumed later."""
@@ -176,6 +185,8 @@ class RunProcesses:
         killed = [(rank, code) for rank, code in enumerate(codes) if code is not None and code < 0]
         if why is None and killed:
             why = _killed(*killed[0], len(self.processes))
+        if why is None and LOST in codes:
+            why = SERVER_DIED
         if why is not None:
             _record_failure(self.directory, why)
             return why
@@ -194,7 +205,7 @@ class RunProcesses:
 
     def _signal(self, number: int) -> None:
         for process in self.processes:
-            if process.exitcode is None:
+            if process.exitcode in (None, LOST):
                 with contextlib.suppress(ProcessLookupError):  # it has just ended
                     try:
                         os.killpg(process.pid, number)

@@ -19,7 +19,17 @@ from fersweep.errors import UserError
 from fersweep.files import atomic_path
 from fersweep.runs.status import Status
 from fersweep.sweep.local.processes import NOT_INHERITED, environment
-from fersweep.sweep.plan import DataCheck, Outcome, Planned, already_done, conclude, finished, freeze, refuse
+from fersweep.sweep.plan import (
+    DataCheck,
+    Outcome,
+    Planned,
+    already_done,
+    conclude,
+    finished,
+    freeze,
+    interruptible,
+    refuse,
+)
 from fersweep.sweep.slurm import queue as slurm_queue
 from fersweep.sweep.slurm.queue import ENDED, NEVER, QueueEntry, QueueError
 from fersweep.sweep.slurm.settings import Settings
@@ -219,16 +229,13 @@ def launch(runs: Sequence[Planned], settings: Settings) -> list[JobReturn]:
         refuse(str(error))
     ids = slurm_queue.arrays(job.job for job in sweep.jobs)
     commands = f"  status:  fersweep collect {folder.parent}\n  cancel:  scancel {' '.join(ids)}"
-    try:
+    with interruptible(f"Stopped waiting; the jobs continue.\n{commands}\nThe same command waits again."):
         if sweep.jobs:
             print(f"in the queue: {', '.join(ids)} ({len(sweep.jobs)} of {len(runs)} runs)", flush=True)
         if sweep.jobs and not settings.wait:
             print(f"{commands}\nThe same command with hydra.launcher.wait=true waits for them.")
             return [JobReturn(overrides=list(run.overrides), status=JobStatus.COMPLETED) for run in runs]
         sweep.watch()
-    except KeyboardInterrupt:
-        print(f"\nStopped waiting; the jobs continue.\n{commands}\nThe same command waits again.", file=sys.stderr)
-        raise SystemExit(130) from None
     skipped = sum(outcome.result is not None for outcome in done)
     return conclude([sweep.outcomes[run.directory] for run in runs], skipped=skipped)
 
