@@ -162,3 +162,10 @@ def test_data_other_than_those_of_the_training_are_refused(
 def test_a_report_needs_no_torch() -> None:
     code = "import sys, fersweep.report.gather, fersweep.report.page; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("more", [(), ("a.png", "-o", "out"), ("-o", "out")])
+def test_a_checkpoint_that_does_not_exist_is_named(capsys: pytest.CaptureFixture[str], more: tuple[str, ...]) -> None:
+    assert cli.main(["explain", "nope", *more]) == 2
+    sentence = "error: There is no checkpoint nope: give a .ckpt file or the directory of a finished run.\n"
+    assert capsys.readouterr().err == sentence

@@ -28,18 +28,18 @@ def test_the_table_shows_scores_best_first_and_then_what_is_not_done(
     assert cli.main(["collect", str(tmp_path / "outputs")]) == 1
     scores, rest, counts = capsys.readouterr().out.split("\n\n")
     assert [line.split() for line in scores.splitlines()] == [
-        ["run", "attention", "seed", "validation", "test", "95", "%", "interval", "n"],
-        ["0000000002", "cbam", "2", "75.00%", "90.00%", "89.00%", "to", "91.00%", "3,589"],
-        ["0000000001", "se", "1", "25.00%", "90.00%", "89.00%", "to", "91.00%", "3,589"],
+        ["sweep", "run", "attention", "seed", "validation", "test", "95", "%", "interval", "n"],
+        ["runs", "0000000002", "cbam", "2", "75.00%", "90.00%", "89.00%", "to", "91.00%", "3,589"],
+        ["runs", "0000000001", "se", "1", "25.00%", "90.00%", "89.00%", "to", "91.00%", "3,589"],
     ]
     header, failed, unreadable, *others = rest.splitlines()
-    assert header.split() == ["state", "run", "attention", "seed", "error"]
-    assert failed == 'failed       0000000003  se         3     ArithmeticError: the sky fell, on "us"'
+    assert header.split() == ["state", "sweep", "run", "attention", "seed", "error"]
+    assert failed == 'failed       runs   0000000003  se         3     ArithmeticError: the sky fell, on "us"'
     place = tmp_path / "outputs" / "runs" / "none-s8-0000000008" / "result.json"
-    assert unreadable.startswith(f"unreadable   0000000008  se         8     {place} is not a readable result (")
+    assert unreadable.startswith(f"unreadable   runs   0000000008  se         8     {place} is not a readable result (")
     assert [tuple(line.split()) for line in others] == [
-        *(("interrupted", f"000000000{number}", "se", str(number)) for number in (4, 5, 6)),
-        ("pending", "0000000007", "se", "7"),
+        *(("interrupted", "runs", f"000000000{number}", "se", str(number)) for number in (4, 5, 6)),
+        ("pending", "runs", "0000000007", "se", "7"),
     ]
     assert counts == "8 runs: 2 done, 1 failed, 1 unreadable, 3 interrupted, 1 pending\n"
 
@@ -56,8 +56,8 @@ def test_settings_tell_runs_apart_that_choices_and_seed_do_not(
     assert [run.settings for run in runs] == [{"recipe.optimizer.lr": 0.1}, {"recipe.optimizer.lr": 0.01}, {}]
     assert cli.main(["collect", str(tmp_path)]) == 0
     header, *lines = capsys.readouterr().out.splitlines()
-    assert header.split()[:3] == ["run", "seed", "recipe.optimizer.lr"]
-    assert sorted(line.split()[1:3] for line in lines[:2]) == [["1", "0.01"], ["1", "0.1"]]
+    assert header.split()[:4] == ["sweep", "run", "seed", "recipe.optimizer.lr"]
+    assert sorted(line.split()[2:4] for line in lines[:2]) == [["1", "0.01"], ["1", "0.1"]]
     assert cli.main(["collect", str(tmp_path), "--csv"]) == 0
     rows = list(csv.DictReader(capsys.readouterr().out.splitlines()))
     assert [row["recipe.optimizer.lr"] for row in rows] == ["0.1", "0.01", ""]
@@ -72,19 +72,29 @@ def test_runs_of_several_sweeps_are_told_apart(tmp_path: Path, capsys: pytest.Ca
     assert lines[-1] == "2 runs: 2 done"
     assert cli.main(["collect", str(tmp_path / "one")]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split()[:2] == ["run", "seed"]
+    assert lines[0].split()[:3] == ["sweep", "run", "seed"]
+    assert lines[1].split()[:2] == ["one", "0000000001"]
     assert lines[-1] == "1 run: 1 done"
 
 
 def test_on_a_narrow_terminal_errors_are_cut_and_scores_are_not(tmp_path: Path) -> None:
-    all_states(tmp_path)
+    all_states(tmp_path / "runs")
     text = io.StringIO()
     listing.show(collect(tmp_path), Console(file=text, force_terminal=True, width=60, color_system=None))
     lines = text.getvalue().splitlines()
     assert "75.00%      90.00%  89.00% to 91.00%  3,589" in lines[1]
     failed = next(line for line in lines if line.startswith("failed"))
-    assert failed.startswith("failed       0000000003  se         3     ArithmeticError: ")
+    assert failed.startswith("failed       runs   0000000003  se         3     Arith")
     assert (len(failed), failed[-1]) == (60, "…")
+
+
+def test_names_are_never_cut(tmp_path: Path) -> None:
+    all_states(tmp_path / ("long" * 20))
+    text = io.StringIO()
+    listing.show(collect(tmp_path), Console(file=text, force_terminal=True, width=40, color_system=None))
+    lines = text.getvalue().splitlines()
+    assert sum("long" * 20 in line for line in lines) == 8
+    assert not any("…" in line for line in lines)
 
 
 def test_json_has_everything_of_every_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -32,6 +32,10 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(parsed: argparse.Namespace) -> int:
+    if not parsed.checkpoint.exists():
+        raise UserError(
+            f"There is no checkpoint {parsed.checkpoint}: give a .ckpt file or the directory of a finished run."
+        )
     if not parsed.images and (parsed.detector != "auto" or parsed.weights):
         raise UserError("--detector and --weights have no effect without images: name some, or omit them.")
     if parsed.images and parsed.out is None:

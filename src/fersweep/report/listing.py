@@ -8,6 +8,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fersweep.report.titles import titled
@@ -23,31 +24,36 @@ STYLES: dict[State, str] = {"running": "cyan", "failed": "red", "unreadable": "r
 def show(runs: Sequence[Run], console: Console) -> None:
     """Print the scores of finished runs, best validation accuracy first, then the others by state, then the counts.
 
-    Choices are shown by title, if they differ. Each run is one line; on a terminal, errors are cut to its width.
-    Columns are aligned here because rich's tables take seconds for thousands of rows.
+    Choices are shown by title, if they differ. Each run is one line; on a terminal, errors are cut to its width, names
+    never. Columns are aligned here because rich's tables take seconds for thousands of rows.
     """
     from rich.text import Text
 
-    show_scores(runs, console)
-    names, cells = _about(runs)
+    show_scores(runs, console, sweeps=True)
+    names, cells = _about(runs, sweeps=True)
     others = sorted((run for run in runs if run.state != "done"), key=lambda run: STATES.index(run.state))
     if others:
         header = ("state", *names, "error" if any(run.error for run in others) else "")
+        reasons = [header[-1], *map(_reason, others)]
         lines = _aligned([header, *((run.state, *cells(run), _reason(run)) for run in others)])
-        for line, style in zip(lines, ["dim", *(STYLES.get(run.state, "") for run in others)], strict=True):
+        styles = ["dim", *(STYLES.get(run.state, "") for run in others)]
+        for line, reason, style in zip(lines, reasons, styles, strict=True):
             text = Text(line, style)
-            if console.is_terminal:
-                text.truncate(console.width, overflow="ellipsis")
+            if console.is_terminal and len(line) - len(reason) < console.width:
+                text.truncate(console.width if reason else len(line), overflow="ellipsis")
             console.print(text, soft_wrap=True)
         console.print()
     console.print(count(runs), highlight=False)
 
 
-def show_scores(runs: Sequence[Run], console: Console) -> None:
-    """Print the scores of finished runs, best validation accuracy first, and an empty line."""
+def show_scores(runs: Sequence[Run], console: Console, sweeps: bool = False) -> None:
+    """Print the scores of finished runs, best validation accuracy first, and an empty line.
+
+    The folder of their sweep is named if there are several, or with ``sweeps``.
+    """
     from rich.text import Text
 
-    names, cells = _about(runs)
+    names, cells = _about(runs, sweeps)
     done = sorted((run for run in runs if run.state == "done"), key=_best_first)
     if done:
         header = (*names, "validation", "test", "95 % interval", "n")
@@ -97,19 +103,21 @@ def as_csv(runs: Sequence[Run]) -> str:
     return text.getvalue()
 
 
-def _about(runs: Sequence[Run]) -> tuple[tuple[str, ...], Any]:
+def _about(runs: Sequence[Run], sweeps: bool) -> tuple[tuple[str, ...], Any]:
     """Return the columns that distinguish the runs, and a function from a run to its texts in them."""
     groups = dict.fromkeys(group for run in runs for group in run.choices)
     differing = [group for group in groups if len({run.choices.get(group) for run in runs if run.choices}) > 1]
     settings = list(dict.fromkeys(name for run in runs for name in run.settings))
-    sweeps = len({run.directory.parent for run in runs}) > 1
-    above = os.path.commonpath([run.directory.parent for run in runs])
+    folders = {run.directory.parent.absolute() for run in runs}
+    sweeps = sweeps or len(folders) > 1
+    above = Path(os.path.commonpath(folders))
+    above = above.parent if above in folders else above
     choices = [{group: option for group, option in run.choices.items() if group in differing} for run in runs]
     directories = [run.directory for run in runs]
     titles = dict(zip(directories, titled(zip(directories, choices, strict=True)), strict=True))
 
     def cells(run: Run) -> tuple[str, ...]:
-        sweep = (os.path.relpath(run.directory.parent, above),) if sweeps else ()
+        sweep = (str(run.directory.parent.absolute().relative_to(above)),) if sweeps else ()
         seed = "" if run.seed is None else str(run.seed)
         values = (str(run.settings.get(name, "")) for name in settings)
         return (*sweep, run.run, *(titles[run.directory].get(group, "") for group in differing), seed, *values)
