@@ -14,14 +14,14 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from fersweep.cli import collect, data, demo, explain, export, faces, params, predict, push, report, wandb
+from fersweep.cli import clean, collect, data, demo, explain, export, faces, params, predict, push, report, wandb
 from fersweep.cli.train import train
 from fersweep.config import plugins
 from fersweep.errors import UserError
 from fersweep.files import given
 from fersweep.text import printable
 
-COMMANDS = (data, collect, report, params, faces, predict, explain, export, push, demo, wandb)
+COMMANDS = (data, collect, clean, report, params, faces, predict, explain, export, push, demo, wandb)
 WITH_PLUGINS = (predict, explain, export, push, demo)
 """Commands that read a checkpoint, which may need a user's modules."""
 
