@@ -89,7 +89,7 @@ def test_output_is_not_truncated_without_a_terminal(outputs: Path) -> None:
     assert done.returncode == 1
     assert "\x1b" not in done.stdout
     assert lines[0].split() == ["state", "sweep", "run", "seed", "error"]
-    assert lines[1] == f"failed   0000000000  0     ValueError: {message.strip()}"
+    assert lines[1] == f"failed   runs   0000000000  0     ValueError: {message.strip()}"
     assert lines[-1] == "30 runs: 1 failed, 29 pending"
     assert len(lines) == 33
 
