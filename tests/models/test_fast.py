@@ -63,7 +63,8 @@ def test_every_network_is_plain_torch_and_trains_with_the_faster_layers(
 
 
 def test_a_loaded_network_has_the_faster_layers(tmp_path: Path) -> None:
-    _, loaded = rebuild(to_dict(quickly_composed("backbone=aer_cnn")), 7, tmp_path)
+    cfg = quickly_composed("backbone=aer_cnn")
+    _, loaded = rebuild(to_dict(cfg), 7, tmp_path, build.model(cfg, 7).state_dict())
     assert not plain_layers(loaded)
 
 

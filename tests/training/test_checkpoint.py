@@ -23,6 +23,7 @@ from fersweep.inference import trained
 from fersweep.run import run_one
 from fersweep.runs.identity import run_dir
 from fersweep.training import checkpoint
+from fersweep.training.attempt import run_frozen
 from fersweep.training.callbacks import AtomicCheckpointIO
 from fersweep.training.module import FERModule
 
@@ -205,4 +206,6 @@ def test_nothing_in_a_stored_configuration_is_resolved(finished: Path, text: str
     config = checkpoint.load(finished)["fersweep"]["config"]
     config["backbone"]["model"]["pooling"] = text
     with pytest.raises(UserError, match="is not resolved"):
-        trained.rebuild(config, 7, finished)
+        trained.rebuild(config, 7, finished, {})
+    with pytest.raises(UserError, match="is not resolved"):
+        run_frozen(config)

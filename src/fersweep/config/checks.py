@@ -110,16 +110,7 @@ def validate(cfg: DictConfig) -> None:
         to_dict(cfg)
     except OmegaConfBaseException as error:
         raise UserError(one_line(error)) from error
-    for key, choices in CHOICES.items():
-        value = OmegaConf.select(cfg, key)
-        if value not in choices:
-            hint = did_you_mean(str(value), [str(choice) for choice in choices])
-            named = ", ".join("null" if choice is None else str(choice) for choice in choices)
-            raise UserError(f"{key}={value} is not known{hint}; choices: {named}.")
-    for key, valid, allowed in RANGES:
-        value = OmegaConf.select(cfg, key)
-        if not valid(value):
-            raise UserError(f"{key}={value} is out of range: {allowed}.")
+    _check_values(cfg)
     if cfg.recipe.warmup_epochs > cfg.recipe.max_epochs:
         raise UserError(f"recipe.warmup_epochs={cfg.recipe.warmup_epochs} is out of range: 0 to recipe.max_epochs.")
     for key, value in dotted(to_dict(cfg)).items():
@@ -127,6 +118,25 @@ def validate(cfg: DictConfig) -> None:
             raise UserError(f"{key}={value} is out of range: a finite number.")
     if problem := next(chain(_dataset_problems(cfg), _combination_problems(cfg)), None):
         raise UserError(problem)
+
+
+def check_images(cfg: DictConfig) -> None:
+    """Raise UserError for a size or number of channels of the images that no run has."""
+    _check_values(cfg, "dataset.image_size", "dataset.channels")
+
+
+def _check_values(cfg: DictConfig, *only: str) -> None:
+    """Check single settings against `CHOICES` and `RANGES`; ``only`` these, by default all."""
+    for key, choices in CHOICES.items():
+        value = OmegaConf.select(cfg, key)
+        if value not in choices and (not only or key in only):
+            hint = did_you_mean(str(value), [str(choice) for choice in choices])
+            named = ", ".join("null" if choice is None else str(choice) for choice in choices)
+            raise UserError(f"{key}={value} is not known{hint}; choices: {named}.")
+    for key, valid, allowed in RANGES:
+        value = OmegaConf.select(cfg, key)
+        if (not only or key in only) and not valid(value):
+            raise UserError(f"{key}={value} is out of range: {allowed}.")
 
 
 def _validate_schedule(cfg: DictConfig) -> None:

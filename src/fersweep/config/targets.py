@@ -21,7 +21,16 @@ OWN = (
     "fersweep.data.splits",
     "fersweep.training.optim",
 )
-"""Modules of this project whose definitions may be named. No others: checkpoints bring their own configurations."""
+"""Modules of this project that targets are defined in. No others: checkpoints bring their own configurations."""
+
+FUNCTIONS = (
+    *(f"fersweep.data.augment.{name}" for name in ("flip_zoom", "none", "standard")),
+    *(f"fersweep.data.splits.{name}" for name in ("notebook", "official", "random", "study", "subjects")),
+    "fersweep.models.norm.batch_norm",
+    "fersweep.models.study_code.glorot_uniform",
+    "fersweep.models.study_code.row_batch_norm",
+)
+"""Functions of this project that may be named, those of ``conf/``. Its classes follow a rule, see `_is_kind`."""
 
 MOVED = {"fersweep.optim.": "fersweep.training.optim."}
 """Modules by the names of earlier versions; a run's identity contains only the name within the module."""
@@ -55,24 +64,40 @@ def find(target: str) -> Callable[..., Any]:
 def _find(target: str, _used: tuple[str, ...]) -> Callable[..., Any]:
     target = current(target)
     parent, _, name = target.rpartition(".")
+    public = not any(part.startswith("_") for part in target.split("."))
     if parent in LIBRARIES:
-        found, kind = getattr(importlib.import_module(parent), name, None), pydoc.locate(LIBRARIES[parent])
+        found = getattr(importlib.import_module(parent), name, None)
         if found is None:
             raise UserError(f"_target_={target} does not exist.")
-        if isinstance(found, type) and issubclass(found, kind):  # type: ignore[arg-type]
+        if public and _is_subclass(found, LIBRARIES[parent]):
             return found
-    elif within := _within(target):
+    elif public and (within := _within(target)):
         found = pydoc.locate(target)
         if found is None:
             raise UserError(f"_target_={target} does not exist.")
         method = "." in getattr(found, "__qualname__", ".")
-        reads = target.startswith("fersweep.data.sources.") and not isinstance(found, type)
-        if callable(found) and not method and not reads and _within(str(getattr(found, "__module__", ""))) == within:
+        here = _within(str(getattr(found, "__module__", ""))) == within
+        if callable(found) and here and not method and (within != "fersweep" or _is_kind(found)):
             return found
     raise UserError(
-        f"_target_={target} is not allowed: it must be defined in {', '.join((*OWN, *plugins.used()))}, or be a class "
-        f"of {', '.join(LIBRARIES)}; name your own module with plugins=[MODULE]."
+        f"_target_={target} is not allowed: it must be defined in {', '.join((*OWN, *plugins.used()))} as a public "
+        f"class or a function that an option names, or be a class of {', '.join(LIBRARIES)}; "
+        "name your own module with plugins=[MODULE]."
     )
+
+
+def _is_kind(found: Any) -> bool:
+    """Return whether a definition of this project is a network, an optimiser, a dataset or one of `FUNCTIONS`."""
+    if not isinstance(found, type):
+        return f"{found.__module__}.{found.__qualname__}" in FUNCTIONS
+    if found.__module__.startswith("fersweep.data.sources."):
+        return callable(getattr(found, "load", None)) and callable(getattr(found, "fingerprint", None))
+    return any(_is_subclass(found, LIBRARIES[library]) for library in ("torch.nn", "torch.optim"))
+
+
+def _is_subclass(found: Any, kind: str) -> bool:
+    above = pydoc.locate(kind)
+    return isinstance(found, type) and isinstance(above, type) and issubclass(found, above)
 
 
 def _within(name: str) -> str | None:

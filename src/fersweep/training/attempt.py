@@ -50,6 +50,8 @@ def run_frozen(config: Mapping[str, Any], callbacks: Sequence[pl.Callback] = (),
         callbacks: of the caller, beside those of the configuration.
         console: print progress and summary, which otherwise only go to ``train.log``.
     """
+    if "${" in json.dumps(config, default=str):
+        raise UserError("The configuration of this run is not resolved: fersweep did not write this config.yaml.")
     cfg = OmegaConf.merge(OmegaConf.structured(Config), dict(config))
     assert isinstance(cfg, DictConfig)
     plugins.use(cfg.plugins)

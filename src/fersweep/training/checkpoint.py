@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 import warnings
-from collections.abc import Mapping
+import zipfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -96,10 +98,11 @@ def load(path: Path) -> dict[str, Any]:
         path: a ``.ckpt`` file, or a run directory (its ``checkpoints/best.ckpt``).
 
     Raises:
-        UserError: it does not exist, is damaged, or was written by another program.
+        UserError: it does not exist, is damaged, has content of other types, or was written by another program.
     """
     path = find(path)
     try:
+        _check_bytes(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about damaged and foreign files
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)
@@ -114,7 +117,91 @@ def load(path: Path) -> dict[str, Any]:
         raise UserError(
             f"{path} has format {about.get('format')}, this version reads {FORMAT}: use the version that wrote it."
         )
+    if problem := _problem(checkpoint):
+        raise UserError(f"{path} is damaged or was not written by fersweep: {problem}.")
     return checkpoint
+
+
+def _check_bytes(path: Path) -> None:
+    """Compare the members of the zip file with their checksums, which `torch.load` ignores.
+
+    Raises:
+        zipfile.BadZipFile: a member is damaged or compressed, which no checkpoint is: 1 GB of zeros fits into 1 MB.
+    """
+    with zipfile.ZipFile(path) as file:
+        packed = [member.filename for member in file.infolist() if member.compress_type != zipfile.ZIP_STORED]
+        if damaged := packed[0] if packed else file.testzip():
+            raise zipfile.BadZipFile(damaged)
+
+
+def _is_whole(value: Any) -> bool:
+    return type(value) is int and value >= 0
+
+
+def _are_names(value: Any) -> bool:
+    return (
+        isinstance(value, list | tuple)
+        and len({*map(str, value)}) == len(value) > 0
+        and all(isinstance(each, str) and each for each in value)
+    )
+
+
+def _are_figures(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        type(key) is str and (number is None or type(number) in (int, float)) for key, number in value.items()
+    )
+
+
+METADATA: dict[str, tuple[bool, Callable[[Any], bool], str]] = {
+    "class_names": (True, _are_names, "different names"),
+    "temperature": (False, lambda value: type(value) in (int, float) and 0 < value < math.inf, "a positive number"),
+    "tested": (False, lambda value: value is None or _are_figures(value), "numbers by name"),
+    "framing": (False, lambda value: value is None or isinstance(value, str), "a name"),
+    "data_digest": (False, lambda value: isinstance(value, str), "text"),
+    "precision": (False, lambda value: isinstance(value, str), "a name"),
+    "parts": (False, lambda value: _is_whole(value) and value > 0, "a positive whole number"),
+}
+"""Metadata of `stored` and of `add`: whether every version has it, the test of its value, and the value in words."""
+
+
+def _problem(checkpoint: Mapping[str, Any]) -> str | None:
+    """Return the first fault in the types of a checkpoint in words, or ``None``."""
+    about, state = checkpoint["fersweep"], checkpoint["state_dict"]
+    for name, (always, valid, kind) in METADATA.items():
+        if (always or name in about) and not valid(about.get(name)):
+            return f"its {name} is not {kind}"
+    for name in ("epoch", "global_step"):
+        if not _is_whole(checkpoint.get(name, 0)):
+            return f"its {name} is not a whole number"
+    try:
+        unlike = _not_plain(about["config"], "config")
+    except RecursionError:
+        unlike = "config"
+    if unlike is not None or not isinstance(about["config"], dict):
+        return f"its {unlike or 'config'} is not a plain value"
+    if not isinstance(state, dict):
+        return "its state_dict is not a table of tensors"
+    return next((f"{name!s:.60} is not a tensor" for name, value in state.items() if not _is_tensor(name, value)), None)
+
+
+def _not_plain(node: Any, where: str) -> str | None:
+    """Return the dotted name of the first part of a configuration that is not plain, or ``None``."""
+    if isinstance(node, dict):
+        inner = [(each, f"{where}.{name!s:.60}") for name, each in node.items()]
+        if not all(type(name) is str for name in node):
+            return where
+    elif isinstance(node, list | tuple):
+        inner = [(each, where) for each in node]
+    else:
+        return None if node is None or type(node) in (str, int, float, bool) else where
+    return next(filter(None, (_not_plain(each, name) for each, name in inner)), None)
+
+
+def _is_tensor(name: Any, value: Any) -> bool:
+    """Return whether an entry of a state is a dense tensor whose elements are all in the file."""
+    if not isinstance(name, str) or not isinstance(value, torch.Tensor) or value.layout is not torch.strided:
+        return False
+    return value.device.type == "cpu" and value.nbytes <= value.untyped_storage().nbytes()
 
 
 def load_last(path: Path) -> dict[str, Any]:
@@ -136,18 +223,29 @@ def load_weights(model: nn.Module, path: Path) -> dict[str, Any]:
     return checkpoint
 
 
+def weights_of(checkpoint: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    """Return the network's weights in a checkpoint by their names in the network."""
+    state = checkpoint["state_dict"]
+    return {key.removeprefix(PREFIX): value for key, value in state.items() if key.startswith(PREFIX)}
+
+
 def put(model: nn.Module, checkpoint: Mapping[str, Any], path: Path) -> None:
     """Load the weights of a checkpoint that was read from ``path``; see `load_weights`."""
-    state = checkpoint["state_dict"]
-    weights = {key.removeprefix(PREFIX): value for key, value in state.items() if key.startswith(PREFIX)}
+    weights = weights_of(checkpoint)
     own = model.state_dict()
     for key in [*own, *weights]:
         if key not in weights or key not in own or own[key].shape != weights[key].shape:
             stored, expected = (tuple(state[key].shape) if key in state else "absent" for state in (weights, own))
-            config = checkpoint["fersweep"]["config"]
-            network = f"{title(config)}, {title_of(config, 'fidelity')}"
+            network = _network_of(checkpoint["fersweep"]["config"])
             raise UserError(
                 f"{path} has another architecture ({network}): {key} is {stored} there and {expected} in this run; "
                 "choose the same backbone, attention, fidelity, image size and classes, or other weights."
             )
     model.load_state_dict(weights)
+
+
+def _network_of(config: Mapping[str, Any]) -> str:
+    try:
+        return f"{title(config)}, {title_of(config, 'fidelity')}"
+    except (LookupError, TypeError, AttributeError):  # of another version, or damaged
+        return "unknown"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import torch
@@ -11,6 +12,7 @@ from fersweep.errors import UserError, extra
 from fersweep.files import atomic_path
 from fersweep.inference.export import about, graph
 from fersweep.inference.trained import Trained, framing_of, rebuild
+from fersweep.text import first_line
 
 with extra("A safetensors file"):
     from safetensors import SafetensorError, safe_open
@@ -46,8 +48,15 @@ def load(path: Path) -> Trained:
         raise UserError(f"{path} is not a readable safetensors file ({error}).") from error
     if known.get("fersweep_format") != str(about.FORMAT):
         raise UserError(f"{path} was not written by this version of fersweep: export the checkpoint again.")
-    names = tuple(json.loads(known["labels"]))
-    cfg, network = rebuild(json.loads(known["config"]), len(names), path)
+    try:
+        names, config = (json.loads(known[key]) for key in ("labels", "config"))
+        temperature = float(known["temperature"])
+        if not isinstance(names, list) or not isinstance(config, dict) or not 0 < temperature < math.inf:
+            raise ValueError("labels, config or temperature have another type")
+    except (KeyError, ValueError, RecursionError) as error:
+        raise UserError(f"{path} is damaged: its metadata cannot be read ({first_line(error)}).") from error
+    names = tuple(map(str, names))
+    cfg, network = rebuild(config, len(names), path, tensors)
     network.load_state_dict(tensors)
-    temperature, framing = float(known["temperature"]), framing_of(known, cfg)
+    framing = framing_of(known, cfg)
     return Trained(path, network, cfg, names, temperature, torch.device("cpu"), framing)

@@ -1,0 +1,138 @@
+"""Checkpoints that were damaged or made to harm: one sentence, before anything is built from them."""
+
+from __future__ import annotations
+
+import random
+import resource
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from checkpoints import write_checkpoint
+from conftest import SMALL
+
+from fersweep.errors import UserError
+from fersweep.inference import trained
+from fersweep.training import checkpoint
+
+Change = Callable[[dict[str, Any]], None]
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The checkpoint of an untrained network."""
+    return write_checkpoint(tmp_path_factory.mktemp("good") / "good.ckpt", *SMALL, "backbone=aer_cnn", "attention=none")
+
+
+def changed(good: Path, path: Path, change: Change) -> Path:
+    content = torch.load(good, weights_only=True)
+    change(content)
+    torch.save(content, path)
+    return path
+
+
+def test_a_flipped_bit_is_noticed(good: Path, tmp_path: Path) -> None:
+    trained.load(good, "cpu")
+    whole = good.read_bytes()
+    with zipfile.ZipFile(good) as file:
+        largest = max(file.infolist(), key=lambda member: member.file_size)
+    draw = random.Random(0)
+    for _ in range(20):
+        damaged = bytearray(whole)
+        place = largest.header_offset + 200 + draw.randrange(largest.file_size - 400)
+        damaged[place] ^= 1 << draw.randrange(8)
+        path = tmp_path / "flipped.ckpt"
+        path.write_bytes(damaged)
+        with pytest.raises(UserError, match="is not a readable checkpoint: it is damaged"):
+            checkpoint.load(path)
+
+
+def test_a_compressed_checkpoint_is_refused(good: Path, tmp_path: Path) -> None:
+    packed = tmp_path / "packed.ckpt"
+    with zipfile.ZipFile(good) as file, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as other:
+        for member in file.infolist():
+            other.writestr(member.filename, file.read(member))
+    with pytest.raises(UserError, match="is not a readable checkpoint"):
+        checkpoint.load(packed)
+
+
+def about(**values: Any) -> Change:
+    return lambda content: content["fersweep"].update(values)
+
+
+def config(*keys: str, to: Any) -> Change:
+    def change(content: dict[str, Any]) -> None:
+        node = content["fersweep"]["config"]
+        for key in keys[:-1]:
+            node = node[key]
+        node[keys[-1]] = to
+
+    return change
+
+
+def weight(to: Any) -> Change:
+    def change(content: dict[str, Any]) -> None:
+        state = content["state_dict"]
+        state[next(iter(state))] = to
+
+    return change
+
+
+TYPES: dict[str, Change] = {
+    "its class_names is not different names": about(class_names=["a", "a", "b"]),
+    "its class_names is not different": about(class_names=7),
+    "its class_names is": about(class_names=[["a"], 3]),
+    "its temperature is not a positive number": about(temperature=float("nan")),
+    "its temperature is not a": about(temperature="${oc.env:HOME}"),
+    "its tested is not numbers by name": about(tested={"test/accuracy": "9"}),
+    "its framing is not a name": about(framing=3),
+    "its parts is not a positive whole number": about(parts=0),
+    "its config is not a plain value": about(config=[1]),
+    "its config.seed is not a plain value": config("seed", to=torch.zeros(3)),
+    "its config.dataset is not a plain value": config("dataset", to={1: 2}),
+    "its state_dict is not a table": lambda content: content.update(state_dict=[1, 2]),
+    "its epoch is not a whole number": lambda content: content.update(epoch="x"),
+    "is not a tensor": weight("x"),
+    "weight is not a tensor": weight(torch.zeros(1).expand(2**40)),
+    r"\.\S+ is not a tensor": weight(torch.zeros(3).to_sparse()),
+    "bias is not a tensor|weight is not a tensor": weight(torch.empty(3, device="meta")),
+}
+
+
+@pytest.mark.parametrize("expected", TYPES)
+def test_wrong_types_are_one_sentence(good: Path, tmp_path: Path, expected: str) -> None:
+    path = changed(good, tmp_path / "wrong.ckpt", TYPES[expected])
+    with pytest.raises(UserError, match=rf"^{path} is damaged or was not written by fersweep: .*({expected})"):
+        trained.load(path, "cpu")
+
+
+SETTINGS: dict[str, Change] = {
+    "whose settings differ": config("backbone", "model", to={"_target_": "torch.nn.Linear", "in_features": "x"}),
+    "is not allowed": config(
+        "backbone", "model", to={"_target_": "torch.nn.attention._fa3._fa3_import_module", "module_path": "evil"}
+    ),
+    "is not allowed:": config("backbone", "model", to={"_target_": "fersweep.data.sources.fer2013.download"}),
+    "is not resolved": config("dataset", "title", to="${oc.env:HOME}"),
+    "image_size=1000000 is out of range": config("dataset", "image_size", to=1_000_000),
+    "whose settings differ ": config("plugins", to=3),
+    " whose settings differ": config("dataset", to=None),
+    "its configuration is not that of its weights": config(
+        "backbone", "model", to={"_target_": "torch.nn.Linear", "in_features": 2**20, "out_features": 2**20}
+    ),
+    "whose settings differ  ": config(
+        "backbone", "model", to={"_target_": "torch.nn.Linear", "in_features": 2**70, "out_features": 2}
+    ),
+}
+
+
+@pytest.mark.parametrize("expected", SETTINGS)
+def test_a_hostile_configuration_is_one_sentence_and_takes_no_memory(good: Path, tmp_path: Path, expected: str) -> None:
+    path = changed(good, tmp_path / "hostile.ckpt", SETTINGS[expected])
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(UserError, match=expected.strip()) as caught:
+        trained.load(path, "cpu")
+    assert "\n" not in str(caught.value)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000  # kB
