@@ -46,7 +46,7 @@ def served(untrained: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
     command = [sys.executable, "-m", "fersweep.cli.main", "demo", str(untrained), "--device", "cpu"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        found = re.search(r"http://127\.0\.0\.1:\d+", process.stdout.readline())
+        found = re.search(r"http://127\.0\.0\.1:\d+/\?token=\S+", process.stdout.readline())
         if found is None:
             process.kill()
             pytest.fail(process.communicate()[1])
@@ -62,7 +62,7 @@ def upload(page: Page, path: Path) -> None:
 
 def test_it_listens_on_loopback_only(served: tuple[subprocess.Popen[str], str]) -> None:
     _, address = served
-    port = int(address.rpartition(":")[2])
+    port = int(address.split("/")[2].rpartition(":")[2])
     listening = [
         line.split()[1:4] for file in ("tcp", "tcp6") for line in Path(f"/proc/net/{file}").read_text().splitlines()
     ]

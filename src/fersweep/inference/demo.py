@@ -16,6 +16,7 @@ import numpy.typing as npt
 from fersweep.data.images import UnreadableImageError
 from fersweep.errors import UserError, extra
 from fersweep.faces import Face, Pixels, pictures
+from fersweep.inference import guard
 from fersweep.inference.explain import GRADCAM, explain
 from fersweep.inference.explain.pictures import overlay
 from fersweep.inference.predict import Predictor, draw
@@ -89,8 +90,8 @@ def choose(predictor: Predictor, state: State, number: int) -> tuple[dict[str, f
     return bars, overlay(face, np.asarray(enlarged, np.float32))
 
 
-def build(predictor: Predictor) -> gr.Blocks:
-    """Build the page for a network; `serve` shows it."""
+def build(predictor: Predictor, uploads: Path) -> gr.Blocks:
+    """Build the page for a network, which reads pictures in the folder ``uploads`` only; `serve` shows it."""
     with gr.Blocks(title=f"fersweep: {predictor.title}", analytics_enabled=False) as page:
         gr.Markdown(f"# {predictor.title}\n{score(predictor)}")
         if predictor.caveats:
@@ -114,7 +115,13 @@ def build(predictor: Predictor) -> gr.Blocks:
         shown = [text, drawn, number, bars, heat, state]
         picture.change(lambda file: show(predictor, file), picture, shown, **events)
         number.input(lambda *chosen: choose(predictor, *chosen), [state, number], [bars, heat], **events)
-    picture.preprocess = _path  # type: ignore[method-assign]
+
+    def path(payload: ImageData | None) -> str | None:
+        """Return the uploaded file undecoded; Gradio would answer a broken one with its own error."""
+        return None if payload is None else guard.uploaded(payload.path, uploads)
+
+    picture.preprocess = path  # type: ignore[method-assign]
+    guard.only_uploads(page, uploads)
     return page
 
 
@@ -122,29 +129,38 @@ def _image(label: str, name: str, **options: Any) -> gr.Image:
     return gr.Image(label=label, elem_id=name, interactive=False, **options)
 
 
+def application(predictor: Predictor, port: int, token: str, uploads: Path) -> FastAPI:
+    """Return the page as an ASGI application for one address, its token, and an empty folder for uploads."""
+    os.environ["GRADIO_TEMP_DIR"] = str(uploads)  # read when a page is built
+    app = FastAPI()
+    app.add_middleware(guard.Guard, token=token, port=port)
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"])
+    fonts = [Font("system-ui"), Font("sans-serif")], [Font("ui-monospace"), Font("monospace")]
+    gr.mount_gradio_app(
+        app,
+        build(predictor, uploads),
+        "/",
+        theme=gr.themes.Soft(primary_hue="teal", font=fonts[0], font_mono=fonts[1]),
+        css=CSS,
+        footer_links=[],
+        run_history=False,
+        ssr_mode=False,
+        show_error=False,
+        max_file_size="50mb",
+    )
+    return app
+
+
 def serve(predictor: Predictor, listener: socket.socket, open_browser: bool = False) -> None:
     """Serve the page on a socket from `listen` until Ctrl-C, then delete uploads and raise KeyboardInterrupt."""
-    with tempfile.TemporaryDirectory(prefix="fersweep-demo-") as uploads:
-        os.environ["GRADIO_TEMP_DIR"] = uploads  # read when a page is built
-        app = FastAPI()
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"])
-        fonts = [Font("system-ui"), Font("sans-serif")], [Font("ui-monospace"), Font("monospace")]
-        gr.mount_gradio_app(
-            app,
-            build(predictor),
-            "/",
-            theme=gr.themes.Soft(primary_hue="teal", font=fonts[0], font_mono=fonts[1]),
-            css=CSS,
-            footer_links=[],
-            run_history=False,
-            ssr_mode=False,
-            show_error=False,
-            max_file_size="50mb",
-        )
-        address = f"http://{HOST}:{listener.getsockname()[1]}"
+    with tempfile.TemporaryDirectory(prefix="fersweep-demo-") as folder:
+        (uploads := Path(folder) / "uploads").mkdir()
+        port, token = listener.getsockname()[1], guard.new_token()
+        app = application(predictor, port, token, uploads)
+        address = f"http://{HOST}:{port}/?token={token}"
         print(f"{predictor.title}: {address}  (stop with Ctrl-C)", flush=True)
         if open_browser:
-            webbrowser.open(address)
+            webbrowser.open(guard.opener(Path(folder), address))
         config = uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=1)
         uvicorn.Server(config).run(sockets=[listener])
 
@@ -160,8 +176,3 @@ def listen(port: int | None) -> socket.socket:
             reason = os.strerror(error.errno or 0)
     ports = f"Ports {PORTS[0]} to {PORTS[-1]} are" if port is None else f"Port {port} is"
     raise UserError(f"{ports} not available on {HOST} ({reason}): choose another with --port.")
-
-
-def _path(payload: ImageData | None) -> str | None:
-    """Return the uploaded file undecoded; Gradio would answer a broken one with its own error."""
-    return None if payload is None else payload.path
