@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from fersweep import text
@@ -30,3 +32,19 @@ def test_errors_become_one_line() -> None:
 def test_the_closest_choice_is_suggested() -> None:
     assert text.did_you_mean("CBMA", ["se", "cbam"]) == " (did you mean cbam?)"
     assert text.did_you_mean("xyz", ["se", "cbam"]) == ""
+
+
+def test_control_characters_are_escaped_and_lines_stay() -> None:
+    assert text.visible("a\x1b[2J\nb\tü\udcff\u202e") == "a\\x1b[2J\nb\tü\\udcff\\u202e"
+    assert text.visible("plain – ü") == "plain – ü"
+
+
+FORMULAS = ("=1+1", "+cmd|x", "-cmd", "@SUM(A1)", "\t=1", "\r=1", "＝1+1", "'=1", "-1-1", "=")
+
+
+def test_no_cell_is_a_formula_and_numbers_stay_numbers() -> None:
+    plain = ["", "happy", "-", "-1.5", "+3", "-inf", "'quoted'", "a=b", None, -1.5, 3, True, Path("=x")]
+    assert text.cells(plain) == plain
+    assert text.cells(FORMULAS[:-1]) == [f"'{each}" for each in FORMULAS[:-1]]
+    for each in (*FORMULAS, "", "happy", "-1.5", "''", "'"):
+        assert text.from_cell(text.cells([each])[0]) == each

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
+from typing import Any
+
+FORMULA = re.compile(r"'*[=+\-@\t\r\n＝＋－＠].", re.DOTALL)
+"""Beginning of a cell that a spreadsheet computes, after any number of quotes."""
 
 
 def counted(count: int, noun: str, plural: str = "") -> str:
@@ -35,6 +40,38 @@ def first_line(error: BaseException) -> str:
 def printable(text: str) -> str:
     """Return ``text`` for a terminal: what cannot be printed, such as a line end, is escaped."""
     return text if text.isprintable() else repr(text)[1:-1]
+
+
+def visible(text: str) -> str:
+    """Return ``text`` with everything escaped that cannot be printed, such as control characters; lines stay."""
+    if text.isprintable():
+        return text
+    return "".join(
+        each if each.isprintable() or each in "\n\t" else each.encode("unicode_escape").decode() for each in text
+    )
+
+
+def cells(values: Iterable[Any]) -> list[Any]:
+    """Return the values of a CSV record, with a quote before texts that a spreadsheet would compute as formulas.
+
+    Numbers stay as they are, also as text. `from_cell` is the inverse for text.
+    """
+    return [f"'{each}" if isinstance(each, str) and _is_formula(each) else each for each in values]
+
+
+def from_cell(text: str) -> str:
+    """Return the text of a cell that `cells` wrote."""
+    return text[1:] if text.startswith("'") and _is_formula(text) else text
+
+
+def _is_formula(text: str) -> bool:
+    if FORMULA.match(text) is None:
+        return False
+    try:
+        float(text)
+    except ValueError:
+        return True
+    return False
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:

@@ -269,3 +269,22 @@ def test_names_that_are_not_unicode_are_kept(tmp_path: Path) -> None:
     assert name in files(tmp_path / "out")
     assert main(["faces", str(tmp_path / "in"), str(tmp_path / "out")]) == 1
     assert {row["file"] for row in rows(tmp_path / "out")} == {name, f"broken {name}"}
+
+
+@pytest.mark.usefixtures("fake")
+def test_names_that_are_formulas_are_quoted_in_the_table_alone(tmp_path: Path) -> None:
+    names = ["=cmd|x.png", "-1+1.png", "'=x.png", "@a.png", "plain.png"]
+    for number, name in enumerate(names):
+        write(tmp_path / "in" / name, encoded(picture(number)))
+    assert main(["faces", str(tmp_path / "in"), str(tmp_path / "out")]) == 0
+    assert {row["file"] for row in rows(tmp_path / "out")} == {
+        "'=cmd|x.png",
+        "'-1+1.png",
+        "''=x.png",
+        "'@a.png",
+        "plain.png",
+    }
+    assert set(table.read(tmp_path / "out")) == set(names)
+    before = (tmp_path / "out" / "faces.csv").read_bytes()
+    assert main(["faces", str(tmp_path / "in"), str(tmp_path / "out")]) == 0
+    assert (tmp_path / "out" / "faces.csv").read_bytes() == before

@@ -90,6 +90,15 @@ def test_the_output_can_be_a_single_table(verb: Verb, tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["only.csv"]
 
 
+def test_names_that_are_formulas_are_quoted_in_csv_alone(verb: Verb, tmp_path: Path) -> None:
+    picture(tmp_path / "=cmd|x.png")
+    assert verb("=cmd|x.png", "-o", "a.csv") == 0
+    assert [row["file"] for row in rows(tmp_path / "a.csv")] == ["'=cmd|x.png"]
+    assert all(float(row["probability"]) <= 1 for row in rows(tmp_path / "a.csv"))
+    assert verb("=cmd|x.png", "-o", "a.jsonl") == 0
+    assert [line["file"] for line in lines(tmp_path / "a.jsonl")] == ["=cmd|x.png"]
+
+
 def test_a_video_becomes_a_video_and_a_row_for_each_face_and_frame(verb: Verb, tmp_path: Path) -> None:
     fakes.video(tmp_path / "v.mp4", frames=12)
     assert verb("v.mp4", "-o", "out", "--every", 2) == 0

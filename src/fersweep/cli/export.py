@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from fersweep.cli import arguments
-from fersweep.text import printable
+from fersweep.text import printable, visible
 
 USE = {
     ".onnx": 'probabilities, logits = onnxruntime.InferenceSession("{path}").run(None, {{"images": images}})',
@@ -45,6 +45,6 @@ def run(parsed: argparse.Namespace) -> int:
     if used:
         shape = f"(batch, {trained.channels}, {trained.image_size}, {trained.image_size})"
         print(f"images: uint8 {shape}, 0 to 255, as in training: {about.faces(trained)}")
-        print(f"classes: {', '.join(trained.class_names)}")
+        print(f"classes: {visible(', '.join(trained.class_names))}")
         print("\n".join(used))
     return 0

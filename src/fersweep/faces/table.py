@@ -10,7 +10,7 @@ from pathlib import Path
 from fersweep.errors import UserError
 from fersweep.faces import LANDMARKS, Face
 from fersweep.files import atomic_path
-from fersweep.text import counted, printable
+from fersweep.text import cells, counted, from_cell, printable
 
 FILE_NAME = "faces.csv"
 NO_FACE = "no face found"
@@ -67,7 +67,8 @@ def read(folder: Path) -> dict[str, list[Row]]:
         raise UserError(f"{path} is not a table of faces: remove it to start again.")
     rows: dict[str, list[Row]] = {}
     for name, face, *numbers, skipped in lines[1:]:
-        rows.setdefault(name, []).append(Row(name, face, tuple(numbers), skipped))
+        picture = from_cell(name)
+        rows.setdefault(picture, []).append(Row(picture, from_cell(face), tuple(numbers), from_cell(skipped)))
     return rows
 
 
@@ -86,7 +87,7 @@ def write(folder: Path, rows: Mapping[str, Iterable[Row]]) -> None:
             writer = csv.writer(file, quoting=csv.QUOTE_ALL, lineterminator="\n")  # names may hold any line end
             writer.writerow(COLUMNS)
             for name in sorted(rows):
-                writer.writerows((row.file, row.face, *row.numbers, row.skipped) for row in rows[name])
+                writer.writerows(cells((row.file, row.face, *row.numbers, row.skipped)) for row in rows[name])
     except OSError as error:
         raise UserError(f"Cannot write {path}: {error.strerror or error}.") from error
 
@@ -101,6 +102,6 @@ def summary(rows: Mapping[str, list[Row]]) -> str:
         f"{sum(row.skipped == NO_FACE for row in lines):,} without a face",
         f"{len(unreadable):,} unreadable",
     )
-    listed = [f"  {printable(row.file)}: {row.skipped}" for row in unreadable[:5]]
+    listed = [f"  {printable(row.file)}: {printable(row.skipped)}" for row in unreadable[:5]]
     more = [f"  and {len(unreadable) - 5:,} more"] if len(unreadable) > 5 else []
     return "\n".join([", ".join(counts), *listed, *more])

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from fersweep.report.titles import titled
 from fersweep.runs.collect import STATES, Run, State
-from fersweep.text import counted
+from fersweep.text import cells, counted, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -88,17 +88,19 @@ def as_csv(runs: Sequence[Run]) -> str:
     writer = csv.writer(text)
     interval = ("accuracy_interval_low", "accuracy_interval_high")
     ends = ("attempts", "started", "finished", "error_type", "error_message")
-    writer.writerow(["directory", "state", "run", *groups, "seed", *settings, *metrics, *interval, *ends])
+    writer.writerow(cells(["directory", "state", "run", *groups, "seed", *settings, *metrics, *interval, *ends]))
     for run in runs:
         error = run.error or {"type": "", "message": ""}
         writer.writerow(
-            [
-                *(run.directory, run.state, run.run, *(run.choices.get(group) for group in groups), run.seed),
-                *(run.settings.get(name) for name in settings),
-                *(run.metrics.get(name) for name in metrics),
-                *(run.accuracy_interval or (None, None)),
-                *(run.attempts, run.started, run.finished, error["type"], error["message"]),
-            ]
+            cells(
+                [
+                    *(str(run.directory), run.state, run.run, *(run.choices.get(group) for group in groups), run.seed),
+                    *(run.settings.get(name) for name in settings),
+                    *(run.metrics.get(name) for name in metrics),
+                    *(run.accuracy_interval or (None, None)),
+                    *(run.attempts, run.started, run.finished, error["type"], error["message"]),
+                ]
+            )
         )
     return text.getvalue()
 
@@ -151,5 +153,6 @@ def _reason(run: Run) -> str:
 
 def _aligned(rows: Sequence[Sequence[str]]) -> Iterable[str]:
     """Return each row as a line with its columns two spaces apart."""
+    rows = [[*map(printable, row)] for row in rows]
     widths = [max(map(len, column)) for column in zip(*(row[:-1] for row in rows), strict=True)]
     return ("  ".join([*map(str.ljust, row, widths), row[-1]]).rstrip() for row in rows)

@@ -57,11 +57,15 @@ def save(figure: Figure, folder: Path, name: str) -> tuple[Path, Path]:
     return svg, png
 
 
+NOT_XML = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""Characters that XML cannot hold, which a class or an option may have in its name."""
+
+
 @styled
 def _svg(figure: Figure, transparent: bool = False) -> str:
     text = io.StringIO()
     figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None}, transparent=transparent)
-    return text.getvalue()
+    return NOT_XML.sub("\ufffd", text.getvalue())
 
 
 def inline(figure: Figure, name: str, description: str) -> str:

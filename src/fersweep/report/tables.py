@@ -10,7 +10,7 @@ from fersweep.config.schema import GROUPS
 from fersweep.report import results
 from fersweep.report.columns import in_line
 from fersweep.report.contents import Report, Reported, Row
-from fersweep.text import counted
+from fersweep.text import cells, counted
 
 SPECIAL = {"\\": r"\textbackslash{}", "±": r"$\pm$", "–": "--", "−": "$-$", "…": r"\dots{}", "·": r"$\cdot$"}
 SPECIAL |= {"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': "''", "’": "'", "“": "``", "”": "''"}
@@ -103,10 +103,10 @@ def as_csv(report: Report) -> str:
     writer = csv.writer(text)
     groups = [group for group in GROUPS if group not in ("trainer", "logger")]
     settings = [column for column in report.columns if column not in groups]
-    writer.writerow([*groups, *settings, *RECORD])
+    writer.writerow(cells([*groups, *settings, *RECORD]))
     for row in report.rows:
         options = [*(row.choices[group] for group in groups), *(row.labels[column] for column in settings)]
-        writer.writerow([*options, *(value(row) for value in RECORD.values())])
+        writer.writerow(cells([*options, *(value(row) for value in RECORD.values())]))
     return text.getvalue()
 
 

@@ -21,6 +21,7 @@ from fersweep.runs import lock, status
 from fersweep.runs.identity import integral
 from fersweep.runs.lock import is_locked
 from fersweep.runs.status import Status
+from fersweep.text import visible
 
 State = Literal["done", "running", "failed", "unreadable", "interrupted", "pending"]
 STATES: tuple[State, ...] = get_args(State)
@@ -168,7 +169,7 @@ def read(directory: Path) -> Run:
     try:
         state, now, result = _look(directory)
     except UserError as error:
-        reason = {"type": type(error).__name__, "message": str(error)}
+        reason = {"type": type(error).__name__, "message": visible(str(error))}
         return Run(directory, "unreadable", run, *_configured(directory), error=reason)
     choices, seed = now.choices, now.seed
     metrics, interval = {}, None

@@ -12,6 +12,7 @@ from typing import Any, Literal, Self, get_args
 
 from fersweep.errors import UserError
 from fersweep.files import INTEGER, OPTIONS, Field, as_json, atomic_path, create, read_json, write_json
+from fersweep.text import visible
 
 log = logging.getLogger("fersweep")
 
@@ -70,7 +71,10 @@ class Status:
             UserError: the file cannot be read or is not a status.
         """
         found = read_json(run_dir / FILE_NAME, FIELDS, "status file", "delete it to start the run afresh") or {}
-        return cls(**{each.name: found[each.name] for each in fields(cls) if each.name in found})
+        known = {each.name: found[each.name] for each in fields(cls) if each.name in found}
+        if known.get("error") is not None:
+            known["error"] = {key: visible(str(known["error"][key])) for key in ("type", "message")}
+        return cls(**known)
 
     def write(self, run_dir: Path) -> None:
         """Write ``status.json`` into ``run_dir``, which must exist, atomically."""
@@ -112,7 +116,7 @@ def mark_failed(run_dir: Path, cause: BaseException | tuple[str, str]) -> Status
     written, or with a damaged status, nothing is recorded, and the log says so.
     """
     kind, message = cause if isinstance(cause, tuple) else (type(cause).__name__, str(cause))
-    message = message.encode(errors="backslashreplace").decode()  # file names may hold bytes that are not UTF-8
+    message = visible(message)  # it may hold anything, such as file names that are not UTF-8
     failure: dict[str, Any] = {"state": "failed", "finished": _now(), "error": {"type": kind, "message": message}}
     status = Status(**failure)
     with _reported(run_dir):

@@ -24,7 +24,7 @@ from fersweep.errors import UserError
 from fersweep.runs import status
 from fersweep.runs.collect import distinguish, read, result_of
 from fersweep.runs.status import Status
-from fersweep.text import counted
+from fersweep.text import counted, visible
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def _check_dataset_exists(cfg: DictConfig, config: dict[str, Any], checked: set[
 
 def refuse(sentence: str) -> NoReturn:
     """Print an error about the sweep and exit with code 2."""
-    print(f"error: {sentence}", file=sys.stderr)
+    print(f"error: {visible(sentence)}", file=sys.stderr)
     raise SystemExit(2)
 
 
@@ -232,7 +232,7 @@ def _print_failures(failed: Sequence[Outcome], total: int) -> None:
     print(f"\n{len(failed)} of {total} runs failed:", file=sys.stderr)
     for outcome in failed:
         log = outcome.planned.directory / "train.log"
-        print(f"  {log.parent.name}\n    {outcome.error}", file=sys.stderr)
+        print(f"  {log.parent.name}\n    {visible(outcome.error or '')}", file=sys.stderr)
         if log.exists():
             print(f"    log: {log}", file=sys.stderr)
     command = "The same command without force=true" if failed[0].planned.config["force"] else "The same command"

@@ -19,6 +19,7 @@ from fersweep.faces.table import NO_FACE
 from fersweep.files import Names, atomic_path, refuse_inside, writing
 from fersweep.inference.explain import Explanation, explain, pictures
 from fersweep.inference.predict import Predictor
+from fersweep.text import cells
 
 TABLE = "explanations.csv"
 ADVICE = "choose another place with -o OUT"
@@ -99,9 +100,9 @@ def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, 
         atomic_path(path) as temporary,
         temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
     ):
-        table = csv.DictWriter(file, columns)
-        table.writeheader()
-        table.writerows(rows)
+        table = csv.writer(file)
+        table.writerow(cells(columns))
+        table.writerows(cells(row.get(column, "") for column in columns) for row in rows)
 
 
 def safe(text: str) -> str:

@@ -20,6 +20,7 @@ from fersweep.faces import Face, Pixels
 from fersweep.faces.table import NO_FACE
 from fersweep.files import atomic_path, unicode, writing
 from fersweep.inference.predict.inputs import Frame
+from fersweep.text import cells
 
 BOX = ("left", "top", "right", "bottom")
 COLUMNS = ("file", "frame", "seconds", "face", *BOX, "face_confidence", "label", "probability", "error")
@@ -75,7 +76,7 @@ class Table:
                 if file.suffix == ".csv":
                     self._csv.append(csv.writer(opened))
                     names = (f"{name} (class)" if name in COLUMNS else name for name in self.class_names)
-                    self._csv[-1].writerow([*COLUMNS, *names])
+                    self._csv[-1].writerow(cells([*COLUMNS, *names]))
                 else:
                     self._jsonl.append(opened)
             self._stack = stack.pop_all()
@@ -104,8 +105,8 @@ class Table:
         box = [round(float(each), 2) for each in box]
         probabilities = [round(float(each), 6) for each in probabilities]
         for writer in self._csv:
-            cells = known | dict(zip(BOX, box, strict=False))
-            writer.writerow([*(cells.get(name, "") for name in COLUMNS), *probabilities])
+            values = known | dict(zip(BOX, box, strict=False))
+            writer.writerow(cells([*(values.get(name, "") for name in COLUMNS), *probabilities]))
         if box:
             known |= {"box": box, "probabilities": dict(zip(self.class_names, probabilities, strict=True))}
         for file in self._jsonl:

@@ -70,12 +70,12 @@ class Summary:
         if self.rows:
             console.print(self._table(), soft_wrap=False)
         faces, pictures = counted(self.faces, "face"), counted(self.frames, "picture")
-        labels = "".join(f"; {label} {times}" for label, times in self.labels.most_common())
+        labels = "".join(f"; {printable(label)} {times}" for label, times in self.labels.most_common())
         console.print(f"{title}: {faces} in {pictures}, {self.empty} without{labels}")
         for note in notes:
             console.print(note)
         for frame in self.unreadable[:5]:
-            console.print(f"unreadable: {printable(frame.file)}: {frame.error}")
+            console.print(f"unreadable: {printable(frame.file)}: {printable(frame.error or '')}")
         if len(self.unreadable) > 5:
             console.print(f"… and {len(self.unreadable) - 5} more unreadable")
 
@@ -92,6 +92,6 @@ class Summary:
                 continue
             mean = row.total / row.count
             first, second = np.argsort(-mean, kind="stable")[:2]
-            best, following = self.class_names[first], f"{self.class_names[second]} {mean[second]:.1%}"
-            table.add_row(*cells, str(row.face), best, f"{mean[first]:.1%}", following)
+            best, following = (printable(self.class_names[each]) for each in (first, second))
+            table.add_row(*cells, str(row.face), best, f"{mean[first]:.1%}", f"{following} {mean[second]:.1%}")
         return table

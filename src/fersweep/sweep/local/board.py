@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fersweep.sweep.plan import Outcome, Planned
-from fersweep.text import counted, duration
+from fersweep.text import counted, duration, visible
 
 
 class Board:
@@ -86,7 +86,7 @@ class Board:
         return f" · about {duration(mean * (left + running / 2) / max(running, 1))} to go"
 
     def _say(self, line: str) -> None:
-        self.console.print(Text(line), highlight=False, soft_wrap=True)
+        self.console.print(Text(visible(line)), highlight=False, soft_wrap=True)
 
 
 def _last_epoch(directory: Path) -> tuple[str, str]:
