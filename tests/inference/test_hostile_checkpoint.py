@@ -109,6 +109,11 @@ def test_wrong_types_are_one_sentence(good: Path, tmp_path: Path, expected: str)
         trained.load(path, "cpu")
 
 
+def endless(content: dict[str, Any]) -> None:
+    model = {"_target_": "fersweep.models.resnet.ResNet", "depths": [3, 4, 10**12, 3]}
+    content["fersweep"]["config"]["backbone"] |= {"model": model, "attention_position": "before_addition"}
+
+
 SETTINGS: dict[str, Change] = {
     "whose settings differ": config("backbone", "model", to={"_target_": "torch.nn.Linear", "in_features": "x"}),
     "is not allowed": config(
@@ -122,6 +127,7 @@ SETTINGS: dict[str, Change] = {
     "its configuration is not that of its weights": config(
         "backbone", "model", to={"_target_": "torch.nn.Linear", "in_features": 2**20, "out_features": 2**20}
     ),
+    r"it describes more than [\d,]+ layers": endless,
     "whose settings differ  ": config(
         "backbone", "model", to={"_target_": "torch.nn.Linear", "in_features": 2**70, "out_features": 2}
     ),

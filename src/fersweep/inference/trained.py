@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_module_registration_hook
 
 from fersweep import build
 from fersweep.config import plugins
@@ -192,7 +194,7 @@ def rebuild(
         check_images(cfg)
         _refuse_plugins(cfg, path)
         with torch.random.fork_rng(devices=[]):  # leave the caller's random state alone
-            with torch.device("meta"):
+            with torch.device("meta"), _no_more_layers(8 * len(weights) + 400):
                 unlike = _unlike(build.model(cfg, classes), weights)
             network = None if unlike else speed_up(build.model(cfg, classes))
     except PluginError:
@@ -205,6 +207,22 @@ def rebuild(
     if network is None:
         raise UserError(f"{path} is damaged or was changed: its configuration is not that of its weights: {unlike}.")
     return cfg, network.train(False).requires_grad_(False)
+
+
+@contextlib.contextmanager
+def _no_more_layers(limit: int) -> Iterator[None]:
+    """Raise UserError as soon as networks in the block have more than ``limit`` layers; a file may ask for billions."""
+    layers = itertools.count(1)
+
+    def count(*_: Any) -> None:
+        if next(layers) > limit:
+            raise UserError(f"it describes more than {limit:,} layers")
+
+    hook = register_module_module_registration_hook(count)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 class PluginError(UserError):
