@@ -8,7 +8,9 @@ import pytest
 from omegaconf import OmegaConf
 
 from fersweep.config.command_line import check_command_line
-from fersweep.config.compose import compose_config
+from fersweep.config.compose import compose_config, sweep_values
+from fersweep.config.options import parse, quoted
+from fersweep.config.typed import expanded_flags, readable
 from fersweep.errors import UserError
 
 
@@ -70,7 +72,50 @@ def test_unknown_settings_and_options_get_suggestions(overrides: str, message: s
         ("optimizer=adam", "There is no setting optimizer (did you mean recipe/optimizer?)"),
         (
             "recipe.optimizer=adam",
-            "recipe.optimizer is a group: choose one of its options with recipe/optimizer=adagrad",
+            "recipe.optimizer is a group: write recipe/optimizer=adam.",
+        ),
+        (
+            "recipe.optimizer=nadam",
+            "recipe.optimizer is a group: choose one of its options with recipe/optimizer=",
+        ),
+        ("epochs=3", "There is no setting epochs (did you mean recipe.max_epochs?)"),
+        ("LR=0.1", "There is no setting LR (did you mean recipe.optimizer.lr?)"),
+        ("trainer.epochs=3", "There is no setting trainer.epochs (did you mean recipe.max_epochs?)"),
+        ("learning_rate=1", "There is no setting learning_rate (did you mean recipe.optimizer.lr?)"),
+        ("gpus=2", "There is no setting gpus (did you mean trainer.devices?)"),
+        ("Model=vgg16", "There is no setting Model (did you mean backbone?)"),
+        ("momentum=0.9", "(did you mean recipe.optimizer.momentum, with recipe/optimizer=sgd"),
+        ("attention=SE", "attention=SE is not known (did you mean se?)"),
+        ("dataset=FER2013", "dataset=FER2013 is not known (did you mean fer2013?)"),
+        ("a=b -m c=d", "There is no setting a; settings: "),
+        ("=3", "'=3' cannot be parsed: write key=value"),
+        (f"recipe.warmup_epochs={'1' * 400}", "recipe.warmup_epochs is a number of 400 digits, which is too large"),
+        (f"-m seed=1,{'1' * 5000}", "seed is a number of 5000 digits, which is too large"),
+        ("recipe.optimizer.lr=interval(0.1,0.2)", "recipe.optimizer.lr=interval(0.1,0.2) lists no values to try"),
+        ("-m seed=range(1,1)", "seed=range(1,1) has no values, so there is nothing to run."),
+        ("-m backbone=glob(z*)", "backbone=glob(z*) has no values, so there is nothing to run; choices: aer_cnn, "),
+        (
+            "hydra.run.dir=x",
+            "hydra.run.dir=x has no effect: the folder of a run follows from its settings, set",
+        ),
+        ("-m seed=1,2 hydra.sweep.dir=x", "hydra.sweep.dir=x has no effect: the folder of a run follows"),
+        ("-m seed=1,2 hydra.sweep.subdir=x", "hydra.sweep.subdir=x has no effect"),
+        ("hydra.job.chdir=true", "hydra.job.chdir=true has no effect: a run keeps the working directory"),
+        ("hydra.mode=MULTIRUN seed=1", "hydra.mode=MULTIRUN has no effect: add -m for a sweep."),
+        ("hydra.output_subdir=x", "hydra.output_subdir=x has no effect"),
+        ("-m --run", "--run and --multirun exclude each other: give one of them."),
+        ("--info all -m", "--multirun and --info exclude each other: give one of them."),
+        ("--cfg job -m", "--cfg shows the configuration of one run: omit -m"),
+        ("--cfg jib", "argument --cfg/-c: invalid choice: 'jib'"),
+        ("--package recipe", "--package has no effect without --cfg: add --cfg job."),
+        ("--resolve", "--resolve has no effect without --cfg: add --cfg job."),
+        ("--cfg job --package nope", "--package nope is no section of the configuration"),
+        ("--experimental-rerun x", "--experimental-rerun is not supported: start the same command again"),
+        ("-sc install=cmd", "--shell-completion takes install=SHELL or uninstall=SHELL, with bash, zsh or fish."),
+        ("--mutlirun", "unrecognized argument '--mutlirun': --help shows what can be given."),
+        (
+            "dataset=folder dataset.root=~nobody-here/x",
+            "~nobody-here/x does not exist: this machine has no user",
         ),
         ("attention=CBAM", "attention=CBAM is not known (did you mean cbam?)"),
         ("+trainer.max_epochs=3", "There is no setting trainer.max_epochs (did you mean recipe.max_epochs?)"),
@@ -143,3 +188,48 @@ def test_paths_are_taken_as_the_shell_passes_them(
         "dataset.root='/"
     )
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("typed", "single", "several"),
+    [
+        ("sweep=true", "true", ["true"]),
+        ("sweep=1e5", "1e5", ["1e5"]),
+        ("sweep=1_000,1e5", None, ["1_000", "1e5"]),
+        ("sweep=first try (été)", "first try (été)", ["first try (été)"]),
+        ("sweep=it's", "it's", ["it's"]),
+        ("sweep='a,b'", "a,b", ["a,b"]),
+        ("backbone.title=Été", "Été", ["Été"]),
+        ("dataset.root=~/a,~/b", "/home/me/a,~/b", ["/home/me/a", "/home/me/b"]),
+        ("dataset.root=faces(1)", "faces(1)", ["faces(1)"]),
+        ("hydra.launcher.constraint=a100,1e3", None, ["a100", "1e3"]),
+        ("recipe.max_epochs=3", 3, [3]),
+        ("seed=choice(1,2)", None, ["1", "2"]),
+        ("logger.tags=baseline", ["baseline"], [["baseline"]]),
+        ("logger.tags=a b,1e5,été", ["a b", "1e5", "été"], [["a b", "1e5", "été"]]),
+        ("logger.tags=[a b,'x,y',true]", ["a b", "x,y", "true"], [["a b", "x,y", "true"]]),
+        ("hydra.searchpath=~/é", ["/home/me/é"], [["/home/me/é"]]),
+    ],
+)
+def test_free_text_stays_as_typed(
+    typed: str, single: object, several: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    (alone,) = parse([readable(typed, multirun=False)])
+    assert (None if alone.is_sweep_override() else alone.value()) == single
+    (swept,) = parse([readable(typed, multirun=True)])
+    values = [each.strip("'").replace("\\'", "'") for each in sweep_values(swept)]
+    assert (values if swept.is_sweep_override() else [swept.value()]) == several
+
+
+@pytest.mark.parametrize(
+    "text", ["a", "a'b", "a\\", "a\\'b", "a\\\\'", "a\\b", "'", "\\", "a\nb", "a\n", "", '"', "'\\"]
+)
+def test_quoted_text_is_read_verbatim(text: str) -> None:
+    assert parse([f"x={quoted(text)}"])[0].value() == text
+
+
+def test_a_flag_with_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    arguments = ["--config-dir=~/mine", "-cd=~/mine", "dataset.root=~/x"]
+    assert expanded_flags(arguments) == ["--config-dir=/home/me/mine", "-cd=/home/me/mine", "dataset.root=~/x"]

@@ -28,10 +28,12 @@ def run(parsed: argparse.Namespace) -> int:
     from fersweep import build
     from fersweep.config.checks import validate
     from fersweep.config.compose import compose_config
+    from fersweep.config.typed import readable
     from fersweep.data import audit
 
-    root = [] if parsed.root is None else [f"dataset.root={json.dumps(parsed.root, ensure_ascii=False)}"]
-    cfg = compose_config([f"dataset={parsed.dataset}", "split=random", *root, *parsed.overrides])
+    root = [] if parsed.root is None else [f"dataset.root={parsed.root}"]
+    typed = [readable(each, multirun=False) for each in (*root, *parsed.overrides)]
+    cfg = compose_config([f"dataset={parsed.dataset}", "split=random", *typed])
     validate(cfg)
     if any(cfg.dataset.preprocessing.values()) or cfg.dataset.faces != "none":
         raise UserError("fersweep data audits the original images: omit dataset.faces and dataset.preprocessing.")

@@ -9,17 +9,37 @@ import tempfile
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any, NoReturn
 
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Glob, Override
 from omegaconf import OmegaConf
 
 from fersweep import compat
 from fersweep.config.compose import LAUNCHER, check_choices, compose_config, refuse_unknown, sweep_values
-from fersweep.config.options import extended, option_file, parse, quoted
+from fersweep.config.options import extended, option_file, options, parse
+from fersweep.config.typed import expanded_flags, readable
 from fersweep.errors import UserError
+from fersweep.text import printable
 
-PATHS = ("dataset.root", "dataset.face_crop.weights", "weights", "outputs", "cache")
-"""Settings that hold the path of a file or folder."""
+MODES = ("run", "multirun", "cfg", "info", "shell_completion")
+"""Options of Hydra of which one can be given."""
+
+COMPLETION = r"(install|uninstall|query)=(bash|zsh|fish)"
+"""Argument of ``--shell-completion``."""
+
+FOLDER = "the folder of a run follows from its settings, set outputs=PATH and sweep=NAME"
+WITHOUT_EFFECT = {
+    "hydra.run": FOLDER,
+    "hydra.sweep": FOLDER,
+    "hydra.output_subdir": "the configuration of a run is config.yaml in its folder",
+    "hydra.job": "a run keeps the working directory and the environment of the command",
+    "hydra.mode": "add -m for a sweep",
+    "hydra.help": "--help lists the groups and their options",
+    "hydra.hydra_help": "--hydra-help is Hydra's own",
+    "hydra.overrides": "write the overrides themselves",
+    "hydra.runtime": "Hydra fills it in",
+}
+"""Sections of Hydra's configuration that runs do not use, and what to do instead."""
 
 
 def check_command_line(arguments: Sequence[str]) -> list[str]:
@@ -30,69 +50,94 @@ def check_command_line(arguments: Sequence[str]) -> list[str]:
     Returns:
         The arguments for Hydra, with the swept values of an experiment added as if they had been typed.
     """
-    parser = compat.hydra_parser()
-    parsed, positional = parser.parse_known_args(list(arguments))
-    if wrong := [each for each in positional if each.startswith("-")]:
-        parser.error(f"unrecognized argument {wrong[0]!r}")
-    if parsed.shell_completion or parsed.hydra_help or parsed.info:
-        return list(arguments)
-    typed = [*positional, *parsed.overrides]
-    flags = [each for each in arguments if each not in typed]
+    parser, arguments = compat.hydra_parser(), expanded_flags(arguments)
+    parser.error = _refuse  # type: ignore[method-assign]  # argparse's own prints the usage before its sentence
     try:
+        parsed, positional = parser.parse_known_args(list(arguments))
+        if wrong := [each for each in positional if each.startswith("-")]:
+            raise UserError(f"unrecognized argument {wrong[0]!r}: --help shows what can be given.")
+        typed = [*positional, *parsed.overrides]
+        flags = [each for each in arguments if each not in typed]
+        _check_flags(parsed)
+        if parsed.shell_completion or parsed.hydra_help or parsed.info:
+            return list(arguments)
         return [*flags, *_checked([each for each in arguments if each in typed], parsed)]
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(str(error))}", file=sys.stderr)
         raise SystemExit(2) from error
+
+
+def _refuse(message: str) -> NoReturn:
+    raise UserError(f"{message}: --help shows what can be given.")
+
+
+def _check_flags(parsed: argparse.Namespace) -> None:
+    """Refuse options of Hydra's that exclude each other, lack another, or are not supported."""
+    for name in ("config_name", "config_path"):
+        if getattr(parsed, name):
+            raise UserError(f"--{name.replace('_', '-')} is not supported: add your own options with --config-dir.")
+    if parsed.experimental_rerun:
+        raise UserError("--experimental-rerun is not supported: start the same command again, which resumes a run.")
+    if parsed.cfg and parsed.multirun:
+        raise UserError("--cfg shows the configuration of one run: omit -m, and choose one option of each group.")
+    modes = [f"--{name.replace('_', '-')}" for name in MODES if getattr(parsed, name)]
+    if len(modes) > 1 and not parsed.hydra_help:
+        raise UserError(f"{' and '.join(modes)} exclude each other: give one of them.")
+    if parsed.shell_completion and not re.fullmatch(COMPLETION, " ".join(parsed.overrides)):
+        raise UserError("--shell-completion takes install=SHELL or uninstall=SHELL, with bash, zsh or fish.")
+    for name in ("resolve", "package"):
+        if getattr(parsed, name) and not (parsed.cfg or parsed.help or parsed.hydra_help):
+            raise UserError(f"--{name} has no effect without --cfg: add --cfg job.")
 
 
 def _checked(typed: Sequence[str], parsed: argparse.Namespace) -> list[str]:
     """Check overrides as typed, given all parsed arguments, and return them for Hydra."""
     multirun, cfg_only = parsed.multirun, bool(parsed.cfg)
-    for flag in ("config_name", "config_path"):
-        if getattr(parsed, flag):
-            raise UserError(f"--{flag.replace('_', '-')} is not supported: add your own options with --config-dir.")
     overrides = extended([readable(each, multirun) for each in typed], parsed.config_dir)
     check_choices(overrides)
     swept = swept_by_experiment(overrides, multirun or cfg_only)
     if multirun:
         overrides += swept
     for text, override in zip(overrides, parse(overrides), strict=True):
+        _check_hydra(text, override)
         _check_sweep(text, override, multirun, cfg_only)
-    if multirun and cfg_only:
-        raise UserError("--cfg shows the configuration of one run: omit -m, and choose one option of each group.")
     first = first_of_sweep(overrides) if multirun else overrides
     cfg = compose_config(first)
     refuse_unknown(cfg, first)
+    if parsed.package and parsed.cfg == "job" and not OmegaConf.is_config(OmegaConf.select(cfg, parsed.package)):
+        raise UserError(f"--package {parsed.package} is no section of the configuration: name one, such as recipe.")
     if not multirun:
         return overrides
     _make_folder(Path(cfg.outputs) / cfg.sweep)  # Hydra writes into it before it starts anything
     return _bound_to_choices(overrides)
 
 
-def readable(text: str, multirun: bool) -> str:
-    """Quote the path in an override so that Hydra reads it as the shell passed it, with ``~`` expanded.
-
-    A value in quotes stays as it is; so does one that may be several paths in a sweep, unless that path exists.
-    """
-    key, equals, value = text.partition("=")
-    name = key.lstrip("+")
-    if not equals or value[:1] in ("'", '"', "") or value == "null" or name not in PATHS:
-        return text
-    path = Path(value).expanduser()
-    if multirun and re.search(r",|^\w+\(", value) and not path.exists():
-        return text
-    return f"{key}={quoted(str(path) if value.startswith('~') else value)}"
+def _check_hydra(text: str, override: Override) -> None:
+    """Refuse settings of Hydra that have no effect here."""
+    section = ".".join(override.key_or_group.replace("/", ".").split(".")[:2])
+    if section in WITHOUT_EFFECT:
+        raise UserError(f"{text} has no effect: {WITHOUT_EFFECT[section]}.")
 
 
 def _check_sweep(text: str, override: Override, multirun: bool, cfg_only: bool) -> None:
-    """Refuse intervals, several values without ``-m``, and launcher settings for a single run."""
+    """Refuse intervals, sweeps without a value or without ``-m``, and launcher settings for a single run."""
     key = override.key_or_group
     if override.is_interval_sweep():
         raise UserError(f"{text} lists no values to try: write them out, as in {key}=0.001,0.01,0.1.")
+    if multirun and override.is_sweep_override() and not _has_values(override):
+        choices = f"; choices: {', '.join(options(key))}" if options(key) else ""
+        raise UserError(f"{text} has no values, so there is nothing to run{choices}.")
     if override.is_sweep_override() and not multirun:
         raise UserError(f"{text} has several values: add -m for a sweep.")
     if key.replace("/", ".").startswith(LAUNCHER) and not (multirun or cfg_only):
         raise UserError(f"{text} has no effect on a single run: add -m for a sweep, or omit it.")
+
+
+def _has_values(override: Override) -> bool:
+    value: Any = override.value()
+    if isinstance(value, Glob):
+        return bool(value.filter(list(options(override.key_or_group))))
+    return bool(sweep_values(override))
 
 
 def _bound_to_choices(overrides: Sequence[str]) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
@@ -18,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from fersweep.config.options import config_dir, extended, groups, option_file, options, parse
 from fersweep.config.schema import GROUPS, Config, dotted, one_line, register, section
+from fersweep.config.suggest import meant
 from fersweep.errors import UserError
 from fersweep.text import did_you_mean
 
@@ -30,6 +30,9 @@ RENAMED = {
     "experiment": {"table_second_source": "table_notebook"},
 }
 """Options of earlier versions by group, and their present names."""
+
+NOT_SET = r"^hydra\.|^backbone\.(lr|epochs)$|^dataset\.(batch_size|study_crop\..*)$|(_target_|name|title)$"
+"""Pattern of keys that are no suggestion: they follow from a choice."""
 
 TOP = (*Config.__dataclass_fields__, "experiment", "hydra", "local")
 """Top-level keys of a configuration."""
@@ -63,7 +66,7 @@ def check_choices(overrides: Sequence[str]) -> None:
     for text, override in zip(overrides, parse(overrides), strict=True):
         key = override.key_or_group
         first, _, rest = key.replace("/", ".").partition(".")
-        group, named = key.replace(".", "/"), options(key)
+        group, choices = key.replace(".", "/"), options(key)
         if key == "hydra":
             raise UserError("hydra is a section, not a setting: set a key in it, such as hydra.launcher.n_jobs=2.")
         if first == "local":
@@ -75,9 +78,15 @@ def check_choices(overrides: Sequence[str]) -> None:
         if (first in GROUPS and rest == "name") or key == "backbone.family":
             raise UserError(f"{key} follows from the choice: set {first}={', '.join(options(first))} instead.")
         if "." in key and first != "hydra" and options(group) and "{" not in text:
-            raise UserError(f"{key} is a group: choose one of its options with {group}={', '.join(options(group))}.")
-        if named and first != "hydra" and not override.is_delete():
-            _check_values(key, override, named)
+            named = [each for each in options(group) if each.casefold() == str(override.value()).casefold()]
+            advice = (
+                f"write {group}={named[0]}"
+                if named
+                else f"choose one of its options with {group}={', '.join(options(group))}"
+            )
+            raise UserError(f"{key} is a group: {advice}.")
+        if choices and first != "hydra" and not override.is_delete():
+            _check_values(key, override, choices)
         if key.replace("/", ".") == LAUNCHER and did_you_mean(str(override.value()), options("hydra/launcher")):
             _check_values("hydra/launcher", override, options("hydra/launcher"))
 
@@ -137,7 +146,7 @@ def unknown_setting(path: str, overrides: Sequence[str] = ()) -> str:
     chosen = [each for each in overrides if re.fullmatch(r"[\w/]+=\w+", each) and options(each.partition("=")[0])]
     composed = _composed(extended(chosen), return_hydra_config=True)
     plain: Any = OmegaConf.to_container(composed, resolve=False)
-    known = [key for key in dotted(plain) if not re.search(r"^hydra\.|(_target_|name|title)$", key)]
+    known = [key for key in dotted(plain) if not re.search(NOT_SET, key)]
     known += [*TOP, *(name for name in groups() if "/" in name and not name.startswith("hydra/"))]
     parent = path.replace("/", ".").rpartition(".")[0]
     node: Any = OmegaConf.select(composed, parent) if parent else None
@@ -145,25 +154,7 @@ def unknown_setting(path: str, overrides: Sequence[str] = ()) -> str:
     if path.startswith("hydra."):
         known = [f"{parent}.{key}" for key in keys]
     settings = f"settings of {parent}" if OmegaConf.is_dict(node) else "settings"
-    return f"There is no setting {path}{_meant(path, known)}; {settings}: {', '.join(keys) or 'none'}."
-
-
-def _meant(path: str, known: Sequence[str]) -> str:
-    """Return `` (did you mean X?)`` for the known setting whose last part is closest to that of ``path``."""
-    parent, _, last = path.replace("/", ".").rpartition(".")
-    ends = {key: re.split(r"[./]", key)[-1] for key in known}
-    closest = difflib.get_close_matches(last, dict.fromkeys(ends.values()), n=1, cutoff=0.6)
-    if not closest:
-        return ""
-    first = parent.partition(".")[0]
-    order = ("recipe", "dataset", "trainer", *GROUPS)
-
-    def rank(key: str) -> tuple[bool, float, int, int]:
-        top = re.split(r"[./]", key)[0]
-        alike = difflib.SequenceMatcher(None, first, top).ratio() if first else 0.0
-        return top != first, -alike if alike >= 0.6 else 0.0, order.index(top) if top in order else len(order), len(key)
-
-    return f" (did you mean {min((key for key, end in ends.items() if end == closest[0]), key=rank)}?)"
+    return f"There is no setting {path}{meant(path, keys, known)}; {settings}: {', '.join(keys) or 'none'}."
 
 
 def one_sentence(error: Exception, overrides: Sequence[str]) -> str:

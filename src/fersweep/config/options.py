@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import importlib.util
+import re
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -146,8 +147,13 @@ def parse(overrides: Sequence[str]) -> list[Override]:
     parser = OverridesParser.create()
     parsed = []
     for text in overrides:
+        if digits := re.search(r"\d{309,}", text):  # no float is as large
+            key = text.partition("=")[0]
+            raise UserError(f"{key} is a number of {len(digits[0])} digits, which is too large: write a smaller one.")
         try:
             parsed.append(parser.parse_override(text))
+            if not parsed[-1].key_or_group:
+                raise HydraException("no key")
         except HydraException as error:
             key = text.partition("=")[0]
             raise UserError(
@@ -158,6 +164,6 @@ def parse(overrides: Sequence[str]) -> list[Override]:
 
 
 def quoted(text: str) -> str:
-    """Quote a text so that Hydra reads it verbatim."""
-    escaped = text.replace("'", "\\'")
+    """Quote a text so that Hydra reads it verbatim; backslashes count double before a quote only."""
+    escaped = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), text)
     return f"'{escaped}'"
