@@ -47,6 +47,13 @@ def test_train_py_is_short_and_has_no_globals() -> None:
     assert not assigned
 
 
+def test_train_py_says_how_to_run_it_where_nothing_is_installed(tmp_path: Path) -> None:
+    bare = [sys.executable, "-I", "-S", str(REPOSITORY / "train.py")]  # without the packages of this environment
+    done = subprocess.run(bare, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"error: fersweep is not installed in {sys.executable}: run it as uv run train.py.\n"
+
+
 def test_torchvision_fits_torch() -> None:
     from torchvision.ops import nms
 

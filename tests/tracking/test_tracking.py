@@ -8,16 +8,19 @@ import select
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from omegaconf import DictConfig
 from wandb_files import content
 
 from fersweep import tracking
 from fersweep.errors import UserError
 from fersweep.report.figures import confusion_matrix
+from fersweep.run import run_one
 
 WANDB = {"name": "wandb", "project": "fersweep", "entity": None, "group": None, "tags": ["a tag"], "mode": "auto"}
 SECRET = "5ecre7" * 6 + "beef"
@@ -221,3 +224,37 @@ def test_unknown_names_list_the_choices(tmp_path: Path) -> None:
         tracking.make_logger({"name": "wanbd"}, tmp_path, "abc", "name", "group", {})
     with pytest.raises(UserError, match="choose auto, online, offline, disabled"):
         tracking.make_logger({**WANDB, "mode": "of"}, tmp_path, "abc", "name", "group", {})
+
+
+@pytest.mark.parametrize(
+    ("settings", "environment", "message"),
+    [
+        ({"tags": None}, None, r"^logger.tags=null is not a list: write logger.tags=\[\]\.$"),
+        ({"tags": "baseline"}, None, r"^logger.tags=baseline is not a list: write logger.tags=\[baseline\]\.$"),
+        ({"tags": ["a", "b" * 65]}, None, "^logger.tags: a tag has 1 to 64 characters, and 'b+' has 65 characters.$"),
+        ({"tags": [""]}, None, "^logger.tags: a tag has 1 to 64 characters, and '' has 0 characters.$"),
+        ({"mode": "Offline"}, None, r"^logger.mode=Offline does not exist \(did you mean offline\?\); choose auto, "),
+        ({"project": "faces/2"}, None, "^logger.project=faces/2 is not possible: at most 128 characters, none of "),
+        ({"project": "p" * 129}, None, "is not possible: at most 128 characters"),
+        ({}, "Offline", r"^WANDB_MODE=Offline does not exist \(did you mean offline\?\); choose online, offline, "),
+        ({"mode": "offline"}, "of", "^WANDB_MODE=of does not exist"),
+    ],
+)
+def test_what_the_service_would_refuse_is_refused_before_a_run_begins(
+    settings: dict[str, Any], environment: str | None, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if environment is not None:
+        monkeypatch.setenv("WANDB_MODE", environment)
+    with pytest.raises(UserError, match=message):
+        tracking.check({**WANDB, **settings})
+    tracking.check({**WANDB, "name": "csv", **settings})
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    tracking.check({**WANDB, "tags": ["b" * 64], "project": "p" * 128})
+
+
+def test_a_run_with_a_wrong_tag_is_never_begun(small: Callable[..., DictConfig], tmp_path: Path) -> None:
+    cfg = small("logger=wandb")
+    cfg.logger.tags = ["a" * 70]
+    with pytest.raises(UserError, match="a tag has 1 to 64 characters"):
+        run_one(cfg)
+    assert not (tmp_path / "outputs").exists()

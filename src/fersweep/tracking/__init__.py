@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from fersweep.errors import UserError
-from fersweep.text import did_you_mean
+from fersweep.text import counted, did_you_mean
 
 if TYPE_CHECKING:
     from pytorch_lightning.loggers import Logger, TensorBoardLogger, WandbLogger
@@ -24,6 +24,45 @@ os.environ.setdefault(
 
 NAMES = ("csv", "wandb", "tensorboard")
 MODES = ("auto", "online", "offline", "disabled")
+ENVIRONMENT_MODES = ("online", "offline", "disabled", "shared", "dryrun", "run")
+"""Values of ``WANDB_MODE`` that W&B knows."""
+
+LONGEST_TAG, LONGEST_PROJECT, NOT_IN_PROJECT = 64, 128, "/\\#?%:"
+"""Limits of W&B: characters of a tag and of a project, and those that a project cannot have."""
+
+
+def check(logger_cfg: Mapping[str, Any], login: bool = False) -> None:
+    """Raise UserError for settings of W&B that it would refuse once a run has begun; calls no service.
+
+    Args:
+        logger_cfg: as in `make_logger`.
+        login: with ``mode: online``, also check that this machine has credentials.
+    """
+    if logger_cfg["name"] != "wandb":
+        return
+    mode, named, tags = logger_cfg["mode"], os.environ.get("WANDB_MODE"), logger_cfg["tags"]
+    if mode not in MODES:
+        raise UserError(
+            f"logger.mode={mode} does not exist{did_you_mean(str(mode), MODES)}; choose {', '.join(MODES)}."
+        )
+    if named and named not in ENVIRONMENT_MODES:
+        hint = did_you_mean(named, ENVIRONMENT_MODES)
+        raise UserError(
+            f"WANDB_MODE={named} does not exist{hint}; choose {', '.join(ENVIRONMENT_MODES[:3])}, or unset it."
+        )
+    if isinstance(tags, str) or not isinstance(tags, Sequence):
+        shown = "null" if tags is None else tags
+        raise UserError(f"logger.tags={shown} is not a list: write logger.tags=[{'' if tags is None else tags}].")
+    if wrong := [each for each in map(str, tags) if not 1 <= len(each) <= LONGEST_TAG]:
+        length = counted(len(wrong[0]), "character")
+        raise UserError(f"logger.tags: a tag has 1 to {LONGEST_TAG} characters, and {wrong[0]!r} has {length}.")
+    project = str(logger_cfg["project"])
+    if len(project) > LONGEST_PROJECT or set(project) & set(NOT_IN_PROJECT):
+        raise UserError(
+            f"logger.project={project} is not possible: at most {LONGEST_PROJECT} characters, none of {NOT_IN_PROJECT}"
+        )
+    if login and mode == "online":
+        _resolved(mode)
 
 
 def make_logger(
@@ -113,17 +152,15 @@ def _wandb(
     logger_cfg: Mapping[str, Any], run_dir: Path, run_id: str, name: str, group: str, config: dict[str, Any]
 ) -> WandbLogger:
     """Open a W&B run on rank zero and return its Lightning logger."""
-    mode = logger_cfg["mode"]
-    if mode not in MODES:
-        raise UserError(f"logger.mode={mode} does not exist{did_you_mean(mode, MODES)}; choose {', '.join(MODES)}.")
     from pytorch_lightning.loggers import WandbLogger
 
+    check(logger_cfg)
     project = logger_cfg["project"]
     if not _is_rank_zero():
         return WandbLogger(project=project, id=run_id, save_dir=run_dir)
     import wandb
 
-    mode = _resolved(mode)
+    mode = _resolved(logger_cfg["mode"])
     if wandb.run is not None:  # left open by an earlier run of this process
         wandb.run.finish(exit_code=1)
     try:

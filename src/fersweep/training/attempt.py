@@ -14,7 +14,7 @@ import pytorch_lightning as pl
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from fersweep import build, logs
+from fersweep import build, logs, tracking
 from fersweep.config import plugins
 from fersweep.config.checks import validate
 from fersweep.config.schema import Config, choices_of, to_dict
@@ -73,6 +73,7 @@ def prepare(cfg: DictConfig, here: bool = True) -> tuple[dict[str, Any], Path]:
     check_trainer_arguments(cfg)
     if here:
         devices.find_device(cfg)
+    tracking.check(cfg.logger, login=here)
     if cfg.weights is not None:
         checkpoint.find(Path(cfg.weights))
     config = to_dict(cfg)
