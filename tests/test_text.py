@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -48,3 +49,23 @@ def test_no_cell_is_a_formula_and_numbers_stay_numbers() -> None:
     assert text.cells(FORMULAS[:-1]) == [f"'{each}" for each in FORMULAS[:-1]]
     for each in (*FORMULAS, "", "happy", "-1.5", "''", "'"):
         assert text.from_cell(text.cells([each])[0]) == each
+
+
+@pytest.mark.parametrize(
+    ("started", "uv", "verb", "named"),
+    [
+        ("/home/me/fersweep/train.py", "", "train", "uv run train.py"),
+        ("/home/me/fersweep/train.py", "1", "report", "uv run fersweep report"),
+        ("/home/me/.venv/bin/fersweep", "", "train", "fersweep train"),
+        ("/home/me/.venv/bin/fersweep", "1", "report", "uv run fersweep report"),
+        ("/lib/python/fersweep/__main__.py", "", "train", "python -m fersweep train"),
+    ],
+)
+def test_a_command_is_named_as_the_program_was_started(
+    started: str, uv: str, verb: str, named: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", [started])
+    monkeypatch.delenv("UV_RUN_RECURSION_DEPTH", raising=False)
+    if uv:
+        monkeypatch.setenv("UV_RUN_RECURSION_DEPTH", uv)
+    assert text.command(verb) == named

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
+import sys
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 FORMULA = re.compile(r"'*[=+\-@\t\r\n＝＋－＠].", re.DOTALL)
@@ -79,3 +82,14 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str:
     named = {choice.casefold(): choice for choice in choices}
     close = difflib.get_close_matches(word.casefold(), list(named), n=1, cutoff=0.6)
     return f" (did you mean {named[close[0]]}?)" if close else ""
+
+
+def command(verb: str = "train") -> str:
+    """Return the command of a verb, as this process was started: ``uv run train.py``, ``fersweep train``."""
+    started = Path(sys.argv[0])
+    if started.stem == "fersweep":
+        uv = "uv run " if "UV_RUN_RECURSION_DEPTH" in os.environ else ""
+        return f"{uv}fersweep {verb}"
+    if (started.parent.name, started.name) == ("fersweep", "__main__.py"):
+        return f"python -m fersweep {verb}"
+    return "uv run train.py" if verb == "train" else f"uv run fersweep {verb}"

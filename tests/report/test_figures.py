@@ -19,6 +19,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from matplotlib.figure import Figure
 from rich.console import Console
 
+from fersweep.config.command_line import check_command_line
+from fersweep.config.compose import compose_config
 from fersweep.config.schema import choices_of
 from fersweep.report import figures
 from fersweep.report.statistics import wilson
@@ -27,6 +29,7 @@ from fersweep.report.ticks import exact_ticks
 from fersweep.runs.status import write_config
 
 NAMES = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise", "contempt")
+VGG_RESNETS = "backbone=vgg19,resnet50,resnetv2_50 attention="
 
 
 def counts_of(k: int) -> np.ndarray:
@@ -298,6 +301,33 @@ def test_one_fold_is_called_one_and_the_others_are_proposed(tmp_path: Path) -> N
     assert "synthetic faces · subjects · fold 1 of 4" in text
     command = text.split("Next: ")[1].splitlines()[0]
     assert command == "uv run train.py -m split=subjects recipe.max_epochs=3 seed=42 split.fold=0,2,3"
+
+
+@pytest.mark.parametrize(
+    ("chosen", "sweep", "kept"),
+    [
+        (
+            ["attention=none", "backbone=vgg16", "backbone.model.batch_norm=true"],
+            "backbone=vgg16 attention=none,se,eca,cbam",
+            ["backbone.model.batch_norm=true"],
+        ),
+        (["attention=eca", "attention.gamma=3"], VGG_RESNETS + "eca", ["attention.gamma=3"]),
+        (["backbone=resnet101", "backbone.model.depths=[1,1,1,1]"], VGG_RESNETS + "cbam", []),
+    ],
+)
+def test_the_command_to_try_next_keeps_what_was_set(
+    tmp_path: Path, chosen: list[str], sweep: str, kept: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = ["trainer=cpu", "recipe.max_epochs=3", "seed=5", "sweep=my sweep", "outputs=out"]
+    config = plain(compose_config([*chosen, *settings]))
+    write_config(tmp_path, config)
+    text = printed(print_summary, result_of(choices=choices_of(config)), tmp_path, NAMES[:7])
+    words = shlex.split(text.split("Next: ")[1].splitlines()[0])
+    assert words[:4] == ["uv", "run", "train.py", "-m"]
+    assert " ".join(words[4:6]) == sweep
+    assert sorted(words[6:]) == sorted([*kept, *settings])
+    check_command_line(words[3:])
 
 
 def test_done_says_how_to_force(tmp_path: Path) -> None:

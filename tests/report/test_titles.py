@@ -114,7 +114,9 @@ def test_a_summary_has_titles_and_its_command_options(
     assert f"{network} · as its code ran" in text
     assert "FER2013 · study · flip_zoom · 2 classes" in text
     assert "no attention" not in text
-    assert f"Next: uv run train.py -m {sweep} dataset=fer2013 " in text
+    (line,) = (line for line in text.splitlines() if line.startswith("Next: "))
+    assert line.startswith(f"Next: uv run train.py -m {sweep} ")
+    assert "fidelity=code dataset=fer2013 split=study" in line
 
 
 def test_options_with_one_title_are_told_apart_by_their_names(tmp_path: Path) -> None:

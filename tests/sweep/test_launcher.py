@@ -81,7 +81,8 @@ def test_failed_runs_do_not_end_the_sweep_and_are_listed(
     assert [line.split()[1] for line in lines[1:9]] == ["start", "failed", "start", "done"] * 2
     table = [line.split() for line in lines[9:] if line]
     assert table[0] == ["run", "seed", "validation", "test", "95", "%", "interval", "n"]
-    assert [row[1] for row in table[1:-1]] == ["2", "4"]  # those that are done, with their seeds
+    assert [row[1] for row in table[1:-3]] == ["2", "4"]  # those that are done, with their seeds
+    assert lines[-2:] == ["Folder: outputs/some/", "Next: uv run fersweep report outputs/some"]
     assert "Traceback" not in captured.err
     assert "2 of 4 runs failed:" in captured.err
     for number, run in enumerate(started.runs):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from fersweep.config.schema import takes_attention
+from fersweep.config.schema import GROUPS, takes_attention
+from fersweep.errors import UserError
 from fersweep.report import again, leaks
 from fersweep.report.effects import at_chance
 from fersweep.report.statistics import wilson
 from fersweep.report.titles import titled
 from fersweep.runs.collect import config_of
-from fersweep.text import counted, duration
+from fersweep.text import command, counted, duration
 
 FILES = (
     ("result.json", "scores, choices, environment"),
@@ -57,7 +59,7 @@ def print_summary(result: Mapping[str, Any], run_dir: Path, class_names: Sequenc
     _print_rows(f"Run {result['run']} is done", rows, console)
     _warn(result, console)
     _print_files(run_dir, console)
-    _print_command("Next", _other_folds(result, config) or _suggestion(choices, config), console)
+    print_command("Next", _other_folds(result, config) or _suggestion(choices, config), console)
 
 
 def print_done(result: Mapping[str, Any], run_dir: Path, console: Console) -> None:
@@ -142,16 +144,16 @@ def _print_files(run_dir: Path, console: Console) -> None:
     """List the existing files of the run below its directory; paths are never wrapped."""
     present = [(name, what) for name, what in FILES if (run_dir / name).exists()]
     console.print()
-    console.print(f"[dim]Files:[/dim] {escape(_shown(run_dir))}{os.sep}", highlight=False, soft_wrap=True)
+    console.print(f"[dim]Files:[/dim] {escape(shown(run_dir))}{os.sep}", highlight=False, soft_wrap=True)
     width = max((len(name) for name, _ in present), default=0)
     for name, what in present:
         console.print(f"  {name:{width}}  [dim]{what}[/dim]", highlight=False)
 
 
-def _print_command(label: str, command: str, console: Console) -> None:
+def print_command(label: str, line: str, console: Console) -> None:
     """Print a command on one line, for copying."""
     console.print()
-    console.print(f"[dim]{label}:[/dim] {escape(command)}", highlight=False, soft_wrap=True)
+    console.print(f"[dim]{label}:[/dim] {escape(line)}", highlight=False, soft_wrap=True)
 
 
 def _other_folds(result: Mapping[str, Any], config: Mapping[str, Any]) -> str:
@@ -161,7 +163,7 @@ def _other_folds(result: Mapping[str, Any], config: Mapping[str, Any]) -> str:
         return ""
     others = ",".join(str(each) for each in range(folds) if each != result["fold"])
     kept = again.overrides(config, without=("split.fold", "split.function.fold", "force"))
-    return " ".join(["uv run train.py -m", *kept, f"split.fold={others}"])
+    return " ".join([command(), "-m", *kept, f"split.fold={others}"])
 
 
 def _suggestion(choices: Mapping[str, str], config: Mapping[str, Any]) -> str:
@@ -173,14 +175,23 @@ def _suggestion(choices: Mapping[str, str], config: Mapping[str, Any]) -> str:
         sweep = f"backbone={backbone} attention=none,se,eca,cbam"
     else:
         sweep = f"backbone=vgg19,resnet50,resnetv2_50 attention={attention}"
-    keep = [f"{group}={choices[group]}" for group in ("dataset", "split", "recipe") if group in choices]
-    root, plugins = config.get("dataset", {}).get("root"), config.get("plugins")
-    found = [] if root is None else [again.setting("dataset.root", root)]
-    named = [again.setting("plugins", plugins)] if plugins else []
-    return " ".join(["uv run train.py -m", sweep, *keep, *found, *named])
+    return " ".join([command(), "-m", sweep, *_kept(choices, config, sweep)])
 
 
-def _shown(path: Path) -> str:
+def _kept(choices: Mapping[str, str], config: Mapping[str, Any], sweep: str) -> list[str]:
+    """Return the overrides of a run that a sweep over other networks keeps, quoted for a shell."""
+    swept = [each.partition("=")[0] for each in sweep.split() if "," in each]
+    named = [each.partition("=")[0] for each in sweep.split()]
+    with suppress(UserError):  # an option that has been renamed since the run began
+        if all(group in config for group in GROUPS):
+            every = again.overrides(config, without=(*swept, "force"))
+            return [each for each in every if each.partition("=")[0] not in named]
+    kept = [f"{group}={choices[group]}" for group in ("dataset", "split", "recipe") if group in choices]
+    found = {"dataset.root": config.get("dataset", {}).get("root"), "plugins": config.get("plugins")}
+    return [*kept, *(again.setting(key, value) for key, value in found.items() if value)]
+
+
+def shown(path: Path) -> str:
     """Return ``path`` relative to the working directory if it lies below it."""
     resolved, here = path.resolve(), Path.cwd()
     return str(resolved.relative_to(here) if resolved.is_relative_to(here) else resolved)

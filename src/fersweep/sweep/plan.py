@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -24,7 +26,7 @@ from fersweep.errors import UserError
 from fersweep.runs import status
 from fersweep.runs.collect import distinguish, read, result_of
 from fersweep.runs.status import Status
-from fersweep.text import counted, visible
+from fersweep.text import command, counted, visible
 
 
 @dataclass(frozen=True)
@@ -197,7 +199,7 @@ def already_done(runs: Sequence[Planned]) -> list[Outcome]:
 
 
 def conclude(outcomes: Sequence[Outcome], skipped: int = 0) -> list[JobReturn]:
-    """Print the table of a sweep's runs and the errors of those that failed.
+    """Print the table of a sweep's runs, their folder, the command that compares them, and the errors of failed ones.
 
     Args:
         outcomes: in the order of the sweep.
@@ -211,7 +213,7 @@ def conclude(outcomes: Sequence[Outcome], skipped: int = 0) -> list[JobReturn]:
     """
     from rich.console import Console
 
-    from fersweep.report import listing
+    from fersweep.report import listing, summary
 
     done = [outcome for outcome in outcomes if outcome.result is not None]
     failed = [outcome for outcome in outcomes if outcome.result is None]
@@ -222,6 +224,9 @@ def conclude(outcomes: Sequence[Outcome], skipped: int = 0) -> list[JobReturn]:
     print(f"{counted(len(outcomes), 'run')}: {counts}", flush=True)
     if skipped:
         print(f"done before: {skipped}; force=true runs them again.", flush=True)
+    for folder in dict.fromkeys(outcome.planned.directory.parent for outcome in done):
+        place = summary.shown(folder)
+        print(f"Folder: {place}{os.sep}\nNext: {command('report')} {shlex.quote(place)}", flush=True)
     if failed:
         _print_failures(failed, len(outcomes))
         raise SystemExit(1)
@@ -235,8 +240,8 @@ def _print_failures(failed: Sequence[Outcome], total: int) -> None:
         print(f"  {log.parent.name}\n    {visible(outcome.error or '')}", file=sys.stderr)
         if log.exists():
             print(f"    log: {log}", file=sys.stderr)
-    command = "The same command without force=true" if failed[0].planned.config["force"] else "The same command"
-    print(f"{command} retries these and skips the others.", file=sys.stderr)
+    again = "The same command without force=true" if failed[0].planned.config["force"] else "The same command"
+    print(f"{again} retries these and skips the others.", file=sys.stderr)
 
 
 def _job_return(outcome: Outcome) -> JobReturn:
