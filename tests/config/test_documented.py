@@ -1,4 +1,4 @@
-"""The commands that README and docs show pass the check of the command line."""
+"""The commands and settings that README and docs show: each command passes the check, each setting is explained."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from conftest import plain, quickly_composed
 
 from fersweep.cli.main import _parser
 from fersweep.config.command_line import check_command_line
+from fersweep.config.schema import dotted
 
 REPOSITORY = Path(__file__).parents[2]
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md")), REPOSITORY / "results" / "README.md"]
@@ -68,3 +70,14 @@ def test_shells_pass_the_shown_arguments(shell: str, tmp_path: Path) -> None:
     done = subprocess.run([shell, "-c", script], capture_output=True, text=True, cwd=tmp_path, check=True)
     words = [each.split("\n")[:-1] for each in done.stdout.split("--end\n")[:-1]]
     assert words == [shlex.split(line) for line in lines]
+
+
+def test_every_setting_is_explained() -> None:
+    page = (REPOSITORY / "docs" / "reference" / "configuration.md").read_text(encoding="utf-8")
+    named = re.findall(r"`([\w./*]+)`", page)
+    unexplained = []
+    for key in dotted(plain(quickly_composed("logger=wandb"))):
+        above = [f"{key[: dot.start()]}.*" for dot in re.finditer(r"\.", key)]
+        if not any(each in named for each in (key, *above)) and not re.search(r"(^|\.)(name|title|_target_)$", key):
+            unexplained.append(key)
+    assert unexplained == []
