@@ -90,9 +90,9 @@ def test_an_unreadable_image_in_the_middle(refused: Callable[..., str], tmp_path
 
 def test_an_empty_class(refused: Callable[..., str], tmp_path: Path) -> None:
     root = fakes.folder(tmp_path / "faces", per_class=6)
-    (root / "sadness").mkdir()
+    (root / "fear").mkdir()
     sentence = refused("dataset=folder", "split=random", f"dataset.root={root}")
-    assert sentence.startswith("the class sad has no image in this dataset")
+    assert sentence.startswith("the class fear has no image in this dataset")
 
 
 def test_a_class_to_test_on_that_training_lacks(refused: Callable[..., str], tmp_path: Path) -> None:
