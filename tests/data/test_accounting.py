@@ -116,3 +116,19 @@ def test_a_line_names_the_first_kinds(tmp_path: Path) -> None:
     line, _ = build.left_out(compose_config(["dataset=folder", "split=official", f"dataset.root={root}"]))
     assert line.count("1 image in other") == 5
     assert "and 4 more kinds; `fersweep data folder`" in line
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_images_beside_those_in_several_places_are_counted(tmp_path: Path, zipped: bool) -> None:
+    images = sorted(fakes.jaffe(tmp_path / "all").glob("*.tiff"))
+    for index, image in enumerate(images):
+        write(tmp_path / "x" / str(index % 2) / image.name, image.read_bytes())
+    write(tmp_path / "x" / "1" / "sub" / "montage.png", encoded(picture(0)))
+    if zipped:
+        for place in "01":
+            fakes.zipped(tmp_path / "x" / place, tmp_path / "z" / f"{place}.zip")
+    source = Jaffe(tmp_path / ("z" if zipped else "x"))
+    assert len(source.records()) == len(images)
+    assert [(each.example, each.missing) for each in source.left_out()] == [
+        ("1.zip/sub/montage.png" if zipped else "1/sub/montage.png", True)
+    ]
