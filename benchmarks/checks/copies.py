@@ -79,7 +79,7 @@ ODDITIES: dict[str, Change] = {
     "equalised, JPEG 75": lambda image: compressed(flat(image), 75),
     "70 levels brighter": lambda image: brighter(image, 70),
     "contrast 1.6": lambda image: brighter(image, 0, 1.6),
-    "12 bits in 16": lambda image: image // 16,
+    "a sixteenth of the range": lambda image: image // 16,
     "from 24, bilinear": lambda image: enlarged(image, cv2.INTER_LINEAR),
     "from 24, bicubic": lambda image: enlarged(image, cv2.INTER_CUBIC),
     "from 24, Lanczos": lambda image: enlarged(image, cv2.INTER_LANCZOS4),

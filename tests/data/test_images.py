@@ -48,6 +48,10 @@ def test_unusual_pixels(tmp_path: Path) -> None:
     deep = grey.astype(np.uint16) * 257
     assert np.array_equal(through(Image.fromarray(deep)), grey)
     assert np.array_equal(through(Image.fromarray(deep), "x.tiff"), grey)
+    for bits in (8, 12):  # in a file of 16
+        full = np.round(grey * ((2**bits - 1) / 255)).astype(np.uint16)
+        full[0, 0] = 2**bits - 1
+        assert np.array_equal(through(Image.fromarray(full))[1:], grey[1:]), bits
     colours = Image.fromarray(picture(2, channels=3)).quantize(16)
     assert np.array_equal(through(colours), np.asarray(colours.convert("RGB")))
     bits = Image.fromarray(grey).convert("1")

@@ -179,6 +179,7 @@ def test_a_layout_is_read_as_the_plain_one_by_every_command(
     main(["data", source.name, "--root", str(root), "--json"])
     report = json.loads(capsys.readouterr().out)
     assert (report["total"], report["unreadable"]) == (len(expected), [])
+    assert [left for left in report["left_out"] if left["missing"] or left["example"].endswith((".zip", ".gz"))] == []
     assert Path(report["path"]).is_relative_to(root)
 
     if not any(path.suffix in (".zip", ".gz") for path in root.iterdir()):
@@ -266,3 +267,11 @@ def test_fer2013_sorted_by_all_three_parts(tmp_path: Path, make: Callable[[Path]
     assert data.labels[order].tolist() == expected.labels[first].tolist()
     table = fakes.fer2013_csv(tmp_path / "a" / "data" / "fer2013.csv", rows=7)
     assert Fer2013(tmp_path / "a" / "data").locate() == table  # as before such folders were read
+
+
+def test_files_around_joined_places_are_accounted_for(tmp_path: Path) -> None:
+    ckplus_two_zips(tmp_path / "data")
+    write(tmp_path / "data" / "holdout" / "S999_001_00000001.png", encoded(picture(1)))
+    source = CkPlus(tmp_path / "data")
+    (missing,) = [left for left in source.left_out() if left.missing]
+    assert (missing.files, missing.example) == (1, "holdout/S999_001_00000001.png")

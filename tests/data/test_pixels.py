@@ -47,7 +47,7 @@ CHANGES: dict[str, tuple[str, Change]] = {
     "equalised and saved as JPEG": ("flat", lambda image: compressed(cv2.equalizeHist(image), 75)),
     "brighter": ("clipped", lambda image: np.clip(image + 70.0, 0, 255).astype(np.uint8)),
     "more contrast": ("clipped", lambda image: np.clip((image - 128.0) * 1.6 + 128, 0, 255).astype(np.uint8)),
-    "12 bits in 16": ("narrow", lambda image: image // 16),
+    "a sixteenth of the range": ("narrow", lambda image: image // 16),
     "from 24 pixels, bilinear": ("enlarged", enlarged(cv2.INTER_LINEAR)),
     "from 24 pixels, bicubic": ("enlarged", enlarged(cv2.INTER_CUBIC)),
     "from 24 pixels, repeated": ("enlarged", enlarged(cv2.INTER_NEAREST)),

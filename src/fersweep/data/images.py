@@ -80,8 +80,9 @@ def decode(data: bytes, limit: int | None = None) -> Pixels:
     """Decode the bytes of an image file to uint8, ``(H, W)`` for a grey one and ``(H, W, 3)`` RGB for others.
 
     Pillow decodes, because it refuses a truncated file, which OpenCV would fill up with grey. 16 bits become 8 by
-    dividing by 257; palettes are looked up; transparent parts become white; the EXIF orientation is applied; the first
-    frame of several is taken. PostScript is refused, because Pillow hands it to Ghostscript.
+    dividing by 257, or as 12 or 8 bits if no pixel needs more; palettes are looked up; transparent parts become white;
+    the EXIF orientation is applied; the first frame of several is taken. PostScript is refused, because Pillow hands it
+    to Ghostscript.
 
     Raises:
         UnreadableImageError: the bytes are not an image, not a complete one, or one of more than ``limit`` pixels.
@@ -134,7 +135,8 @@ def _to_uint8(image: Image.Image) -> Pixels:
         wide = np.asarray(image, dtype=np.int64)
         if wide.min() < 0 or wide.max() > 65535:
             raise UnreadableImageError(f"pixels of {wide.min()}…{wide.max()}, not of 8 or 16 bits")
-        return np.round(wide / 257).astype(np.uint8)
+        depth = next(bits for bits in (8, 12, 16) if wide.max() < 2**bits)  # cameras store 12 bits in files of 16
+        return np.round(wide * (255 / (2**depth - 1))).astype(np.uint8)
     if image.mode == "F":
         raise UnreadableImageError("floating-point pixels, not of 8 or 16 bits")
     if image.mode in ("1", "L"):

@@ -29,8 +29,7 @@ LEAST = 16  # pixels per side of an image that can be examined
 TEXTS = {
     "flat": "have a flat histogram, as equalised pictures do",
     "clipped": "have a tenth of their pixels or more at 0 or 255 (clipped)",
-    "narrow": "use less than a quarter of the range 0 to 255, as 12 bits in files of 16 do "
-    "(dataset.preprocessing.min_max=true stretches them)",
+    "narrow": "use less than a quarter of the range 0 to 255 (dataset.preprocessing.min_max=true stretches them)",
     "enlarged": "have no detail of single pixels (enlarged or blurred)",
     "border": "have a border of one brightness on two sides or more",
 }

@@ -100,10 +100,6 @@ class ImageFiles(ABC):
         """Return ``(what, found, expected)`` for the counts of a complete copy; none by default."""
         return []
 
-    def whole(self) -> files.Tree:
-        """Return all files of the dataset's folder or archive, named as in `tree`, also those it does not read."""
-        return files.open_tree(self.locate())
-
     def read_names(self) -> Collection[str] | None:
         """Return the names, in the tree, of the files that are read; ``None`` if that is not known."""
         return self.records().names
@@ -112,6 +108,10 @@ class ImageFiles(ABC):
         """Return a function of an image that is not read: its kind, why, and whether it is missing."""
         return _by_folder
 
+    def surroundings(self) -> files.Tree:
+        """Return all files of the dataset's folder or archive, also those that `tree` leaves out."""
+        return files.open_tree(self.locate())
+
     def left_out(self) -> list[accounting.LeftOut]:
         """Return the files below the dataset's folder, or in its archive, that are not read.
 
@@ -119,7 +119,7 @@ class ImageFiles(ABC):
             UserError: as `locate` and `records`.
         """
         read = self.read_names()
-        return [] if read is None else accounting.account(self.whole(), read, self.reasons())
+        return [] if read is None else accounting.account(self.surroundings(), read, self.reasons())
 
 
 def _by_folder(name: str) -> accounting.Reason:

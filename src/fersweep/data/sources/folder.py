@@ -206,7 +206,7 @@ def _with_images(path: Path) -> list[str]:
     if path.is_dir():
         own = [""] * files.has_file(path, files.is_image)
         return own + [folder.name for folder in _names(path) if files.has_file(folder, files.is_image)]
-    if path.suffix.lower() != ".zip":
+    if not files.is_archive(path):
         return []
     return sorted({name.rpartition("/")[0] for name in files.open_tree(path).images()})
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from abc import abstractmethod
 from collections import defaultdict
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from typing import IO
@@ -55,13 +55,21 @@ class JoinedFiles(ImageFiles):
 
     def tree(self) -> files.Tree:
         """Return all files; where they lie in several places, their names begin with the place's."""
-        return _all_of(self.places(), self.opened)
-
-    def whole(self) -> files.Tree:
         places = self.places()
-        if all(place.is_dir() for place in places):
-            return files.open_tree(_above(places))
-        return _all_of(places, files.open_tree)
+        if len(places) == 1:
+            return self.opened(places[0])
+        top = _above(places)
+        return _join(top, {place: self.opened(place) for place in places})
+
+    def surroundings(self) -> files.Tree:
+        places = self.places()
+        if len(places) == 1:
+            return files.open_tree(places[0])
+        top = _above(places)
+        every = files.open_tree(top)
+        around = {name: stamp for name, stamp in every.stamps.items() if top / name not in places}
+        inside = {place: self.opened(place) for place in places if place != top}
+        return _join(top, {top: replace(every, stamps=around), **inside})
 
 
 @dataclass(frozen=True)
@@ -77,12 +85,6 @@ class _Several:
     def open(self, name: str) -> IO[bytes]:
         tree, inner = self.inside[name]
         return tree.stream(inner)
-
-
-def _all_of(places: list[Path], opened: Callable[[Path], files.Tree]) -> files.Tree:
-    if len(places) == 1:
-        return opened(places[0])
-    return _join(_above(places), {place: opened(place) for place in places})
 
 
 def _join(top: Path, trees: Mapping[Path, files.Tree]) -> files.Tree:
