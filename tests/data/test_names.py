@@ -19,6 +19,8 @@ from fersweep.errors import UserError
 from fersweep.inference.predict import outputs
 from fersweep.report import figures
 
+FOLDER = ("dataset=folder", "split=random")
+
 
 def test_the_columns_of_predictions_are_all_reserved(finished: Path) -> None:
     table = pd.read_parquet(finished / "predictions.parquet")
@@ -31,17 +33,20 @@ def test_a_class_with_the_name_of_a_column_is_refused_before_training(
 ) -> None:
     root = fakes.folder(tmp_path / "faces", ("Anger", name))
     with pytest.raises(UserError, match=f"^dataset=folder has a class named {name}, .*: rename the folder"):
-        build.samples(small("dataset=folder", "split=random", f"dataset.root={root}"))
+        build.samples(small(*FOLDER, f"dataset.root={root}", f"dataset.source.classes=[Anger,{name}]"))
 
 
 @pytest.mark.parametrize("where", ["class", "image"])
 def test_a_name_that_is_not_utf_8_is_refused(small: Callable[..., DictConfig], tmp_path: Path, where: str) -> None:
-    root, name = fakes.folder(tmp_path / "faces", ("Anger", "bored")), os.fsdecode(b"caf\xe9.png")
-    old = root / "bored" if where == "class" else root / "bored" / "0.png"
-    old.rename(old.with_name(name))
-    with pytest.raises(UserError, match=re.escape(r"caf\xe9.png") + ".*: rename this file or folder") as raised:
-        build.samples(small("dataset=folder", "split=random", f"dataset.root={root}"))
-    str(raised.value).encode()
+    root, name = fakes.folder(tmp_path / "faces", ("Anger", "Sad")), os.fsdecode(b"caf\xe9.png")
+    if where == "image":
+        (root / "Sad" / "0.png").rename(root / "Sad" / name)
+        sentence = re.escape(r"caf\xe9.png") + ".*: rename this file or folder"
+    else:
+        (root / "Sad").rename(root / name)
+        sentence = "has images in caf.*beside its class folders"
+    with pytest.raises(UserError, match=sentence):
+        build.samples(small(*FOLDER, f"dataset.root={root}"))
 
 
 @pytest.mark.parametrize("name", [r"$\frac{$", "$", "a_b^{", "$x$", "%", "表情"])

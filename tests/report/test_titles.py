@@ -75,11 +75,11 @@ def test_a_network_that_takes_no_attention_is_never_shown_with_none(sweep: Path)
 
 def test_the_table_of_runs_has_titles_and_its_files_have_options(sweep: Path) -> None:
     scores, rest, _ = printed(sweep).split("\n\n")
-    assert {tuple(line.split()[1:4]) for line in scores.splitlines()[1:]} == {
+    assert {tuple(line.split()[2:5]) for line in scores.splitlines()[1:]} == {
         *(("ResNet-50", "none", "ReLU"), ("ResNet-50", "CBAM", "ReLU")),
         *(("AER-CNN", "–", "ELU"), ("AER-CNN", "–", "ReLU")),
     }
-    assert rest.splitlines()[1].split()[2:6] == ["AER-CNN", "–", "ReLU", "4"]
+    assert rest.splitlines()[1].split()[3:7] == ["AER-CNN", "–", "ReLU", "4"]
     runs = collect(sweep)
     for rows in (
         list(csv.DictReader(io.StringIO(listing.as_csv(runs)))),

@@ -17,7 +17,7 @@ from sweeps import planned, sweep, wait_for
 
 from fersweep.runs.status import Status
 from fersweep.sweep.local.processes import RunProcesses
-from fersweep.sweep.plan import Planned
+from fersweep.sweep.plan import Planned, freeze
 
 __all__ = ["planned"]
 
@@ -97,6 +97,7 @@ def test_train_py_starts_the_processes_of_a_single_run(tmp_path: Path, cache: Pa
 
 def test_a_mistake_found_in_the_data_ends_all_ranks(planned: Callable[..., Planned]) -> None:
     run = planned("trainer=ddp_cpu", "split=subjects", "split.fold=99")
+    freeze([run])
     (outcome,) = sweep([run])
     assert str(outcome.error).startswith("UserError: split.fold=99 does not exist")
     assert Status.read(run.directory).state == "failed"

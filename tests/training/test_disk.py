@@ -114,12 +114,13 @@ def test_a_log_on_a_full_disk_is_silent(tmp_path: Path, capfd: pytest.CaptureFix
 @pytest.mark.usefixtures("tiny_network")
 @pytest.mark.parametrize(
     ("classes", "per_class", "sentence"),
-    [(("Anger", "bored"), 1, "leaves the validation part empty"), (("Anger", "label"), 20, "has a class named label")],
+    [(("Anger", "Sad"), 1, "leaves the validation part empty"), (("Anger", "label"), 20, "has a class named label")],
 )
 def test_wrong_data_leave_no_run(
     small: Callable[..., DictConfig], tmp_path: Path, classes: tuple[str, ...], per_class: int, sentence: str
 ) -> None:
     root = fakes.folder(tmp_path / "faces", classes, per_class)
+    options = f"dataset.root={root}", f"dataset.source.classes=[{','.join(classes)}]"
     with pytest.raises(UserError, match=sentence):
-        run_one(small("dataset=folder", "split=random", f"dataset.root={root}"))
+        run_one(small("dataset=folder", "split=random", *options))
     assert not (tmp_path / "outputs").exists()

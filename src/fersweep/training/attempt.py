@@ -6,7 +6,7 @@ import json
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,8 @@ from fersweep.errors import LockLostError, NotFiniteError, UserError
 from fersweep.report.summary import print_done, print_summary
 from fersweep.runs.collect import result_of
 from fersweep.runs.identity import run_dir
-from fersweep.runs.lock import claim
-from fersweep.runs.status import Status, mark_done, mark_failed, mark_interrupted, mark_pending, mark_running
+from fersweep.runs.lock import LockedError, claim
+from fersweep.runs.status import FILE_NAME, Status, mark_done, mark_failed, mark_interrupted, mark_pending, mark_running
 from fersweep.training import checkpoint, devices, fit, results
 from fersweep.training.disk import writable
 from fersweep.training.distributed import broadcast, process_group, rank
@@ -114,14 +114,29 @@ def attempt(
 def _check_data(cfg: DictConfig, directory: Path) -> None:
     """Read and split the data of a run that begins, before anything is written.
 
-    Wrong data leave no failed run behind, and with ``force=true`` cost no results. A run that has begun is compared
-    with its own data later.
+    Wrong data leave no failed run behind, except one that a sweep has prepared, and with ``force=true`` cost no
+    results. A run that has begun is compared with its own data later.
 
     Raises:
         UserError: the data are missing, damaged or too few.
     """
-    if cfg.force or not any((directory / name).exists() for name in ("checkpoints", "result.json")):
+    if not cfg.force and any((directory / name).exists() for name in ("checkpoints", "result.json")):
+        return
+    before = Status.read(directory) if (directory / FILE_NAME).exists() else None
+    try:
         build.datamodule(cfg, build.samples(cfg))
+    except UserError as error:
+        if before is not None and before.state != "done":
+            _mark_impossible(directory, before, error)
+        raise
+
+
+def _mark_impossible(directory: Path, before: Status, error: UserError) -> None:
+    """Record that a prepared run has wrong data, unless another rank has done so or another process trains it."""
+    with suppress(LockedError), claim(directory):
+        if Status.read(directory) == before:
+            mark_running(directory)
+            mark_failed(directory, error)
 
 
 def _todo(cfg: DictConfig, config: dict[str, Any], directory: Path) -> int:
