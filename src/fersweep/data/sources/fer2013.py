@@ -126,34 +126,35 @@ def _is_sorted(path: Path) -> bool:
     """Return whether a folder or archive has the images sorted by all three parts."""
     if path.is_dir():
         return _parts(path) == _PARTS[1]
-    return files.is_archive(path) and bool(_matches(files.open_tree(path), _PATTERNS[1:]))
+    return files.is_archive(path) and _pattern(files.open_tree(path), _PATTERNS[1:]) is not None
 
 
-def _matches(tree: files.Tree, patterns: Sequence[re.Pattern[str]] = _PATTERNS) -> list[re.Match[str]]:
-    """Return the images in part and class folders, of the first pattern that has known classes."""
+def _pattern(tree: files.Tree, patterns: Sequence[re.Pattern[str]] = _PATTERNS) -> re.Pattern[str] | None:
+    """Return the first pattern of part and class folders that an image of a known class matches."""
+    names = tree.images()
     for pattern in patterns:
-        found = list(filter(None, map(pattern.fullmatch, tree.images())))
-        if any(canonical(match["label"]) in CLASSES for match in found):
-            return found
-    return []
+        if any(canonical(match["label"]) in CLASSES for match in filter(None, map(pattern.fullmatch, names))):
+            return pattern
+    return None
 
 
 def _layout(tree: files.Tree, patterns: Sequence[re.Pattern[str]] = _PATTERNS) -> str | None:
     """Return an empty string for image folders, the name of the CSV file, or ``None`` if there is neither."""
-    if _matches(tree, patterns[:1]):
+    if _pattern(tree, patterns[:1]):
         return ""
     tables = [name for name in tree.stamps if name.lower().endswith(".csv")]
     known = [name for wanted in _CSV_NAMES for name in tables if files.basename(name).lower() == wanted]
     if known:
         return known[0]
-    if _matches(tree, patterns[1:]):
+    if _pattern(tree, patterns[1:]):
         return ""
     return tables[0] if tree.archive is None and len(tables) == 1 else None
 
 
 def _of_folders(tree: files.Tree) -> images.Records:
-    rows, tops = [], set()
-    for match in _matches(tree):
+    rows, tops, pattern = [], set(), _pattern(tree)
+    assert pattern is not None, "the layout is that of folders"
+    for match in filter(None, map(pattern.fullmatch, tree.images())):
         name, top, label = match.string, match["top"], canonical(match["label"])
         if label not in CLASSES:
             folder = name.rpartition("/")[0]
