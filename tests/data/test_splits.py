@@ -22,6 +22,19 @@ def test_official_has_the_three_parts_of_fer2013() -> None:
     assert splits.shared(data.subjects, split) == (None, None)
 
 
+def test_tuning_leaves_private_test_out() -> None:
+    data = fer2013()
+    split = splits.tuning(data)
+    assert lengths(split) == (25837, 2872, 3589)
+    assert set(data.usage[np.concatenate((split.train, split.val))]) == {TRAINING}
+    assert set(data.usage[split.test]) == {PUBLIC}
+    assert per_class(data, split.val) == [400, 44, 410, 722, 496, 483, 317]
+    assert np.array_equal(split.val, splits.tuning(data).val)
+    assert not np.array_equal(split.val, splits.tuning(data, seed=1).val)
+    with pytest.raises(UserError, match="split=tuning needs images marked Training and PublicTest; this dataset has "):
+        splits.tuning(people(5))
+
+
 @pytest.mark.parametrize(
     "make", [splits.study, lambda data: splits.random(data, val_fraction=0.2, test_fraction=0.2, seed=3)]
 )

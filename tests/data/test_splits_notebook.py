@@ -93,7 +93,7 @@ def test_notebook_needs_a_training_part_and_another() -> None:
             splits.notebook(data)
         assert "notebook" not in splits.possible(data)
     assert splits.possible(parts(10, 3)) == ["study", "random", "notebook"]
-    assert splits.possible(fer2013()) == ["official", "study", "random", "notebook"]
+    assert splits.possible(fer2013()) == ["official", "study", "random", "notebook", "tuning"]
 
 
 @pytest.mark.parametrize("fraction", [0, 1, -0.1, 1.5])

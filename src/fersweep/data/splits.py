@@ -48,6 +48,27 @@ def official(samples: Samples) -> Split:
     return _checked(samples, "official", *parts)
 
 
+def tuning(samples: Samples, *, seed: int = 0, val_fraction: float = 0.1) -> Split:
+    """For choosing settings without a look at PrivateTest: the runs that are compared are tested on PublicTest.
+
+    Validation: per class ``round(val_fraction * n)`` random images of Training, which select the epoch. PrivateTest is
+    in no part.
+    """
+    _check_fractions(val_fraction=val_fraction)
+    if "tuning" not in possible(samples):
+        raise _unsuited(samples, "tuning", f"images marked {TRAINING} and {PUBLIC}", _usages(samples))
+    assert samples.usage is not None
+    generator = np.random.default_rng(seed)
+    train, val = [], []
+    for members in _by_class(samples):
+        order = generator.permutation(members[samples.usage[members] == TRAINING])
+        validates = round(val_fraction * len(order))
+        val.append(order[:validates])
+        train.append(order[validates:])
+    parts = (np.sort(np.concatenate(part)) for part in (train, val))
+    return _checked(samples, "tuning", *parts, np.flatnonzero(samples.usage == PUBLIC))
+
+
 def study(samples: Samples, *, seed: int = 1337, test_fraction: float = 0.2, val_fraction: float = 0.3) -> Split:
     """The study's split.
 
@@ -171,6 +192,7 @@ def possible(samples: Samples) -> list[str]:
         "subjects": people,
         "random": True,
         "notebook": TRAINING in usages and len(usages) > 1,
+        "tuning": {TRAINING, PUBLIC} <= usages,
     }
     return [name for name, fits in has.items() if fits]
 
