@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import pytest
 import torch
@@ -38,7 +39,6 @@ OWN = [name for name in BACKBONES if option_file("backbone", name).get("attentio
 NETWORKS = [(name, attention) for name in BACKBONES for attention in (["none"] if name in OWN else ATTENTIONS)]
 VGGS = [name for name in BACKBONES if name.startswith("vgg")]
 RESNETS = [name for name in BACKBONES if name.startswith("resnet")]
-DEEPER = [name for name in RESNETS if not name.endswith("50")]
 POSITIONS = [(vgg, position) for vgg in VGGS for position in ("before_classifier", "every_conv", "layers_11_14")]
 POSITIONS.remove(("vgg16", "layers_11_14"))
 
@@ -47,6 +47,8 @@ COUNTED = ("none", "se", "eca", "cbam")
 PARAMETERS = {
     "vgg16": (39_916_231, 39_949_543, 39_916_236, 39_949_642),
     "vgg19": (45_225_927, 45_259_239, 45_225_932, 45_259_338),
+    "resnet18": (11_173_831, 11_262_911, 11_173_867, 11_263_703),
+    "resnet34": (21_281_991, 21_443_187, 21_282_065, 21_444_771),
     "resnet50": (23_516_103, 26_047_095, 23_516_189, 26_048_679),
     "resnet101": (42_508_231, 47_285_943, 42_508_402, 47_289_210),
     "resnet152": (58_151_879, 64_780_919, 58_152_135, 64_785_869),
@@ -90,13 +92,14 @@ def check_learning(network: nn.Module, context: str, size: int = 48) -> None:
 def test_every_combination_learns(backbone: str, attention: str, fidelity: str) -> None:
     """With each activation; composing is slow, so the activation is replaced in one composed configuration.
 
-    The deeper ResNets only have more blocks than those of 50 layers: their blocks take the activations in turn.
+    ResNets have many blocks of one kind: these take the activations in turn, but not in 50 layers without attention.
     At 32 pixels the last batch norm has a single row and cancels the scale of the norm before it: 40 pixels there.
     """
     size = 40 if fidelity == "code" else 32
     choices = [f"backbone={backbone}", f"attention={attention}", f"fidelity={fidelity}", f"dataset.image_size={size}"]
     plain = OmegaConf.to_container(compose_config(choices))
-    for activation in ACTIVATIONS[:1] if backbone in DEEPER else ACTIVATIONS:
+    in_turn = backbone in RESNETS and not (backbone.endswith("50") and attention == "none")
+    for activation in ACTIVATIONS[:1] if in_turn else ACTIVATIONS:
         plain["activation"] = option_file("activation", activation)
         torch.manual_seed(0)
         network = model(OmegaConf.create(plain), 7)
@@ -105,7 +108,7 @@ def test_every_combination_learns(backbone: str, attention: str, fidelity: str) 
             (each, name) for each in network.modules() for name, child in each.named_children() if type(child) is kind
         ]
         assert places
-        if backbone in DEEPER:
+        if in_turn:
             for (parent, name), other in zip(places, itertools.cycle(ACTIVATIONS)):
                 setattr(parent, name, build_activation(other))
         check_learning(network, f"{backbone} {attention} {activation} {fidelity}", size=size)
@@ -158,8 +161,8 @@ def test_every_residual_block_has_attention_before_the_addition(backbone: str) -
     for stage in network.stages:
         for block in stage:
             block.attention.register_forward_hook(lambda _module, _args, output: torch.zeros_like(output))
-    x = torch.randn(2, 256, 6, 6)
     block = network.stages[1][0]
+    x = torch.randn(2, block.conv1.in_channels, 6, 6)
     if "v2" in backbone:
         expected = block.shortcut(torch.relu(block.norm1(x)))
         torch.testing.assert_close(network.stages[1][1](expected), expected)
@@ -169,8 +172,51 @@ def test_every_residual_block_has_attention_before_the_addition(backbone: str) -
     torch.testing.assert_close(block(x), expected)
 
 
+@pytest.mark.parametrize("backbone", RESNETS)
+def test_the_small_stem_keeps_the_resolution_and_the_width_scales_every_layer(backbone: str) -> None:
+    shapes: list[tuple[int, ...]] = []
+    with torch.device("meta"):
+        settings = ["backbone.model.stem=small", "backbone.model.width=16", "attention=none", "dataset.image_size=44"]
+        network = build(f"backbone={backbone}", *settings)
+        for layer in (network.stem, *network.stages):
+            layer.register_forward_hook(lambda _module, _args, output: shapes.append(tuple(output.shape[1:])))
+        network(torch.empty(1, 1, 44, 44))
+    expansion = 1 if backbone in ("resnet18", "resnet34") else 4
+    stages = [(expansion * 16 * 2**number, -(-44 // 2**number), -(-44 // 2**number)) for number in range(4)]
+    assert shapes == [(16, 44, 44), *stages]
+    assert (network.stem.conv.kernel_size, network.stem.conv.stride) == ((3, 3), (1, 1))
+    assert network.classifier.in_features == expansion * 128
+
+
+@pytest.mark.parametrize("backbone", ["resnet18", "resnet50", "resnetv2_50"])
+def test_networks_with_the_small_stem_learn(backbone: str) -> None:
+    check_learning(build(f"backbone={backbone}", "backbone.model.stem=small", "backbone.model.width=8"), backbone)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ("backbone=resnet18 backbone.model.width=0", "backbone.model.width=0 must be a whole number from 1 to 1024"),
+        ("backbone=resnetv2_50 backbone.model.width=0.5", "backbone.model.width=0.5 must be a whole number"),
+        ("backbone=resnet50 backbone.model.stem=smal", r"backbone.model.stem=smal is not known \(did you mean small\?"),
+        (
+            "backbone=resnet34 backbone.model.block=bottle",
+            r"block=bottle is not known \(did you mean bottleneck\?\): choose bottleneck or",
+        ),
+        (
+            "backbone=resnet18 +fidelity.backbone.resnet_basic.stride_on=conv1",
+            "stride_on=conv1 has no effect with back",
+        ),
+        ("backbone=resnetv2_50 backbone.model.stem=small fidelity=code", "zero_padded_pool=true has no effect with ba"),
+    ],
+)
+def test_settings_that_residual_networks_cannot_have(overrides: str, message: str) -> None:
+    with torch.device("meta"), pytest.raises(UserError, match=message):
+        build(*overrides.split())
+
+
 @pytest.mark.parametrize(("size", "channels"), [(48, 3), (64, 1), (97, 3), (224, 1)])
-@pytest.mark.parametrize("backbone", ["vgg16", "vgg19", "resnet50", "resnetv2_50"])
+@pytest.mark.parametrize("backbone", ["vgg16", "vgg19", "resnet18", "resnet50", "resnetv2_50"])
 def test_shapes(backbone: str, size: int, channels: int) -> None:
     maps: dict[str, tuple[int, ...]] = {}
     with torch.device("meta"):
@@ -179,12 +225,21 @@ def test_shapes(backbone: str, size: int, channels: int) -> None:
         last.register_forward_hook(lambda _module, _args, output: maps.update(last=tuple(output.shape)))
         logits = network(torch.empty(5, channels, size, size))
     side = -(-size // 32)
-    assert maps["last"] == (5, 512 if backbone in VGGS else 2048, side, side)
+    assert maps["last"] == (5, 2048 if backbone in RESNETS and backbone.endswith("50") else 512, side, side)
     assert logits.shape == (5, 8)
 
 
-@pytest.mark.parametrize("backbone", ["vgg19", "resnet50", "resnetv2_50"])
-def test_the_norm_factory_gets_the_rows_of_its_feature_map(backbone: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [
+        (VGG, {"depths": [1] * 5, "batch_norm": True}),
+        (ResNet, {"depths": [1] * 4}),
+        (ResNet, {"depths": [2] * 4, "block": "basic", "stem": "small", "width": 8}),
+        (ResNetV2, {"depths": [1] * 4}),
+        (ResNetV2, {"depths": [1] * 4, "stem": "small", "width": 8}),
+    ],
+)
+def test_the_norm_factory_gets_the_rows_of_its_feature_map(kind: type, settings: dict[str, Any]) -> None:
     rows: list[tuple[int, int]] = []
 
     class Recorder(nn.Module):
@@ -198,11 +253,8 @@ def test_the_norm_factory_gets_the_rows_of_its_feature_map(backbone: str) -> Non
             return x
 
     options = {**OPTIONS, "norm": Recorder, "image_size": 97}
-    kind = VGG if backbone == "vgg19" else ResNet if backbone == "resnet50" else ResNetV2
-    if backbone in VGGS:
-        network = kind([1] * 5, batch_norm=True, attention_position="before_classifier", **options)
-    else:
-        network = kind([1] * 4, attention_position="before_addition", **options)
+    position = "before_classifier" if kind is VGG else "before_addition"
+    network = kind(**settings, attention_position=position, **options)
     network(images(size=97))
     assert len(rows) == sum(isinstance(module, Recorder) for module in network.modules()) >= 5
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import timm
@@ -10,7 +12,7 @@ import torch
 from timm.layers import EcaModule, SEModule
 from timm.layers.cbam import CbamModule
 from timm.layers.selective_kernel import SelectiveKernelAttn
-from torch import nn
+from torch import Tensor, nn
 
 from fersweep.build import build_model, model
 from fersweep.config.compose import compose_config
@@ -21,7 +23,7 @@ TOLERANCE = {"rtol": 1e-5, "atol": 1e-5}
 
 
 def v1_name(name: str) -> str:
-    """timm's name, in resnet50, of our parameter."""
+    """timm's name, in a ResNet, of our parameter."""
     for ours, theirs in [
         ("stem.conv", "conv1"),
         ("stem.norm", "bn1"),
@@ -41,7 +43,7 @@ def v1_name(name: str) -> str:
 
 
 def v2_name(name: str) -> str:
-    """timm's name, in resnetv2_50, of our parameter."""
+    """timm's name, in a ResNetV2, of our parameter."""
     if name.startswith("stages."):
         _, stage, block, rest = name.split(".", 3)
         return f"stages.{stage}.blocks.{block}.{rest.replace('shortcut', 'downsample.conv')}"
@@ -71,6 +73,9 @@ def randomise_norms(network: nn.Module) -> None:
 @pytest.mark.parametrize(
     ("backbone", "attention", "size", "channels"),
     [
+        ("resnet18", "none", 48, 1),
+        ("resnet18", "eca", 97, 3),
+        ("resnet34", "none", 64, 3),
         ("resnet50", "none", 48, 1),
         ("resnet50", "none", 97, 3),
         ("resnet50", "none", 224, 3),
@@ -87,11 +92,68 @@ def test_networks(backbone: str, attention: str, size: int, channels: int) -> No
     theirs = timm.create_model(backbone, num_classes=7, in_chans=channels, **options).eval()
     randomise_norms(theirs)
     ours = build_model(backbone, attention, "relu", "paper", 7, channels, size).eval()
-    copy_from(theirs, ours, v1_name if backbone == "resnet50" else v2_name)
-    images = torch.rand(2, channels, size, size)
+    copy_from(theirs, ours, v2_name if "v2" in backbone else v1_name)
+    check_equal(ours, theirs, torch.rand(2, channels, size, size))
+
+
+def check_equal(ours: nn.Module, theirs: nn.Module, images: Tensor) -> None:
+    """Equal logits, which differ between images and classes."""
     expected = theirs(images)
     assert expected.std() > 1e-3
     torch.testing.assert_close(ours(images), expected, **TOLERANCE)
+
+
+@torch.no_grad()
+def test_basic_blocks_with_squeeze_excitation() -> None:
+    """timm's hidden layers are rounded to multiples of 8 unless told not to be."""
+    torch.manual_seed(0)
+    attention = {"attn_layer": partial(SEModule, rd_divisor=1)}
+    theirs = timm.create_model("resnet18", num_classes=7, in_chans=1, block_args=attention).eval()
+    randomise_norms(theirs)
+    ours = build_model("resnet18", "se", "relu").eval()
+    copy_from(theirs, ours, v1_name)
+    check_equal(ours, theirs, torch.rand(2, 1, 48, 48))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("backbone", ["resnet18", "resnet50"])
+def test_residual_blocks_with_cbam(backbone: str) -> None:
+    """timm's modules stand in place of ours, with the same weights, their batch norm folded into the convolution."""
+    torch.manual_seed(0)
+    attention = {"attn_layer": partial(CbamModule, mlp_bias=True)}
+    theirs = timm.create_model(backbone, num_classes=7, in_chans=1, block_args=attention).eval()
+    randomise_norms(theirs)
+    ours = build_model(backbone, "cbam", "relu").eval()
+    source, target = theirs.state_dict(), ours.state_dict()
+    ours.load_state_dict(
+        {name: value if ".attention." in name else source[v1_name(name)] for name, value in target.items()}
+    )
+    theirs_by_name = dict(theirs.named_modules())
+    modules = {name: module for name, module in ours.named_modules() if isinstance(module, CBAM)}
+    assert len(modules) == sum(isinstance(each, CbamModule) for each in theirs.modules())
+    for name, module in modules.items():
+        copy_cbam(theirs_by_name[v1_name(name).replace("attention", "se")], module)
+    check_equal(ours, theirs, torch.rand(2, 1, 48, 48))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("backbone", "width"), [("resnet18", 16), ("resnet34", 24), ("resnetv2_50", 32)])
+def test_the_small_stem_and_other_widths(backbone: str, width: int) -> None:
+    """In place of timm's stem is a 3×3 convolution of stride 1, without a pool."""
+    torch.manual_seed(0)
+    stem = nn.Conv2d(1, width, 3, padding=1, bias=False)
+    channels, options = [width * 2**number for number in range(4)], {"num_classes": 7, "in_chans": 1}
+    if "v2" in backbone:
+        theirs = timm.create_model(backbone, stem_chs=width, channels=[4 * each for each in channels], **options)
+        theirs.stem = nn.Sequential(OrderedDict(conv=stem))
+    else:
+        theirs = timm.create_model(backbone, stem_type="deep", stem_width=width // 2, channels=channels, **options)
+        theirs.conv1, theirs.maxpool = stem, nn.Identity()
+    randomise_norms(theirs.eval())
+    shape = ["backbone.model.stem=small", f"backbone.model.width={width}"]
+    ours = model(compose_config([f"backbone={backbone}", "attention=none", "activation=relu", *shape]), 7).eval()
+    copy_from(theirs, ours, v2_name if "v2" in backbone else v1_name)
+    check_equal(ours, theirs, torch.rand(2, 1, 48, 48))
 
 
 @torch.no_grad()
@@ -126,20 +188,25 @@ def test_channel_attention_modules(ours, theirs, channels: int) -> None:
     torch.testing.assert_close(ours(x), theirs(x), **TOLERANCE)
 
 
-@torch.no_grad()
-@pytest.mark.parametrize("channels", [64, 256, 2048])
-def test_cbam_is_timms_with_its_batch_norm_folded_into_the_convolution(channels: int) -> None:
-    torch.manual_seed(0)
-    theirs = CbamModule(channels, mlp_bias=True).eval()
-    randomise_norms(theirs)
+def copy_cbam(theirs: nn.Module, ours: CBAM) -> None:
+    """Copy the weights, and fold the batch norm of ``theirs`` into the convolution."""
     conv, norm = theirs.spatial.conv.conv, theirs.spatial.conv.bn
-    ours = CBAM(channels)
     for linear, pointwise in [(ours.mlp[0], theirs.channel.fc1), (ours.mlp[2], theirs.channel.fc2)]:
         linear.weight.copy_(pointwise.weight.flatten(1))
         linear.bias.copy_(pointwise.bias)
     scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
     ours.conv.weight.copy_(conv.weight * scale)
     ours.conv.bias.copy_(norm.bias - norm.running_mean * scale)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("channels", [64, 256, 2048])
+def test_cbam_is_timms_with_its_batch_norm_folded_into_the_convolution(channels: int) -> None:
+    torch.manual_seed(0)
+    theirs = CbamModule(channels, mlp_bias=True).eval()
+    randomise_norms(theirs)
+    ours = CBAM(channels)
+    copy_cbam(theirs, ours)
     x = torch.randn(2, channels, 6, 6)
     torch.testing.assert_close(ours(x), theirs(x), **TOLERANCE)
 

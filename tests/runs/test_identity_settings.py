@@ -129,6 +129,7 @@ TITLE = {"attention.title"}
 
 OTHERS = {  # what conf/fidelity/code.yaml says of other networks and attention modules
     "resnet": {"resnet.bias", "resnet.stride_on", "resnet.projection_norm.epsilon"},
+    "resnet_basic": {"resnet_basic.bias", "resnet_basic.projection_norm.epsilon"},
     "resnetv2": {"resnetv2.bias", "resnetv2.stride_in", "resnetv2.zero_padded_pool"},
     "vgg": {"vgg.dropout", "vgg.attention_shortcut"},
     "aer_cnn": {"aer_cnn.input_scale"},

@@ -140,6 +140,14 @@ def check_widths(widths: Sequence[int], network: str) -> None:
         )
 
 
+def check_width(width: int) -> None:
+    """Raise UserError unless ``width``, the channels of a network's first stage, is from 1 to 1024."""
+    if not isinstance(width, int) or isinstance(width, bool) or not 1 <= width <= 1024:
+        raise UserError(
+            f"backbone.model.width={width} must be a whole number from 1 to 1024: the channels of the first stage."
+        )
+
+
 def check_depths(depths: Sequence[int], widths: Sequence[int], network: str) -> None:
     """Raise UserError unless ``depths`` lists at least one layer for every stage."""
     if len(depths) != len(widths) or any(depth < 1 for depth in depths):

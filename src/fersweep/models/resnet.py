@@ -1,4 +1,4 @@
-"""ResNet-50, 101 and 152 (He et al. 2015, "Deep Residual Learning for Image Recognition", table 1)."""
+"""ResNet-18, 34, 50, 101 and 152 (He et al. 2015, "Deep Residual Learning for Image Recognition", table 1)."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from functools import partial
 
 from torch import Tensor, nn
 
+from fersweep.errors import UserError
 from fersweep.models.common import (
     ActivationFactory,
     AttentionFactory,
@@ -16,6 +17,7 @@ from fersweep.models.common import (
     check_choice,
     check_depths,
     check_images,
+    check_width,
     conv2d,
     forward_gain,
     global_pool,
@@ -23,10 +25,56 @@ from fersweep.models.common import (
     linear,
 )
 
-STEM_WIDTH = 64
-WIDTHS = (64, 128, 256, 512)
+WIDTH = 64
+MULTIPLES = (1, 2, 4, 8)
+"""Widths of the stages, in those of the first."""
+
+STEMS = ("paper", "small")
+BLOCKS = ("bottleneck", "basic")
 EXPANSION = 4
 POSITIONS = ("before_addition",)
+
+
+class BasicBlock(nn.Module):
+    """Two 3×3 convolutions, each with norm; attention; then addition to the shortcut and activation (fig. 5, left).
+
+    The stride is on the first. The shortcut is the identity, or a 1×1 convolution with norm if the shape changes.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        width: int,
+        stride: int,
+        height: int,
+        attention: AttentionFactory,
+        activation: ActivationFactory,
+        norm: NormFactory,
+        *,
+        bias: bool = False,
+        projection_norm: NormFactory | None = None,
+    ) -> None:
+        """Build the block for input maps of ``height`` rows; its output has ``width`` channels.
+
+        ``bias`` is that of every convolution; ``projection_norm`` replaces ``norm`` in the shortcut.
+        """
+        super().__init__()
+        out_height = height if stride == 1 else halved(height)
+        conv = partial(conv2d, gain=forward_gain(activation()), bias=bias)
+        self.conv1 = conv(in_channels, width, 3, stride=stride)
+        self.norm1 = norm(width, out_height)
+        self.act1 = activation()
+        self.conv2 = conv(width, width, 3)
+        self.norm2 = norm(width, out_height)
+        self.attention = attention(width)
+        self.shortcut = _shortcut(conv, in_channels, width, stride, out_height, projection_norm or norm)
+        self.act2 = activation()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, in_channels, H, W) to (B, width, ⌈H / stride⌉, ⌈W / stride⌉)."""
+        residual = self.act1(self.norm1(self.conv1(x)))
+        residual = self.attention(self.norm2(self.conv2(residual)))
+        return self.act2(residual + self.shortcut(x))
 
 
 class Bottleneck(nn.Module):
@@ -69,11 +117,7 @@ class Bottleneck(nn.Module):
         self.conv3 = conv(width, channels, 1)
         self.norm3 = norm(channels, out_height)
         self.attention = attention(channels)
-        self.shortcut: nn.Module = nn.Identity()
-        if stride != 1 or in_channels != channels:
-            projection = conv(in_channels, channels, 1, stride=stride)
-            normalise = (projection_norm or norm)(channels, out_height)
-            self.shortcut = nn.Sequential(OrderedDict(conv=projection, norm=normalise))
+        self.shortcut = _shortcut(conv, in_channels, channels, stride, out_height, projection_norm or norm)
         self.act3 = activation()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -84,9 +128,21 @@ class Bottleneck(nn.Module):
         return self.act3(residual + self.shortcut(x))
 
 
+def _shortcut(
+    conv: Callable[..., nn.Conv2d], in_channels: int, channels: int, stride: int, out_height: int, norm: NormFactory
+) -> nn.Module:
+    """Return the identity, or a 1×1 convolution with norm if the shape changes."""
+    if stride == 1 and in_channels == channels:
+        return nn.Identity()
+    projection = conv(in_channels, channels, 1, stride=stride)
+    return nn.Sequential(OrderedDict(conv=projection, norm=norm(channels, out_height)))
+
+
 def residual_stages(
     block: Callable[..., nn.Module],
     depths: Sequence[int],
+    width: int,
+    expansion: int,
     height: int,
     attention: AttentionFactory,
     activation: ActivationFactory,
@@ -95,32 +151,64 @@ def residual_stages(
 ) -> tuple[nn.Sequential, int, int]:
     """Return the four stages for a stem's output of ``height`` rows, and the channels and rows of their output.
 
-    Stage i has ``depths[i]`` blocks, called like :class:`Bottleneck`. Stride 2 is in the first block of stages 2 to 4
+    Stage i has ``depths[i]`` blocks, called like :class:`Bottleneck`, of 1, 2, 4 or 8 times ``width``; their outputs
+    have ``expansion`` times as many channels, the stem's ``width``. Stride 2 is in the first block of stages 2 to 4
     (``stride_in="first"``) or in the last block of stages 1 to 3 (``"last"``).
     """
-    channels = STEM_WIDTH
+    channels = width
     stages: list[nn.Module] = []
-    for depth, width in zip(depths, WIDTHS, strict=True):
+    for depth, multiple in zip(depths, MULTIPLES, strict=True):
         strided = (len(stages) > 0, 0) if stride_in == "first" else (len(stages) < len(depths) - 1, depth - 1)
         blocks = []
         for index in range(depth):
             stride = 2 if (True, index) == strided else 1
-            blocks.append(block(channels, width, stride, height, attention, activation, norm))
-            channels, height = EXPANSION * width, height if stride == 1 else halved(height)
+            blocks.append(block(channels, multiple * width, stride, height, attention, activation, norm))
+            channels, height = expansion * multiple * width, height if stride == 1 else halved(height)
         stages.append(nn.Sequential(*blocks))
     return nn.Sequential(*stages), channels, height
 
 
-class ResNet(nn.Module):
-    """A 7×7 stem, four stages of bottlenecks, global pooling, linear.
+def stem_conv(stem: str, in_channels: int, width: int, image_size: int, *, bias: bool) -> tuple[nn.Conv2d, int]:
+    """Return the convolution of a ``stem`` of ``width`` channels (see :class:`ResNet`), and the rows of its output.
 
-    Halves the image five times, rounding up: 48 → 24 → 12 (stem and max-pool) → 12 → 6 → 3 → 2.
+    Raises UserError for an unknown stem and an impossible width.
+    """
+    check_choice("backbone.model.stem", stem, STEMS)
+    check_width(width)
+    size, stride = (7, 2) if stem == "paper" else (3, 1)
+    conv = conv2d(in_channels, width, size, stride=stride, gain=1.0, bias=bias)
+    return conv, image_size if stride == 1 else halved(image_size)
+
+
+def _block(
+    block: str, stride_on: str, *, bias: bool, projection_norm: NormFactory | None
+) -> tuple[Callable[..., nn.Module], int]:
+    """Return the factory of the blocks of that name, and their expansion."""
+    check_choice("backbone.model.block", block, BLOCKS)
+    if block == "bottleneck":
+        return partial(Bottleneck, bias=bias, stride_on=stride_on, projection_norm=projection_norm), EXPANSION
+    if stride_on != "conv2":
+        raise UserError(
+            f"stride_on={stride_on} has no effect with backbone.model.block=basic: leave it out, "
+            "or choose backbone=resnet18 or resnet34."
+        )
+    return partial(BasicBlock, bias=bias, projection_norm=projection_norm), 1
+
+
+class ResNet(nn.Module):
+    """A stem, four stages of blocks, global pooling, linear.
+
+    With the stem of the paper it halves the image five times, rounding up: 48 → 24 → 12 (stem and max-pool) → 12 → 6 →
+    3 → 2. With the small one it does so three times: 48 → 48 → 24 → 12 → 6.
     """
 
     def __init__(
         self,
         depths: Sequence[int],
         pooling: str = "avg",
+        block: str = "bottleneck",
+        stem: str = "paper",
+        width: int = WIDTH,
         *,
         attention: AttentionFactory,
         activation: ActivationFactory,
@@ -134,28 +222,37 @@ class ResNet(nn.Module):
         stem_activation: ActivationFactory | None = None,
         projection_norm: NormFactory | None = None,
     ) -> None:
-        """Build the network, with ``depths`` blocks in its stages and ``pooling`` (avg, max) after them.
+        """Build the network.
 
-        The last four arguments are set by ``fidelity``: see :class:`Bottleneck`; ``stem_activation`` replaces
-        ``activation`` in the stem. Raises UserError for an unknown ``attention_position`` or ``stride_on`` and for
-        impossible ``depths``.
+        Args:
+            depths: blocks in each stage.
+            pooling: ``avg`` or ``max``, after the stages.
+            block: ``basic`` (:class:`BasicBlock`) or ``bottleneck`` (:class:`Bottleneck`).
+            stem: ``paper``, a 7×7 convolution of stride 2 and a max-pool, or ``small``, a 3×3 convolution of stride 1
+                (section 4.2, for the 32 pixels of CIFAR-10).
+            width: channels of the stem and the first stage; the others have 2, 4 and 8 times as many.
+            attention, activation, norm, attention_position: see docs/reference/models.md.
+            num_classes, in_channels, image_size: of the data.
+            bias, stride_on, projection_norm: set by ``fidelity``, see :class:`Bottleneck`.
+            stem_activation: set by ``fidelity``; replaces ``activation`` in the stem.
+
+        Raises:
+            UserError: for an unknown name, impossible ``depths`` or ``width``, and ``stride_on`` of basic blocks.
         """
         super().__init__()
         check_attention_position(attention_position, POSITIONS, "ResNet")
-        check_depths(depths, WIDTHS, "ResNet")
+        check_depths(depths, MULTIPLES, "ResNet")
         check_choice("fidelity.backbone.resnet.stride_on", stride_on, ("conv1", "conv2"))
         self.in_channels, self.image_size = in_channels, image_size
-        height = halved(image_size)
-        self.stem = nn.Sequential(
-            OrderedDict(
-                conv=conv2d(in_channels, STEM_WIDTH, 7, stride=2, gain=1.0, bias=bias),
-                norm=norm(STEM_WIDTH, height),
-                act=(stem_activation or activation)(),
-                pool=nn.MaxPool2d(3, stride=2, padding=1),
-            )
+        conv, height = stem_conv(stem, in_channels, width, image_size, bias=bias)
+        layers: OrderedDict[str, nn.Module] = OrderedDict(
+            conv=conv, norm=norm(width, height), act=(stem_activation or activation)()
         )
-        block = partial(Bottleneck, bias=bias, stride_on=stride_on, projection_norm=projection_norm)
-        self.stages, channels, _ = residual_stages(block, depths, halved(height), attention, activation, norm)
+        if stem == "paper":
+            layers["pool"], height = nn.MaxPool2d(3, stride=2, padding=1), halved(height)
+        self.stem = nn.Sequential(layers)
+        build, expansion = _block(block, stride_on, bias=bias, projection_norm=projection_norm)
+        self.stages, channels, _ = residual_stages(build, depths, width, expansion, height, attention, activation, norm)
         self.pool = global_pool(pooling)
         self.classifier = linear(channels, num_classes, std=0.01)
 

@@ -8,6 +8,7 @@ from functools import partial
 
 from torch import Tensor, nn
 
+from fersweep.errors import UserError
 from fersweep.models.common import (
     ActivationFactory,
     AttentionFactory,
@@ -22,7 +23,7 @@ from fersweep.models.common import (
     halved,
     linear,
 )
-from fersweep.models.resnet import EXPANSION, POSITIONS, STEM_WIDTH, WIDTHS, residual_stages
+from fersweep.models.resnet import EXPANSION, MULTIPLES, POSITIONS, WIDTH, residual_stages, stem_conv
 
 
 class PreActBottleneck(nn.Module):
@@ -77,15 +78,18 @@ class PreActBottleneck(nn.Module):
 
 
 class ResNetV2(nn.Module):
-    """A 7×7 stem without norm, four stages of pre-activation bottlenecks, norm, activation, average pooling, linear.
+    """A stem without norm, four stages of pre-activation bottlenecks, norm, activation, global pooling, linear.
 
-    Halves the image five times, rounding up: 48 → 24 → 12 (stem and max-pool) → 12 → 6 → 3 → 2.
+    With the stem of the paper it halves the image five times, rounding up: 48 → 24 → 12 (stem and max-pool) → 12 → 6 →
+    3 → 2. With the small one it does so three times: 48 → 48 → 24 → 12 → 6.
     """
 
     def __init__(
         self,
         depths: Sequence[int],
         pooling: str = "avg",
+        stem: str = "paper",
+        width: int = WIDTH,
         *,
         attention: AttentionFactory,
         activation: ActivationFactory,
@@ -99,25 +103,40 @@ class ResNetV2(nn.Module):
         zero_padded_pool: bool = False,
         final_activation: ActivationFactory | None = None,
     ) -> None:
-        """Build the network, with ``depths`` blocks in its stages and ``pooling`` (avg, max) after them.
+        """Build the network.
 
-        The last four arguments are set by ``fidelity``: biases where no norm follows, the strided block of a stage
-        (:func:`residual_stages`), zero padding of the stem's pool, and another activation after the last norm. Raises
-        UserError for an unknown ``attention_position`` or ``stride_in`` and for impossible ``depths``.
+        Args:
+            depths: blocks in each stage.
+            pooling: ``avg`` or ``max``, after the last activation.
+            stem, width: see :class:`fersweep.models.resnet.ResNet`.
+            attention, activation, norm, attention_position: see docs/reference/models.md.
+            num_classes, in_channels, image_size: of the data.
+            bias: set by ``fidelity``: biases where no norm follows.
+            stride_in: set by ``fidelity``: the strided block of a stage (:func:`residual_stages`).
+            zero_padded_pool: set by ``fidelity``: the border of the stem's pool counts as zeros.
+            final_activation: set by ``fidelity``: replaces ``activation`` after the last norm.
+
+        Raises:
+            UserError: for an unknown name, impossible ``depths`` or ``width``, and ``zero_padded_pool`` without a pool.
         """
         super().__init__()
         check_attention_position(attention_position, POSITIONS, "ResNetV2")
-        check_depths(depths, WIDTHS, "ResNetV2")
+        check_depths(depths, MULTIPLES, "ResNetV2")
         check_choice("fidelity.backbone.resnetv2.stride_in", stride_in, ("first", "last"))
         self.in_channels, self.image_size = in_channels, image_size
-        stem_conv = conv2d(in_channels, STEM_WIDTH, 7, stride=2, gain=1.0, bias=bias)
-        pool: nn.Module = nn.MaxPool2d(3, stride=2, padding=1)
-        if zero_padded_pool:
-            pool = nn.Sequential(nn.ZeroPad2d(1), nn.MaxPool2d(3, stride=2))
-        self.stem = nn.Sequential(OrderedDict(conv=stem_conv, pool=pool))
-        height, block = halved(halved(image_size)), partial(PreActBottleneck, bias=bias)
+        conv, height = stem_conv(stem, in_channels, width, image_size, bias=bias)
+        layers: OrderedDict[str, nn.Module] = OrderedDict(conv=conv)
+        if stem == "paper":
+            layers["pool"], height = _stem_pool(zero_padded=zero_padded_pool), halved(height)
+        elif zero_padded_pool:
+            raise UserError(
+                "fidelity.backbone.resnetv2.zero_padded_pool=true has no effect with backbone.model.stem=small, "
+                "which has no pool: set it to false."
+            )
+        self.stem = nn.Sequential(layers)
+        block = partial(PreActBottleneck, bias=bias)
         self.stages, channels, height = residual_stages(
-            block, depths, height, attention, activation, norm, stride_in=stride_in
+            block, depths, width, EXPANSION, height, attention, activation, norm, stride_in=stride_in
         )
         self.norm = norm(channels, height)
         self.act = (final_activation or activation)()
@@ -129,3 +148,10 @@ class ResNetV2(nn.Module):
         check_images(images, self.in_channels, self.image_size)
         x = self.act(self.norm(self.stages(self.stem(images))))
         return self.classifier(self.pool(x).flatten(1))
+
+
+def _stem_pool(*, zero_padded: bool) -> nn.Module:
+    """Return the 3×3 max-pool of stride 2 after the stem; beyond the border are zeros, or nothing."""
+    if zero_padded:
+        return nn.Sequential(nn.ZeroPad2d(1), nn.MaxPool2d(3, stride=2))
+    return nn.MaxPool2d(3, stride=2, padding=1)
