@@ -50,6 +50,92 @@ def test_a_flipped_bit_is_noticed(good: Path, tmp_path: Path) -> None:
             checkpoint.load(path)
 
 
+def content_of(path: Path) -> str:
+    """Return everything that a checkpoint loads, as text."""
+    content = checkpoint.load(path)
+    return repr(content | {"state_dict": {name: (each.dtype, each.tolist()) for name, each in state(content)}})
+
+
+def state(content: dict[str, Any]) -> list[tuple[str, torch.Tensor]]:
+    return list(content["state_dict"].items())
+
+
+@pytest.fixture(scope="module")
+def small(good: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint with two short tensors."""
+    content = torch.load(good, weights_only=True)
+    content["state_dict"] = {"model.a": torch.arange(6.0), "model.b": torch.ones(3)}
+    path = tmp_path_factory.mktemp("small") / "small.ckpt"
+    torch.save(content, path)
+    return path
+
+
+def test_no_flipped_bit_of_a_zip_header_changes_what_is_loaded(small: Path, tmp_path: Path) -> None:
+    """Headers have no checksum, and torch and Python's zipfile read some fields differently."""
+    whole, good = small.read_bytes(), content_of(small)
+    with zipfile.ZipFile(small) as file:
+        begin = file.start_dir
+        entry = next(46 + len(each.filename) for each in file.infolist())
+        second = [each.header_offset for each in file.infolist()][1]
+    places = [*range(begin, begin + entry), *range(second, second + 30), *range(len(whole) - 98, len(whole))]
+    path, refused = tmp_path / "flipped.ckpt", 0
+    for number, place in enumerate(places):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << number % 8
+        path.write_bytes(damaged)
+        try:
+            assert content_of(path) == good, place
+        except UserError:
+            refused += 1
+    assert len(places) // 3 < refused < len(places)
+
+
+def as_folder(file: zipfile.ZipFile) -> None:
+    file.infolist()[-1].external_attr |= 0x10
+
+
+def other_size(file: zipfile.ZipFile) -> None:
+    file.infolist()[-1].file_size += 8
+
+
+def twice(file: zipfile.ZipFile) -> None:
+    with pytest.warns(UserWarning, match="Duplicate name"):
+        file.writestr(file.infolist()[-1].filename, b"1234")
+
+
+def twice_but_for_case(file: zipfile.ZipFile) -> None:
+    file.writestr(file.infolist()[-1].filename.upper(), b"1234")
+
+
+@pytest.mark.parametrize("change", [as_folder, other_size, twice, twice_but_for_case])
+def test_members_that_torch_reads_otherwise_than_they_are_checked(
+    small: Path, tmp_path: Path, change: Callable[[zipfile.ZipFile], None]
+) -> None:
+    path = tmp_path / "changed.ckpt"
+    with zipfile.ZipFile(small) as file, zipfile.ZipFile(path, "w") as other:
+        for member in file.infolist():
+            other.writestr(member.filename, file.read(member))
+        assert checkpoint.load(small)
+        change(other)
+    with pytest.raises(UserError, match="is not a readable checkpoint: it is damaged"):
+        checkpoint.load(path)
+
+
+def test_a_checkpoint_packed_anew_without_compression_loads(small: Path, tmp_path: Path) -> None:
+    path = tmp_path / "anew.ckpt"
+    with zipfile.ZipFile(small) as file, zipfile.ZipFile(path, "w") as other:
+        for member in file.infolist():
+            other.writestr(member.filename, file.read(member))
+    assert content_of(path) == content_of(small)
+
+
+def test_bytes_before_the_first_member_are_refused(small: Path, tmp_path: Path) -> None:
+    path = tmp_path / "prefixed.ckpt"
+    path.write_bytes(b"#!/bin/sh\n" + small.read_bytes())
+    with pytest.raises(UserError, match="is not a readable checkpoint: it is damaged"):
+        checkpoint.load(path)
+
+
 def test_a_compressed_checkpoint_is_refused(good: Path, tmp_path: Path) -> None:
     packed = tmp_path / "packed.ckpt"
     with zipfile.ZipFile(good) as file, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as other:

@@ -28,6 +28,12 @@ TESTED = ("test/accuracy", "test/n", "majority_baseline")
 
 PREFIX = "model."
 
+FOLDER = 0x10
+"""Attribute of a zip member that is a folder (APPNOTE.TXT 4.4.15, MS-DOS)."""
+
+FLAGS = 0x808
+"""Flags of zip members that torch sets: sizes follow the data, names are UTF-8 (APPNOTE.TXT 4.4.4)."""
+
 PROBE = 2**20
 """Bytes that are written where a checkpoint cannot be, to learn the reason."""
 
@@ -125,13 +131,33 @@ def load(path: Path) -> dict[str, Any]:
 def _check_bytes(path: Path) -> None:
     """Compare the members of the zip file with their checksums, which `torch.load` ignores.
 
+    Members that torch and `zipfile` could read differently are refused first: what is checked is what is loaded.
+
     Raises:
-        zipfile.BadZipFile: a member is damaged or compressed, which no checkpoint is: 1 GB of zeros fits into 1 MB.
+        zipfile.BadZipFile: a member is damaged or unlike those that torch writes.
     """
     with zipfile.ZipFile(path) as file:
-        packed = [member.filename for member in file.infolist() if member.compress_type != zipfile.ZIP_STORED]
-        if damaged := packed[0] if packed else file.testzip():
+        members = file.infolist()
+        names = {member.filename.casefold() for member in members}  # torch ignores case
+        unlike = [member.filename for member in members if _unlike_torch(member)]
+        if damaged := unlike[0] if unlike else file.testzip():
             raise zipfile.BadZipFile(damaged)
+        if len(names) < len(members) or min(member.header_offset for member in members) > 0:
+            raise zipfile.BadZipFile("a member twice, or bytes before the first")
+
+
+def _unlike_torch(member: zipfile.ZipInfo) -> bool:
+    """Return whether a member is compressed (1 GB of zeros fits into 1 MB), a folder, or has flags or sizes at odds.
+
+    Of a folder torch reads nothing and returns memory that nobody has written.
+    """
+    return (
+        member.compress_type != zipfile.ZIP_STORED
+        or member.compress_size != member.file_size
+        or bool(member.external_attr & FOLDER or member.flag_bits & ~FLAGS)
+        or member.orig_filename != member.filename
+        or member.is_dir()
+    )
 
 
 def _is_whole(value: Any) -> bool:
