@@ -20,6 +20,7 @@ RECIPE: dict[str, Any] = {
     "mixup": 0.0,
     "convolution_l2": 0.0,
     "test_crops": 1,
+    "crop": None,
 }
 
 

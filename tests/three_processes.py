@@ -35,6 +35,7 @@ RECIPE: dict[str, Any] = {
     "mixup": 0.0,
     "convolution_l2": 0.01,
     "test_crops": 10,
+    "crop": None,
     "early_stopping_patience": 5,
     "ema_decay": 0.9,
 }

@@ -20,7 +20,7 @@ from fersweep.config import targets
 from fersweep.config.compose import compose_config
 from fersweep.config.idle import refuse_idle
 from fersweep.config.nodes import network, source_takes
-from fersweep.config.schema import one_line
+from fersweep.config.schema import input_size, one_line
 from fersweep.data import accounting, cache, twins
 from fersweep.data.preprocess import Preprocessed
 from fersweep.data.samples import Samples, check_names
@@ -84,7 +84,7 @@ def model(cfg: DictConfig, num_classes: int) -> nn.Module:
     node = network(config)
     targets.check(node, NETWORKS)
     targets.check(config["fidelity"]["initialise"], NETWORKS)
-    data = {"num_classes": num_classes, "in_channels": cfg.dataset.channels, "image_size": cfg.dataset.image_size}
+    data = {"num_classes": num_classes, "in_channels": cfg.dataset.channels, "image_size": input_size(cfg)}
     built: nn.Module = make(node, **{key: value for key, value in data.items() if targets.takes(node["_target_"], key)})
     if cfg.fidelity.initialise is not None:
         make(cfg.fidelity.initialise)(built)
@@ -138,12 +138,12 @@ def _check(groups: str, num_classes: int) -> None:
     config = json.loads(groups)
     refuse_idle(config)
     cfg = OmegaConf.create(config)
-    dataset = cfg.dataset
+    side = input_size(cfg)
     with torch.device("meta"):
         network = model(cfg, num_classes)
-        _try(network, torch.empty(2, dataset.channels, dataset.image_size, dataset.image_size), num_classes, cfg)
+        _try(network, torch.empty(2, cfg.dataset.channels, side, side), num_classes, cfg)
         _called(cfg.recipe.optimizer, network.parameters())
-    _called(cfg.augmentation.transform, image_size=dataset.image_size)
+    _called(cfg.augmentation.transform, image_size=side)
     make(cfg.split.function)
     source(cfg)
 
@@ -247,7 +247,7 @@ def datamodule(cfg: DictConfig, data: Samples, microbatches: int = 1) -> FERData
     split = _called(cfg.split.function, data)
     if cfg.dataset.twins == "drop_from_training":
         split = twins.drop(data, split)
-    transform = _called(cfg.augmentation.transform, image_size=cfg.dataset.image_size)
+    transform = _called(cfg.augmentation.transform, image_size=input_size(cfg))
     return FERDataModule(
         data,
         split,
@@ -258,6 +258,7 @@ def datamodule(cfg: DictConfig, data: Samples, microbatches: int = 1) -> FERData
         overfit_batches=cfg.trainer.overfit_batches,
         microbatches=microbatches,
         val_transform=transform if cfg.recipe.augment_validation else None,
+        crop=None if cfg.augmentation.name == "none" else cfg.recipe.crop,
     )
 
 

@@ -7,11 +7,12 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import plain, train_process
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
-from fersweep.build import check, make
+from fersweep.build import check, make, model
 from fersweep.config.checks import validate
 from fersweep.config.compose import compose_config
 from fersweep.config.options import config_dir, options
@@ -101,6 +102,15 @@ def test_the_study_recipe_takes_the_batch_size_of_the_dataset(dataset: str, size
     )
     assert recipe.augment_validation
     assert (recipe.max_epochs, recipe.early_stopping_patience, recipe.schedule) == (200, 15, "constant")
+
+
+def test_networks_are_built_for_the_side_of_the_crop() -> None:
+    for backbone in ("vgg16", "drf_msam"):
+        cfg = compose_config(["recipe=scratch", f"backbone={backbone}", "attention=none"])
+        assert (cfg.recipe.crop, cfg.dataset.image_size, cfg.augmentation.name) == (44, 48, "crop_flip")
+        check(cfg, num_classes=7)
+        with torch.device("meta"):
+            assert model(cfg, 7).image_size == 44
 
 
 def test_the_modern_recipe_brings_its_augmentation_which_can_still_be_chosen() -> None:

@@ -16,10 +16,16 @@ import yaml
 from scipy.ndimage import affine_transform
 
 from fersweep.data import augment
+from fersweep.data.batchwise import Batchwise
 from fersweep.errors import UserError
 
 CONF = Path(__file__).parents[2] / "conf" / "augmentation"
-PIPELINES = {"none": augment.none, "flip_zoom": augment.flip_zoom, "standard": augment.standard}
+PIPELINES = {
+    "none": augment.none,
+    "flip_zoom": augment.flip_zoom,
+    "standard": augment.standard,
+    "crop_flip": augment.crop_flip,
+}
 
 
 def smooth_images(number: int = 32, size: int = 48, channels: int = 0) -> np.ndarray:
@@ -141,7 +147,7 @@ def test_standard_draws_its_ranges_each_half_of_the_time() -> None:
 def test_strengths_of_zero_are_the_identity() -> None:
     images = smooth_images()
     still = augment.standard(48, flip=0, zoom=0, shift=0, rotate=0, brightness=0, contrast=0, erase=0)
-    for transform in (still, augment.flip_zoom(48, flip=0, zoom=0), augment.none(48)):
+    for transform in (still, augment.crop_flip(48, flip=0), augment.flip_zoom(48, flip=0, zoom=0), augment.none(48)):
         np.testing.assert_array_equal(augment.apply(transform, images, seed=3), images)
 
 
@@ -203,6 +209,43 @@ def test_global_generators_are_neither_read_nor_moved() -> None:
     np.testing.assert_array_equal(first, augment.apply(augment.standard(48), images, seed=5))
 
 
+def test_crop_flip_only_flips_unless_told_otherwise() -> None:
+    images = smooth_images(200)
+    augmented = augment.apply(augment.crop_flip(48), images, seed=0)
+    flipped = [bool((one != image).any()) for one, image in zip(augmented, images, strict=True)]
+    assert 70 < sum(flipped) < 130
+    for one, image, mirrored in zip(augmented, images, flipped, strict=True):
+        np.testing.assert_array_equal(one, image[:, ::-1] if mirrored else image)
+
+
+@pytest.mark.parametrize("channels", [0, 3])
+def test_crop_flip_has_what_standard_has(channels: int) -> None:
+    """Each of its steps changes as many images as its probability says, within the range of its strength."""
+    same = np.repeat(smooth_images(1, channels=channels), 400, axis=0)
+
+    def changed(**options: Any) -> tuple[np.ndarray, float]:
+        found = augment.apply(augment.crop_flip(48, flip=0, **options), same, seed=1)
+        moved = (found != same).reshape(len(same), -1).any(axis=1)
+        return found[moved], float(moved.mean())
+
+    still = np.full((400, 48, 48) + ((3,) if channels else ()), 100, np.uint8)
+    brighter = augment.apply(augment.crop_flip(48, flip=0, brightness=0.2), still, seed=1)
+    assert (int(brighter.min()), int(brighter.max())) == (pytest.approx(49, abs=2), pytest.approx(151, abs=2))
+    assert 0.4 < (brighter[:, 0, 0] != 100).mean() < 0.6
+    steeper = augment.apply(augment.crop_flip(48, flip=0, contrast=0.2), still, seed=1)
+    assert (int(steeper.min()), int(steeper.max())) == (pytest.approx(80, abs=1), pytest.approx(120, abs=1))
+    for options in ({"zoom": 0.2}, {"shift": 0.2}, {"rotate": 10.0}):
+        assert 0.4 < changed(**options)[1] < 0.6
+        assert changed(**options, each=1.0)[1] > 0.95
+    erased, share = changed(erase=0.3, erase_area=(0.1, 0.2))
+    assert 0.2 < share < 0.4
+    black = (erased == 0).reshape(len(erased), 48, 48, -1).all(axis=3)
+    assert ((black.mean(axis=(1, 2)) > 0.08) & (black.mean(axis=(1, 2)) < 0.22)).all()
+    for one in black:
+        rows, columns = np.flatnonzero(one.any(axis=1)), np.flatnonzero(one.any(axis=0))
+        assert one[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].mean() > 0.9  # a rectangle
+
+
 def test_import_asks_nobody_for_a_version() -> None:
     """The import emits no warning and opens no connection."""
     script = (
@@ -234,7 +277,7 @@ def test_config_names_every_strength_with_its_default(name: str) -> None:
         )
     }
     assert options == defaults
-    assert isinstance(PIPELINES[name](48, **options), A.Compose)
+    assert isinstance(PIPELINES[name](48, **options), A.Compose | Batchwise)
 
 
 @pytest.mark.parametrize(
@@ -244,6 +287,8 @@ def test_config_names_every_strength_with_its_default(name: str) -> None:
         ("flip_zoom", {"zoom": 1.0}, r"augmentation=flip_zoom: zoom must lie in \[0, 1\), not 1.0"),
         ("standard", {"erase": -0.1}, r"augmentation=standard: erase must lie in \[0, 1\], not -0.1"),
         ("standard", {"rotate": 200}, r"rotate must lie in \[0, 180\], not 200"),
+        ("crop_flip", {"zoom": 1.0}, r"augmentation=crop_flip: zoom must lie in \[0, 1\), not 1.0"),
+        ("crop_flip", {"erase_area": (0.1, 0.2)}, "erase_area has no effect with erase=0: set erase, or leave it"),
         ("standard", {"erase_area": (0.4, 0.2)}, r"erase_area must be two rising numbers in \(0, 1\)"),
     ],
 )

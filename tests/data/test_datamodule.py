@@ -275,3 +275,25 @@ def test_the_study_recipe_augments_validation() -> None:
     )
     assert study.val_transform is not None
     assert quick.val_transform is None
+
+
+def test_training_takes_random_crops_and_the_others_whole_images() -> None:
+    data = module(crop=28, train_transform=augment.crop_flip(28, flip=0))
+    train, again, later = (torch.cat([each.images for each in epoch(data.train_dataloader(), n)]) for n in (0, 0, 1))
+    assert train.shape == (37, 1, 28, 28)
+    assert torch.equal(train, again)
+    assert not torch.equal(train, later)
+    order = seen(epoch(data.train_dataloader(), 0))
+    for image, index in zip(train.numpy()[:, 0], order, strict=True):
+        whole = np.lib.stride_tricks.sliding_window_view(data.samples.images[index], (28, 28))
+        assert (whole == image).all(axis=(2, 3)).any()
+    for loader in (data.val_dataloader(), data.test_dataloader(), data.predict_dataloader()):
+        assert next(iter(loader)).images.shape[1:] == (1, 32, 32)
+    augmented = module(crop=28, val_transform=augment.crop_flip(28)).val_dataloader()
+    assert next(iter(augmented)).images.shape[1:] == (1, 28, 28)
+
+
+@pytest.mark.parametrize(("augmentation", "crop"), [("crop_flip", 44), ("standard", 44), ("none", None)])
+def test_without_augmentation_crops_are_not_random(augmentation: str, crop: int | None) -> None:
+    cfg = compose_config(["recipe=scratch", f"augmentation={augmentation}", "dataset.source.size=70"])
+    assert build.datamodule(cfg, build.samples(cfg)).crop == crop

@@ -18,6 +18,7 @@ from torch import nn
 
 from fersweep import build
 from fersweep.cli import main as cli
+from fersweep.config.schema import input_size
 from fersweep.data.preprocess import changed
 from fersweep.data.samples import CLASSES
 from fersweep.errors import UserError
@@ -53,7 +54,7 @@ class Blocks(nn.Module):
         super().__init__()
         self.layers = nn.Sequential(
             nn.Conv2d(cfg.dataset.channels, 16, 3, padding=1),
-            RowBatchNorm(cfg.dataset.image_size, 1e-3),
+            RowBatchNorm(input_size(cfg), 1e-3),
             CBAM(16),
             ParallelCBAM(16),
             SqueezeExcitation(16),
@@ -73,12 +74,12 @@ class Blocks(nn.Module):
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Trained]:
-    """An ONNX file of `Blocks` with all preprocessing, and the network that it was made from."""
+    """An ONNX file of `Blocks` with all preprocessing and a centre crop, and the network that it was made from."""
     folder = tmp_path_factory.mktemp("exported")
     steps = ("dataset.preprocessing.min_max=true", "dataset.preprocessing.equalize=true", *CUT)
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(build, "model", Blocks)
-        trained = load(write_checkpoint(folder / "a.ckpt", "dataset.image_size=33", *steps), "cpu")
+        trained = load(write_checkpoint(folder / "a.ckpt", "dataset.image_size=37", "recipe.crop=34", *steps), "cpu")
     difference = files.write(trained, folder / "model.onnx")
     assert difference is not None
     assert max(difference.probabilities, difference.logits) < 1e-5
@@ -91,7 +92,7 @@ def test_onnx_gives_pytorchs_outputs(exported: tuple[Path, Trained]) -> None:
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     draw = np.random.default_rng(0)
     for count in (1, 2, 20):
-        faces = draw.integers(40, 200, (count, 33, 33), np.uint8)
+        faces = draw.integers(40, 200, (count, 37, 37), np.uint8)
         (exported_says,) = session.run(["probabilities"], {"images": faces[:, None]})
         torch_says = trained.probabilities(trained.preprocess(faces)).numpy()
         assert np.abs(exported_says - torch_says).max() < 1e-5
@@ -104,14 +105,15 @@ def test_onnx_has_metadata(exported: tuple[Path, Trained]) -> None:
     onnx.checker.check_model(model, full_check=True)
     known = {each.key: each.value for each in model.metadata_props}
     assert json.loads(known["labels"]) == list(CLASSES)
-    assert (known["image_size"], known["channels"], known["temperature"]) == ("33", "1", "1.7")
+    assert (known["image_size"], known["channels"], known["temperature"]) == ("37", "1", "1.7")
+    assert known["crop"] == "34"
     assert known["title"] == "ResNet-50 + CBAM, ELU, synthetic faces"
     assert len(known["run"]) == 10
-    assert known["faces"] == "cropped by mtcnn, margin 0.0, resized to 80 pixels by area, to 33 by nearest neighbour"
+    assert known["faces"] == "cropped by mtcnn, margin 0.0, resized to 80 pixels by area, to 37 by nearest neighbour"
     assert json.loads(known["face_crop"])["size"] == 80
     shape = model.graph.input[0].type.tensor_type
     assert shape.elem_type == onnx.TensorProto.UINT8
-    assert [each.dim_param or each.dim_value for each in shape.shape.dim] == ["batch", 1, 33, 33]
+    assert [each.dim_param or each.dim_value for each in shape.shape.dim] == ["batch", 1, 37, 37]
     assert [each.name for each in model.graph.output] == ["probabilities", "logits"]
     kinds = [node.op_type for node in model.graph.node]
     assert kinds.count("Conv") == 4  # Conv2d, the gates of positions, ECA along the channels

@@ -82,19 +82,23 @@ def recorded(run: Path) -> tuple[list[str], np.ndarray]:
     return table["id"].tolist(), (logits / about["temperature"]).softmax(dim=1).numpy()
 
 
-@pytest.mark.parametrize("overrides", [(), STUDY_CROP], ids=["whole", "cropped"])
+UNSCALED = ("dataset.image_size=41", "recipe.crop=32", "augmentation=crop_flip", "recipe.test_crops=1")
+
+
+@pytest.mark.parametrize("overrides", [(), STUDY_CROP, UNSCALED], ids=["whole", "cropped", "unscaled"])
 def test_a_runs_test_images_get_the_probabilities_of_its_test(
     tmp_path: Path, cache: Path, overrides: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = portraits(tmp_path / "data")
     data = ("dataset=folder", f"dataset.root={root}", "split=official")
     run = trained_on(tmp_path / "outputs", cache, *data, *overrides)
-    assert ("2 classes · faces cut out by mtcnn" in " ".join(capsys.readouterr().out.split())) == bool(overrides)
+    cut = overrides == STUDY_CROP
+    assert ("2 classes · faces cut out by mtcnn" in " ".join(capsys.readouterr().out.split())) == cut
     assert checkpoint.load(run)["fersweep"]["framing"] == "picture"
     ids, expected = recorded(run)
     assert len(ids) == 2 * PARTS["test"]
     files = [root / each for each in ids]
-    own, other = (predicted(run, files, detector=each) for each in ("auto", "none" if overrides else "mtcnn"))
+    own, other = (predicted(run, files, detector=each) for each in ("auto", "none" if cut else "mtcnn"))
     assert np.array_equal(own.argmax(axis=1), expected.argmax(axis=1))
     assert np.allclose(own, expected, atol=1e-5)
     assert np.abs(other - expected).max() > 20 * np.abs(own - expected).max()  # with other cropping

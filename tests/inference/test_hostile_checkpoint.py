@@ -208,6 +208,7 @@ SETTINGS: dict[str, Change] = {
     "is not allowed:": config("backbone", "model", to={"_target_": "fersweep.data.sources.fer2013.download"}),
     "is not resolved": config("dataset", "title", to="${oc.env:HOME}"),
     "image_size=1000000 is out of range": config("dataset", "image_size", to=1_000_000),
+    "crop=1000000 is out of range": config("recipe", "crop", to=1_000_000),
     "whose settings differ ": config("plugins", to=3),
     " whose settings differ": config("dataset", to=None),
     "its configuration is not that of its weights": config(

@@ -93,6 +93,27 @@ def test_ten_crops_are_four_corners_the_centre_and_their_mirror_images() -> None
     assert torch.allclose(module.ten_crop_probabilities(whole), module.ten_crop_probabilities(whole.float() / 255))
 
 
+def test_with_a_crop_the_network_sees_its_side_in_training_validation_and_test() -> None:
+    """The linear network takes 8×8 pixels; of images of 11×11 they are the centre, and in the test five places too."""
+    module, given = made(crop=8, test_crops=10), batch()
+    images = torch.from_numpy(np.random.default_rng(2).integers(0, 256, (12, 1, 11, 11), dtype=np.uint8))
+    centre = images[..., 1:9, 1:9]
+    expected = log_probabilities(module, centre)
+    assert torch.allclose(module(images).log_softmax(1).double(), expected, atol=1e-5)
+    assert torch.allclose(module(images.float() / 255).log_softmax(1).double(), expected, atol=1e-5)
+    losses = [float(module.training_step(given._replace(images=each), 0).detach()) for each in (images, centre)]
+    assert losses[0] == losses[1]
+    module.validation_step(given._replace(images=images), 0)
+    assert torch.equal(module.val_outputs[0][0], module(centre))
+    module.test_step(given._replace(images=images), 0)
+    ((_, single, final),) = module.test_outputs
+    assert torch.allclose(single.double(), expected.exp(), atol=1e-6)
+    corners = [(0, 0), (0, 3), (3, 0), (3, 3), (1, 1)]
+    views = [images[..., top : top + 8, left : left + 8] for top, left in corners]
+    ten = [log_probabilities(module, each).exp() for view in views for each in (view, view.flip(3))]
+    assert torch.allclose(final.double(), torch.stack(ten).mean(dim=0), atol=1e-6)
+
+
 @pytest.mark.parametrize("crops", [1, 10])
 def test_testing_keeps_the_single_view_beside_the_ten_crops(crops: int) -> None:
     module, data = made(test_crops=crops), batch()

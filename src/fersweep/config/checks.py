@@ -86,6 +86,11 @@ RANGES: tuple[tuple[str, Test, str], ...] = (
     ("recipe.ema_decay", _null_or(lambda value: 0 < value < 1), "null (off) or between 0 and 1"),
     ("recipe.convolution_l2", lambda value: 0 <= value < math.inf, "0 (off) or positive"),
     ("recipe.gradient_clip", _null_or(lambda value: value > 0), "null (off) or positive"),
+    (
+        "recipe.crop",
+        _null_or(lambda value: 32 <= value <= 512),
+        "null (whole images) or 32 pixels to dataset.image_size",
+    ),
     ("recipe.early_stopping_patience", _null_or(lambda value: value >= 1), "null (off) or 1 or more epochs"),
     ("trainer.devices", lambda value: value >= 1, "1 or more"),
     ("trainer.num_nodes", lambda value: value >= 1, "1 or more"),
@@ -121,8 +126,10 @@ def validate(cfg: DictConfig) -> None:
 
 
 def check_images(cfg: DictConfig) -> None:
-    """Raise UserError for a size or number of channels of the images that no run has."""
-    _check_values(cfg, "dataset.image_size", "dataset.channels")
+    """Raise UserError for sizes or a number of channels of the images that no run has."""
+    _check_values(cfg, "dataset.image_size", "dataset.channels", "recipe.crop")
+    if problem := next(_crop_problems(cfg), None):
+        raise UserError(problem)
 
 
 def _check_values(cfg: DictConfig, *only: str) -> None:
@@ -216,6 +223,7 @@ def _combination_problems(cfg: DictConfig) -> Iterator[str]:
             "choose an attention, or omit the position."
         )
     yield from _device_problems(trainer, recipe.batch_size)
+    yield from _crop_problems(cfg)
     if recipe.augment_validation and cfg.augmentation.name == "none":
         yield "recipe.augment_validation=true has no effect with augmentation=none: set one of them."
     if cfg.attention.get("kernel_size") and (cfg.attention.get("gamma", 2), cfg.attention.get("beta", 1)) != (2, 1):
@@ -228,6 +236,14 @@ def _combination_problems(cfg: DictConfig) -> Iterator[str]:
         yield "Set trainer.overfit_batches or trainer.limit_batches, not both."
     if recipe.mixup > 0 and recipe.class_weights != "none":
         yield "recipe.mixup and recipe.class_weights cannot be combined: turn one of them off."
+
+
+def _crop_problems(cfg: DictConfig) -> Iterator[str]:
+    crop, size = cfg.recipe.crop, cfg.dataset.image_size
+    if crop is not None and crop > size:
+        yield f"recipe.crop={crop} is larger than the images of dataset.image_size={size}: lower it, or set it to null."
+    if crop == size:
+        yield f"recipe.crop={crop} has no effect with dataset.image_size={size}: set it to null, or lower it."
 
 
 def _device_problems(trainer: DictConfig, batch_size: int) -> Iterator[str]:

@@ -157,7 +157,8 @@ class Recipe:
     """Optimiser, schedule and stopping. ``batch_size`` is the total over all devices.
 
     ``augment_validation`` augments validation images as the study did; ``convolution_l2`` is the factor of an L2
-    penalty on the kernels of all 2-d convolutions.
+    penalty on the kernels of all 2-d convolutions. ``crop`` is the side of the unscaled crops that the network takes
+    (`input_size`), null for whole images.
     """
 
     name: str = MISSING
@@ -176,6 +177,7 @@ class Recipe:
     augment_validation: bool = False
     convolution_l2: float = 0.0
     test_crops: int = 1
+    crop: int | None = None
 
 
 @dataclass
@@ -271,6 +273,11 @@ def section(setting: Field[Any]) -> type | None:
 def choices_of(config: Mapping[str, Any]) -> dict[str, str]:
     """Return ``{group: option}`` of a resolved configuration."""
     return {group: str(config[group]["name"]) for group in GROUPS}
+
+
+def input_size(config: Any) -> int:
+    """Return the side in pixels of the images that a run's network takes: ``recipe.crop`` or ``dataset.image_size``."""
+    return int(config["recipe"]["crop"] or config["dataset"]["image_size"])
 
 
 def title_of(config: Mapping[str, Any], group: str) -> str:

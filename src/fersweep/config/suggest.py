@@ -21,6 +21,7 @@ ALIASES = {
     "recipe.gradient_clip": "clip grad_clip clip_grad gradient_clip_val max_grad_norm",
     "recipe.ema_decay": "ema",
     "recipe.test_crops": "tta ten_crop crops",
+    "recipe.crop": "crop_size random_crop train_crop_size val_crop_size crop_pct",
     "backbone": "model network net arch architecture encoder",
     "augmentation": "aug augment augmentations transforms",
     "dataset": "data ds",

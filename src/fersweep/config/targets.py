@@ -24,7 +24,7 @@ OWN = (
 """Modules of this project that targets are defined in. No others: checkpoints bring their own configurations."""
 
 FUNCTIONS = (
-    *(f"fersweep.data.augment.{name}" for name in ("flip_zoom", "none", "standard")),
+    *(f"fersweep.data.augment.{name}" for name in ("crop_flip", "flip_zoom", "none", "standard")),
     *(f"fersweep.data.splits.{name}" for name in ("notebook", "official", "random", "study", "subjects", "tuning")),
     "fersweep.models.norm.batch_norm",
     "fersweep.models.study_code.glorot_uniform",

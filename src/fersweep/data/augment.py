@@ -1,8 +1,9 @@
-"""Augmentation of training images with albumentations: ``none``, ``flip_zoom`` (the study's) and ``standard``.
+"""Augmentation of training images: ``none``, ``flip_zoom`` (the study's), ``standard`` and ``crop_flip``.
 
-A pipeline is an `albumentations.Compose` from uint8 ``(H, W)`` or ``(H, W, 3)`` to the same shape and type; `apply`
-runs one over a batch. All randomness comes from the seed given to `apply`, not from the global generators of NumPy and
-Python, so a batch is the same in the main process and in any loader worker.
+A pipeline is an `albumentations.Compose` from uint8 ``(H, W)`` or ``(H, W, 3)`` to the same shape and type, or a
+`Batchwise`, which takes a batch; `apply` runs either over a batch. With ``recipe.crop`` it gets the crops. All
+randomness comes from the seed given to `apply`, not from the global generators of NumPy and Python, so a batch is the
+same in the main process and in any loader worker.
 
 Importing this module switches OpenCV's threads off: on images of 48 to 224 pixels they cost more than they save,
 parallelism is across loader workers, and a thread pool does not survive the fork that starts a worker.
@@ -14,7 +15,7 @@ import os
 
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # before the import, which else queries PyPI for its latest version
 
-import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import albumentations as A
@@ -22,9 +23,13 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from fersweep.data.batchwise import Batchwise, resampled
 from fersweep.errors import UserError
 
 Images = npt.NDArray[np.uint8]
+
+ERASE_AREA = (0.02, 0.33)
+"""Default areas of erased rectangles, as fractions of the image."""
 
 cv2.setNumThreads(0)
 
@@ -67,15 +72,7 @@ class RandomAffine(A.ImageOnlyTransform):
         **params: Any,
     ) -> Images:
         """Resample one image, uint8 ``(H, W)`` or ``(H, W, C)``, with the drawn parameters."""
-        height, width = img.shape[:2]
-        (zx, zy), (tx, ty) = zoom, shift
-        cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))
-        cx, cy = (width - 1) / 2, (height - 1) / 2
-        a, b, c, d = cos * zx, -sin * zy, sin * zx, cos * zy
-        matrix = np.array([[a, b, cx + tx * width - a * cx - b * cy], [c, d, cy + ty * height - c * cx - d * cy]])
-        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        warped = cv2.warpAffine(img, matrix, (width, height), flags=flags, borderMode=cv2.BORDER_REPLICATE)
-        return np.asarray(warped, dtype=np.uint8)
+        return resampled(img, zoom, shift, angle)
 
 
 def _fraction(pipeline: str, name: str, value: float, limit: float = 1.0, strict: bool = False) -> None:
@@ -83,6 +80,21 @@ def _fraction(pipeline: str, name: str, value: float, limit: float = 1.0, strict
     if not 0 <= value <= limit or (strict and value == limit):
         end = ")" if strict else "]"
         raise UserError(f"augmentation={pipeline}: {name} must lie in [0, {limit:g}{end}, not {value}.")
+
+
+def _check(
+    pipeline: str,
+    values: Mapping[str, float],
+    rotate: float = 0.0,
+    area: Sequence[float] = ERASE_AREA,
+    strict: bool = False,
+) -> None:
+    """Refuse values outside [0, 1] (``[0, 1)`` if ``strict``), an angle outside [0, 180] and areas not in (0, 1)."""
+    for name, value in values.items():
+        _fraction(pipeline, name, value, strict=strict)
+    _fraction(pipeline, "rotate", rotate, limit=180)
+    if len(area) != 2 or not 0 < area[0] <= area[1] < 1:
+        raise UserError(f"augmentation={pipeline}: erase_area must be two rising numbers in (0, 1), not {area}.")
 
 
 def none(image_size: int) -> A.Compose:  # noqa: ARG001 - every pipeline is called with the size
@@ -114,7 +126,7 @@ def standard(
     brightness: float = 0.2,
     contrast: float = 0.2,
     erase: float = 0.5,
-    erase_area: tuple[float, float] = (0.02, 0.33),
+    erase_area: tuple[float, float] = ERASE_AREA,
     each: float = 0.5,
 ) -> A.Compose:
     """Augmentation for training from scratch at 48 pixels: zoom, shift, rotation, flip, light and erasing.
@@ -134,14 +146,9 @@ def standard(
         erase_area: least and greatest area of the rectangle, as fractions of the image.
         each: probability of each of zoom, shift, rotation and light.
     """
-    for name, value in {"flip": flip, "erase": erase, "each": each}.items():
-        _fraction("standard", name, value)
-    for name, value in {"zoom": zoom, "contrast": contrast, "brightness": brightness, "shift": shift}.items():
-        _fraction("standard", name, value, strict=True)
-    _fraction("standard", "rotate", rotate, limit=180)
+    _check("standard", {"flip": flip, "erase": erase, "each": each}, rotate, erase_area)
+    _check("standard", {"zoom": zoom, "contrast": contrast, "brightness": brightness, "shift": shift}, strict=True)
     least, most = erase_area
-    if not 0 < least <= most < 1:
-        raise UserError(f"augmentation=standard: erase_area must be two rising numbers in (0, 1), not {erase_area}.")
     return A.Compose(
         [
             RandomAffine(zoom=zoom, shift=shift, rotate=rotate, each=each),
@@ -152,7 +159,36 @@ def standard(
     )
 
 
-def apply(transform: A.Compose, images: Images, seed: int) -> Images:
+def crop_flip(
+    image_size: int,  # noqa: ARG001 - as above
+    flip: float = 0.5,
+    zoom: float = 0.0,
+    shift: float = 0.0,
+    rotate: float = 0.0,
+    brightness: float = 0.0,
+    contrast: float = 0.0,
+    erase: float = 0.0,
+    erase_area: tuple[float, float] = ERASE_AREA,
+    each: float = 0.5,
+) -> Batchwise:
+    """Horizontal flip of the crops at random places that ``recipe.crop`` asks for; without it, of whole images.
+
+    Everything of `standard` can be switched on, with its meaning, except that rectangles to erase are cut off at the
+    sides of the image and not drawn again.
+
+    Args:
+        image_size: pixels per side of the crops, without effect.
+        flip, zoom, shift, rotate, brightness, contrast, erase, erase_area, each: as in `standard`; 0 is off.
+    """
+    _check("crop_flip", {"flip": flip, "erase": erase, "each": each}, rotate, erase_area)
+    _check("crop_flip", {"zoom": zoom, "contrast": contrast, "brightness": brightness, "shift": shift}, strict=True)
+    least, most = erase_area
+    if not erase and (least, most) != ERASE_AREA:
+        raise UserError("augmentation=crop_flip: erase_area has no effect with erase=0: set erase, or leave it alone.")
+    return Batchwise(flip, zoom, shift, rotate, brightness, contrast, erase, (least, most), each)
+
+
+def apply(transform: A.Compose | Batchwise, images: Images, seed: int) -> Images:
     """Augment a batch; the result is a function of the arguments alone.
 
     The pipeline is seeded once per batch, so image ``i`` depends on the images before it only through their number.
@@ -165,6 +201,8 @@ def apply(transform: A.Compose, images: Images, seed: int) -> Images:
     Returns:
         A new array of the same shape and type.
     """
+    if isinstance(transform, Batchwise):
+        return transform(images, seed)
     transform.set_random_seed(seed)
     augmented = np.empty_like(images)
     for source, target in zip(images, augmented, strict=True):

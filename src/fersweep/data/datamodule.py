@@ -13,7 +13,7 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from fersweep.data import augment
+from fersweep.data import augment, crops
 from fersweep.data.samples import Indices, Samples
 from fersweep.data.splits import Split
 
@@ -104,13 +104,16 @@ class BatchSampler(Sampler[BatchKey]):
 
 
 class BatchDataset(Dataset[Batch]):
-    """Batches by `BatchKey`, augmented if a transform is given."""
+    """Batches by `BatchKey`; with a transform, of augmented images: random crops of side ``crop``, then transformed."""
 
-    def __init__(self, samples: Samples, transform: Any | None = None) -> None:
+    def __init__(self, samples: Samples, transform: Any | None = None, crop: int | None = None) -> None:
         self.samples, self.transform = samples, transform
+        self.crop = None if transform is None else crop
 
     def __getitem__(self, key: BatchKey) -> Batch:
         images = self.samples.images[key.indices]
+        if self.crop is not None:
+            images = crops.at_random(images, self.crop, key.seed)
         if self.transform is not None:
             images = augment.apply(self.transform, images, key.seed)
         return to_batch(images, self.samples.labels, key)
@@ -134,6 +137,7 @@ class FERDataModule(pl.LightningDataModule):
         split: indices of the train, validation and test images.
         train_transform: an albumentations pipeline for training images, or ``None``.
         val_transform: a pipeline for validation images, whose draws differ from epoch to epoch, or ``None``.
+        crop: side of random crops of the images that are transformed, before that; ``None``: whole images.
         batch_size: images per training step, over all processes.
         seed: seed of data order and augmentation.
         workers: loading processes; ``None``: none on a CPU, up to four with a GPU.
@@ -153,9 +157,10 @@ class FERDataModule(pl.LightningDataModule):
         overfit_batches: int = 0,
         microbatches: int = 1,
         val_transform: Any | None = None,
+        crop: int | None = None,
     ) -> None:
         super().__init__()
-        self.samples = samples
+        self.samples, self.crop = samples, crop
         self.train_transform, self.val_transform = train_transform, val_transform
         self.batch_size, self.seed, self.workers, self.microbatches = batch_size, seed, workers, microbatches
         if overfit_batches:
@@ -190,7 +195,7 @@ class FERDataModule(pl.LightningDataModule):
             cores //= self.trainer.num_devices  # shared by the processes of this machine
         workers = self.workers if self.workers is not None else (min(4, max(cores - 1, 0)) if on_gpu else 0)
         return DataLoader(
-            BatchDataset(self.samples, transform),
+            BatchDataset(self.samples, transform, self.crop),
             sampler=BatchSampler(indices, size, self.seed, rank=rank, world=world, **options),
             batch_size=None,
             num_workers=workers,

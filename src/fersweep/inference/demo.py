@@ -85,7 +85,7 @@ def choose(predictor: Predictor, state: State, number: int) -> tuple[dict[str, f
     network, target = predictor.trained[0], int(probabilities[number].argmax())
     [face] = predictor.cut(image, [faces[number]])
     saliency = explain(network, network.prepare([face]), target)[0].maps[GRADCAM]
-    enlarged = cv2.resize(saliency, face.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+    enlarged = cv2.resize(network.uncropped(saliency), face.shape[1::-1], interpolation=cv2.INTER_LINEAR)
     bars = dict(zip(predictor.class_names, probabilities[number].tolist(), strict=True))
     return bars, overlay(face, np.asarray(enlarged, np.float32))
 

@@ -23,7 +23,8 @@ from fersweep import build
 from fersweep.config import plugins
 from fersweep.config.checks import check_images
 from fersweep.config.options import option_file, options
-from fersweep.config.schema import Config, one_line, title, title_of, to_dict
+from fersweep.config.schema import Config, input_size, one_line, title, title_of, to_dict
+from fersweep.data import crops
 from fersweep.data.preprocess import changed
 from fersweep.errors import UserError
 from fersweep.faces import Pixels
@@ -44,7 +45,8 @@ class Trained:
 
     Attributes:
         path: the checkpoint.
-        network: in evaluation mode, float32; maps images ``(B, C, H, W)`` in [0, 1] to logits ``(B, K)``.
+        network: in evaluation mode, float32; maps images ``(B, C, S, S)`` in [0, 1] to logits ``(B, K)``, S being
+            ``input_size``.
         cfg: the resolved configuration of its training.
         class_names: ``K`` names.
         temperature: divisor of the logits before the softmax; 1 if the checkpoint has none.
@@ -69,8 +71,13 @@ class Trained:
 
     @property
     def image_size(self) -> int:
-        """Height and width in pixels."""
+        """Height and width of the dataset's images in pixels."""
         return int(self.cfg.dataset.image_size)
+
+    @property
+    def input_size(self) -> int:
+        """Height and width in pixels of what the network takes: the image, or its centre crop (``recipe.crop``)."""
+        return input_size(self.cfg)
 
     @property
     def channels(self) -> int:
@@ -99,26 +106,35 @@ class Trained:
         return tuple(caveats)
 
     def prepare(self, faces: Sequence[Pixels]) -> Tensor:
-        """Turn faces of any size, grey or RGB, into a batch for the network: uint8 ``(B, C, H, W)``."""
+        """Turn faces of any size, grey or RGB, into a batch for the network: uint8 ``(B, C, S, S)``."""
         if not faces:
-            return torch.empty(0, self.channels, self.image_size, self.image_size, dtype=torch.uint8)
+            return torch.empty(0, self.channels, self.input_size, self.input_size, dtype=torch.uint8)
         return self.preprocess(np.stack([self.crop.image(each, self.image_size, self.channels) for each in faces]))
 
     def preprocess(self, images: npt.NDArray[np.uint8]) -> Tensor:
-        """Preprocess images ``(B, H, W)`` or ``(B, H, W, 3)``, B > 0, into a batch: uint8 ``(B, C, H, W)``."""
+        """Preprocess images ``(B, H, W)`` or ``(B, H, W, 3)``, B > 0, into a batch: uint8 ``(B, C, S, S)``."""
         steps = self.cfg.dataset.preprocessing
         if steps.min_max or steps.equalize:
             images = np.stack([changed(each, steps.min_max, steps.equalize) for each in images])
-        return as_batch(images)
+        return self.batch(images)
+
+    def batch(self, images: npt.NDArray[np.uint8]) -> Tensor:
+        """Turn preprocessed images ``(B, H, W)`` or ``(B, H, W, 3)`` into a batch: uint8 ``(B, C, S, S)``."""
+        return crops.centre(as_batch(images), self.input_size)
+
+    def uncropped(self, saliency: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Surround a map ``(S, S)`` of what the network takes by zeros, to that of the whole image ``(H, W)``."""
+        before = (self.image_size - self.input_size) // 2
+        return np.pad(saliency, (before, self.image_size - self.input_size - before))
 
     @torch.inference_mode()
     def logits(self, batch: Tensor) -> Tensor:
-        """Return the logits ``(B, K)``, float32 on the CPU, of a uint8 batch ``(B, C, H, W)`` of any length."""
+        """Return the logits ``(B, K)``, float32 on the CPU, of a uint8 batch ``(B, C, S, S)`` of any length."""
         logits = [self.network(each.to(self.device).float().div(255)).float().cpu() for each in split_batch(batch)]
         return torch.cat(logits) if len(batch) else torch.empty(0, len(self.class_names))
 
     def probabilities(self, batch: Tensor) -> Tensor:
-        """Return the calibrated probabilities ``(B, K)`` of a uint8 batch ``(B, C, H, W)``."""
+        """Return the calibrated probabilities ``(B, K)`` of a uint8 batch ``(B, C, S, S)``."""
         return (self.logits(batch) / self.temperature).softmax(dim=1)
 
 

@@ -18,7 +18,7 @@ FILE = Path(__file__).with_name("study.yaml")
 
 FIDELITIES = ("code", "paper")
 
-NETWORK = ("backbone", "attention", "activation", "fidelity", "dataset.image_size", "dataset.channels")
+NETWORK = ("backbone", "attention", "activation", "fidelity", "dataset.image_size", "dataset.channels", "recipe.crop")
 """The parts of a configuration that define the network: with others, a run is not a row of the study's table."""
 
 PROTOCOL = ("dataset", "split", "augmentation", "recipe", "weights", "trainer")

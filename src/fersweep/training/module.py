@@ -15,6 +15,7 @@ from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
 from fersweep import compat
+from fersweep.data import crops
 from fersweep.data.datamodule import Batch
 from fersweep.errors import NotFiniteError
 from fersweep.training.calibration import fit_temperature
@@ -27,7 +28,7 @@ class FERModule(pl.LightningModule):
     """A classifier and the recipe that trains it.
 
     Args:
-        model: float32 images ``(B, C, H, W)`` in [0, 1] to logits ``(B, K)``.
+        model: float32 images ``(B, C, S, S)`` in [0, 1] to logits ``(B, K)``; S is ``recipe.crop``, or H and W.
         optimizer: called with the parameters.
         recipe: the ``recipe`` group, resolved.
         class_names: ``K`` names.
@@ -66,7 +67,8 @@ class FERModule(pl.LightningModule):
         self.test_outputs: list[tuple[Tensor, Tensor, Tensor]] = []
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return logits ``(B, K)`` of images ``(B, C, H, W)``, uint8 or float in [0, 1]."""
+        """Return logits ``(B, K)`` of images ``(B, C, H, W)``, uint8 or float in [0, 1], or of their centre crops."""
+        images = crops.centre(images, self.recipe["crop"])
         if images.dtype == torch.uint8:
             images = images.float().div_(255)
         logits: Tensor = self.model(images)
@@ -97,7 +99,8 @@ class FERModule(pl.LightningModule):
 
     def _logits_and_loss(self, batch: Batch, step: int, position: int) -> tuple[Tensor, Tensor]:
         """Return logits, and the share in the batch's cross-entropy with the recipe's smoothing, weights and mixup."""
-        images, other, weight = batch.images.float().div_(255), batch.labels, 1.0
+        images = crops.centre(batch.images, self.recipe["crop"]).float().div_(255)  # those that are not yet crops
+        other, weight = batch.labels, 1.0
         if self.recipe["mixup"] > 0:
             seed = (self.seed, self.current_epoch, step)
             images, other, weight = mixup(images, batch.labels, self.recipe["mixup"], seed, position)
@@ -171,18 +174,18 @@ class FERModule(pl.LightningModule):
     def ten_crop_probabilities(self, images: Tensor, fraction: float = 0.9) -> Tensor:
         """Return mean probabilities ``(B, K)`` over four corners, the centre, and their mirror images.
 
-        Crops of ``fraction`` of the side are resized to the full side (bilinear): the ten views of Krizhevsky et al.
-        2012, section 4.1, at the size the network was trained for.
+        The ten views of Krizhevsky et al. 2012, section 4.1, at the size the network was trained for: of the side
+        ``recipe.crop``, or else of ``fraction`` of the side and resized to the full side (bilinear).
         """
         images = images.float().div(255) if images.dtype == torch.uint8 else images
-        height, width = images.shape[-2:]
-        crop_h, crop_w = round(height * fraction), round(width * fraction)
-        bottom, right = height - crop_h, width - crop_w
-        corners = [(0, 0), (0, right), (bottom, 0), (bottom, right), (bottom // 2, right // 2)]
+        size = height, width = images.shape[-2:]
+        if self.recipe["crop"] is not None:
+            views = crops.five(images, self.recipe["crop"], self.recipe["crop"])
+        else:
+            views = crops.five(images, round(height * fraction), round(width * fraction))
+            views = tuple(F.interpolate(view, size=size, mode="bilinear", align_corners=False) for view in views)
         total = torch.zeros(len(images), len(self.class_names), device=images.device)
-        for top, left in corners:
-            view = images[..., top : top + crop_h, left : left + crop_w]
-            view = F.interpolate(view, size=(height, width), mode="bilinear", align_corners=False)
+        for view in views:
             for face in (view, view.flip(-1)):
                 total += self(face).softmax(dim=1)
         return total / 10

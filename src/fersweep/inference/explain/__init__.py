@@ -32,8 +32,8 @@ class Explanation:
         probabilities: ``(K,)``, calibrated.
         target: index of the class that Grad-CAM and the scores explain.
         label: name of that class.
-        maps: ``(H, W)`` of the image's size: ``gradcam`` (non-negative) and the spatial gates by module name, in
-            [0, 1], averaged over channels.
+        maps: ``(S, S)`` of the size that the network takes: ``gradcam`` (non-negative) and the spatial gates by module
+            name, in [0, 1], averaged over channels.
         gates: by module name, as computed, in [0, 1]: ``(C,)`` per channel, ``(1,)`` per image, ``(h, w)`` or
             ``(C, h, w)`` per position, ``(branches, C)`` for mixtures. Empty without attention.
         scores: of ``gradcam``.
@@ -62,7 +62,7 @@ def explain(trained: Trained, batch: Tensor, target: int | None = None) -> list[
 
     Args:
         trained: the network.
-        batch: uint8 ``(B, C, H, W)``, from `Trained.prepare`.
+        batch: uint8 ``(B, C, S, S)``, from `Trained.prepare`.
         target: index of the class to explain; ``None``: the predicted class of each image.
     """
     if not len(batch):
@@ -86,7 +86,7 @@ def _explain(trained: Trained, layer: torch.nn.Module, batch: Tensor, target: in
                 probabilities[index].numpy(),
                 chosen,
                 trained.class_names[chosen],
-                {name: enlarged(each[None], trained.image_size)[0].numpy() for name, each in coarse.items()},
+                {name: enlarged(each[None], trained.input_size)[0].numpy() for name, each in coarse.items()},
                 {name: np.atleast_1d(gate.squeeze().numpy()) for name, gate in own.items()},
                 score(trained, batch[index], chosen, cams[index]),
             )

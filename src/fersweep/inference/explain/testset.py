@@ -14,7 +14,7 @@ from fersweep.errors import UserError
 from fersweep.files import Names, write_json, writing
 from fersweep.inference.explain import Explanation, explain, pictures
 from fersweep.inference.explain.files import ADVICE, SCORES, TABLE, row_of, safe, write_table
-from fersweep.inference.trained import Trained, as_batch
+from fersweep.inference.trained import Trained
 from fersweep.report.explained import FILE
 from fersweep.training import checkpoint
 from fersweep.training import results as record
@@ -48,7 +48,7 @@ def explain_test(trained: Trained, out: Path) -> dict[str, Any]:
             "restore them, or name pictures to explain."
         )
     test = build.datamodule(trained.cfg, samples).split.test
-    batch = as_batch(samples.images[test])
+    batch = trained.batch(samples.images[test])
     probabilities = trained.probabilities(batch).numpy()
     sheets: dict[str, str] = {}
     rows, explanations, names = [], [], Names(TABLE, FILE)

@@ -21,6 +21,7 @@ FORMAT = 1
 
 def metadata(trained: Trained) -> dict[str, str]:
     """Return the metadata as texts; lists and dicts are JSON."""
+    crop = {} if trained.input_size == trained.image_size else {"crop": str(trained.input_size)}
     return {
         "producer": "fersweep",
         "fersweep_format": str(FORMAT),
@@ -29,6 +30,7 @@ def metadata(trained: Trained) -> dict[str, str]:
         "run": run(trained),
         "labels": json.dumps(list(trained.class_names), ensure_ascii=False),
         "image_size": str(trained.image_size),
+        **crop,
         "channels": str(trained.channels),
         "temperature": str(trained.temperature),
         "faces": faces(trained),

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from fersweep.data import crops
 from fersweep.errors import UserError
 from fersweep.files import atomic_path
 from fersweep.inference.export import about
@@ -39,8 +40,8 @@ Answer = Callable[[Tensor], tuple[Tensor, Tensor]]
 class Graph(nn.Module):
     """Map uint8 images to probabilities and logits.
 
-    It includes the preprocessing of the dataset (`fersweep.data.preprocess`), the scaling to [0, 1], the network, and
-    the softmax at the checkpoint's temperature.
+    It includes the preprocessing of the dataset (`fersweep.data.preprocess`), the centre crop of ``recipe.crop``, the
+    scaling to [0, 1], the network, and the softmax at the checkpoint's temperature.
     """
 
     def __init__(self, trained: Trained) -> None:
@@ -49,13 +50,14 @@ class Graph(nn.Module):
         self.temperature = trained.temperature
         self.min_max = bool(trained.cfg.dataset.preprocessing.min_max)
         self.equalize = bool(trained.cfg.dataset.preprocessing.equalize)
+        self.side = trained.input_size
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Map ``images``, uint8 (B, C, H, W), to probabilities and logits (B, K)."""
         x = images.float()
         x = stretched(x) if self.min_max else x
         x = equalized(x) if self.equalize else x
-        logits: Tensor = self.network(x / 255)
+        logits: Tensor = self.network(crops.centre(x, self.side) / 255)
         return (logits / self.temperature).softmax(dim=1), logits
 
 
