@@ -26,7 +26,7 @@ from fersweep.data.preprocess import Preprocessed
 from fersweep.data.samples import Samples, check_names
 from fersweep.errors import UserError
 from fersweep.faces.crop import AS_FACE, FACE, PICTURE, Crop
-from fersweep.text import first_line
+from fersweep.text import first_line, listed
 
 if TYPE_CHECKING:
     from fersweep.data.datamodule import FERDataModule
@@ -99,6 +99,7 @@ def build_model(
     num_classes: int = 7,
     in_channels: int = 1,
     image_size: int = 48,
+    **settings: Any,
 ) -> nn.Module:
     """Return a freshly initialised network: float32 images (B, C, H, W) in [0, 1] → logits (B, ``num_classes``).
 
@@ -110,13 +111,19 @@ def build_model(
         num_classes: logits per image.
         in_channels: 1 (grey) or 3.
         image_size: height and width of the images in pixels.
+        settings: of the backbone, those below ``model`` in its file, such as ``stem="small", width=16``.
 
     Raises:
-        UserError: for an unknown name, with the choices.
+        UserError: for an unknown name or setting, with the choices.
     """
     names = {"backbone": backbone, "attention": attention, "activation": activation, "fidelity": fidelity}
     overrides = [f"{group}={name}" for group, name in names.items()]
     cfg = compose_config([*overrides, f"dataset.channels={in_channels}", f"dataset.image_size={image_size}"])
+    for name, value in settings.items():
+        known = sorted(str(key) for key in cfg.backbone.model if key != "_target_")
+        if name not in known:
+            raise UserError(f"backbone={backbone} has no setting {name!r}: choose {listed(known, 'or')}.")
+        cfg.backbone.model[name] = value
     return model(cfg, num_classes)
 
 

@@ -349,3 +349,10 @@ def test_channels_last_and_bfloat16(backbone: str, attention: str) -> None:
 def test_seed_decides_the_weights() -> None:
     first, second = (build("backbone=resnetv2_50", "attention=cbam").state_dict() for _ in range(2))
     assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+def test_a_network_is_built_with_settings_of_its_backbone() -> None:
+    network = build_model("resnet18", "none", "relu", image_size=44, stem="small", width=16)
+    assert sum(each.numel() for each in network.parameters()) == 700_791
+    with pytest.raises(UserError, match="backbone=resnet18 has no setting 'stam': choose block, depths, pooling, "):
+        build_model("resnet18", stam="small")
