@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-APPS = ("captum", "gradio", "huggingface_hub", "onnx", "onnxruntime", "onnxscript", "safetensors")
+APPS = ("captum", "gradio", "huggingface_hub", "onnx", "onnxruntime", "onnxscript")
 """Modules that the extra ``apps`` installs; import them within `extra`."""
 
 

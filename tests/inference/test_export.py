@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import torch
 from checkpoints import write_checkpoint
 from conftest import REPOSITORY, use_tiny_network
 from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from fersweep import build
@@ -22,7 +24,7 @@ from fersweep.config.schema import input_size
 from fersweep.data.preprocess import changed
 from fersweep.data.samples import CLASSES
 from fersweep.errors import UserError
-from fersweep.inference.export import files, graph, weights
+from fersweep.inference.export import about, files, graph, weights
 from fersweep.inference.trained import Trained, load
 from fersweep.models.attention import CBAM, EfficientChannelAttention, SqueezeExcitation
 from fersweep.models.study_code import ParallelCBAM, RowBatchNorm, ScalarGate
@@ -139,6 +141,7 @@ def test_a_folder_gets_every_form(run: Path, tmp_path: Path, capsys: pytest.Capt
     assert json.loads(json.loads(extra["metadata.json"])["labels"]) == list(CLASSES)
 
     again = weights.load(folder / "model.safetensors")
+    assert again.run == about.run(trained)
     assert torch.equal(again.logits(images), trained.logits(images))
     assert (again.class_names, again.temperature) == (CLASSES, 1.7)
     with safe_open(folder / "model.safetensors", "pt") as file:
@@ -224,14 +227,12 @@ def test_an_operator_unknown_to_onnx_is_one_sentence(
 
 
 def test_foreign_safetensors_are_refused(tmp_path: Path) -> None:
-    from safetensors.torch import save_file
-
     save_file({"a": torch.zeros(1)}, tmp_path / "foreign.safetensors")
     (tmp_path / "broken.safetensors").write_bytes(b"\1\2\3")
     for name, sentence in (
         ("foreign", "was not written by this version of fersweep"),
         ("broken", "is not a readable safetensors file"),
-        ("none", "is not a readable safetensors file"),
+        ("none", "There is no checkpoint"),
     ):
         with pytest.raises(UserError, match=sentence):
             weights.load(tmp_path / f"{name}.safetensors")
@@ -254,3 +255,63 @@ def test_colour_images_and_deleted_initial_weights(tmp_path: Path, monkeypatch: 
     assert (known["run"], known["channels"]) == ("unknown", "3")
     assert json.loads(known["config"])["weights"] == "best.ckpt"
     assert str(tmp_path) not in "".join(known.values())
+
+
+def test_half_precision_is_rounded_once_and_computed_in_single(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "half"
+    assert cli.main(["export", str(run), "--half", "-o", str(folder)]) == 0
+    assert sorted(each.name for each in folder.iterdir()) == ["README.md", "card.json", "model.safetensors"]
+    assert "Predictor(" in capsys.readouterr().out
+
+    trained, again = load(run, "cpu"), load(folder / "model.safetensors", "cpu")
+    for key, value in trained.network.state_dict().items():
+        kept, rounded = again.network.state_dict()[key], value.half().float() if value.ndim > 1 else value
+        assert kept.dtype == value.dtype
+        assert torch.equal(kept, rounded)
+    with safe_open(folder / "model.safetensors", "pt") as file:
+        stored = {key: file.get_tensor(key).dtype for key in file.keys()}  # noqa: SIM118 (not a dict)
+        assert file.metadata()["weights"] == "float16"
+    assert (stored["classifier.weight"], stored["features.1.running_var"]) == (torch.float16, torch.float32)
+
+    known = json.loads((folder / "card.json").read_text())
+    model = folder / "model.safetensors"
+    assert known["sha256"] == hashlib.sha256(model.read_bytes()).hexdigest()
+    assert (known["bytes"], known["run"], known["result"]) == (model.stat().st_size, about.run(trained), None)
+    assert known["not_for"]
+    assert "onnx" not in (folder / "README.md").read_text()
+
+
+def test_half_precision_refuses_what_it_cannot_hold(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["export", str(run), "--half", "-o", str(tmp_path / "m.onnx")]) == 2
+    assert "--half is for .safetensors files, not" in capsys.readouterr().err
+    path = run / "checkpoints" / "best.ckpt"
+    stored = torch.load(path, weights_only=True)
+    stored["state_dict"]["model.classifier.weight"][0, 0] = 70_000
+    torch.save(stored, path)
+    assert cli.main(["export", str(run), "--half", "-o", str(tmp_path / "m.safetensors")]) == 2
+    assert "classifier.weight has values beyond half precision" in capsys.readouterr().err
+    assert {each.name for each in tmp_path.iterdir()} == {"run"}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "sentence"),
+    [
+        ("config", "{", "its metadata cannot be read"),
+        ("labels", '["a", "a"]', "its class_names is not different names"),
+        ("temperature", "-1", "its temperature is not a positive number"),
+        ("tested", '{"test/n": "x"}', "its tested is not numbers by name"),
+        ("fersweep_format", "2", "was not written by this version"),
+    ],
+)
+def test_altered_metadata_are_refused(run: Path, tmp_path: Path, key: str, value: str, sentence: str) -> None:
+    path = tmp_path / "m.safetensors"
+    weights.write(load(run, "cpu"), path)
+    with safe_open(path, "pt") as file:
+        known = file.metadata()
+    save_file(load_file(path), path, known | {key: value})
+    with pytest.raises(UserError, match=sentence):
+        load(path)

@@ -98,6 +98,31 @@ def test_the_card_has_numbers_with_intervals_and_limits(run: Path) -> None:
     huggingface_hub.ModelCard(text)  # the Hub's own reading of it
 
 
+def test_the_card_says_how_and_from_what_the_network_was_trained(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = json.loads((run / "result.json").read_text())
+    write_json(run / "result.json", result | {"environment": {"commit": "c0ffee+changes"}})
+    monkeypatch.setattr(card, "commit", lambda: "decade")
+    text = rendered(run)
+    command = "uv run train.py dataset=fer2013 dataset.image_size=32 recipe.test_crops=10 dataset.root=PATH"
+    assert f"| command | `{command}` |" in text
+    assert "| commit | `c0ffee+changes` |" in text
+    assert "(commit `decade`)" in text
+    assert "| terms of use | published for a research challenge in 2013; " in text
+    assert all(f"- {each}" in text for each in card.NOT_FOR)
+    assert "half precision" not in text
+    assert "stored in half precision" in card.render(load(run, "cpu"), half=True)
+
+
+def test_the_terms_of_runs_without_them_are_those_of_the_option(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_tiny_network(monkeypatch)
+    old = write_checkpoint(tmp_path / "old.ckpt", "dataset=jaffe", "dataset.terms=null")
+    assert "| terms of use | given out by its authors for non-commercial research" in rendered(old)
+    own = write_checkpoint(tmp_path / "own.ckpt", "dataset=folder")
+    assert "| terms of use | unknown |" in rendered(own)
+
+
 def test_the_card_of_drawn_faces_and_a_network_with_built_in_attention(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

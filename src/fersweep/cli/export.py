@@ -11,7 +11,7 @@ from fersweep.text import printable, visible
 USE = {
     ".onnx": 'probabilities, logits = onnxruntime.InferenceSession("{path}").run(None, {{"images": images}})',
     ".pt2": 'probabilities, logits = torch.export.load("{path}").module()(images)',
-    ".safetensors": 'network = fersweep.inference.export.weights.load("{path}").network',
+    ".safetensors": 'labels, probabilities, boxes = fersweep.Predictor("{path}")("photo.jpg")',
 }
 
 
@@ -26,6 +26,12 @@ def add(parser: argparse.ArgumentParser) -> None:
         help="output file .onnx, .pt2, .safetensors or .md (model card), or a folder for all four; may be repeated; "
         "default: model.onnx",
     )
+    parser.add_argument(
+        "--half",
+        action="store_true",
+        help="weights in half precision: a .safetensors file, or a folder for it, a model card and card.json; "
+        "default: model.safetensors",
+    )
 
 
 def run(parsed: argparse.Namespace) -> int:
@@ -34,8 +40,9 @@ def run(parsed: argparse.Namespace) -> int:
 
     trained = load(parsed.checkpoint, "cpu")
     used = []
-    for path in files.places(parsed.outputs or [Path("model.onnx")]):
-        difference = files.write(trained, path)
+    usual = Path("model.safetensors" if parsed.half else "model.onnx")
+    for path in files.places(parsed.outputs or [usual], parsed.half):
+        difference = files.write(trained, path, parsed.half)
         print(f"{printable(str(path))}  {path.stat().st_size / 1e6:,.1f} MB", end="")
         if difference is not None:
             print(f"  at most {difference.probabilities:.1e} from PyTorch's probabilities", end="")

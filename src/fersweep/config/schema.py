@@ -109,7 +109,8 @@ class Dataset:
     the frames of a sequence together. ``twins`` keeps or drops images of training and validation with a twin in
     the test part (`fersweep.data.twins`). ``faces`` names the detector whose most confident face replaces each image
     before ``preprocessing``. ``framing`` of the raw images is ``face`` (cropped) or ``picture``; null decides by size
-    (`fersweep.build.framing`). ``labels_from`` (who labelled the images) and ``of_people`` are for model cards.
+    (`fersweep.build.framing`). ``labels_from`` (who labelled the images), ``terms`` (of use) and ``of_people`` are for
+    model cards.
     """
 
     name: str = MISSING
@@ -119,6 +120,7 @@ class Dataset:
     sequences: bool = aside(False)
     twins: str = "keep"
     labels_from: str | None = aside(None)
+    terms: str | None = aside(None)
     of_people: bool = aside(True)
     framing: str | None = aside(None)
     root: str | None = aside(None)

@@ -1,11 +1,9 @@
-"""Trained networks loaded from checkpoints, for prediction, explanation and export."""
+"""Trained networks loaded from checkpoints or exported weights, for prediction, explanation and export."""
 
 from __future__ import annotations
 
 import contextlib
-import itertools
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,24 +11,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import DictConfig
 from torch import Tensor, nn
-from torch.nn.modules.module import register_module_module_registration_hook
 
-from fersweep import build
-from fersweep.config import plugins
-from fersweep.config.checks import check_images
 from fersweep.config.options import option_file, options
-from fersweep.config.schema import Config, input_size, one_line, title, title_of, to_dict
+from fersweep.config.schema import input_size, title, title_of, to_dict
 from fersweep.data import crops
 from fersweep.data.preprocess import changed
 from fersweep.errors import UserError
 from fersweep.faces import Pixels
 from fersweep.faces.crop import PICTURE, Crop
 from fersweep.faces.device import choose_device
-from fersweep.models.fast import speed_up
+from fersweep.inference import weights_file
+from fersweep.inference.rebuild import rebuild
 from fersweep.report.statistics import wilson
 from fersweep.runs.collect import result_of
 from fersweep.training import checkpoint
@@ -53,6 +46,7 @@ class Trained:
         device: of the network.
         framing: content of the dataset's images before any cropping, see `fersweep.build.framing`.
         tested: ``test/accuracy``, ``test/n`` and ``majority_baseline``; empty if unknown.
+        run: hash of the run that an exported file names; ``None`` for a checkpoint.
     """
 
     path: Path
@@ -63,6 +57,7 @@ class Trained:
     device: torch.device
     framing: str = PICTURE
     tested: Mapping[str, float] = field(default_factory=dict)
+    run: str | None = None
 
     @property
     def crop(self) -> Crop:
@@ -153,23 +148,30 @@ def load(path: Path, device: str = "auto") -> Trained:
     """Rebuild the network of a checkpoint from the configuration stored in it.
 
     Args:
-        path: a ``.ckpt`` file, or the directory of a run (its ``checkpoints/best.ckpt``).
+        path: a ``.ckpt`` file, a ``.safetensors`` file of ``fersweep export``, or the directory of a run (its
+            ``checkpoints/best.ckpt``).
         device: ``cpu``, ``gpu``, or ``auto``: a GPU if available.
 
     Raises:
-        UserError: the checkpoint is missing, damaged or of another version, or the device is not available.
+        UserError: the file is missing, damaged or of another version, or the device is not available.
     """
     place = choose_device(device)
     file = checkpoint.find(path)
-    content = checkpoint.load(file)
-    about = content["fersweep"]
+    about: Mapping[str, Any]
+    run = None
+    if file.suffix == weights_file.SUFFIX:
+        weights, about = weights_file.read(file)
+        tested, run = about["tested"], about["run"]
+    else:
+        content = checkpoint.load(file)
+        weights, about = checkpoint.weights_of(content), content["fersweep"]
+        tested = _tested(about, file)
     names = tuple(about["class_names"])
-    cfg, network = rebuild(about["config"], len(names), file, checkpoint.weights_of(content))
-    checkpoint.put(network, content, file)
+    cfg, network = rebuild(about["config"], len(names), file, weights)
+    network.load_state_dict(weights)
     temperature = float(about.get("temperature", 1.0))
-    return Trained(
-        file, network.to(place), cfg, names, temperature, place, framing_of(about, cfg), _tested(about, file)
-    )
+    framing = framing_of(about, cfg)
+    return Trained(file, network.to(place), cfg, names, temperature, place, framing, tested, run)
 
 
 def framing_of(about: Mapping[str, Any], cfg: DictConfig) -> str:
@@ -189,83 +191,6 @@ def _tested(about: Mapping[str, Any], file: Path) -> Mapping[str, float]:
             known = {"majority_baseline": result.get("majority_baseline"), **result["metrics"]}
             tested = {key: known[key] for key in checkpoint.TESTED if isinstance(known.get(key), int | float)}
     return tested or {}
-
-
-def rebuild(
-    config: Mapping[str, Any], classes: int, path: Path, weights: Mapping[str, Tensor]
-) -> tuple[DictConfig, nn.Module]:
-    """Return the configuration stored in ``path`` and its network, in evaluation mode, with random weights.
-
-    The network takes no memory before its shapes are compared with those of the ``weights`` in the file.
-
-    Raises:
-        UserError: the configuration needs a plugin, is not resolved, has settings unknown to this version, or
-            describes another network than the weights.
-    """
-    if "${" in json.dumps(config, default=str):
-        raise UserError(f"The configuration in {path} is not resolved: fersweep did not write this file.")
-    try:
-        cfg = OmegaConf.merge(OmegaConf.structured(Config), dict(config))
-        assert isinstance(cfg, DictConfig)
-        check_images(cfg)
-        _refuse_plugins(cfg, path)
-        with torch.random.fork_rng(devices=[]):  # leave the caller's random state alone
-            with torch.device("meta"), _no_more_layers(8 * len(weights) + 400):
-                unlike = _unlike(build.model(cfg, classes), weights)
-            network = None if unlike else speed_up(build.model(cfg, classes))
-    except PluginError:
-        raise
-    except (*UNBUILT, RuntimeError, MemoryError) as error:
-        raise UserError(
-            f"{path} was written by another version of fersweep, whose settings differ ({one_line(error)}): "
-            "use that version."
-        ) from error
-    if network is None:
-        raise UserError(f"{path} is damaged or was changed: its configuration is not that of its weights: {unlike}.")
-    return cfg, network.train(False).requires_grad_(False)
-
-
-@contextlib.contextmanager
-def _no_more_layers(limit: int) -> Iterator[None]:
-    """Raise UserError as soon as networks in the block have more than ``limit`` layers; a file may ask for billions."""
-    layers = itertools.count(1)
-
-    def count(*_: Any) -> None:
-        if next(layers) > limit:
-            raise UserError(f"it describes more than {limit:,} layers")
-
-    hook = register_module_module_registration_hook(count)
-    try:
-        yield
-    finally:
-        hook.remove()
-
-
-class PluginError(UserError):
-    """Checkpoint that needs a plugin which is not in use."""
-
-
-UNBUILT = (OmegaConfBaseException, HydraException, LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
-"""Errors of a configuration that does not fit this version."""
-
-
-def _refuse_plugins(cfg: DictConfig, path: Path) -> None:
-    """Raise PluginError if a stored configuration needs a plugin that is not in use."""
-    if missing := [name for name in cfg.plugins if name not in plugins.used()]:
-        raise PluginError(
-            f"{path} needs the plugin {missing[0]}, which is code: if you trust it, name it with --plugin {missing[0]} "
-            f"(in Python: plugins=[{missing[0]!r}])."
-        )
-
-
-def _unlike(network: nn.Module, weights: Mapping[str, Tensor]) -> str | None:
-    """Return the first difference between the shapes of a network and of weights in words, or ``None``."""
-    own = network.state_dict()
-    for key in [*own, *weights]:
-        stored, expected = (tuple(each[key].shape) if key in each else "absent" for each in (weights, own))
-        if stored != expected:
-            return f"{key} is {expected} in the one and {stored} in the other"
-    return None
 
 
 def load_all(path: Path, device: str = "auto") -> list[Trained]:

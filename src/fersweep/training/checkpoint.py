@@ -190,21 +190,28 @@ METADATA: dict[str, tuple[bool, Callable[[Any], bool], str]] = {
 """Metadata of `stored` and of `add`: whether every version has it, the test of its value, and the value in words."""
 
 
-def _problem(checkpoint: Mapping[str, Any]) -> str | None:
-    """Return the first fault in the types of a checkpoint in words, or ``None``."""
-    about, state = checkpoint["fersweep"], checkpoint["state_dict"]
+def problem_of(about: Mapping[str, Any]) -> str | None:
+    """Return the first fault in the types of metadata, as `stored` returns them, in words, or ``None``."""
     for name, (always, valid, kind) in METADATA.items():
         if (always or name in about) and not valid(about.get(name)):
-            return f"its {name} is not {kind}"
-    for name in ("epoch", "global_step"):
-        if not _is_whole(checkpoint.get(name, 0)):
-            return f"its {name} is not a whole number"
+            return f"{name} is not {kind}"
     try:
         unlike = _not_plain(about["config"], "config")
     except RecursionError:
         unlike = "config"
     if unlike is not None or not isinstance(about["config"], dict):
-        return f"its {unlike or 'config'} is not a plain value"
+        return f"{unlike or 'config'} is not a plain value"
+    return None
+
+
+def _problem(checkpoint: Mapping[str, Any]) -> str | None:
+    """Return the first fault in the types of a checkpoint in words, or ``None``."""
+    about, state = checkpoint["fersweep"], checkpoint["state_dict"]
+    if found := problem_of(about):
+        return f"its {found}"
+    for name in ("epoch", "global_step"):
+        if not _is_whole(checkpoint.get(name, 0)):
+            return f"its {name} is not a whole number"
     if not isinstance(state, dict):
         return "its state_dict is not a table of tensors"
     return next((f"{name!s:.60} is not a tensor" for name, value in state.items() if not _is_tensor(name, value)), None)

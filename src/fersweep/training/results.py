@@ -20,6 +20,7 @@ from fersweep.data.splits import Split, majority_accuracy, shared
 from fersweep.report.statistics import wilson
 from fersweep.runs.identity import run_hash
 from fersweep.training import calibration, metrics
+from fersweep.training.commit import commit
 from fersweep.training.distributed import all_gather_cat
 
 PACKAGES = ("fersweep", "torch", "torchvision", "pytorch-lightning", "hydra-core", "albumentations", "numpy")
@@ -112,7 +113,7 @@ def _rounded(metrics: Mapping[str, Any]) -> dict[str, float | int]:
 
 
 def environment(device: torch.device, precision: str, processes: int) -> dict[str, Any]:
-    """Return the environment of a result: versions, device, processes, precision, threads per process."""
+    """Return the environment of a result: versions, commit, device, processes, precision, threads per process."""
     gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
     return {
         "python": platform.python_version(),
@@ -122,6 +123,7 @@ def environment(device: torch.device, precision: str, processes: int) -> dict[st
         "processes": processes,
         "precision": precision,
         "threads": torch.get_num_threads(),
+        "commit": commit(),
         **{name: version(name) for name in PACKAGES},
     }
 

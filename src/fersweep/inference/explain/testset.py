@@ -15,6 +15,7 @@ from fersweep.files import Names, write_json, writing
 from fersweep.inference.explain import Explanation, explain, pictures
 from fersweep.inference.explain.files import ADVICE, SCORES, TABLE, row_of, safe, write_table
 from fersweep.inference.trained import Trained
+from fersweep.inference.weights_file import SUFFIX
 from fersweep.report.explained import FILE
 from fersweep.training import checkpoint
 from fersweep.training import results as record
@@ -40,6 +41,8 @@ def explain_test(trained: Trained, out: Path) -> dict[str, Any]:
     Raises:
         UserError: the data are missing or not those of the training, or ``out`` cannot be written.
     """
+    if trained.path.suffix == SUFFIX:
+        raise UserError(f"{trained.path} does not identify its test images: name pictures to explain, or the run.")
     samples = build.samples(trained.cfg)
     known = checkpoint.load(trained.path)["fersweep"]["data_digest"]
     if samples.class_names != trained.class_names or record.data_digest(samples) != known:

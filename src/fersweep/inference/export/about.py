@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from fersweep.config.options import option_file, options
 from fersweep.config.schema import choices_of, to_dict
 from fersweep.errors import UserError
 from fersweep.faces.crop import FACE
 from fersweep.inference.trained import Trained
+from fersweep.inference.weights_file import FORMAT
+from fersweep.report import again
 from fersweep.runs.collect import result_of
 from fersweep.runs.identity import run_hash
 
-FORMAT = 1
-"""Version of `metadata`."""
+LABELS = ("dataset.labels_from", "dataset.terms")
+"""Texts for cards, which a command need not repeat."""
 
 
 def metadata(trained: Trained) -> dict[str, str]:
@@ -36,6 +40,7 @@ def metadata(trained: Trained) -> dict[str, str]:
         "faces": faces(trained),
         "framing": trained.framing,
         "face_crop": json.dumps(asdict(trained.crop)),
+        "tested": json.dumps(dict(trained.tested)),
     }
 
 
@@ -65,8 +70,34 @@ def shareable(trained: Trained) -> dict[str, Any]:
     return config
 
 
+def terms(trained: Trained) -> str | None:
+    """Return the dataset's terms of use in words; those of its option today if the run's configuration lacks them."""
+    dataset = trained.cfg.dataset
+    if dataset.terms is None and dataset.name in options("dataset"):
+        return option_file("dataset", dataset.name).get("terms")
+    return str(dataset.terms) if dataset.terms else None
+
+
+def command_of(trained: Trained) -> str | None:
+    """Return the command that trains the network again, without places; ``None`` if options no longer exist."""
+    try:
+        kept = again.overrides(shareable(trained), without=("outputs", "cache", "sweep", "force", "logger", *LABELS))
+    except UserError:
+        return None
+    root = ["dataset.root=PATH"] if trained.cfg.dataset.of_people else []
+    return " ".join(["uv run train.py", *kept, *root])
+
+
+def trained_at(found: Mapping[str, Any] | None) -> str | None:
+    """Return the commit in a ``result.json``; runs of earlier versions, and of an installed package, have none."""
+    commit: str | None = (found or {}).get("environment", {}).get("commit")
+    return commit
+
+
 def run(trained: Trained) -> str:
     """Return the hash of the run; ``unknown`` if its initial or its detector's weights no longer exist."""
+    if trained.run is not None:
+        return trained.run
     if known := result(trained):
         return str(known["run"])
     try:

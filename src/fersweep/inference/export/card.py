@@ -14,6 +14,7 @@ from fersweep.inference.export import about
 from fersweep.inference.trained import Trained
 from fersweep.report import leaks
 from fersweep.report.statistics import wilson
+from fersweep.training.commit import commit
 
 with extra("fersweep export"):
     from huggingface_hub import EvalResult, ModelCardData
@@ -21,11 +22,21 @@ with extra("fersweep export"):
 TEMPLATES = Path(__file__).parent / "templates"
 LIBRARY = "fersweep"
 
+NOT_FOR = (
+    "decisions about people, such as hiring, grading, credit, policing, border control, health or insurance",
+    "inferring feelings, intentions or character",
+    "watching people without their consent",
+)
+"""Uses that the card rules out."""
 
-def write(trained: Trained, path: Path) -> None:
-    """Write the card of a network, the ``README.md`` of a Hub repository; see `files.write`."""
+
+def write(trained: Trained, path: Path, half: bool = False) -> None:
+    """Write the card of a network, the ``README.md`` of a Hub repository; see `files.write`.
+
+    With ``half`` it describes `fersweep.inference.export.files.HALF_FOLDER`.
+    """
     refuse_foreign(path)
-    text = render(trained)
+    text = render(trained, half)
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
@@ -36,7 +47,12 @@ def refuse_foreign(path: Path) -> None:
         raise UserError(f"{path} exists and is not a model card of fersweep: name another file or folder.")
 
 
-def render(trained: Trained) -> str:
+def parameters(trained: Trained) -> int:
+    """Return the number of a network's parameters."""
+    return sum(each.numel() for each in trained.network.parameters())
+
+
+def render(trained: Trained, half: bool = False) -> str:
     """Return the card as Markdown, with the Hub's metadata as front matter; errors are those of `about.result`."""
     result = about.result(trained)
     rows = _accuracies(trained, result) if result else []
@@ -51,7 +67,13 @@ def render(trained: Trained) -> str:
     )
     environment.filters |= {"percent": _percent, "cell": _cell}
     return environment.get_template("card.md.j2").render(
-        front=_front(trained, rows).to_yaml(),
+        front=_front(trained, rows, half).to_yaml(),
+        half=half,
+        not_for=NOT_FOR,
+        terms=about.terms(trained),
+        command=about.command_of(trained),
+        trained_at=about.trained_at(result),
+        commit=commit(),
         trained=trained,
         cfg=trained.cfg,
         network=f"{title(config)}, {title_of(config, 'fidelity')}",
@@ -61,7 +83,7 @@ def render(trained: Trained) -> str:
         twins=_without_twins(result) if result else None,
         fold=leaks.fold(result) if result else "",
         metadata=about.metadata(trained),
-        parameters=sum(each.numel() for each in trained.network.parameters()),
+        parameters=parameters(trained),
         weights=about.shareable(trained)["weights"],
     )
 
@@ -87,7 +109,7 @@ def _without_twins(result: dict[str, Any]) -> dict[str, Any] | None:
     return {"sentence": sentence, "n": n, **share}
 
 
-def _front(trained: Trained, rows: list[dict[str, Any]]) -> ModelCardData:
+def _front(trained: Trained, rows: list[dict[str, Any]], half: bool) -> ModelCardData:
     cfg, free = trained.cfg, not trained.cfg.dataset.of_people
     attention = [cfg.attention.name] if takes_attention(cfg.backbone) and cfg.attention.name != "none" else []
     results = [
@@ -107,7 +129,7 @@ def _front(trained: Trained, rows: list[dict[str, Any]]) -> ModelCardData:
         license_name=None if free else f"terms-of-{cfg.dataset.name}",
         library_name=LIBRARY,
         pipeline_tag="image-classification",
-        tags=["facial-expression-recognition", cfg.backbone.name, *attention, "onnx"],
+        tags=["facial-expression-recognition", cfg.backbone.name, *attention, *([] if half else ["onnx"])],
         metrics=["accuracy"],
         model_name=trained.title if results else None,
         eval_results=results or None,

@@ -115,11 +115,11 @@ class Difference(NamedTuple):
     images: int
 
 
-def check(answer: Answer, trained: Trained, path: Path) -> Difference:
+def check(answer: Answer, trained: Trained, path: Path, tolerance: float = TOLERANCE) -> Difference:
     """Compare an exported network with the trained one on random images.
 
     Raises:
-        UserError: they differ by more than `TOLERANCE` or are not finite; ``path`` is named.
+        UserError: they differ by more than ``tolerance`` or are not finite; ``path`` is named.
     """
     probabilities, logits = [], []
     for images in (_noise(trained, count) for count in BATCHES):
@@ -128,10 +128,10 @@ def check(answer: Answer, trained: Trained, path: Path) -> Difference:
         probabilities.append((theirs[0] - (ours / trained.temperature).softmax(dim=1)).abs().max())
         logits.append((theirs[1] - ours).abs().max() / ours.abs().max().clamp_min(1))
     found = Difference(float(torch.stack(probabilities).max()), float(torch.stack(logits).max()), sum(BATCHES))
-    if not (found.probabilities <= TOLERANCE and found.logits <= TOLERANCE):
+    if not (found.probabilities <= tolerance and found.logits <= tolerance):
         raise UserError(
             f"{path} was not written: the exported network differs from PyTorch by {found.probabilities:.1e} in the "
-            f"probabilities and {found.logits:.1e} in the logits; {TOLERANCE:.0e} is allowed. Use another form."
+            f"probabilities and {found.logits:.1e} in the logits; {tolerance:.0e} is allowed. Use another form."
         )
     return found
 

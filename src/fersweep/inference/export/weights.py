@@ -3,60 +3,55 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 
 import torch
+from safetensors.torch import save
+from torch import Tensor
 
-from fersweep.errors import UserError, extra
+from fersweep.errors import UserError
 from fersweep.files import atomic_path
+from fersweep.inference import trained as networks
 from fersweep.inference.export import about, graph
-from fersweep.inference.trained import Trained, framing_of, rebuild
-from fersweep.text import first_line
+from fersweep.inference.trained import Trained
 
-with extra("A safetensors file"):
-    from safetensors import SafetensorError, safe_open
-    from safetensors.torch import load_file, save
+HALF_TOLERANCE = 0.02
+"""Largest difference of a network with weights in half precision, as `graph.TOLERANCE`."""
 
 
-def write(trained: Trained, path: Path) -> graph.Difference:
-    """Write ``path`` if a network rebuilt from it gives the same logits, bit for bit; see `files.write`."""
+def write(trained: Trained, path: Path, half: bool = False) -> graph.Difference:
+    """Write ``path`` if a network rebuilt from it gives the same logits, bit for bit; see `files.write`.
+
+    With ``half``, kernels and matrices are stored as float16 and logits may differ by `HALF_TOLERANCE`. Biases and
+    the scales and statistics of norms stay float32: they are few, and a variance may exceed float16.
+    """
     state = trained.network.state_dict()
-    tensors = {key: value.clone(memory_format=torch.contiguous_format) for key, value in state.items()}
+    tensors = {key: _stored(value, half) for key, value in state.items()}
+    if wrong := next((key for key, value in tensors.items() if not _kept(state[key], value)), None):
+        raise UserError(f"{path} was not written: {wrong} has values beyond half precision; export it without --half.")
     config = json.dumps(about.shareable(trained), ensure_ascii=False)
+    weights = "float16" if half else "float32"
+    metadata = {"format": "pt", **about.metadata(trained), "weights": weights, "config": config}
     with atomic_path(path) as temporary:
-        temporary.write_bytes(save(tensors, {"format": "pt", **about.metadata(trained), "config": config}))
+        temporary.write_bytes(save(tensors, metadata))
         with torch.inference_mode():
-            found = graph.check(graph.Graph(load(temporary)), trained, path)
-        if found.logits:
+            tolerance = HALF_TOLERANCE if half else graph.TOLERANCE
+            found = graph.check(graph.Graph(load(temporary)), trained, path, tolerance)
+        if found.logits and not half:
             raise UserError(f"{path} was not written: its logits differ from the network's by {found.logits:.1e}.")
         return found
 
 
-def load(path: Path) -> Trained:
-    """Load a file of `write` on the CPU.
+def _stored(value: Tensor, half: bool) -> Tensor:
+    value = value.cpu().clone(memory_format=torch.contiguous_format)
+    return value.half() if half and value.is_floating_point() and value.ndim > 1 else value
 
-    Raises:
-        UserError: it is missing or damaged, or not from this version's `write`.
-    """
-    path = path.expanduser()
-    try:
-        with safe_open(path, "pt") as file:
-            known = file.metadata() or {}
-        tensors = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{path} is not a readable safetensors file ({error}).") from error
-    if known.get("fersweep_format") != str(about.FORMAT):
-        raise UserError(f"{path} was not written by this version of fersweep: export the checkpoint again.")
-    try:
-        names, config = (json.loads(known[key]) for key in ("labels", "config"))
-        temperature = float(known["temperature"])
-        if not isinstance(names, list) or not isinstance(config, dict) or not 0 < temperature < math.inf:
-            raise ValueError("labels, config or temperature have another type")
-    except (KeyError, ValueError, RecursionError) as error:
-        raise UserError(f"{path} is damaged: its metadata cannot be read ({first_line(error)}).") from error
-    names = tuple(map(str, names))
-    cfg, network = rebuild(config, len(names), path, tensors)
-    network.load_state_dict(tensors)
-    framing = framing_of(known, cfg)
-    return Trained(path, network, cfg, names, temperature, torch.device("cpu"), framing)
+
+def _kept(before: Tensor, after: Tensor) -> bool:
+    """Return whether no value has become infinite."""
+    return after.dtype == before.dtype or bool((after.isfinite() == before.cpu().isfinite()).all())
+
+
+def load(path: Path) -> Trained:
+    """Load a file of `write` on the CPU; errors are those of `fersweep.inference.trained.load`."""
+    return networks.load(path, "cpu")
