@@ -166,6 +166,6 @@ def test_a_report_needs_no_torch() -> None:
 
 @pytest.mark.parametrize("more", [(), ("a.png", "-o", "out"), ("-o", "out")])
 def test_a_checkpoint_that_does_not_exist_is_named(capsys: pytest.CaptureFixture[str], more: tuple[str, ...]) -> None:
-    assert cli.main(["explain", "nope", *more]) == 2
-    sentence = "error: There is no checkpoint nope: give a .ckpt file or the directory of a finished run.\n"
+    assert cli.main(["explain", "nope.ckpt", *more]) == 2
+    sentence = "error: There is no checkpoint nope.ckpt: give a run's directory, a .ckpt or a .safetensors file.\n"
     assert capsys.readouterr().err == sentence

@@ -1,7 +1,8 @@
 """Show which parts of a face a network uses, with Grad-CAM and attention maps.
 
 For each face in the images: Grad-CAM and attention maps, as pictures and arrays, and how much better than random maps
-Grad-CAM is. Without images: contact sheets of the run's test images, which `fersweep report` shows. Exit code 1 if an
+Grad-CAM is. The network is the one that comes with fersweep, unless one is named: before the images, or with
+--checkpoint. A run without images: contact sheets of its test images, which `fersweep report` shows. Exit code 1 if an
 image cannot be read.
 """
 
@@ -14,28 +15,27 @@ from pathlib import Path
 
 from fersweep.cli import arguments
 from fersweep.errors import UserError
+from fersweep.files import given
 from fersweep.text import counted, printable
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    arguments.checkpoint(parser)
-    parser.add_argument(
-        "images",
-        metavar="IMAGE",
-        type=Path,
-        nargs="*",
-        help="images or folders of images; default: test images of the run's dataset, written to RUN/explanations",
-    )
+    what = "images or folders of images; with a run alone, test images of its dataset, written to RUN/explanations"
+    arguments.inputs(parser, what, "*")
     parser.add_argument("-o", metavar="OUT", type=Path, dest="out", help="output folder")
     arguments.detector(parser)
     arguments.device(parser)
 
 
 def run(parsed: argparse.Namespace) -> int:
-    if not parsed.checkpoint.exists():
-        raise UserError(
-            f"There is no checkpoint {parsed.checkpoint}: give a .ckpt file or the directory of a finished run."
-        )
+    from fersweep.inference import which
+
+    parsed.checkpoint, inputs = which.split(parsed.words, parsed.checkpoint)
+    parsed.images = [given(Path(each)) for each in inputs]
+    if parsed.checkpoint is None and not parsed.images:
+        raise UserError(f"Name images to explain, or a run ({arguments.NETWORK}).")
+    if parsed.checkpoint is not None and not parsed.checkpoint.exists():
+        raise UserError(f"There is no checkpoint {parsed.checkpoint}: give {arguments.NETWORK}.")
     if not parsed.images and (parsed.detector != "auto" or parsed.weights):
         raise UserError("--detector and --weights have no effect without images: name some, or omit them.")
     if parsed.images and parsed.out is None:

@@ -47,6 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.print_help()
         return 0
     parsed, rest = parser.parse_known_args(typed)
+    if hasattr(parsed, "words") and not any(each.startswith("-") for each in rest):
+        parsed.words += rest  # inputs after an option, which argparse leaves
+        rest = []
     if rest and parsed.run is not data.run:
         parser.error(f"unrecognized argument {rest[0]!r}")
     if wrong := [each for each in rest if each.startswith("-") or "=" not in each]:

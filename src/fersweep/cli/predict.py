@@ -1,4 +1,8 @@
-"""Predict expressions in images, videos or a camera stream. Exit code 1 if an input is unreadable."""
+"""Predict expressions in images, videos or a camera stream.
+
+The network is the one that comes with fersweep, unless one is named: before the inputs, or with --checkpoint. Exit code
+1 if an input is unreadable.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +10,12 @@ import argparse
 from pathlib import Path
 
 from fersweep.cli import arguments
+from fersweep.errors import UserError
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    arguments.checkpoint(parser, several=True)
-    parser.add_argument(
-        "inputs", metavar="INPUT", nargs="+", help="images, folders, patterns such as 'a/*.jpg', videos; or: camera N"
-    )
+    what = "images, folders, patterns such as 'a/*.jpg', videos; or: camera N"
+    arguments.inputs(parser, what, "+", several=True)
     parser.add_argument(
         "-o",
         metavar="OUT",
@@ -29,7 +32,11 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(parsed: argparse.Namespace) -> int:
+    from fersweep.inference import which
     from fersweep.inference.predict import run as predict
 
-    parsed.inputs = tuple(parsed.inputs)
+    parsed.checkpoint, inputs = which.split(parsed.words, parsed.checkpoint)
+    if not inputs:
+        raise UserError(f"{parsed.checkpoint} is a network: name {which.A_PICTURE}, after it.")
+    parsed.inputs = tuple(inputs)
     return predict.run(predict.Job(**{name: getattr(parsed, name) for name in predict.Job.__dataclass_fields__}))

@@ -6,6 +6,7 @@ import os
 import socket
 import tempfile
 import webbrowser
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,9 @@ from fersweep.inference import guard
 from fersweep.inference.explain import GRADCAM, explain
 from fersweep.inference.explain.pictures import overlay
 from fersweep.inference.predict import Predictor, draw
+from fersweep.report.statistics import wilson
 from fersweep.runs import collect
+from fersweep.training.checkpoint import TESTED
 
 with extra("fersweep demo"):
     import gradio as gr
@@ -45,16 +48,22 @@ State = tuple[Pixels, list[Face], npt.NDArray[np.float32]]
 
 
 def score(predictor: Predictor) -> str:
-    """State the test accuracy in a sentence; it is known if the run is beside the checkpoint."""
+    """State the test accuracy in a sentence; the run beside a checkpoint knows it, or an exported file."""
     if len(predictor.trained) > 1:
         return f"The mean of {len(predictor.trained)} networks; Grad-CAM is of the first."
-    checkpoint = predictor.trained[0].path
+    network, checkpoint = predictor.trained[0], predictor.trained[0].path
+    if network.run is not None and set(TESTED) <= set(network.tested):
+        n, accuracy = int(network.tested["test/n"]), network.tested["test/accuracy"]
+        return _score(accuracy, wilson(round(accuracy * n), n), n, network.cfg.seed)
     run = collect.read(checkpoint.parent.parent) if checkpoint.name == "best.ckpt" else None
     if run is None or run.state != "done" or run.accuracy_interval is None:
         return "Test accuracy unknown: there is no finished run beside this checkpoint."
-    low, high = run.accuracy_interval
-    accuracy, n = run.metrics["test/accuracy"], run.metrics["test/n"]
-    return f"Test accuracy {accuracy:.1%} (95 % interval {low:.1%} to {high:.1%}, n = {n:,.0f}), seed {run.seed}."
+    return _score(run.metrics["test/accuracy"], run.accuracy_interval, run.metrics["test/n"], run.seed)
+
+
+def _score(accuracy: float | None, interval: Sequence[float], n: float | None, seed: int | None) -> str:
+    low, high = interval
+    return f"Test accuracy {accuracy:.1%} (95 % interval {low:.1%} to {high:.1%}, n = {n:,.0f}), seed {seed}."
 
 
 def show(predictor: Predictor, file: str | None) -> tuple[Any, ...]:

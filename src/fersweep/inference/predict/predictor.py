@@ -18,7 +18,7 @@ from fersweep.data.images import UnreadableImageError, quiet
 from fersweep.errors import UserError
 from fersweep.faces import Detector, Face, Pixels, crop, detectors, pictures
 from fersweep.faces.crop import AS_FACE, FACE
-from fersweep.inference import trained
+from fersweep.inference import shipped, trained
 from fersweep.text import did_you_mean
 
 WHOLE = detectors.WholeImage()
@@ -42,7 +42,9 @@ class Predictor:
     """Predicts the expressions of faces with one network or the mean of several.
 
     Args:
-        checkpoint: a ``.ckpt`` file, the directory of a run, or a folder of runs, whose probabilities are averaged.
+        checkpoint: a ``.ckpt`` or ``.safetensors`` file, the directory of a run, or a folder of runs, whose
+            probabilities are averaged; ``None``: the network that comes with fersweep, named in one line on standard
+            error.
         detector: ``mtcnn``, ``yolo5face``, ``none`` (pictures are faces), or ``auto``, which follows the training
             images: the detector that cropped them; none for whole pictures; for datasets of faces, none for pictures
             hardly larger than the network's input and MTCNN for others.
@@ -57,7 +59,7 @@ class Predictor:
 
     def __init__(
         self,
-        checkpoint: str | Path,
+        checkpoint: str | Path | None = None,
         *,
         detector: str = "auto",
         weights: Path | None = None,
@@ -72,7 +74,8 @@ class Predictor:
         ):
             if value not in choices:
                 raise UserError(f"Unknown {option}={value}{did_you_mean(value, choices)}: {', '.join(choices)}.")
-        self.trained = trained.load_all(Path(checkpoint), device)
+        named = None if checkpoint is None else Path(checkpoint)
+        self.trained = [shipped.load(device)] if named is None else trained.load_all(named, device)
         self.class_names = self.trained[0].class_names
         self.choose = choose
         _check_framings(self.trained)

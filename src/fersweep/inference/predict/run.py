@@ -37,7 +37,7 @@ Draw = Callable[[Frame, Pixels], None]
 class Job:
     """Arguments of ``fersweep predict``; see its ``--help``."""
 
-    checkpoint: Path
+    checkpoint: Path | None
     inputs: tuple[str, ...]
     out: Path | None
     detector: str
