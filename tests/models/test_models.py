@@ -207,10 +207,13 @@ def test_networks_with_the_small_stem_learn(backbone: str) -> None:
             "backbone=resnet18 +fidelity.backbone.resnet_basic.stride_on=conv1",
             "stride_on=conv1 has no effect with back",
         ),
+        ("backbone=vgg16 backbone.model.head=linaer", r"backbone.model.head=linaer is not known \(did you mean linear"),
+        ("backbone=vgg19 backbone.model.rounding=nearest", "rounding=nearest is not known: choose up or down"),
+        ("backbone=vgg19 backbone.model.width=-1", "backbone.model.width=-1 must be a whole number from 1 to 1024"),
         ("backbone=resnetv2_50 backbone.model.stem=small fidelity=code", "zero_padded_pool=true has no effect with ba"),
     ],
 )
-def test_settings_that_residual_networks_cannot_have(overrides: str, message: str) -> None:
+def test_settings_that_networks_cannot_have(overrides: str, message: str) -> None:
     with torch.device("meta"), pytest.raises(UserError, match=message):
         build(*overrides.split())
 
@@ -321,6 +324,22 @@ def test_vgg_batch_norm_option() -> None:
     ]
     assert norms == [0, 13]
     check_learning(build("backbone=vgg16", "backbone.model.batch_norm=true", "attention=cbam"), "vgg16 with batch norm")
+
+
+@pytest.mark.parametrize("attention", ["none", "cbam"])
+def test_a_narrow_vgg_with_a_linear_head_learns(attention: str) -> None:
+    """At 44 pixels, where pools that round down leave 128 features."""
+    settings = ["head=linear", "rounding=down", "width=16", "batch_norm=true"]
+    network = build(
+        "backbone=vgg19",
+        f"attention={attention}",
+        "dataset.image_size=44",
+        *(f"backbone.model.{each}" for each in settings),
+    )
+    convs = [layer.out_channels for layer in network.features if isinstance(layer, nn.Conv2d)]
+    assert convs == [16] * 2 + [32] * 2 + [64] * 4 + [128] * 8
+    assert [parameter.shape for parameter in network.classifier.parameters()] == [(7, 128), (7,)]
+    check_learning(network, attention, size=44)
 
 
 def test_vgg_dropout_only_in_training() -> None:

@@ -157,17 +157,29 @@ def test_the_small_stem_and_other_widths(backbone: str, width: int) -> None:
 
 
 @torch.no_grad()
-def test_vgg_features_with_batch_norm() -> None:
+@pytest.mark.parametrize(("backbone", "size", "rounding"), [("vgg19", 64, "up"), ("vgg16", 44, "down")])
+def test_vgg_with_batch_norm_and_a_linear_head(backbone: str, size: int, rounding: str) -> None:
+    """timm's features, whose pools round down; at 44 pixels these leave one position."""
     torch.manual_seed(0)
-    theirs = timm.create_model("vgg19_bn", num_classes=0, in_chans=3).eval().features
+    with torch.device("meta"):
+        theirs = timm.create_model(f"{backbone}_bn", num_classes=0, in_chans=1).features
+    theirs = theirs.to_empty(device="cpu").eval()
+    for module in theirs.modules():
+        if isinstance(module, nn.Conv2d):
+            module.weight.normal_(0, module.weight[0].numel() ** -0.5 * 2)
+            module.bias.normal_(0, 0.1)
     randomise_norms(theirs)
-    cfg = compose_config(
-        ["backbone=vgg19", "backbone.model.batch_norm=true", "attention=none", "activation=relu", "dataset.channels=3"]
-    )
-    ours = model(cfg, 7).eval().features
-    images = torch.rand(2, 3, 64, 64)
-    copy_from(theirs, ours, str)
-    torch.testing.assert_close(ours(images), theirs(images), **TOLERANCE)
+    settings = ["batch_norm=true", "head=linear", f"rounding={rounding}"]
+    choices = [f"backbone={backbone}", "attention=none", "activation=relu", f"dataset.image_size={size}"]
+    ours = model(compose_config([*choices, *(f"backbone.model.{each}" for each in settings)]), 7).eval()
+    images = torch.rand(2, 1, size, size)
+    copy_from(theirs, ours.features, str)
+    features = theirs(images)
+    assert features.shape[1:] == (512, size // 32, size // 32)
+    torch.testing.assert_close(ours.features(images), features, **TOLERANCE)
+    dropout, linear = ours.classifier
+    assert (type(dropout), dropout.p) == (nn.Dropout, 0.5)
+    torch.testing.assert_close(ours(images), linear(features.flatten(1)), **TOLERANCE)
 
 
 @torch.no_grad()

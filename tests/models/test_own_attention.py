@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from test_models import OWN, build, check_learning, images
@@ -12,7 +14,14 @@ from fersweep.config.checks import validate
 from fersweep.config.compose import compose_config
 from fersweep.errors import UserError
 from fersweep.models.aer_cnn import AERCNN, RegionAttention
-from fersweep.models.drf_msam import DRFMSAM, WIDTHS, DynamicReceptiveField, MultiScaleAttention
+from fersweep.models.drf_msam import (
+    COMPENSATION,
+    DRFMSAM,
+    WIDTHS,
+    Block,
+    DynamicReceptiveField,
+    MultiScaleAttention,
+)
 from fersweep.models.gates import BranchMixture, ChannelGate, Gate, SpatialGate, read_out
 from fersweep.models.msff_cnn import MSFFCNN, Fusion
 from fersweep.models.norm import batch_norm
@@ -135,6 +144,48 @@ def test_networks_with_fewer_parts_have_as_many_parameters(size: str) -> None:
     assert counts["both"] == {"small": 2_177_771, "base": 8_682_227}[size]
 
 
+@pytest.mark.parametrize("depths", [[1, 1, 1, 1], [2, 2, 2, 2], [1, 2, 3, 3]])
+@pytest.mark.parametrize("width", [16, 24, 32, 48])
+def test_so_do_networks_of_other_widths_and_depths(width: int, depths: list[int]) -> None:
+    counts = {}
+    for parts in COMPENSATION:
+        with torch.device("meta"):
+            network = shaped(parts=parts, width=width, depths=depths)
+        counts[parts] = sum(parameter.numel() for parameter in network.parameters())
+    for count in counts.values():
+        assert count == pytest.approx(counts["both"], rel=0.01 if width > 16 else 0.013)
+
+
+def shaped(parts: str = "both", image_size: int = 48, size: str = "small", **shape: Any) -> DRFMSAM:
+    """A DRF + MSAM network of this shape."""
+    data = {"num_classes": 7, "in_channels": 1, "image_size": image_size}
+    return DRFMSAM(size, parts, 0.3, activation=nn.ReLU, norm=batch_norm, **shape, **data)
+
+
+def test_sizes_are_widths() -> None:
+    with torch.device("meta"):
+        for size, width in (("small", 32), ("base", 64)):
+            for parts in COMPENSATION:
+                known = shaped(parts, size=size).state_dict()
+                network = shaped(parts=parts, width=width).state_dict()
+                assert {name: each.shape for name, each in network.items()} == {
+                    name: each.shape for name, each in known.items()
+                }
+
+
+def test_a_drf_msam_network_of_another_shape_learns() -> None:
+    """With the small stem, two blocks in two stages, and 44 pixels, which the pools halve rounding up."""
+    torch.manual_seed(0)
+    network = shaped(width=8, depths=[1, 2, 2, 1], stem="small", image_size=44)
+    maps: list[tuple[int, ...]] = []
+    blocks = [each for each in network.stages if isinstance(each, Block)]
+    for block in blocks:
+        block.register_forward_hook(lambda _module, _inputs, output: maps.append(tuple(output.shape[1:])))
+    check_learning(network, "shaped", size=44)
+    assert maps == [(8, 44, 44), (16, 22, 22), (16, 22, 22), (32, 11, 11), (32, 11, 11), (64, 6, 6)]
+    assert [isinstance(block.shortcut, nn.Identity) for block in blocks] == [True, False, True, False, True, False]
+
+
 @pytest.mark.parametrize("parts", ["drf", "msam", "neither"])
 def test_every_part_alone_learns(parts: str) -> None:
     check_learning(own("drf_msam", f"backbone.model.parts={parts}"), parts)
@@ -237,6 +288,20 @@ def test_sizes_are_named_in_the_class() -> None:
         ("backbone=aer_cnn backbone.model.widths=32", "widths=32 does not describe an AER-CNN"),
         ("backbone=msff_cnn backbone.model.branch_width=2", "branch_width=2 must be 3 or more"),
         ("backbone=drf_msam backbone.model.size=3", "backbone.model.size=3 is not known: choose small or base"),
+        ("backbone=drf_msam backbone.model.width=0", "backbone.model.width=0 must be a whole number from 1 to 1024"),
+        (
+            "backbone=drf_msam backbone.model.width=48 backbone.model.size=base",
+            "backbone.model.size=base has no effect with backbone.model.width=48: leave it out",
+        ),
+        (
+            "backbone=drf_msam backbone.model.depths=[1,2]",
+            "not describe a DRF . MSAM network: give one number for each",
+        ),
+        ("backbone=drf_msam backbone.model.stem=paper", "backbone.model.stem=paper is not known: choose strided or sm"),
+        (
+            "backbone=drf_msam fidelity=code backbone.model.width=16",
+            "backbone.model.width has no effect with backbone=",
+        ),
         ("backbone=drf_msam backbone.model.parts=null", "backbone.model.parts=None is not known"),
         ("backbone=drf_msam backbone.attention_position=before_addition", "has no effect with backbone=drf_msam"),
         (
