@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from fersweep import build
 from fersweep.inference.explain import explain
 from fersweep.inference.explain.gradcam import gradcam, last_layer
+from fersweep.inference.explain.mixtures import overall, shares, spreads
 from fersweep.inference.explain.scores import STEPS, enlarged, score
 from fersweep.inference.trained import Trained
 from fersweep.models.attention import CBAM, EfficientChannelAttention, SqueezeExcitation
@@ -190,3 +191,35 @@ def test_gates_of_each_channel_and_position_are_kept_and_drawn_as_their_mean() -
     assert gate.shape == (32, 16, 16)
     mean = enlarged(torch.from_numpy(gate.mean(axis=0))[None], SIZE)[0]
     np.testing.assert_allclose(one.maps["features.gated1.gate"], mean, atol=1e-6)
+
+
+def test_the_spread_of_mixtures_is_told_between_images_and_channels() -> None:
+    rng = np.random.default_rng(0)
+    channels, images = rng.normal(0, 0.1, (1, 3, 16)), rng.normal(0, 0.02, (200, 3, 1))
+    found = 1 / 3 + channels + images  # every channel of an image is moved by as much
+    rows = spreads({"a.mixture": torch.from_numpy(found), "b.mixture": torch.full((5, 3, 4), 1 / 3)})
+    assert [(row.block, row.branch, row.images) for row in rows[2:4]] == [("a.mixture", 3, 200), ("b.mixture", 1, 5)]
+    for number, row in enumerate(rows[:3]):
+        assert row.mean == pytest.approx(found[:, number].mean())
+        assert row.between_images == pytest.approx(images[:, number].std())
+        assert row.between_channels == pytest.approx(channels[:, number].std())
+    assert [(row.between_images, row.between_channels) for row in rows[3:]] == [(0, 0)] * 3
+    both = overall(rows)
+    assert both["shares_between_images"] == pytest.approx(
+        (sum(images[:, n].var() for n in range(3)) / 6) ** 0.5, abs=1e-4
+    )
+
+
+def test_shares_are_those_that_the_network_mixes_with() -> None:
+    trained, batch = built("backbone=drf_msam"), noise(5)
+    found = shares(trained, batch)
+    assert {name: tuple(each.shape) for name, each in found.items()} == {
+        f"stages.{2 * number}.drf.mixture": (5, 3, 32 * 2**number) for number in range(4)
+    }
+    expected = read_out(trained.network, scaled(batch[3:4]))
+    for name, each in found.items():
+        torch.testing.assert_close(each[3], expected[name][0])
+    assert all(row.between_images > 1e-6 for row in spreads(found))
+    alike = spreads(shares(trained, batch[:1].expand(5, -1, -1, -1)))
+    assert all(row.between_images < 1e-6 < row.between_channels for row in alike)
+    assert shares(built("backbone=aer_cnn"), batch) == {}

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from checkpoints import write_checkpoint
 from conftest import use_tiny_network
 from fakes import encoded, picture, write
@@ -19,8 +20,10 @@ from PIL import Image
 from fersweep.cli import main as cli
 from fersweep.data.samples import CLASSES
 from fersweep.files import Names
+from fersweep.inference.explain import mixtures
 from fersweep.inference.explain.files import safe
 from fersweep.inference.explain.testset import _chosen
+from fersweep.report import explained
 
 
 @pytest.fixture(scope="module")
@@ -148,6 +151,30 @@ def test_a_run_gets_sheets_of_its_test_images_and_its_report_shows_them(
     page = (tmp_path / "report" / "index.html").read_text()
     assert "data:image/webp" not in page
     assert "happy.png is damaged: run fersweep explain" in page
+
+
+def test_a_network_that_mixes_branches_gets_a_table_and_a_figure_of_their_shares(
+    run: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = torch.tensor([[[0.2, 0.4], [0.8, 0.6]], [[0.4, 0.4], [0.6, 0.6]]])
+    monkeypatch.setattr(mixtures, "shares", lambda _trained, _batch: {"one": first, "two": first.flip(1)})
+    assert cli.main(["explain", str(run)]) == 0
+    folder = run / "explanations"
+    table = pd.read_csv(folder / "mixtures.csv")
+    assert table["block"].tolist() == ["one", "one", "two", "two"]
+    assert table["branch"].tolist() == [1, 2, 1, 2]
+    assert table["mean"].tolist() == [0.35, 0.65, 0.65, 0.35]
+    assert table["between_images"].tolist() == pytest.approx([0.1 / 2**0.5] * 4, abs=1e-5)
+    assert table["between_channels"].tolist() == pytest.approx([0.05] * 4)
+    with Image.open(folder / "mixtures.png") as figure:
+        assert figure.width > 300
+    summary = json.loads((folder / "scores.json").read_text())
+    assert (summary["shares_between_images"], summary["shares_between_channels"]) == (0.0707, 0.05)
+    said = "Shares of branches differ by 0.071 between test images and by 0.050 between channels (sd)."
+    assert said in capsys.readouterr().out
+    found = explained.read(run, seed=1)
+    assert found is not None
+    assert found.gains.endswith(said)
 
 
 def test_data_other_than_those_of_the_training_are_refused(

@@ -24,6 +24,7 @@ FIELDS = {
     "sheets": mapping("a file for each class", str),
     **{f"{score}{what}": NUMBER for score in ("deletion", "insertion") for what in ("", "_random", "_gain")},
     **{f"{score}_gain_interval": replace(INTERVAL, optional=True) for score in ("deletion", "insertion")},
+    **{f"shares_between_{what}": replace(NUMBER, optional=True) for what in ("images", "channels")},
 }
 """The fields of `FILE` that a report shows."""
 
@@ -82,6 +83,7 @@ def gains(summary: Mapping[str, Any]) -> str:
     """Return the content of ``scores.json`` in words: both scores beside those of random maps, with intervals.
 
     If an interval (of a single image, the gain) does not lie above zero, the maps are called no better than random.
+    Shares of branches follow, if the network mixes some.
     """
     n = summary["n"]
     said, no_better = [], []
@@ -95,7 +97,16 @@ def gains(summary: Mapping[str, Any]) -> str:
             f"(better by {summary[f'{name}_gain']:.3f}{between})"
         )
     verdict = f" By {listed(no_better, 'and')}, these maps are no better than random ones." if no_better else ""
-    return f"Grad-CAM over {counted(n, 'image')}: {'; '.join(said)}.{verdict}"
+    return f"Grad-CAM over {counted(n, 'image')}: {'; '.join(said)}.{verdict}{_shares(summary)}"
+
+
+def _shares(summary: Mapping[str, Any]) -> str:
+    images, channels = (summary.get(f"shares_between_{what}") for what in ("images", "channels"))
+    if images is None or channels is None:
+        return ""
+    return (
+        f" Shares of branches differ by {images:.3f} between test images and by {channels:.3f} between channels (sd)."
+    )
 
 
 def as_webp(file: Path) -> str:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from fersweep import build
 from fersweep.errors import UserError
 from fersweep.files import Names, write_json, writing
-from fersweep.inference.explain import Explanation, explain, pictures
+from fersweep.inference.explain import Explanation, explain, mixtures, pictures
 from fersweep.inference.explain.files import ADVICE, SCORES, TABLE, row_of, safe, write_table
 from fersweep.inference.trained import Trained
 from fersweep.inference.weights_file import SUFFIX
@@ -32,11 +32,13 @@ COLUMNS = ("id", "class", "predicted", "probability", *SCORES, "worth")
 def explain_test(trained: Trained, out: Path) -> dict[str, Any]:
     """Explain the most confident correct and wrong predictions of each class on the run's test set.
 
-    Write ``CLASS.png`` for every class with test images, `TABLE` and `FILE` into the folder ``out``.
+    Write ``CLASS.png`` for every class with test images, `TABLE` and `FILE` into the folder ``out``; for a network that
+    mixes branches also `mixtures.TABLE` and `mixtures.FIGURE`, over all test images.
 
     Returns:
         Content of `FILE`: ``n``; means of the four scores; ``deletion_gain`` (random minus map) and ``insertion_gain``
-        (map minus random), each with its 95 % bootstrap interval over images; ``sheets``: class → file.
+        (map minus random), each with its 95 % bootstrap interval over images; ``sheets``: class → file;
+        for a network that mixes branches also those of `mixtures.overall`.
 
     Raises:
         UserError: the data are missing or not those of the training, or ``out`` cannot be written.
@@ -54,7 +56,7 @@ def explain_test(trained: Trained, out: Path) -> dict[str, Any]:
     batch = trained.batch(samples.images[test])
     probabilities = trained.probabilities(batch).numpy()
     sheets: dict[str, str] = {}
-    rows, explanations, names = [], [], Names(TABLE, FILE)
+    rows, explanations, names = [], [], Names(TABLE, FILE, mixtures.TABLE, mixtures.FIGURE)
     with writing(out, advice=ADVICE):
         out.mkdir(parents=True, exist_ok=True)
         for index, name in enumerate(trained.class_names):
@@ -69,6 +71,9 @@ def explain_test(trained: Trained, out: Path) -> dict[str, Any]:
             rows += [{"id": each, "class": name, **row_of(its)} for each, its in zip(ids, explained, strict=True)]
             explanations += explained
         summary = {**_summary(explanations), "sheets": sheets}
+        if mixed := mixtures.spreads(mixtures.shares(trained, batch)):
+            mixtures.write(out, mixed)
+            summary |= mixtures.overall(mixed)
         write_table(out / TABLE, COLUMNS, rows)
         write_json(out / FILE, summary)
     return summary
