@@ -18,6 +18,7 @@ RECIPE: dict[str, Any] = {
     "warmup_epochs": 0,
     "label_smoothing": 0.0,
     "mixup": 0.0,
+    "cutmix": 0.0,
     "convolution_l2": 0.0,
     "test_crops": 1,
     "crop": None,

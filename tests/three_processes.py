@@ -33,6 +33,7 @@ RECIPE: dict[str, Any] = {
     "warmup_epochs": 1,
     "label_smoothing": 0.1,
     "mixup": 0.0,
+    "cutmix": 0.0,
     "convolution_l2": 0.01,
     "test_crops": 10,
     "crop": None,

@@ -46,6 +46,21 @@ def test_a_setting_with_choices_takes_these_and_names_them(key: str) -> None:
         ("recipe.warmup_epochs=-1", "recipe.warmup_epochs=-1.0 is out of range"),
         ("recipe.label_smoothing=1", "recipe.label_smoothing=1.0 is out of range: 0 to below 1"),
         ("recipe.mixup=-0.1", r"recipe.mixup=-0.1 is out of range: 0 \(off\) or a positive alpha"),
+        ("recipe.cutmix=-1", r"recipe.cutmix=-1.0 is out of range: 0 \(off\) or a positive alpha"),
+        ("recipe.cutmix=1 recipe.class_weights=balanced", "recipe.cutmix and recipe.class_weights cannot be combined"),
+        (
+            "recipe.step_epochs=5",
+            "recipe.step_epochs has no effect with recipe.schedule=cosine: set recipe.schedule=step",
+        ),
+        (
+            "recipe.schedule=step recipe.step_epochs=0",
+            "recipe.step_epochs=0.0 is out of range: a positive number of epochs",
+        ),
+        ("recipe.schedule=step recipe.step_factor=2", "recipe.step_factor=2.0 is out of range: above 0 to 1"),
+        (
+            "recipe.gradient_clip=null recipe.gradient_clip_mode=value",
+            "recipe.gradient_clip_mode has no effect with recipe.gradient_clip=null: set a limit",
+        ),
         ("recipe.mixup=nan", "recipe.mixup=nan is out of range"),
         ("recipe.ema_decay=1", r"recipe.ema_decay=1.0 is out of range: null \(off\) or between 0 and 1"),
         ("recipe.gradient_clip=0", r"recipe.gradient_clip=0.0 is out of range: null \(off\) or positive"),

@@ -113,6 +113,15 @@ def test_networks_are_built_for_the_side_of_the_crop() -> None:
             assert model(cfg, 7).image_size == 44
 
 
+def test_the_public_recipe_is_that_of_its_code() -> None:
+    recipe = compose_config(["recipe=fer_pytorch"]).recipe
+    optimizer = recipe.optimizer
+    assert (optimizer.lr, optimizer.momentum, optimizer.weight_decay, optimizer.nesterov) == (0.01, 0.9, 5e-4, False)
+    assert (recipe.schedule, recipe.step_start, recipe.step_epochs, recipe.step_factor) == ("step", 80, 5, 0.9)
+    assert (recipe.gradient_clip, recipe.gradient_clip_mode, recipe.warmup_epochs) == (0.1, "value", 0)
+    assert (recipe.max_epochs, recipe.batch_size, recipe.crop, recipe.test_crops) == (250, 128, 44, 10)
+
+
 def test_the_modern_recipe_brings_its_augmentation_which_can_still_be_chosen() -> None:
     assert compose_config(["recipe=modern"]).augmentation.name == "standard"
     assert compose_config(["recipe=modern", "augmentation=none"]).augmentation.name == "none"

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from fersweep.data.datamodule import Batch
 from fersweep.data.samples import CLASSES
-from fersweep.training.losses import class_weights, mixup
+from fersweep.training.losses import class_weights, cutmix, mixing, mixup
 from fersweep.training.module import FERModule
 
 
@@ -74,6 +74,48 @@ def test_mixup_has_one_weight_per_batch_and_pairs_within_microbatches() -> None:
         assert sorted(other.tolist()) == sorted(data.labels.tolist())
         assert torch.allclose(partner.sum(), images.sum(), rtol=1e-4)
     assert mixup(images, data.labels, 0.4, (3, 0, 6), 1)[2] != found[0][2]
+
+
+def test_cutmix_is_the_loss_of_images_with_a_rectangle_of_others_under_both_labels() -> None:
+    module, data = made(cutmix=1.0), batch()
+    shares, rows = [], torch.arange(12)
+    for step in range(8):
+        images, other, share = cutmix(data.images.double(), data.labels, 1.0, (3, 0, step), 0)
+        partner = np.random.default_rng([3, 0, step, 0])
+        partner.beta(1.0, 1.0), partner.integers(8), partner.integers(8)
+        order = partner.permutation(12)
+        assert torch.equal(other, data.labels[order])
+        changed = (images != data.images).any(dim=0)[0]
+        assert torch.equal(images, torch.where(changed, data.images.double()[order], data.images.double()))
+        assert share == pytest.approx(1 - float(changed.double().mean()))
+        if changed.any():
+            height, width = (int(changed.any(dim=dim).sum()) for dim in (1, 0))
+            assert height * width == int(changed.sum())  # a rectangle
+        logs = log_probabilities(module, images)
+        expected = -(share * logs[rows, data.labels] + (1 - share) * logs[rows, other]).mean()
+        assert module.training_step(data, step).item() == pytest.approx(float(expected), rel=1e-5)
+        shares.append(share)
+    assert len(set(shares)) > 4
+    assert min(shares) < 0.5 < max(shares)
+
+
+def test_cutmix_has_one_rectangle_per_batch_and_pairs_within_microbatches() -> None:
+    data = batch()
+    images = data.images.float()
+    found = [cutmix(images, data.labels, 1.0, (3, 0, 5), position) for position in (0, 1, 2)]
+    assert len({share for _, _, share in found}) == 1
+    assert not torch.equal(found[0][0], found[1][0])
+    outside = [(mixed == images).all(dim=0) for mixed, _, _ in found]
+    assert torch.equal(outside[0], outside[1])
+    assert torch.equal(data.images.float(), images)
+
+
+def test_a_batch_has_mixup_or_cutmix() -> None:
+    assert mixing(0.0, 0.0, (1, 2, 3)) is None
+    for alphas, allowed in (((0.2, 0.0), {mixup}), ((0.0, 1.0), {cutmix}), ((0.2, 1.0), {mixup, cutmix})):
+        chosen = [mixing(*alphas, (1, 2, step)) for step in range(40)]
+        assert {each.func for each in chosen if each is not None} == allowed  # type: ignore[attr-defined]
+        assert all(each is not None and each.keywords["alpha"] in alphas for each in chosen)  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("weights", [None, torch.arange(1.0, 8.0)])

@@ -44,6 +44,27 @@ def test_learning_rate_factors(step: int, warmup: float, schedule: str, factor: 
     assert learning_rate_factor(step, 100, warmup, schedule) == pytest.approx(factor, abs=1e-12)
 
 
+def test_steps_are_those_of_the_public_recipe() -> None:
+    """Epoch 85 is the first that WuJie1010's code trains at nine tenths: 0.9 ** ((epoch - 80) // 5) after epoch 80."""
+    module = made(schedule="step", max_epochs=250, step_start=80, step_epochs=5, step_factor=0.9)
+    module._trainer = SimpleNamespace(estimated_stepping_batches=250 * 7)  # type: ignore[assignment]
+    scheduler = module.configure_optimizers()["lr_scheduler"]["scheduler"]
+    (factor,) = scheduler.lr_lambdas
+    for epoch in range(250):
+        expected = 0.9 ** ((epoch - 80) // 5) if epoch > 80 else 1.0
+        assert [factor(7 * epoch), factor(7 * epoch + 6)] == pytest.approx([expected] * 2, rel=1e-12)
+
+
+def test_steps_from_the_start_are_those_of_torch() -> None:
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 3, 0.1)
+    for step in range(20):
+        ours = learning_rate_factor(step, 20, 0, "step", (0, 3, 0.1))
+        assert optimizer.param_groups[0]["lr"] == pytest.approx(ours, rel=1e-12)
+        optimizer.step()
+        scheduler.step()
+
+
 def test_the_rate_changes_with_every_step_and_warm_up_counts_epochs() -> None:
     module = made(schedule="cosine", warmup_epochs=1.5)
     module._trainer = SimpleNamespace(estimated_stepping_batches=40)  # type: ignore[assignment] - four epochs of ten

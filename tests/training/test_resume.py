@@ -25,7 +25,17 @@ from fersweep.training.module import FERModule
 Small = Callable[..., DictConfig]
 
 
-RICH = ("recipe=modern", "recipe.batch_size=16", "recipe.max_epochs=3", "recipe.mixup=0.2", "recipe.ema_decay=0.8")
+RICH = (
+    "recipe=modern",
+    "recipe.batch_size=16",
+    "recipe.max_epochs=3",
+    "recipe.mixup=0.2",
+    "recipe.cutmix=1.0",
+    "recipe.ema_decay=0.8",
+    "recipe.schedule=step",
+    "recipe.step_epochs=1.5",
+    "recipe.gradient_clip_mode=value",
+)
 
 
 @pytest.mark.usefixtures("tiny_network")

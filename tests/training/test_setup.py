@@ -19,7 +19,7 @@ from fersweep import build
 from fersweep.training import fit
 from fersweep.training.batch_norm import GPUSyncBatchNorm, SyncBatchNorm2d
 from fersweep.training.job import Job
-from fersweep.training.network import network_for_training
+from fersweep.training.network import network_for_training, operations
 from fersweep.training.trainer import build_trainer
 
 Small = Callable[..., DictConfig]
@@ -115,6 +115,35 @@ def test_the_trainer_has_the_limits_of_recipe_and_trainer(small: Small, tmp_path
     assert trainer.accumulate_grad_batches == 2
     limits = trainer.limit_train_batches, trainer.limit_val_batches, trainer.limit_test_batches
     assert (*limits, trainer.limit_predict_batches) == (6, 6, 6, 6)  # of two microbatches each
+
+
+def test_gradients_are_clipped_by_value() -> None:
+    module = made()
+    module.training_step(batch(), 0).backward()
+    before = [parameter.grad.clone() for parameter in module.parameters()]  # type: ignore[union-attr]
+    assert max(float(each.abs().max()) for each in before) > 0.01
+    module.configure_gradient_clipping(torch.optim.SGD(module.parameters()), 0.01, "value")
+    for parameter, gradient in zip(module.parameters(), before, strict=True):
+        assert torch.equal(parameter.grad, gradient.clamp(-0.01, 0.01))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("mode", ["norm", "value"])
+def test_the_trainer_clips_as_the_recipe_says(small: Small, tmp_path: Path, mode: str) -> None:
+    cfg = small("recipe.gradient_clip=0.25", f"recipe.gradient_clip_mode={mode}")
+    assert build_trainer(job(cfg, tmp_path), None, "32-true", 1).gradient_clip_algorithm == mode
+
+
+def test_a_network_that_torch_cannot_count_is_trained_all_the_same(
+    small: Small, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Uncountable(torch.nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return images.flatten(1)[:, :7] * float(images.mean())  # a value, which the meta device has not
+
+    monkeypatch.setattr(build, "model", lambda *_: Uncountable())
+    with caplog.at_level("WARNING", logger="fersweep"):
+        assert operations(small(), 7, 100) == {"forward_flops": None, "training_flops": None}
+    assert "the operations of the network cannot be counted: " in caplog.text
 
 
 def test_gradients_are_clipped_to_a_global_norm() -> None:

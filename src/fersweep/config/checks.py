@@ -14,14 +14,15 @@ from omegaconf.errors import OmegaConfBaseException
 from fersweep.config.compose import refuse_unknown
 from fersweep.config.nodes import source_takes
 from fersweep.config.options import option_file
-from fersweep.config.schema import DETECTORS, FaceCrop, dotted, one_line, to_dict
+from fersweep.config.schema import DETECTORS, FaceCrop, Recipe, dotted, one_line, to_dict
 from fersweep.errors import UserError
 from fersweep.text import did_you_mean
 
 CHOICES: dict[str, tuple[Any, ...]] = {
-    "recipe.schedule": ("constant", "cosine"),
+    "recipe.schedule": ("constant", "cosine", "step"),
     "recipe.class_weights": ("none", "balanced"),
     "recipe.test_crops": (1, 10),
+    "recipe.gradient_clip_mode": ("norm", "value"),
     "dataset.channels": (1, 3),
     "dataset.faces": DETECTORS,
     "dataset.twins": ("keep", "drop_from_training"),
@@ -83,6 +84,10 @@ RANGES: tuple[tuple[str, Test, str], ...] = (
     ("recipe.warmup_epochs", lambda value: value >= 0, "0 to recipe.max_epochs"),
     ("recipe.label_smoothing", lambda value: 0 <= value < 1, "0 to below 1"),
     ("recipe.mixup", lambda value: value >= 0, "0 (off) or a positive alpha"),
+    ("recipe.cutmix", lambda value: value >= 0, "0 (off) or a positive alpha"),
+    ("recipe.step_start", lambda value: 0 <= value < math.inf, "0 or more epochs"),
+    ("recipe.step_epochs", lambda value: 0 < value < math.inf, "a positive number of epochs"),
+    ("recipe.step_factor", lambda value: 0 < value <= 1, "above 0 to 1"),
     ("recipe.ema_decay", _null_or(lambda value: 0 < value < 1), "null (off) or between 0 and 1"),
     ("recipe.convolution_l2", lambda value: 0 <= value < math.inf, "0 (off) or positive"),
     ("recipe.gradient_clip", _null_or(lambda value: value > 0), "null (off) or positive"),
@@ -234,8 +239,20 @@ def _combination_problems(cfg: DictConfig) -> Iterator[str]:
         yield "trainer.overfit_batches needs augmentation=none: augmented images cannot be memorised."
     if trainer.overfit_batches and trainer.limit_batches:
         yield "Set trainer.overfit_batches or trainer.limit_batches, not both."
-    if recipe.mixup > 0 and recipe.class_weights != "none":
-        yield "recipe.mixup and recipe.class_weights cannot be combined: turn one of them off."
+    for key in ("mixup", "cutmix"):
+        if recipe[key] > 0 and recipe.class_weights != "none":
+            yield f"recipe.{key} and recipe.class_weights cannot be combined: turn one of them off."
+    yield from _recipe_problems(recipe)
+
+
+def _recipe_problems(recipe: DictConfig) -> Iterator[str]:
+    """Yield settings of a recipe that others switch off."""
+    defaults = vars(Recipe())
+    for key in ("step_start", "step_epochs", "step_factor"):
+        if recipe.schedule != "step" and recipe[key] != defaults[key]:
+            yield f"recipe.{key} has no effect with recipe.schedule={recipe.schedule}: set recipe.schedule=step."
+    if recipe.gradient_clip is None and recipe.gradient_clip_mode != defaults["gradient_clip_mode"]:
+        yield "recipe.gradient_clip_mode has no effect with recipe.gradient_clip=null: set a limit."
 
 
 def _crop_problems(cfg: DictConfig) -> Iterator[str]:

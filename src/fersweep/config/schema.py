@@ -160,7 +160,8 @@ class Recipe:
 
     ``augment_validation`` augments validation images as the study did; ``convolution_l2`` is the factor of an L2
     penalty on the kernels of all 2-d convolutions. ``crop`` is the side of the unscaled crops that the network takes
-    (`input_size`), null for whole images.
+    (`input_size`), null for whole images. ``step_start``, ``step_epochs`` and ``step_factor`` belong to
+    ``schedule=step`` (`fersweep.training.optim.learning_rate_factor`).
     """
 
     name: str = MISSING
@@ -180,6 +181,11 @@ class Recipe:
     convolution_l2: float = 0.0
     test_crops: int = 1
     crop: int | None = None
+    cutmix: float = 0.0
+    gradient_clip_mode: str = "norm"
+    step_start: float = 0.0
+    step_epochs: float = 30.0
+    step_factor: float = 0.1
 
 
 @dataclass

@@ -1,8 +1,9 @@
-"""Training loss of a batch that processes and microbatches share; class weights and mixup."""
+"""Training loss of a batch that processes and microbatches share; class weights, mixup and CutMix."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -64,6 +65,43 @@ def mixup(
         rng = np.random.default_rng([*seed, position])
     partner = torch.from_numpy(rng.permutation(len(labels))).to(labels.device)
     return images.mul(weight).add_(images[partner], alpha=1 - weight), labels[partner], weight
+
+
+def cutmix(
+    images: Tensor, labels: Tensor, alpha: float, seed: Sequence[int], position: int
+) -> tuple[Tensor, Tensor, float]:
+    """Replace a rectangle of images by that of others (Yun et al. 2019, algorithm 1).
+
+    The rectangle has the images' aspect ratio and a random centre, and is cut off at their sides.
+
+    Args:
+        images, labels, seed, position: as in `mixup`.
+        alpha: of the Beta distribution that the share of the first images is drawn from.
+
+    Returns:
+        Images, labels of the second images, and the share of the first: equal for the batch.
+    """
+    rng = np.random.default_rng([*seed, 0])
+    height, width = images.shape[-2:]
+    half = (1 - float(rng.beta(alpha, alpha))) ** 0.5 / 2
+    y, x = rng.integers(height), rng.integers(width)
+    top, bottom = (min(max(round(y + sign * half * height), 0), height) for sign in (-1, 1))
+    left, right = (min(max(round(x + sign * half * width), 0), width) for sign in (-1, 1))
+    if position:
+        rng = np.random.default_rng([*seed, position])
+    partner = torch.from_numpy(rng.permutation(len(labels))).to(labels.device)
+    mixed, place = images.clone(), (..., slice(top, bottom), slice(left, right))
+    mixed[place] = images[partner][place]
+    return mixed, labels[partner], 1 - (bottom - top) * (right - left) / (height * width)
+
+
+def mixing(
+    mixup_alpha: float, cutmix_alpha: float, seed: Sequence[int]
+) -> Callable[..., tuple[Tensor, Tensor, float]] | None:
+    """Return `mixup` or `cutmix` with its alpha bound; ``None`` if both are 0, one at random by ``seed`` if none is."""
+    if mixup_alpha > 0 and (not cutmix_alpha > 0 or np.random.default_rng([*seed, 0, 1]).random() < 0.5):
+        return partial(mixup, alpha=mixup_alpha)
+    return partial(cutmix, alpha=cutmix_alpha) if cutmix_alpha > 0 else None
 
 
 def convolution_penalty(network: nn.Module) -> Tensor:

@@ -20,7 +20,7 @@ from fersweep.data.datamodule import Batch
 from fersweep.errors import NotFiniteError
 from fersweep.training.calibration import fit_temperature
 from fersweep.training.distributed import all_gather_cat, all_reduce_sum, world_size
-from fersweep.training.losses import convolution_penalty, cross_entropy_share, mixup
+from fersweep.training.losses import convolution_penalty, cross_entropy_share, mixing
 from fersweep.training.optim import clip_gradients, learning_rate_factor
 
 
@@ -33,7 +33,7 @@ class FERModule(pl.LightningModule):
         recipe: the ``recipe`` group, resolved.
         class_names: ``K`` names.
         class_weights: of the training loss, ``(K,)`` or ``None``.
-        seed: of mixup and dropout.
+        seed: of mixup, CutMix and dropout.
         metadata: saved in checkpoints under ``fersweep``: plain dicts, lists and scalars.
     """
 
@@ -88,31 +88,31 @@ class FERModule(pl.LightningModule):
         trainer, world = compat.attached_trainer(self), world_size()
         microbatches = 1 if trainer is None else trainer.accumulate_grad_batches
         step, microbatch = divmod(batch_idx, microbatches)
-        logits, loss = self._logits_and_loss(batch, step, microbatch * world + self.global_rank)
+        logits, labels, loss = self._logits_and_loss(batch, step, microbatch * world + self.global_rank)
         if batch_idx % (50 * microbatches) == 0:
             self._check_finite("training", all_reduce_sum(loss.detach()), step)
-        self._update_train_metrics(batch, logits.detach(), loss.detach())
+        self._update_train_metrics(batch._replace(labels=labels), logits.detach(), loss.detach())
         loss = loss * (world * microbatches)
         if self.recipe["convolution_l2"] > 0:
             loss = loss + convolution_penalty(self.model) * float(self.recipe["convolution_l2"])
         return loss
 
-    def _logits_and_loss(self, batch: Batch, step: int, position: int) -> tuple[Tensor, Tensor]:
-        """Return logits, and the share in the batch's cross-entropy with the recipe's smoothing, weights and mixup."""
+    def _logits_and_loss(self, batch: Batch, step: int, position: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Return logits, labels and the share in the batch's cross-entropy; of mixed labels those of greater weight."""
         images = crops.centre(batch.images, self.recipe["crop"]).float().div_(255)  # those that are not yet crops
-        other, weight = batch.labels, 1.0
-        if self.recipe["mixup"] > 0:
-            seed = (self.seed, self.current_epoch, step)
-            images, other, weight = mixup(images, batch.labels, self.recipe["mixup"], seed, position)
+        labels, other, weight = batch.labels, batch.labels, 1.0
+        seed, alphas = (self.seed, self.current_epoch, step), (self.recipe["mixup"], self.recipe["cutmix"])
+        if chosen := mixing(*alphas, seed):
+            images, other, weight = chosen(images, labels, seed=seed, position=position)
         logits: Tensor = self(images)
         options = batch.global_labels, self.class_weights, self.recipe["label_smoothing"]
-        loss = weight * cross_entropy_share(logits, batch.labels, *options)
+        loss = weight * cross_entropy_share(logits, labels, *options)
         if weight < 1:
             loss = loss + (1 - weight) * cross_entropy_share(logits, other, *options)
-        return logits, loss
+        return logits, labels if weight >= 0.5 else other, loss
 
     def _update_train_metrics(self, batch: Batch, logits: Tensor, loss: Tensor) -> None:
-        """Update training loss and accuracy; with mixup, the label of the larger weight is the correct one."""
+        """Update training loss and accuracy; with mixed images, the label of the larger weight is correct."""
         count = len(batch.labels)
         mean = loss * (len(batch.global_labels) / max(count, 1))  # its mean over all images is that of the batch
         self.train_loss.update(mean.expand(count))  # MeanMetric drops its weights when nan_strategy is disabled
@@ -194,10 +194,11 @@ class FERModule(pl.LightningModule):
         optimizer = self.optimizer_factory(self.parameters())
         steps = self.trainer.estimated_stepping_batches
         per_epoch = steps / self.recipe["max_epochs"]
-        warmup = self.recipe["warmup_epochs"] * per_epoch
-        schedule = LambdaLR(
-            optimizer, lambda step: learning_rate_factor(step, int(steps), warmup, self.recipe["schedule"])
-        )
+        warmup, kind, decay = self.recipe["warmup_epochs"] * per_epoch, self.recipe["schedule"], (0.0, 1.0, 1.0)
+        if kind == "step":
+            start, length = self.recipe["step_start"] * per_epoch, self.recipe["step_epochs"] * per_epoch
+            decay = start, length, self.recipe["step_factor"]
+        schedule = LambdaLR(optimizer, lambda step: learning_rate_factor(step, int(steps), warmup, kind, decay))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def configure_gradient_clipping(
@@ -206,9 +207,9 @@ class FERModule(pl.LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clip the global gradient norm; Lightning refuses to clip for fused optimisers."""
+        """Clip the gradients; Lightning refuses to clip for fused optimisers."""
         if gradient_clip_val is not None:
-            clip_gradients(self.parameters(), gradient_clip_val)
+            clip_gradients(self.parameters(), gradient_clip_val, gradient_clip_algorithm or "norm")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["fersweep"] = self.metadata

@@ -10,32 +10,44 @@ import torch
 from torch import nn
 
 
-def learning_rate_factor(step: int, steps: int, warmup: float, schedule: str) -> float:
+def learning_rate_factor(
+    step: int, steps: int, warmup: float, schedule: str, decay: tuple[float, float, float] = (0.0, 1.0, 1.0)
+) -> float:
     """Return the factor of the base learning rate for one optimiser step.
 
-    Linear warm-up from ``1 / (warmup + 1)`` to 1 over ``warmup`` steps (Goyal et al. 2017), then either constant or
-    half a cosine down to 0 at ``steps`` (Loshchilov and Hutter 2017, eq. 5, without restarts).
+    Linear warm-up from ``1 / (warmup + 1)`` to 1 over ``warmup`` steps (Goyal et al. 2017), then constant; half a
+    cosine down to 0 at ``steps`` (Loshchilov and Hutter 2017, eq. 5, without restarts); or a staircase, as
+    `torch.optim.lr_scheduler.StepLR` from a given step on.
 
     Args:
         step: steps taken, from 0.
         steps: of the training.
         warmup: steps of warm-up.
-        schedule: ``constant`` or ``cosine``.
+        schedule: ``constant``, ``cosine`` or ``step``.
+        decay: of ``step``: steps at the full rate before the first stair begins, steps of a stair, and the factor of
+            each; the rate is first multiplied by it when the first stair ends.
     """
     if step < warmup:
         return (step + 1) / (warmup + 1)
     if schedule == "constant":
         return 1.0
+    if schedule == "step":
+        start, length, factor = decay
+        return float(factor ** math.floor(max(0.0, step - start) / length + 1e-9))  # of rounded quotients
     progress = min(1.0, (step - warmup) / max(1.0, steps - warmup))
     return 0.5 * (1 + math.cos(math.pi * progress))
 
 
-def clip_gradients(parameters: Iterable[nn.Parameter], limit: float) -> None:
-    """Clip the global norm of gradients to ``limit``, as `torch.nn.utils.clip_grad_norm_` does.
+def clip_gradients(parameters: Iterable[nn.Parameter], limit: float, mode: str = "norm") -> None:
+    """Clip gradients to ``limit``, as `torch.nn.utils.clip_grad_norm_` and ``clip_grad_value_`` do.
 
-    On a CPU, where reading the norm costs nothing, gradients within the limit are left as they are.
+    With ``mode`` ``norm`` it is the limit of the global norm; on a CPU, where reading the norm costs nothing, gradients
+    within it are left as they are. With ``value`` it is that of every element.
     """
     parameters = [each for each in parameters if each.grad is not None]
+    if mode == "value":
+        nn.utils.clip_grad_value_(parameters, limit)
+        return
     norm = nn.utils.get_total_norm([each.grad for each in parameters if each.grad is not None])
     if norm.device.type == "cpu" and float(norm) + 1e-6 <= limit:  # torch's epsilon
         return

@@ -53,6 +53,7 @@ def build_trainer(job: Job, logger: Any, precision: str, microbatches: int) -> p
         precision=precision,  # type: ignore[arg-type]
         max_epochs=cfg.recipe.max_epochs,
         gradient_clip_val=cfg.recipe.gradient_clip,
+        gradient_clip_algorithm=cfg.recipe.gradient_clip_mode,
         accumulate_grad_batches=microbatches,
         callbacks=[*own, *build.callbacks(cfg), *job.callbacks, LambdaCallback(**check)],
         logger=logger or False,
