@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from fersweep import build
+from fersweep.config.schema import input_size
 from fersweep.data.samples import CLASSES
 from fersweep.models.fast import SWAPS, speed_up
 from fersweep.training import memory
@@ -46,7 +47,7 @@ class BareLoop:
         self.clip, self.device, self.kept = cfg.recipe.gradient_clip, device, kept
         self.clip_gradients = clip_gradients if fused else nn.utils.clip_grad_norm_
         self.bf16 = precision(cfg.trainer.precision, device) == "bf16-mixed"
-        shape = (cfg.recipe.batch_size, cfg.dataset.channels, cfg.dataset.image_size, cfg.dataset.image_size)
+        shape = (cfg.recipe.batch_size, cfg.dataset.channels, input_size(cfg), input_size(cfg))
         self.images = torch.rand(shape, device=device)
         self.labels = torch.randint(len(CLASSES), shape[:1], device=device)
 

@@ -65,5 +65,5 @@ def assert_same_outcome(one: Path, other: Path) -> None:
     tables = [history(directory).drop(columns="seconds") for directory in (one, other)]
     pd.testing.assert_frame_equal(*tables, check_exact=True)
     results = [read_json(directory / "result.json") for directory in (one, other)]
-    for key in ("metrics", "best_epoch", "epochs", "data_digest"):
+    for key in ("metrics", "best_epoch", "epochs", "data_digest", "training_flops"):
         assert results[0][key] == results[1][key]

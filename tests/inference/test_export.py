@@ -102,6 +102,15 @@ def test_onnx_gives_pytorchs_outputs(exported: tuple[Path, Trained]) -> None:
         assert torch_says.max() > 0.25  # not all equal
 
 
+def test_a_map_of_the_crop_is_placed_where_the_crop_was(exported: tuple[Path, Trained]) -> None:
+    trained = exported[1]
+    image = np.random.default_rng(0).integers(1, 256, (37, 37), np.uint8)
+    whole = trained.uncropped(trained.batch(image[None])[0, 0].numpy().astype(np.float32))
+    assert whole.shape == (37, 37)
+    assert (whole > 0).sum() == 34 * 34
+    np.testing.assert_array_equal(whole[whole > 0], image[whole > 0])
+
+
 def test_onnx_has_metadata(exported: tuple[Path, Trained]) -> None:
     model = onnx.load(exported[0])
     onnx.checker.check_model(model, full_check=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 from rich.console import Console
-from run_states import CHOICES, all_states, finished
+from run_states import CHOICES, all_states, finished, result_of
 
 from fersweep.cli import main as cli
 from fersweep.errors import UserError
@@ -18,6 +18,7 @@ from fersweep.report import listing
 from fersweep.runs.collect import collect
 from fersweep.runs.status import (
     Status,
+    write_json,
 )
 
 
@@ -42,6 +43,19 @@ def test_the_table_shows_scores_best_first_and_then_what_is_not_done(
         ("pending", "runs", "0000000007", "se", "7"),
     ]
     assert counts == "8 runs: 2 done, 1 failed, 1 unreadable, 3 interrupted, 1 pending\n"
+
+
+def test_the_operations_of_trainings_that_tell_them_have_a_column(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Runs of earlier versions do not tell them."""
+    finished(tmp_path / "run-0000000001", seed=1, accuracy=0.6)
+    new = finished(tmp_path / "run-0000000002", seed=2)
+    write_json(new / "result.json", result_of(2) | {"training_flops": 460_000_000_000_000})
+    assert cli.main(["collect", str(tmp_path)]) == 0
+    header, old, known = capsys.readouterr().out.splitlines()[:3]
+    assert (header.split()[-2:], old.split()[-1], known.split()[-2:]) == (["n", "PFLOP"], "3,589", ["3,589", "0.460"])
+    assert [each["training_flops"] for each in json.loads(listing.as_json(collect(tmp_path)))] == [None, 46 * 10**13]
 
 
 def test_settings_tell_runs_apart_that_choices_and_seed_do_not(
@@ -118,6 +132,7 @@ def test_json_has_everything_of_every_run(tmp_path: Path, capsys: pytest.Capture
         "attempts": 1,
         "started": Status.read(made["better"]).started,
         "finished": Status.read(made["better"]).finished,
+        "training_flops": None,
     }
     failed = next(run for run in runs if run["state"] == "failed")
     assert failed["error"] == {"type": "ArithmeticError", "message": 'the sky\nfell, on\t"us"'}
@@ -132,7 +147,7 @@ def test_csv_is_flat_and_quoted_by_the_rules(tmp_path: Path, capfdbinary: pytest
     assert header == [
         *("directory", "state", "run", *CHOICES, "seed"),
         *("val/accuracy", "test/accuracy", "test/macro_f1", "test/n"),
-        *("accuracy_interval_low", "accuracy_interval_high"),
+        *("accuracy_interval_low", "accuracy_interval_high", "training_flops"),
         *("attempts", "started", "finished", "error_type", "error_message"),
     ]
     assert [len(row) for row in rows] == [len(header)] * 8

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import re
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 import report_runs
 from report_runs import NONE, STUDY, finished, right
 
+from fersweep.files import write_json
 from fersweep.report import results, tables
 from fersweep.report.write import contents
 
@@ -62,6 +64,21 @@ def parsed(latex: str) -> list[list[str]]:
     rows = [re.split(r" (?<!\\)& ", line.removesuffix(r" \\")) for line in lines]
     assert {len(row) for row in rows} == {len(found[1])}
     return rows
+
+
+def test_the_operations_of_a_training_have_a_column_where_all_runs_of_a_row_tell_them(sweep: Path) -> None:
+    """Runs of earlier versions do not; a row is the mean over its seeds."""
+    for number, path in enumerate(sorted(sweep.rglob("*cbam*/result.json")), 1):
+        write_json(path, json.loads(path.read_text()) | {"training_flops": number * 10**14})
+    one = next(iter(sorted(sweep.rglob("*-se-*/result.json"))))
+    write_json(one, json.loads(one.read_text()) | {"training_flops": 10**15})
+    report = contents(sweep)
+    assert [row.training_flops for row in report.rows] == [None, None, 2e14]
+    lines = tables.as_markdown(report).splitlines()
+    (place,) = (at for at, name in enumerate(lines[0].split(" | ")) if name.startswith("Training (PFLOP)"))
+    assert [line.strip("| ").split(" | ")[place] for line in lines[2:5]] == ["–", "–", "0.200"]
+    recorded = list(csv.DictReader(io.StringIO(tables.as_csv(report))))
+    assert [row["training_flops"] for row in recorded] == ["", "", "200000000000000.0"]
 
 
 def test_latex_is_escaped_and_its_table_whole(tmp_path: Path) -> None:

@@ -120,6 +120,7 @@ def test_a_run_whose_status_was_deleted_had_begun(tmp_path: Path) -> None:
         ("result.json", json.dumps(result_of() | {"metrics": {"val/accuracy": "0.5"}}), "not a number for each name"),
         ("result.json", json.dumps(result_of() | {"metrics": {"val/accuracy": float("nan")}}), "NaN is not a number"),
         ("result.json", json.dumps(result_of() | {"accuracy_interval": [0.1]}), "not two numbers"),
+        ("result.json", json.dumps(result_of() | {"training_flops": "many"}), "training_flops is 'many'"),
         ("result.json", '"' + "\udcff" + '"', "can't decode byte"),
     ],
 )

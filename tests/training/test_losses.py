@@ -79,7 +79,7 @@ def test_mixup_has_one_weight_per_batch_and_pairs_within_microbatches() -> None:
 def test_cutmix_is_the_loss_of_images_with_a_rectangle_of_others_under_both_labels() -> None:
     module, data = made(cutmix=1.0), batch()
     shares, rows = [], torch.arange(12)
-    for step in range(8):
+    for step in range(20):
         images, other, share = cutmix(data.images.double(), data.labels, 1.0, (3, 0, step), 0)
         partner = np.random.default_rng([3, 0, step, 0])
         partner.beta(1.0, 1.0), partner.integers(8), partner.integers(8)

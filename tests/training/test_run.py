@@ -100,6 +100,9 @@ def test_result_json_holds_what_the_contract_names(finished: Path) -> None:
     network = TinyNetwork(1, 7)
     trainable = sum(parameter.numel() for parameter in network.parameters())
     assert (result["params_trainable"], result["params_total"]) == (trainable, trainable + 16)  # mean and variance of 8
+    convolution, linear = 2 * 16 * 16 * 8 * 25, 2 * 128 * 7
+    assert result["forward_flops"] == convolution + linear
+    assert result["training_flops"] == (2 * convolution + 3 * linear) * 112 * 2  # images and epochs
     assert 0 < result["images_per_second"] < 1e6
     assert 0 < result["seconds"] < 300
     assert result["environment"]["precision"] == "32-true"

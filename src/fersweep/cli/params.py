@@ -16,6 +16,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fidelity", metavar="|".join(options("fidelity")), default="code", help="default: %(default)s"
     )
+    parser.add_argument("--flops", action="store_true", help="count the operations of the forward pass too, in GFLOP")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -25,7 +26,7 @@ def run(parsed: argparse.Namespace) -> int:
     from fersweep.report import parameters
 
     check_choices([f"fidelity={parsed.fidelity}"])
-    counts = parameters.count(parsed.fidelity)
+    counts = parameters.count(parsed.fidelity, parsed.flops)
     if parsed.json:
         print(json.dumps([vars(each) for each in counts], indent=2))
     else:

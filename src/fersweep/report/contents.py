@@ -87,7 +87,8 @@ class Row:
         majority: accuracy of always answering the commonest class of train.
         shared_subjects: people in both train and test, ``None`` if unknown.
         params_total: of the network, including batch norm's moving statistics; ``params_trainable``: without these.
-        seconds: duration of a run, mean over seeds (sum over folds).
+        seconds: duration of a run, mean over seeds (sum over folds); ``training_flops``: floating-point operations of
+            its training, likewise, ``None`` if unknown.
         epochs: trained epochs of each run; ``best_epoch``: the tested ones.
         confusion: counts ``(K, K)``, rows true, summed over seeds and folds.
         curves: ``history.csv`` of each run.
@@ -139,6 +140,7 @@ class Row:
     explained: Explained | None = None
     without_twins: Mean | None = None
     n_without_twins: int | None = None
+    training_flops: float | None = None
 
     @property
     def has_twins(self) -> bool:

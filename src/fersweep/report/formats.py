@@ -30,6 +30,14 @@ def millions(count: float | None) -> str:
     return ABSENT if count is None else f"{count / 1e6:.2f}"
 
 
+def peta(operations: float) -> str:
+    """0.46e15 → ``0.460``, 29.3e15 → ``29.3``, 7e11 → ``0.00070``, in units of 10¹⁵."""
+    count = operations / 1e15
+    if count < 0.01:
+        return f"{count:.5f}"
+    return f"{count:.3f}" if count < 1 else f"{count:.2f}" if count < 10 else f"{count:,.1f}"
+
+
 def grouped(count: int) -> str:
     """7178 → ``7,178``."""
     return f"{count:,}"

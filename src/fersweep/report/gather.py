@@ -29,6 +29,7 @@ COUNTS = ("majority_baseline", "params_total", "params_trainable", "epochs", "be
 
 FIELDS = {
     **dict.fromkeys(COUNTS, NUMBER),
+    "training_flops": replace(NUMBER, optional=True),
     "choices": Field("an option for each group", lambda choices: choices.keys() >= set(GROUPS)),
     "per_class": Field("scores of two classes or more", lambda value: isinstance(value, dict) and len(value) > 1),
     "confusion_matrix": Field("rows of counts", lambda value: np.array(value).dtype.kind == "i" and np.sum(value) > 0),

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fersweep.report.formats import peta
 from fersweep.report.titles import titled
 from fersweep.runs.collect import STATES, Run, State
 from fersweep.text import cells, counted, printable
@@ -56,8 +57,9 @@ def show_scores(runs: Sequence[Run], console: Console, sweeps: bool = False) -> 
     names, cells = _about(runs, sweeps)
     done = sorted((run for run in runs if run.state == "done"), key=_best_first)
     if done:
-        header = (*names, "validation", "test", "95 % interval", "n")
-        lines = _aligned([header, *((*cells(run), *_scores(run)) for run in done)])
+        counted = any(run.training_flops is not None for run in done)
+        header = (*names, "validation", "test", "95 % interval", "n", *(["PFLOP"] if counted else []))
+        lines = _aligned([header, *((*cells(run), *_scores(run), *_cost(run, counted)) for run in done)])
         for number, line in enumerate(lines):
             console.print(Text(line, "" if number else "dim"), soft_wrap=True)
         console.print()
@@ -79,14 +81,14 @@ def as_csv(runs: Sequence[Run]) -> str:
     """Return RFC 4180 text, one record per run below a header; unknown values are empty.
 
     Columns: directory, state, run, each group of choices, seed, each setting that distinguishes runs, each metric, the
-    ends of the accuracy's interval, attempts, started, finished, error_type, error_message.
+    ends of the accuracy's interval, training_flops, attempts, started, finished, error_type, error_message.
     """
     groups = list(dict.fromkeys(group for run in runs for group in run.choices))
     metrics = list(dict.fromkeys(name for run in runs for name in run.metrics))
     settings = list(dict.fromkeys(name for run in runs for name in run.settings))
     text = io.StringIO(newline="")
     writer = csv.writer(text)
-    interval = ("accuracy_interval_low", "accuracy_interval_high")
+    interval = ("accuracy_interval_low", "accuracy_interval_high", "training_flops")
     ends = ("attempts", "started", "finished", "error_type", "error_message")
     writer.writerow(cells(["directory", "state", "run", *groups, "seed", *settings, *metrics, *interval, *ends]))
     for run in runs:
@@ -98,6 +100,7 @@ def as_csv(runs: Sequence[Run]) -> str:
                     *(run.settings.get(name) for name in settings),
                     *(run.metrics.get(name) for name in metrics),
                     *(run.accuracy_interval or (None, None)),
+                    run.training_flops,
                     *(run.attempts, run.started, run.finished, error["type"], error["message"]),
                 ]
             )
@@ -141,6 +144,11 @@ def _scores(run: Run) -> tuple[str, ...]:
         "" if low_high is None else f"{low_high[0]:.2%} to {low_high[1]:.2%}",
         "" if n is None else f"{n:,}",
     )
+
+
+def _cost(run: Run, shown: bool) -> tuple[str, ...]:
+    """Return the cell of the training's operations, if that column is ``shown``."""
+    return (("" if run.training_flops is None else peta(run.training_flops)),) if shown else ()
 
 
 def _reason(run: Run) -> str:

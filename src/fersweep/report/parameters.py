@@ -22,6 +22,7 @@ class Count:
         printed_m: that of its table, in millions.
         note: the known fault of the printed count, or empty.
         equal: whether total and trainable match the code's.
+        forward_gflop: 10⁹ floating-point operations of the forward pass of one image; ``None`` if not counted.
     """
 
     backbone: str
@@ -33,25 +34,32 @@ class Count:
     printed_m: float
     note: str
     equal: bool
+    forward_gflop: float | None = None
 
 
-def count(fidelity: str) -> list[Count]:
-    """Build all 32 networks on the meta device, without memory for weights, and count their parameters."""
+def count(fidelity: str, operations: bool = False) -> list[Count]:
+    """Build all 32 networks on the meta device, without memory for weights, and count their parameters.
+
+    With ``operations``, those of the forward pass too, which takes a second per network.
+    """
     import torch
 
     from fersweep.build import build_model
+    from fersweep.models import flops
     from fersweep.models.common import parameter_counts
 
     counts = []
     for backbone, attention in rows():
         with torch.device("meta"):
-            own = parameter_counts(build_model(backbone, attention, activation="elu", fidelity=fidelity))
+            network = build_model(backbone, attention, activation="elu", fidelity=fidelity)
+            own = parameter_counts(network)
+            gflop = round(flops.forward(network, 1, 48) / 1e9, 4) if operations else None
         figures = study()["rows"][backbone][attention]
         total, trainable = own["params_total"], own["params_trainable"]
         code = figures["total"], figures["trainable"]
         equal = (total, trainable) == code
         note = notes(backbone, attention)
-        counts.append(Count(backbone, attention, total, trainable, *code, figures["params_m"], note, equal))
+        counts.append(Count(backbone, attention, total, trainable, *code, figures["params_m"], note, equal, gflop))
     return counts
 
 
@@ -62,7 +70,8 @@ def show(counts: Sequence[Count], fidelity: str, console: Console) -> None:
     table = Table(title=f"Parameters, fidelity={fidelity}", box=None, header_style="dim", title_justify="left")
     for name in ("backbone", "attention"):
         table.add_column(name)
-    for name in ("trainable", "total", "the code's total", "printed"):
+    counted = any(each.forward_gflop is not None for each in counts)
+    for name in ("trainable", "total", "the code's total", "printed", *(["GFLOP"] if counted else [])):
         table.add_column(name, justify="right")
     explained = [each for each in counts if each.note]
     for each in counts:
@@ -73,6 +82,7 @@ def show(counts: Sequence[Count], fidelity: str, console: Console) -> None:
             f"{each.total:,}",
             f"{each.code_total:,}{same}",
             f"{each.printed_m:.2f}M{mark}",
+            *([] if each.forward_gflop is None else [f"{each.forward_gflop:.3f}"]),
         )
         table.add_row(titled("backbone", each.backbone), titled("attention", each.attention), *numbers)
     console.print(table)

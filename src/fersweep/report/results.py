@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from fersweep.report.columns import Choice, Column, choose, figures
 from fersweep.report.contents import Mean, Report, Row
-from fersweep.report.formats import grouped, interval, millions, percent
+from fersweep.report.formats import grouped, interval, millions, percent, peta
 from fersweep.report.titles import ABSENT, heading
 
 SIGNS = {
@@ -144,6 +144,12 @@ RESULTS: tuple[Column[Row], ...] = (
         lambda row: row.params_total,
         millions,
         about="all of the network, in millions, batch norm’s moving statistics included",
+    ),
+    figures(
+        "Training (PFLOP)",
+        lambda row: row.training_flops,
+        peta,
+        about="10¹⁵ floating-point operations of the forward and backward passes of one training",
     ),
     figures(
         "Reported params (M)",

@@ -58,6 +58,7 @@ def _row(runs: Sequence[Finished], columns: Mapping[str, str]) -> Row:
         **_without_twins(seeds),
         seeds=tuple(by_seed),
         seconds=float(np.mean([sum(run.result["seconds"] for run in folds) for folds in seeds])),
+        training_flops=_flops(seeds),
         epochs=tuple(run.result["epochs"] for run in used),
         best_epoch=tuple(run.result["best_epoch"] for run in used),
         curves=tuple(run.history for run in used),
@@ -120,6 +121,13 @@ def _scores(seeds: Seeds) -> dict[str, Any]:
         "confusion": np.sum(confusions, axis=0),
         "at_chance": tuple(folds[0].seed for folds, counts in zip(seeds, confusions, strict=True) if at_chance(counts)),
     }
+
+
+def _flops(seeds: Seeds) -> float | None:
+    """Return the operations of the training, mean over seeds and sum over folds; ``None`` if a run does not say."""
+    each = [[run.result.get("training_flops") for run in folds] for folds in seeds]
+    known = [[flops for flops in folds if flops is not None] for folds in each]
+    return float(np.mean([sum(folds) for folds in known])) if known == each else None
 
 
 def _mean(values: list[float]) -> Mean:

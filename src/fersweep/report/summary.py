@@ -17,6 +17,7 @@ from fersweep.config.schema import GROUPS, takes_attention
 from fersweep.errors import UserError
 from fersweep.report import again, leaks
 from fersweep.report.effects import at_chance
+from fersweep.report.formats import peta
 from fersweep.report.statistics import wilson
 from fersweep.report.titles import titled
 from fersweep.runs.collect import config_of
@@ -54,12 +55,21 @@ def print_summary(result: Mapping[str, Any], run_dir: Path, class_names: Sequenc
         ("recipe", f"{_join(titles, 'recipe')} · seed {result['seed']}"),
         *_scores(result),
         ("parameters", _parameters(result["params_total"], result["params_trainable"])),
+        *_cost(result),
         ("time", f"{duration(result['seconds'])} · {result['images_per_second']:,.0f} images/s in training"),
     ]
     _print_rows(f"Run {result['run']} is done", rows, console)
     _warn(result, console)
     _print_files(run_dir, console)
     print_command("Next", _other_folds(result, config) or _suggestion(choices, config), console)
+
+
+def _cost(result: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the row of the training's operations, if they are known."""
+    flops, forward = result.get("training_flops"), result.get("forward_flops")
+    if flops is None or forward is None:
+        return []
+    return [("operations", f"{peta(flops)} PFLOP in training · {forward / 1e9:.3f} GFLOP per image")]
 
 
 def print_done(result: Mapping[str, Any], run_dir: Path, console: Console) -> None:

@@ -86,6 +86,7 @@ RECORD: dict[str, Callable[[Row], object]] = {
     "accuracy_without_twins": lambda row: row.without_twins and row.without_twins.mean,
     "n_without_twins": lambda row: row.n_without_twins,
     "seconds": lambda row: row.seconds,
+    "training_flops": lambda row: row.training_flops,
     "verdict": lambda row: row.verdict.kind,
     "comparable": lambda row: row.verdict.comparable,
     "verdict_sentence": lambda row: row.verdict.sentence,

@@ -34,6 +34,7 @@ FIELDS = {
     "seed": INTEGER,
     "metrics": mapping("a number for each name", int, float, type(None)),
     "accuracy_interval": replace(INTERVAL, optional=True),
+    "training_flops": replace(INTEGER, optional=True),
 }
 """The fields of ``result.json`` that every version writes, checked when it is read."""
 
@@ -54,6 +55,7 @@ class Run:
         accuracy_interval: of the test accuracy, fractions ``(low, high)``; ``None`` unless the run is done.
         error: ``{"type": ..., "message": ...}`` of a failed or unreadable run.
         attempts, started, finished: as in `fersweep.runs.status.Status`.
+        training_flops: floating-point operations of the training; ``None`` unless the run is done and tells them.
     """
 
     directory: Path
@@ -68,6 +70,7 @@ class Run:
     attempts: int = 0
     started: str | None = None
     finished: str | None = None
+    training_flops: int | None = None
 
 
 def collect(outputs: Path) -> list[Run]:
@@ -190,6 +193,7 @@ def read(directory: Path) -> Run:
         attempts=now.attempts,
         started=now.started,
         finished=now.finished,
+        training_flops=None if result is None else result.get("training_flops"),
     )
 
 

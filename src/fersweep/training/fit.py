@@ -24,7 +24,7 @@ from fersweep.training.distributed import barrier, rank, world_size
 from fersweep.training.job import Job
 from fersweep.training.losses import class_weights
 from fersweep.training.module import FERModule
-from fersweep.training.network import network_for_training
+from fersweep.training.network import network_for_training, operations
 from fersweep.training.trainer import build_trainer
 
 log = logging.getLogger("fersweep")
@@ -107,10 +107,12 @@ def _fit_and_test(job: Job, samples: Samples, metadata: dict[str, Any], logger: 
     best_epoch, tested, temperature = _test(job, trainer, module, data)
     (history,) = (each for each in trainer.callbacks if isinstance(each, History))  # type: ignore[attr-defined]
     val_accuracy = next(row["val/accuracy"] for row in history.rows if row["epoch"] == best_epoch)
+    flops = operations(job.cfg, len(data.samples.class_names), history.images)
     result = results.summary(job.config, tested, val_accuracy, temperature) | {
         "best_epoch": best_epoch,
         "epochs": len(history.rows),
         **parameter_counts(module.model),
+        **flops,
         "seconds": round(history.earlier + time.perf_counter() - started, 3),
         "images_per_second": round(history.images_per_second(), 2),
         "data_digest": metadata["data_digest"],
