@@ -23,6 +23,7 @@ from fersweep import build
 from fersweep.config.compose import compose_config
 
 os.environ["WANDB_MODE"] = "offline"
+os.environ["FERSWEEP_LOCAL"] = "none"  # not the settings of the machine that tests
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in the background of a script; children would inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)
 torch.set_num_threads(1)  # on small images a second thread waits more than it works

@@ -26,6 +26,7 @@ from fersweep.data.preprocess import Preprocessed
 from fersweep.data.samples import Samples, check_names
 from fersweep.errors import UserError
 from fersweep.faces.crop import AS_FACE, FACE, PICTURE, Crop
+from fersweep.files import given
 from fersweep.text import first_line, listed
 
 if TYPE_CHECKING:
@@ -178,7 +179,7 @@ def source(cfg: DictConfig) -> Any:
 
 def cache_dir(cfg: DictConfig) -> Path:
     """Return the folder of decoded datasets: ``cache``, or the user's cache folder."""
-    return Path(cfg.cache).expanduser() if cfg.cache else Path(platformdirs.user_cache_dir("fersweep"))
+    return given(Path(cfg.cache)) if cfg.cache else Path(platformdirs.user_cache_dir("fersweep"))
 
 
 def samples(cfg: DictConfig) -> Samples:

@@ -165,7 +165,8 @@ def given(path: Path) -> Path:
         expanded.resolve()
         expanded.exists()
     except (OSError, RuntimeError, ValueError) as error:
-        reason = (error.strerror if isinstance(error, OSError) else None) or error
+        no_home = isinstance(error, RuntimeError) and str(path).startswith("~")
+        reason = (error.strerror if isinstance(error, OSError) else "no such user" if no_home else None) or error
         raise UserError(f"{path} cannot be accessed ({reason}): choose another path.") from error
     return expanded
 

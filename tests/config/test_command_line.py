@@ -35,6 +35,8 @@ from fersweep.errors import UserError
             r"attention.gama \(did you mean attention.gamma\?\); .*: name, title, kernel_size, gamma, beta",
         ),
         ("recipe.optimizer.lrr=1", r"recipe.optimizer.lrr \(did you mean recipe.optimizer.lr\?\)"),
+        ("sweep=null", "^sweep=null is not possible: give it a value.$"),
+        ("recipe.max_epochs=null", "^recipe.max_epochs=null is not possible: give it a value.$"),
         ("recipe.max_epochs=many", "^recipe.max_epochs=many: 'many' is not an integer.$"),
         ("backbone.name=mine", "^backbone.name follows from the choice: set backbone=aer_cnn, "),
         ("dataset.root=/a=b", "^'dataset.root=/a=b' cannot be parsed: .* \"dataset.root='VALUE'\"\\.$"),
@@ -132,7 +134,7 @@ def test_unknown_settings_and_options_get_suggestions(overrides: str, message: s
         ("-m split=second_source,official", "split=second_source is now called split=notebook."),
         ("recipe=published", "recipe=published is now called recipe=study."),
         ("hydra=1", "hydra is a section, not a setting: set a key in it, such as hydra.launcher.n_jobs=2"),
-        ("local=mine", "local has no options: local/default.yaml is always read"),
+        ("local=mine", "local has no options: local/none.yaml is always read"),
         ("-m experiment=glob(table*)", "is not one experiment: name one at a time"),
         (
             "-m experiment=table_second_source",

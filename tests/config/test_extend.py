@@ -28,7 +28,7 @@ from fersweep.inference import trained
 PAGE = (REPOSITORY / "docs" / "how-to" / "extend.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", PAGE, flags=re.MULTILINE | re.DOTALL)
 FILES = [re.fullmatch(r"# (\S+)\n(.*)", text, re.DOTALL) for kind, text in BLOCKS if kind in ("python", "yaml")]
-SWEEP = "fersweep train -m plugins=[mylab] backbone=resnet50,vgg19 attention=none,cbam,simam"
+SWEEP = "fersweep train -m plugins=mylab backbone=resnet50,vgg19 attention=none,cbam,simam"
 COMMANDS = [line for kind, text in BLOCKS if kind == "sh" for line in text.splitlines()]
 
 
@@ -191,10 +191,16 @@ def test_folders_of_options(here: Path, capsys: pytest.CaptureFixture[str], monk
     assert "the package nolab.conf does not exist" in capsys.readouterr().err
 
 
-def test_local_settings_may_name_plugins(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """``local/default.yaml`` is read from anywhere on the search path, before an experiment."""
+def test_local_settings_may_name_plugins(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``local/default.yaml``, or what the environment names, is read on the search path, before an experiment."""
+    assert search.machine() == "none"  # in tests, whose results must not depend on ``conf/local`` of this checkout
+    monkeypatch.delenv("FERSWEEP_LOCAL")
+    assert search.machine() == "default"
+    monkeypatch.setenv("FERSWEEP_LOCAL", "cluster")
     (here / "site" / "local").mkdir(parents=True)
-    (here / "site" / "local" / "default.yaml").write_text(
+    (here / "site" / "local" / "cluster.yaml").write_text(
         "# @package _global_\noutputs: /scratch/runs\nplugins: [mylab]\nlogger:\n  name: csv\n"
     )
     assert main(["train", "--config-dir", "site", "attention=simam", "--cfg", "job"]) == 0

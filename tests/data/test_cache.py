@@ -4,6 +4,7 @@ import errno
 import io
 import multiprocessing
 import os
+import re
 import time
 from pathlib import Path
 from typing import IO
@@ -131,13 +132,28 @@ def test_a_half_written_folder_is_not_read_and_goes_away(tmp_path: Path) -> None
     ended.start()
     ended.join()
     host = cache.socket.gethostname()
-    left = tmp_path / "cache" / f".{name}.{host}.{ended.pid}.abcd1234"
-    alive = tmp_path / "cache" / f".{name}.{host}.{os.getppid()}.abcd1234"
-    for path in (left, alive):
+    here, elsewhere = cache._host(), f"{host}~{'0' * 36}.4026531999"  # elsewhere: a container with this hostname
+    hosts = (here, elsewhere, host)  # the last as an earlier version wrote it
+    if here == host:
+        pytest.skip("no /proc")
+    left = [tmp_path / "cache" / f".{name}.{each}.{ended.pid}.abcd1234" for each in hosts]
+    old = tmp_path / "cache" / f".{name}.{elsewhere}.{os.getppid()}.abcd1235"
+    alive = tmp_path / "cache" / f".{name}.{here}.{os.getppid()}.abcd1234"
+    for path in (*left, alive, old):
         write(path / "images.npy", b"half")
+    os.utime(old, (time.time() - cache.DAY - 1,) * 2)
     assert len(cache.load(source, tmp_path / "cache")) == 15
-    assert not left.exists()
+    assert [path.exists() for path in left] == [False, True, True]  # of those elsewhere nothing is known for a day
+    assert not old.exists()
     assert alive.exists()
+
+
+def test_a_folder_that_is_being_written_names_its_writer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[str] = []
+    flush = cache._flush
+    monkeypatch.setattr(cache, "_flush", lambda file: (written.append(Path(file.name).parent.name), flush(file))[1])
+    cache.load(Folder(folder(tmp_path / "data")), tmp_path / "cache")
+    assert re.fullmatch(rf"\.folder-\w{{16}}\.{re.escape(cache._host())}\.{os.getpid()}\.\w{{8}}", written[0])
 
 
 @pytest.mark.parametrize("damage", ["truncate", "remove", "other"])

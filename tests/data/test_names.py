@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Callable
@@ -14,6 +15,7 @@ import pytest
 from omegaconf import DictConfig
 
 from fersweep import build
+from fersweep.cli.main import main
 from fersweep.data.samples import COLUMNS
 from fersweep.errors import UserError
 from fersweep.inference.predict import outputs
@@ -36,6 +38,19 @@ def test_a_class_with_the_name_of_a_column_is_refused_before_training(
         build.samples(small(*FOLDER, f"dataset.root={root}", f"dataset.source.classes=[Anger,{name}]"))
 
 
+def test_the_audit_names_what_training_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = fakes.folder(tmp_path / "faces", ("Anger", "label"))
+    verb = ["data", "folder", "--root", str(root), "dataset.source.classes=[Anger,label]"]
+    assert main(verb) == 1
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "Training refuses this dataset, which has a class named label, which is a column of " in shown
+    assert main([*verb, "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["problems"][-1].startswith("Training refuses this dataset")
+    (root / "label").rename(root / "sad")
+    assert main(["data", "folder", "--root", str(root)]) == 0
+    assert "refuses" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("where", ["class", "image"])
 def test_a_name_that_is_not_utf_8_is_refused(small: Callable[..., DictConfig], tmp_path: Path, where: str) -> None:
     root, name = fakes.folder(tmp_path / "faces", ("Anger", "Sad")), os.fsdecode(b"caf\xe9.png")
@@ -49,8 +64,7 @@ def test_a_name_that_is_not_utf_8_is_refused(small: Callable[..., DictConfig], t
         build.samples(small(*FOLDER, f"dataset.root={root}"))
 
 
-@pytest.mark.parametrize("name", [r"$\frac{$", "$", "a_b^{", "$x$", "%", "表情"])
-@pytest.mark.filterwarnings("ignore:Glyph .* missing from font")
+@pytest.mark.parametrize("name", [r"$\frac{$", "$", "a_b^{", "$x$", "%", "表情", "\x1b[2J\x07"])
 def test_names_are_drawn_as_they_are(tmp_path: Path, name: str) -> None:
     path = tmp_path / "figure.png"
     figures.confusion_matrix(np.eye(2, dtype=int), (name, "happy"), path, f"title {name}", name)

@@ -70,7 +70,6 @@ def test_no_cell_of_the_runs_is_a_formula(
     assert any(record["test/accuracy"] == "0.9" for record in records)
 
 
-@pytest.mark.filterwarnings("ignore:Glyph")
 def test_a_figure_with_control_characters_is_valid_xml(tmp_path: Path) -> None:
     figure = Figure(figsize=(2, 2))
     figure.suptitle("a\x1b\x00b")

@@ -12,7 +12,8 @@ import pytest
 from lockers import HOLDER, NAMESPACE, ask, foreign, processes, require_namespaces
 from run_states import asked_for
 
-from fersweep.runs import lock, owner
+from fersweep import owner
+from fersweep.runs import lock
 from fersweep.runs.collect import collect
 from fersweep.runs.lock import LockedError, claim, is_locked
 from fersweep.runs.status import mark_running

@@ -1,7 +1,7 @@
 """Check and count the images of a dataset, and find duplicates.
 
 KEY=VALUE are settings as for train.py, such as dataset.source.neutral=false. Exit code 1 if images are missing,
-unreadable or not read.
+unreadable or not read, or a name is one that training refuses.
 """
 
 from __future__ import annotations
@@ -44,4 +44,4 @@ def run(parsed: argparse.Namespace) -> int:
         Console().print(audit.render(report))
     complete = all(check["ok"] for check in report["checks"])
     dropped = any(left["missing"] for left in report["left_out"])
-    return 0 if complete and not report["unreadable"] and not dropped else 1
+    return 0 if complete and not report["unreadable"] and not dropped and report["refused"] is None else 1

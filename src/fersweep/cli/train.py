@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import io
+import re
 import sys
-from collections.abc import Sequence
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from typing import Any
 
 import hydra
@@ -12,6 +16,7 @@ from omegaconf import DictConfig
 from fersweep.config.command_line import check_command_line
 from fersweep.config.options import config_dir, groups
 from fersweep.config.schema import register
+from fersweep.text import visible
 
 HELP = """\
 Train a network for facial emotion recognition, select the best epoch on validation, and test it once.
@@ -52,13 +57,28 @@ def train(arguments: Sequence[str], program: str = "uv run train.py") -> None:
         return
     sys.argv[1:] = arguments
     try:
-        hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="train")(_run)()
+        with _completions() if any(each.startswith("query=") for each in arguments) else nullcontext():
+            hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="train")(_run)()
     except KeyboardInterrupt:
         raise SystemExit(130) from None
+
+
+@contextmanager
+def _completions() -> Iterator[None]:
+    """Leave the files that others are based on, such as ``dataset=_base``, out of what Hydra offers to a shell."""
+    offered = io.StringIO()
+    with redirect_stdout(offered):
+        yield
+    for line in offered.getvalue().splitlines():
+        print(" ".join(word for word in line.split(" ") if not re.match(r"(.*[=/,])?_", word)))
 
 
 def _run(cfg: DictConfig) -> Any:
     """Run a composed configuration; imports torch and Lightning only now."""
     from fersweep.run import run
 
-    return run(cfg)
+    try:
+        return run(cfg)
+    except Exception as error:  # Hydra would print control characters, of a file's name say, as they are
+        print(visible(traceback.format_exc()), end="", file=sys.stderr)
+        raise SystemExit(1) from error

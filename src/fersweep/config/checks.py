@@ -11,6 +11,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from fersweep import files
 from fersweep.config.compose import refuse_unknown
 from fersweep.config.nodes import source_takes
 from fersweep.config.options import option_file
@@ -144,11 +145,11 @@ def _check_values(cfg: DictConfig, *only: str) -> None:
         if value not in choices and (not only or key in only):
             hint = did_you_mean(str(value), [str(choice) for choice in choices])
             named = ", ".join("null" if choice is None else str(choice) for choice in choices)
-            raise UserError(f"{key}={value} is not known{hint}; choices: {named}.")
+            raise UserError(f"{key}={'null' if value is None else value} is not known{hint}; choices: {named}.")
     for key, valid, allowed in RANGES:
         value = OmegaConf.select(cfg, key)
         if (not only or key in only) and not valid(value):
-            raise UserError(f"{key}={value} is out of range: {allowed}.")
+            raise UserError(f"{key}={'null' if value is None else value} is out of range: {allowed}.")
 
 
 def _validate_schedule(cfg: DictConfig) -> None:
@@ -215,7 +216,7 @@ def _face_problems(dataset: DictConfig, reads: bool) -> Iterator[str]:
         yield f"dataset.face_crop.weights has no effect with dataset.faces={faces}: it is for yolo5face."
     if weights is None and faces == "yolo5face":
         yield "dataset.faces=yolo5face needs dataset.face_crop.weights=FILE.onnx, which is not shipped."
-    if weights is not None and not Path(weights).expanduser().is_file():
+    if weights is not None and not files.given(Path(weights)).is_file():
         yield f"dataset.face_crop.weights={weights} does not exist: name the ONNX file of yolo5face."
 
 

@@ -15,9 +15,10 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from fersweep.config.options import config_dir, extended, groups, option_file, options, parse
+from fersweep.config.options import config_dir, extended, groups, machine, option_file, options, parse
 from fersweep.config.schema import GROUPS, Config, dotted, one_line, register, section
 from fersweep.config.suggest import meant
+from fersweep.config.typed import expand_homes
 from fersweep.errors import UserError
 from fersweep.text import did_you_mean
 
@@ -54,7 +55,9 @@ def compose_config(overrides: Sequence[str]) -> DictConfig:
 def _composed(overrides: Sequence[str], **further: Any) -> DictConfig:
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        return compose("train", list(overrides), **further)
+        cfg = compose("train", list(overrides), **further)
+    expand_homes(cfg)
+    return cfg
 
 
 def check_choices(overrides: Sequence[str]) -> None:
@@ -70,7 +73,7 @@ def check_choices(overrides: Sequence[str]) -> None:
         if key == "hydra":
             raise UserError("hydra is a section, not a setting: set a key in it, such as hydra.launcher.n_jobs=2.")
         if first == "local":
-            raise UserError("local has no options: local/default.yaml is always read.")
+            raise UserError(f"local has no options: local/{machine()}.yaml is always read.")
         if override.is_delete() and key in Config.__dataclass_fields__ and key not in GROUPS:
             raise UserError(f"{key} cannot be deleted: give it a value.")
         if first not in TOP and not override.is_add():
@@ -160,5 +163,7 @@ def unknown_setting(path: str, overrides: Sequence[str] = ()) -> str:
 def one_sentence(error: Exception, overrides: Sequence[str]) -> str:
     """Return Hydra's message in one line, or `unknown_setting` for an unknown key."""
     sentence = one_line(error)
+    if null := re.search(r"field '(?P<key>[\w.]+)' is not Optional", sentence):
+        return f"{null['key']}=null is not possible: give it a value."
     unknown = re.search(r"Could not override '(?P<path>[\w.]+)'", sentence)
     return sentence if unknown is None else unknown_setting(unknown["path"], overrides)

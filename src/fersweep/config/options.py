@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import importlib.util
+import os
 import re
 from collections.abc import Sequence
 from functools import cache
@@ -16,6 +17,7 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
+from fersweep import files
 from fersweep.config import plugins
 from fersweep.config.schema import GROUPS
 from fersweep.errors import UserError
@@ -132,13 +134,18 @@ def _folder(place: str) -> Path:
         if found is None or not found.submodule_search_locations:
             raise UserError(f"{SEARCH_PATH}: the package {package} does not exist.")
         return Path(next(iter(found.submodule_search_locations)))
-    return Path(place.removeprefix("file://")).expanduser()
+    return files.given(Path(place.removeprefix("file://")))
+
+
+def machine() -> str:
+    """Return the name of the file in ``local/`` with the settings of this machine, which need not exist."""
+    return os.environ.get("FERSWEEP_LOCAL", "default")
 
 
 def _local(key: str) -> Any:
-    """Return a setting of ``local/default.yaml``, or ``None``."""
-    files = [folder / "local" / "default.yaml" for folder in search_path()]
-    content = next((OmegaConf.load(file) for file in files if file.is_file()), None)
+    """Return a setting of this machine's file, or ``None``."""
+    places = [folder / "local" / f"{machine()}.yaml" for folder in search_path()]
+    content = next((OmegaConf.load(file) for file in places if file.is_file()), None)
     return None if content is None else OmegaConf.select(content, key)
 
 

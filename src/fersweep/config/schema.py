@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, is_dataclass
@@ -263,6 +264,7 @@ NAMED = GROUPS[:8]
 def register() -> None:
     """Register the schema with Hydra as ``schema``; calling it again changes nothing."""
     ConfigStore.instance().store(name="schema", node=Config)
+    OmegaConf.register_new_resolver("home", os.path.expanduser, replace=True)  # for hydra.sweep.dir
 
 
 def to_dict(cfg: DictConfig) -> dict[str, Any]:

@@ -5,7 +5,11 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from fersweep.config.options import SEARCH_PATH, parse, quoted
 from fersweep.errors import UserError
@@ -70,6 +74,21 @@ def home(path: str) -> str:
     if Path(expanded).exists():
         return str(Path.cwd() / expanded)
     raise UserError(f"{path} does not exist: this machine has no user {path.partition('/')[0][1:]}; write ~/ or ./.")
+
+
+def expand_homes(cfg: DictConfig) -> None:
+    """Expand ``~`` in those paths of a composed configuration that its files set, as the command line does in its own.
+
+    Raises:
+        UserError: there is no such user.
+    """
+    for key in PATHS:
+        with suppress(OmegaConfBaseException):  # reported where all settings are resolved
+            if str(path := OmegaConf.select(cfg, key)).startswith("~"):
+                try:
+                    OmegaConf.update(cfg, key, home(str(path)))
+                except UserError as error:
+                    raise UserError(f"{key}={error}") from error
 
 
 def expanded_flags(arguments: Sequence[str]) -> list[str]:

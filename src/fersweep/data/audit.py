@@ -18,7 +18,8 @@ The result is a dict that JSON can hold:
 - ``balance``: class -> fraction of all images, and ``majority``: ``class`` and ``share``;
 - ``left_out``: files of the dataset's folder that are not read (`fersweep.data.accounting`): ``what``, ``why``,
   ``files``, ``example``, ``missing`` (images that nobody asked to leave out);
-- ``problems``: sentences on missing, surplus or unreadable images and empty classes.
+- ``refused``: a name that a run cannot record, in words (`fersweep.data.samples.impossible_name`), or ``None``;
+- ``problems``: sentences on missing, surplus or unreadable images, empty classes and ``refused``.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from rich.text import Text
 from fersweep.data import copies, pixels, twins
 from fersweep.data.accounting import LeftOut
 from fersweep.data.images import Records, UnreadableImageError, parallel
-from fersweep.data.samples import PRIVATE, PUBLIC, TEST, TRAINING, Samples, Source
+from fersweep.data.samples import PRIVATE, PUBLIC, TEST, TRAINING, Samples, Source, impossible_name
 
 EXAMPLES = 10  # groups of identical images that are listed by name; all of them are counted
 
@@ -77,6 +78,7 @@ def audit(source: Source) -> dict[str, Any]:
         "balance": balance,
         "majority": {"class": most, "share": balance[most]},
         "left_out": [each._asdict() for each in source.left_out()] if hasattr(source, "left_out") else [],
+        "refused": impossible_name(classes, records.ids),
     }
     return report | {"problems": _problems(report, totals)}
 
@@ -181,6 +183,7 @@ def _problems(report: dict[str, Any], totals: dict[str, int]) -> list[str]:
         f"Not read: {_kind(left)}, the first {left['example']}." for left in report["left_out"] if left["missing"]
     ]
     problems += [f"The class {name} has no image." for name, number in totals.items() if not number]
+    problems += [_refused(report)] if report["refused"] else []
     return problems
 
 
@@ -188,7 +191,8 @@ def render(report: dict[str, Any]) -> Group:
     """Return the result of `audit` as tables and lines for a terminal."""
     checks = [_checks_table(report)] if report["checks"] else []
     copy = [copies.sentence(report["copy"])] if report["copy"] else []
-    lines = [Text(line) for line in (*copy, pixels.line(report["pixels"]))]
+    refused = [_refused(report)] if report["refused"] else []
+    lines = [Text(line) for line in (*copy, pixels.line(report["pixels"]), *refused)]
     return Group(_counts_table(report), *checks, _findings_table(report), *lines)
 
 
@@ -253,6 +257,10 @@ def _findings_table(report: dict[str, Any]) -> Table:
 
 def _kind(left: dict[str, Any]) -> str:
     return str(LeftOut(**left))
+
+
+def _refused(report: dict[str, Any]) -> str:
+    return f"Training refuses this dataset, which has {report['refused']}"
 
 
 def _example(groups: list[list[str]]) -> str:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import errno
+import glob
 import json
 import logging
 import os
 import shutil
 import socket
+import time
 import uuid
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,8 +23,12 @@ from filelock import FileLock, Timeout
 
 from fersweep.data.samples import Samples, Source
 from fersweep.errors import UserError
+from fersweep.owner import is_dead, with_place
 
 _log = logging.getLogger(__name__)
+
+DAY = 86400.0
+"""Seconds after which a temporary folder is nobody's, if its writer cannot be judged; writing one takes minutes."""
 
 
 def load(source: Source, cache_dir: Path) -> Samples:
@@ -75,7 +81,7 @@ def _read(place: Path) -> Samples | None:
 
 def _write(samples: Samples, place: Path) -> None:
     """Write a cache folder under a temporary name and rename it to ``place``."""
-    temporary = place.parent / f".{place.name}.{socket.gethostname()}.{os.getpid()}.{uuid.uuid4().hex[:8]}"
+    temporary = place.parent / f".{place.name}.{_host()}.{os.getpid()}.{uuid.uuid4().hex[:8]}"
     try:
         temporary.mkdir()
         with (temporary / "images.npy").open("wb") as file:
@@ -109,23 +115,35 @@ def _flush(file: IO[bytes]) -> None:
     os.fsync(file.fileno())
 
 
+class _Writer(NamedTuple):
+    """A process that writes a temporary folder; see `fersweep.owner.Owner`."""
+
+    pid: int
+    hostname: str
+    start: None = None
+
+
+def _host() -> str:
+    """Return host, boot and PID namespace of this process for a file's name."""
+    return with_place(socket.gethostname()).replace("/", "~")
+
+
 def _clear(place: Path) -> None:
-    """Remove a damaged cache folder, and temporary ones of processes of this machine that died."""
+    """Remove a damaged cache folder, and temporary ones of writers that are dead or began more than a day ago."""
     shutil.rmtree(place, ignore_errors=True)
-    for left in place.parent.glob(f".{place.name}.{socket.gethostname()}.*"):
-        process = left.name.split(".")[-2]
-        if process.isdigit() and int(process) != os.getpid() and not _alive(int(process)):
+    for left in place.parent.glob(f".{glob.escape(place.name)}.*.*.*"):
+        host, process, _ = left.name.removeprefix(f".{place.name}.").rsplit(".", 2)
+        writer = _Writer(int(process), host.replace("~", "/")) if process.isdecimal() else None
+        if writer is not None and (is_dead(writer) or _age(left) > DAY):
             shutil.rmtree(left, ignore_errors=True)
 
 
-def _alive(process: int) -> bool:
+def _age(path: Path) -> float:
+    """Return the seconds since something was created in a folder; 0 if it was just removed."""
     try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
+        return time.time() - path.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 @contextmanager

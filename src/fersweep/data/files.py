@@ -22,6 +22,7 @@ from fersweep.data.archives import (
     listed,
 )
 from fersweep.errors import UserError
+from fersweep.files import given
 
 IMAGE_SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".tif", ".tiff", ".bmp", ".dib", ".gif", ".webp"),
@@ -183,7 +184,7 @@ def search(
     """
     if root is None or not str(root).strip():
         raise UserError(f"dataset={dataset} needs dataset.root=PATH, where PATH holds {expected}")
-    top = Path(root).expanduser()
+    top = given(Path(root))
     if not top.exists():
         raise UserError(f"dataset.root={root} does not exist: it must hold {expected}")
     passes = [(recognise, PLAIN_SUFFIXES), (recognise, ALL_SUFFIXES)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -73,25 +74,25 @@ COLUMNS = ("id", "label", "predicted", "subject", "twin")
 
 
 def check_names(samples: Samples, dataset: str) -> None:
-    """Refuse names that the files of a run cannot hold.
+    """Raise UserError for `impossible_name`."""
+    if problem := impossible_name(samples.class_names, samples.ids):
+        raise UserError(f"dataset={dataset} has {problem}")
 
-    Raises:
-        UserError: a class is named as one of `COLUMNS`, or the name of a class or image is not valid Unicode.
+
+def impossible_name(class_names: Iterable[str], ids: npt.NDArray[np.str_]) -> str | None:
+    """Return a name that the files of a run cannot hold in words, with what to do; ``None`` if all are possible.
+
+    A class must not be named as one of `COLUMNS`, and names of classes and images must be valid Unicode.
     """
-    if taken := [name for name in samples.class_names if name in COLUMNS]:
-        raise UserError(
-            f"dataset={dataset} has a class named {taken[0]}, which is a column of predictions.parquet: "
-            "rename the folder of this class."
-        )
-    for name in (*samples.class_names, *map(str, samples.ids)):
+    if taken := [name for name in class_names if name in COLUMNS]:
+        return f"a class named {taken[0]}, which is a column of predictions.parquet: rename the folder of this class."
+    for name in (*class_names, *map(str, ids)):
         try:
             name.encode()
         except UnicodeEncodeError:
             shown = os.fsencode(name).decode(errors="backslashreplace")
-            raise UserError(
-                f"dataset={dataset} has a name that is not UTF-8, {shown}: rename this file or folder "
-                "(convmv renames all at once)."
-            ) from None
+            return f"a name that is not UTF-8, {shown}: rename this file or folder (convmv renames all at once)."
+    return None
 
 
 def canonical(name: str) -> str:

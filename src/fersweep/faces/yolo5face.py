@@ -14,6 +14,7 @@ import numpy.typing as npt
 from fersweep.data.images import to_channels
 from fersweep.errors import UserError, extra
 from fersweep.faces import Face, Pixels
+from fersweep.files import given
 from fersweep.text import first_line
 
 with extra("YOLO5Face"):
@@ -62,7 +63,7 @@ class Yolo5Face:
 
     def __init__(self, weights: Path, confidence: float | None = None, device: str = "auto") -> None:
         self.confidence = CONFIDENCE if confidence is None else confidence
-        self.weights = weights.expanduser()
+        self.weights = given(weights)
         self._digest, self._session = _open(self.weights, device)
         self._input, self._size = _input_of(self._session, self.weights)
         self._candidates(np.full((*self._size, 3), GREY, np.uint8))  # refuses an output of another shape early

@@ -22,6 +22,7 @@ from fersweep.errors import UserError
 from fersweep.faces import Pixels
 from fersweep.faces.crop import PICTURE, Crop
 from fersweep.faces.device import choose_device
+from fersweep.files import given
 from fersweep.inference import weights_file
 from fersweep.inference.rebuild import rebuild
 from fersweep.report.statistics import wilson
@@ -199,7 +200,7 @@ def load_all(path: Path, device: str = "auto") -> list[Trained]:
     Raises:
         UserError: as `load`; the folder has no finished run, or the classes of its runs differ.
     """
-    path = path.expanduser()
+    path = given(path)
     runs = [] if (path / "checkpoints").is_dir() or not path.is_dir() else _finished(path)
     trained = [load(each, device) for each in runs or [path]]
     for each in trained[1:]:

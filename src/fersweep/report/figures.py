@@ -8,7 +8,9 @@ with common colour-vision deficiencies can distinguish; lines also differ in the
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,19 @@ from fersweep.report.ticks import exact_ticks
 
 DPI = 150
 
-literal = matplotlib.rc_context({"text.parse_math": False})
+
+@contextmanager
+def drawing(style: Any) -> Iterator[None]:
+    """Set matplotlib's style, for use as a decorator of functions that draw.
+
+    Of names in scripts that the font lacks, and of control characters, boxes are drawn without a warning for each.
+    """
+    with matplotlib.rc_context(style), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"Glyph \d+ .*missing from font")
+        yield
+
+
+literal = drawing({"text.parse_math": False})
 """A decorator of functions that draw: a dollar sign in a name is no formula, which may be wrong."""
 
 BLUE, VERMILION, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#595959"
@@ -213,6 +227,7 @@ def centred(figure: Figure, inches: float, text: str, size: float, **style: Any)
     line.set_fontsize(size * min(1.0, room / max(needed, 1.0)))
 
 
+@literal
 def save_png(figure: Figure, path: Path) -> None:
     """Write the figure as PNG, atomically, without date or version, so that equal figures are equal bytes."""
     with atomic_path(path) as temporary:

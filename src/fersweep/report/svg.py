@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-import matplotlib
 from matplotlib.figure import Figure
 
 from fersweep.files import atomic_path
-from fersweep.report.figures import BLUE, GREEN, GREY, VERMILION, save_png
+from fersweep.report.figures import BLUE, GREEN, GREY, VERMILION, drawing, save_png
 
 INK, RULE, PAPER = "#010101", "#E6E6E6", "#FFFFFF"
 PURPLE, ORANGE, SKY = "#CC79A7", "#E69F00", "#56B4E9"
@@ -41,7 +40,7 @@ STYLE: Any = {
     "text.parse_math": False,  # a dollar sign in a name is literal
     **{"svg.fonttype": "none", "svg.hashsalt": "fersweep"},
 }
-styled = matplotlib.rc_context(STYLE)
+styled = drawing(STYLE)
 """A decorator of functions that draw: figures have this style regardless of the user's matplotlib settings."""
 
 

@@ -24,6 +24,7 @@ from fersweep.config import targets
 from fersweep.config.nodes import network
 from fersweep.config.schema import NAMED, Config, choices_of, section
 from fersweep.errors import UserError
+from fersweep.files import given
 
 
 def identity(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -107,7 +108,7 @@ def _plain(value: Any) -> bool:
 
 def _digest(path: Path) -> str:
     """Return the SHA-256 of a file of weights (of a run's directory: its best checkpoint); its path does not count."""
-    path = path.expanduser()
+    path = given(path)
     with (path / "checkpoints" / "best.ckpt" if path.is_dir() else path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -1,6 +1,6 @@
 """The lock of a run's directory: one process at a time trains there, also on file systems without locks.
 
-The lock is a file, ``.lock``, which names its owner (`filelock.SoftFileLease`, `fersweep.runs.owner`). The owner
+The lock is a file, ``.lock``, which names its owner (`filelock.SoftFileLease`, `fersweep.owner`). The owner
 touches it every `HEARTBEAT` seconds. Another process takes it over at once if the owner is a dead process of the same
 host and container, and otherwise if the file was not touched for `LEASE` seconds: the owner's host failed, or the owner
 was suspended. An owner that resumes after that learns of it from `Claim.lost`.
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from fersweep import compat
 from fersweep.errors import UserError
-from fersweep.runs.owner import described, is_dead, sees_own_processes, with_place
+from fersweep.owner import described, is_dead, sees_own_processes, with_place
 
 if TYPE_CHECKING:
     from filelock import SoftFileLease

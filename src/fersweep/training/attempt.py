@@ -18,6 +18,7 @@ from fersweep import build, logs, tracking
 from fersweep.config import plugins
 from fersweep.config.checks import validate
 from fersweep.config.schema import Config, choices_of, to_dict
+from fersweep.config.typed import expand_homes
 from fersweep.data.samples import CLASSES
 from fersweep.errors import LockLostError, NotFiniteError, UserError
 from fersweep.report.summary import print_done, print_summary
@@ -68,6 +69,7 @@ def prepare(cfg: DictConfig, here: bool = True) -> tuple[dict[str, Any], Path]:
     Raises:
         UserError: wrong or incompatible settings, missing weights, missing devices.
     """
+    expand_homes(cfg)
     validate(cfg)
     build.check(cfg, num_classes=len(CLASSES))
     check_trainer_arguments(cfg)

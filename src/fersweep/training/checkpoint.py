@@ -15,7 +15,7 @@ from torch import nn
 
 from fersweep.config.schema import title, title_of
 from fersweep.errors import UserError
-from fersweep.files import atomic_path
+from fersweep.files import atomic_path, given
 
 FORMAT = 1
 """Version of `stored`."""
@@ -89,7 +89,7 @@ def save(content: Mapping[str, Any], path: Path) -> None:
 
 def find(path: Path) -> Path:
     """Return the best checkpoint of a run directory, or the file itself; ``~`` is expanded."""
-    path = path.expanduser()
+    path = given(path)
     if path.is_dir():
         path = path / "checkpoints" / "best.ckpt"
     if not path.is_file():

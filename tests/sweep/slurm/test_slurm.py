@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -22,6 +23,7 @@ from outcomes import assert_same_outcome, history, read_json
 
 from fersweep.errors import UserError
 from fersweep.sweep.plan import Planned
+from fersweep.sweep.slurm import launch
 from fersweep.sweep.slurm import queue as slurm_queue
 from fersweep.sweep.slurm.launch import SlurmSweep
 from fersweep.sweep.slurm.settings import Settings
@@ -278,6 +280,45 @@ def test_what_the_cluster_cannot_do_ends_in_one_sentence(
     assert "Traceback" not in err
     assert code == 1 or err.count("\n") == 1
     until(lambda: all(entry.state in slurm_queue.ENDED for entry in slurm_queue.look().values()))
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt(), SystemExit(143)])
+def test_what_was_submitted_is_cancelled_after_any_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    """The second array is submitted too when its note cannot be written."""
+    cancelled: list[str] = []
+    monkeypatch.setattr(slurm_queue, "look", dict)
+    monkeypatch.setattr(slurm_queue, "cancel", cancelled.extend)
+    ids = iter(["7_0", "8_0"])
+
+    class Executor:
+        def __init__(self, *_: Any, **__: Any) -> None: ...
+
+        def update_parameters(self, **_: Any) -> None: ...
+
+        def submit_array(self, runs: list[Any]) -> list[Any]:
+            return [SimpleNamespace(job_id=next(ids)) for _ in runs]
+
+    monkeypatch.setattr("submitit.SlurmExecutor", Executor)
+    runs = []
+    for seed, devices in ((1, 1), (2, 2)):
+        config = plain(quickly_composed(*NARROW, FACES, f"seed={seed}"))
+        config["trainer"] |= {"accelerator": "cpu", "devices": devices}
+        runs.append(Planned((), config, tmp_path / f"run{seed}"))
+    errors = iter([None, error])
+
+    @contextmanager
+    def atomic_path(path: Path) -> Iterator[Path]:
+        if (raised := next(errors)) is not None:
+            raise raised
+        yield path
+
+    monkeypatch.setattr(launch, "atomic_path", atomic_path)
+    sweep = SlurmSweep(runs, Settings(), tmp_path)
+    with pytest.raises(type(error)):
+        sweep.submit()
+    assert cancelled == ["7_0", "8_0"]
 
 
 @needs_slurm

@@ -15,6 +15,7 @@ import numpy as np
 
 from fersweep.data import accounting, files, images
 from fersweep.data.samples import Samples
+from fersweep.files import given
 
 
 class ImageFile(NamedTuple):
@@ -53,7 +54,7 @@ class ImageFiles(ABC):
 
     def recognise(self, path: Path) -> bool:
         """Return whether a folder, zip archive or CSV file is this dataset; by default, ``root`` itself is."""
-        return path == Path(str(self.root)).expanduser()
+        return path == given(Path(str(self.root)))
 
     def locate(self) -> Path:
         """Return the folder or file at or below ``root`` that holds the dataset.

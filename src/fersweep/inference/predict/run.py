@@ -15,7 +15,7 @@ from fersweep.data.images import quiet
 from fersweep.errors import UserError
 from fersweep.faces import Pixels
 from fersweep.faces.table import NO_FACE
-from fersweep.files import Names, refuse_inside
+from fersweep.files import Names, given, refuse_inside
 from fersweep.inference.predict import draw
 from fersweep.inference.predict.inputs import Frame, Pictures, Video, batches, resolve
 from fersweep.inference.predict.outputs import Detections, Film, Table, make_folder, write_picture
@@ -107,7 +107,7 @@ def _sources(job: Job) -> list[Pictures | Video]:
     if (job.every, job.frames, job.smooth) != (1, None, None) and not videos:
         raise UserError("--every, --frames and --smooth are for videos and cameras: leave them out.")
     if job.folder is not None:
-        refuse_inside(job.folder, [Path(name).expanduser() for name in job.inputs])
+        refuse_inside(job.folder, [given(Path(name)) for name in job.inputs])
     for video in videos:
         video.open().release()
     return sources

@@ -87,7 +87,7 @@ class SlurmSweep:
         """Submit one array per group of runs with equal resources; runs already in the queue are only watched.
 
         Raises:
-            UserError: the cluster refuses a job; those just submitted are cancelled.
+            UserError: the cluster refuses a job. After this and any other error, those just submitted are cancelled.
         """
         groups: dict[str, dict[Path, Planned]] = defaultdict(dict)
         queue = slurm_queue.look()
@@ -101,18 +101,17 @@ class SlurmSweep:
         new: list[str] = []
         for group in groups.values():
             try:
-                submitted = self._submit_array(list(group.values()))
+                self._submit_array(list(group.values()), new)
             except UserError as error:
                 slurm_queue.cancel(new)
                 before = f" Jobs {', '.join(slurm_queue.arrays(new))}, just submitted, are cancelled." if new else ""
                 raise UserError(f"{error}{before}") from error
-            except KeyboardInterrupt:
+            except BaseException:
                 slurm_queue.cancel(new)
                 raise
-            self.jobs += submitted
-            new += [each.job for each in submitted]
 
-    def _submit_array(self, runs: Sequence[Planned]) -> list[Submitted]:
+    def _submit_array(self, runs: Sequence[Planned], new: list[str]) -> None:
+        """Submit an array, and add its ids to ``new`` as soon as they are known."""
         import submitit
         from submitit.core.utils import FailedJobError, FailedSubmissionError
 
@@ -129,11 +128,12 @@ class SlurmSweep:
             raise UserError(
                 f"SLURM refuses the jobs: {_reason(error)} ({self.settings.request(runs[0].config)})."
             ) from error
-        submitted = [Submitted(*each) for each in zip(runs, [job.job_id for job in jobs], before, strict=True)]
+        new += [job.job_id for job in jobs]
+        submitted = [Submitted(*each) for each in zip(runs, new[-len(runs) :], before, strict=True)]
         for each in submitted:
             with atomic_path(self._note(each.run)) as note:
                 note.write_text(each.job, encoding="utf-8")
-        return submitted
+        self.jobs += submitted
 
     def _note(self, run: Planned) -> Path:
         return self.folder / f"{run.directory.name}.job"

@@ -1,4 +1,4 @@
-"""Names of processes that own locks: host, boot and PID namespace, in which a process number means one process.
+"""Names of processes that own locks and files: host, boot and PID namespace, where a process number means one process.
 
 Two containers may share a hostname, and do with ``--network host``; the process numbers of one mean nothing in the
 other.
