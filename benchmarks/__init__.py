@@ -26,6 +26,7 @@ CHECKS = {
     "copies": "known copies and odd pixels in the audit of a dataset (--fer2013 PATH)",
     "export": "ONNX beside PyTorch, for every network",
     "faces": "MTCNN: recall and speed",
+    "fuzz": "damaged and hostile input of every kind, given to the commands",
     "predict": "fersweep predict on a synthetic video",
 }
 """Names and descriptions of the modules in `benchmarks.checks`."""

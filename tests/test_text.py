@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -69,3 +70,20 @@ def test_a_command_is_named_as_the_program_was_started(
     if uv:
         monkeypatch.setenv("UV_RUN_RECURSION_DEPTH", uv)
     assert text.command(verb) == named
+
+
+def test_a_long_message_keeps_its_beginning_and_its_advice() -> None:
+    message = f"the file has {'x' * 10**6}: copy it again"
+    short = text.shortened(message)
+    assert len(short) == text.SENTENCE
+    assert short.startswith("the file has xxx")
+    assert short.endswith("xxx: copy it again")
+    assert text.shortened(ValueError("a short one")) == "a short one"
+
+
+def test_json_for_a_terminal_is_the_same_json() -> None:
+    content = ["é 表情", "\x1b\x7f\x9b\xa0\u202e\udcff", "\U000e0001", {"a\n": 1}]
+    shown = text.visible_json(json.dumps(content, indent=2, ensure_ascii=False))
+    assert all(each.isprintable() or each == "\n" for each in shown)
+    assert "é 表情" in shown
+    assert json.loads(shown) == content

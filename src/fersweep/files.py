@@ -104,12 +104,23 @@ class Field:
 
 
 def mapping(kind: str, *types: type) -> Field:
-    """Return a field that holds an object whose values are of these types."""
-    return Field(kind, lambda value: isinstance(value, dict) and all(type(each) in types for each in value.values()))
+    """Return a field that holds an object whose values are of these types, and numbers not too large for a float."""
+
+    def fits(value: Any) -> bool:
+        return isinstance(value, dict) and all(
+            type(each) in types and (isinstance(each, str | None) or is_moderate(each)) for each in value.values()
+        )
+
+    return Field(kind, fits)
 
 
-INTEGER = Field("a whole number", lambda value: type(value) is int)
-NUMBER = Field("a number", lambda value: type(value) in (int, float))
+def is_moderate(number: float) -> bool:
+    """Return whether a number is finite and can be computed with: JSON and pickles can hold 400 digits, or 1e999."""
+    return abs(number) < 1e300
+
+
+INTEGER = Field("a whole number", lambda value: type(value) is int and abs(value) < 2**63)
+NUMBER = Field("a number", lambda value: type(value) in (int, float) and is_moderate(value))
 OPTIONS = mapping("an option for each group", str)
 INTERVAL = Field("two numbers", lambda value: isinstance(value, list) and [*map(NUMBER.fits, value)] == [True, True])
 
@@ -140,7 +151,7 @@ def read_json(path: Path, fields: Mapping[str, Field], what: str, advice: str) -
         return check(json.loads(path.read_bytes(), parse_constant=_refuse), fields)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} is not a readable {what} ({error}); {advice}.") from error
 
 

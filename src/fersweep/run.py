@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 
 from fersweep.errors import UserError
 from fersweep.sweep.local.processes import run_in_ranks
-from fersweep.text import visible
+from fersweep.text import shortened, visible
 from fersweep.training.attempt import attempt, prepare, stop
 from fersweep.training.devices import num_processes
 from fersweep.training.distributed import env_world_size
@@ -27,7 +27,7 @@ def run(cfg: DictConfig) -> float:
     try:
         return run_one(cfg)
     except UserError as error:
-        print(f"error: {visible(str(error))}", file=sys.stderr)
+        print(f"error: {visible(shortened(error))}", file=sys.stderr)
         raise SystemExit(2) from error
     except KeyboardInterrupt:
         raise SystemExit(130) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import os
 import re
 import sys
@@ -45,6 +46,19 @@ def printable(text: str) -> str:
     return text if text.isprintable() else repr(text)[1:-1]
 
 
+SENTENCE = 2000
+"""Longest error message in characters."""
+
+
+def shortened(message: object) -> str:
+    """Return an error message without its middle if that is too long.
+
+    A value of a damaged file, which a message repeats, can have a million characters.
+    """
+    text, half = str(message), SENTENCE // 2
+    return text if len(text) <= SENTENCE else f"{text[:half]} … {text[3 - half :]}"
+
+
 def visible(text: str) -> str:
     """Return ``text`` with everything escaped that cannot be printed, such as control characters; lines stay."""
     if text.isprintable():
@@ -52,6 +66,15 @@ def visible(text: str) -> str:
     return "".join(
         each if each.isprintable() or each in "\n\t" else each.encode("unicode_escape").decode() for each in text
     )
+
+
+def visible_json(text: str) -> str:
+    """Return JSON with everything escaped that cannot be printed; to a program it stays the same."""
+    return "".join(each if each.isprintable() or each == "\n" else _json_escape(each) for each in text)
+
+
+def _json_escape(character: str) -> str:
+    return f"\\u{ord(character):04x}" if ord(character) < 2**16 else json.dumps(character)[1:-1]
 
 
 def cells(values: Iterable[Any]) -> list[Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,10 @@ import fakes
 import pytest
 from conftest import SMALL, train_process
 
+from fersweep.cli import main as cli
+from fersweep.config import options
 from fersweep.data import cache as data_cache
+from fersweep.errors import UserError
 
 Train = Callable[..., int]
 
@@ -113,7 +117,7 @@ def test_a_split_the_data_cannot_have(refused: Callable[..., str], tmp_path: Pat
     root = fakes.folder(tmp_path / "faces")
     settings = ("dataset=folder", f"dataset.root={root}")
     assert refused(*settings, "split=subjects") == (
-        "split=subjects is not possible with dataset=folder: choose split=official, study, random, notebook."
+        "split=subjects is not possible with dataset=folder: choose split=official, study, random, notebook, tuning."
     )
     assert refused(*settings, "split=official").startswith("split=official needs images marked Training")
 
@@ -158,3 +162,32 @@ def test_the_whole_program_says_one_sentence(tmp_path: Path, cache: Path) -> Non
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(f"error: dataset.root={tmp_path} holds no fer2013 data")
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (
+            b"\xff\xfe name: short",
+            r"mine/recipe/short.yaml is not a readable file of options \('utf-8' codec can't decode",
+        ),
+        (b"defaults: {a: 1}\nname: short\n", "A file of the chosen options does not fit: Invalid defaults list"),
+    ],
+)
+def test_a_damaged_file_of_options_is_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, content: bytes, reason: str
+) -> None:
+    monkeypatch.setattr(options, "_added", [])
+    monkeypatch.chdir(tmp_path)
+    fakes.write(tmp_path / "mine" / "recipe" / "short.yaml", content)
+    assert cli.main(["train", "hydra.searchpath=[mine]", "recipe=short"]) == 2
+    told = capsys.readouterr().err
+    assert re.search(f"^error: .*{reason}", told)
+    assert len(told.splitlines()) == 1
+
+
+@pytest.mark.parametrize("content", [b"\xff", b"a: [b", b"7", b"- name"])
+def test_a_file_without_settings_is_named(tmp_path: Path, content: bytes) -> None:
+    file = fakes.write(tmp_path / "mine.yaml", content)
+    with pytest.raises(UserError, match=rf"^{file} is not a readable file of options \(.+\): correct it\.$"):
+        options.read(file)

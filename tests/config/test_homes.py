@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from fersweep import build
 from fersweep.cli import main as cli
 from fersweep.config import compose, options
+from fersweep.config.command_line import check_command_line
 from fersweep.config.compose import compose_config
 from fersweep.config.typed import PATHS, expand_homes
 from fersweep.data.sources.folder import Folder
@@ -22,40 +23,46 @@ from fersweep.training import checkpoint
 
 
 @pytest.fixture
-def local(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], str]:
-    """``local(key, value)`` writes the settings of this machine, and returns the override that finds them."""
+def local(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """``local(key, …)`` sets paths below ``~`` for this machine, and returns the override that finds the file."""
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("FERSWEEP_LOCAL", "mine")
     monkeypatch.setattr(options, "_added", [])
 
-    def write(key: str, value: str) -> str:
+    def write(*keys: str) -> str:
         file = tmp_path / "conf" / "local" / "mine.yaml"
         file.parent.mkdir(parents=True)
         content: Any = OmegaConf.create()
-        OmegaConf.update(content, key, value)
+        for key in keys:
+            OmegaConf.update(content, key, f"~/some where/{key}")
         file.write_text(f"# @package _global_\n{OmegaConf.to_yaml(content)}")
         return f"hydra.searchpath=[{tmp_path / 'conf'}]"
 
     return write
 
 
+def test_paths_in_files_may_begin_with_a_tilde(local: Callable[..., str], tmp_path: Path) -> None:
+    cfg = compose_config([local(*PATHS)])
+    for key in PATHS:
+        assert OmegaConf.select(cfg, key) == f"{tmp_path}/home/some where/{key}"
+
+
 @pytest.mark.parametrize("key", PATHS)
-def test_paths_in_files_may_begin_with_a_tilde(local: Callable[[str, str], str], tmp_path: Path, key: str) -> None:
-    found = local(key, "~/some where/x")
-    cfg = compose_config([found])
-    assert OmegaConf.select(cfg, key) == f"{tmp_path}/home/some where/x"
-    options._added.clear()
-    file = tmp_path / "conf" / "local" / "mine.yaml"
-    file.write_text(file.read_text().replace("~/some where", "~nobody-here"))
+def test_the_home_of_nobody_in_a_file_is_one_sentence(key: str) -> None:
+    cfg = OmegaConf.create()
+    OmegaConf.update(cfg, key, "~nobody-here/x")
     sentence = rf"^{key}=~nobody-here/x does not exist: this machine has no user nobody-here; write"
     with pytest.raises(UserError, match=sentence):
-        compose_config([found])
+        expand_homes(cfg)
 
 
-def test_a_sweep_is_written_to_the_home_that_a_file_names(local: Callable[[str, str], str], tmp_path: Path) -> None:
-    found = local("outputs", "~/out")
-    cfg = compose._composed(options.extended([found, "sweep=a b"]), return_hydra_config=True)
-    assert cfg.hydra.sweep.dir == f"{tmp_path}/home/out/a b"
+def test_a_sweep_is_written_to_the_home_that_a_file_names(local: Callable[..., str], tmp_path: Path) -> None:
+    found = local("outputs")
+    checked = check_command_line(["-m", found, "sweep=a b", "seed=1,2"])
+    assert (tmp_path / "home" / "some where" / "outputs" / "a b").is_dir()
+    options._added.clear()
+    cfg = compose._composed([each for each in checked if each not in ("-m", "seed=1,2")], return_hydra_config=True)
+    assert cfg.hydra.sweep.dir == f"{tmp_path}/home/some where/outputs/a b"
 
 
 def test_other_paths_stay_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,6 +51,11 @@ def test_a_report_goes_beside_the_runs_and_does_not_count_as_one(tmp_path: Path)
     assert len(collect(tmp_path)) == 1
 
 
+def replaced(file: Path, old: str, new: str) -> None:
+    assert file.read_text().count(old) == 1
+    file.write_text(file.read_text().replace(old, new))
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
@@ -62,6 +67,14 @@ def test_a_report_goes_beside_the_runs_and_does_not_count_as_one(tmp_path: Path)
         (lambda run: (run / "history.csv").write_text("epoch,val/loss\n"), "history.csv has no epochs"),
         (lambda run: (run / "history.csv").write_text("epoch,val/loss\n1,2\n"), "history.csv has no epochs"),
         (spoilt("result.json", seconds=None), "result.json: seconds is None, not a number"),
+        (lambda run: replaced(run / "result.json", '"seconds": 101.0', '"seconds": 1e999'), "seconds is inf, not a"),
+        (spoilt("result.json", seconds=10**400), "result.json: seconds is 1000000"),
+        (spoilt("result.json", metrics={"val/accuracy": 10**400}), "not a number for each name"),
+        (lambda run: (run / "result.json").write_text("[" * 10**5), "is not a readable result"),
+        (
+            lambda run: replaced(run / "config.yaml", "\nattention:\n", "\nattention: 3\nx:\n"),
+            "config.yaml is not that of",
+        ),
         (spoilt("result.json", best_epoch=..., params_total=...), "result.json: params_total is None, not a number"),
         (
             spoilt("result.json", choices={"backbone": "vgg16"}),

@@ -30,6 +30,7 @@ def run(parsed: argparse.Namespace) -> int:
     from fersweep.config.compose import compose_config
     from fersweep.config.typed import readable
     from fersweep.data import audit
+    from fersweep.text import visible_json
 
     root = [] if parsed.root is None else [f"dataset.root={parsed.root}"]
     typed = [readable(each, multirun=False) for each in (*root, *parsed.overrides)]
@@ -39,7 +40,7 @@ def run(parsed: argparse.Namespace) -> int:
         raise UserError("fersweep data audits the original images: omit dataset.faces and dataset.preprocessing.")
     report = audit.audit(build.source(cfg))
     if parsed.json:
-        print(json.dumps(report, indent=2, ensure_ascii=False))
+        print(visible_json(json.dumps(report, indent=2, ensure_ascii=False)))
     else:
         Console().print(audit.render(report))
     complete = all(check["ok"] for check in report["checks"])

@@ -19,7 +19,7 @@ from fersweep.cli.train import train
 from fersweep.config import plugins
 from fersweep.errors import UserError
 from fersweep.files import given
-from fersweep.text import printable
+from fersweep.text import printable, shortened
 
 COMMANDS = (data, collect, clean, report, params, faces, predict, explain, export, push, demo, wandb)
 WITH_PLUGINS = (predict, explain, export, push, demo)
@@ -69,7 +69,7 @@ def _run(parsed: argparse.Namespace) -> int:
         code: int = parsed.run(parsed)
         sys.stdout.flush()
     except UserError as error:
-        print(f"error: {printable(str(error))}", file=sys.stderr)
+        print(f"error: {printable(shortened(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130

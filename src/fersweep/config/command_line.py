@@ -16,10 +16,10 @@ from omegaconf import OmegaConf
 
 from fersweep import compat
 from fersweep.config.compose import LAUNCHER, check_choices, compose_config, refuse_unknown, sweep_values
-from fersweep.config.options import extended, option_file, options, parse
+from fersweep.config.options import extended, option_file, options, parse, quoted
 from fersweep.config.typed import expanded_flags, readable
 from fersweep.errors import UserError
-from fersweep.text import printable
+from fersweep.text import printable, shortened
 
 MODES = ("run", "multirun", "cfg", "info", "shell_completion")
 """Options of Hydra of which one can be given."""
@@ -63,7 +63,7 @@ def check_command_line(arguments: Sequence[str]) -> list[str]:
             return list(arguments)
         return [*flags, *_checked([each for each in arguments if each in typed], parsed)]
     except UserError as error:
-        print(f"error: {printable(str(error))}", file=sys.stderr)
+        print(f"error: {printable(shortened(error))}", file=sys.stderr)
         raise SystemExit(2) from error
 
 
@@ -108,7 +108,10 @@ def _checked(typed: Sequence[str], parsed: argparse.Namespace) -> list[str]:
         raise UserError(f"--package {parsed.package} is no section of the configuration: name one, such as recipe.")
     if not multirun:
         return overrides
-    _make_folder(Path(cfg.outputs) / cfg.sweep)  # Hydra writes into it before it starts anything
+    folder = Path(cfg.outputs) / cfg.sweep
+    _make_folder(folder)  # Hydra writes into it before it starts anything
+    if folder.is_absolute() and not any(each.key_or_group == "outputs" for each in parse(overrides)):
+        overrides.append(f"hydra.sweep.dir={quoted(str(folder))}")  # a file may name it with ~, which Hydra keeps
     return _bound_to_choices(overrides)
 
 

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from typing import Any
 
-import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.types import Override
@@ -15,12 +14,22 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from fersweep.config.options import config_dir, extended, groups, machine, option_file, options, parse
+from fersweep.config.options import (
+    config_dir,
+    extended,
+    groups,
+    machine,
+    option_file,
+    options,
+    parse,
+    read,
+    search_path,
+)
 from fersweep.config.schema import GROUPS, Config, dotted, one_line, register, section
 from fersweep.config.suggest import meant
 from fersweep.config.typed import expand_homes
 from fersweep.errors import UserError
-from fersweep.text import did_you_mean
+from fersweep.text import did_you_mean, first_line
 
 LAUNCHER = "hydra.launcher"
 
@@ -48,14 +57,19 @@ def compose_config(overrides: Sequence[str]) -> DictConfig:
         return _composed(overrides)
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(one_sentence(error, overrides)) from error
-    except yaml.YAMLError as error:
-        raise UserError(f"A file of the chosen options is not valid YAML: {' '.join(str(error).split())}.") from error
 
 
 def _composed(overrides: Sequence[str], **further: Any) -> DictConfig:
     GlobalHydra.instance().clear()
-    with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        cfg = compose("train", list(overrides), **further)
+    try:
+        with initialize_config_dir(str(config_dir()), version_base="1.3"):
+            cfg = compose("train", list(overrides), **further)
+    except (HydraException, OmegaConfBaseException):
+        raise
+    except Exception as error:  # damaged files make Hydra and the parser of YAML raise almost anything
+        for file in (file for folder in search_path() for file in sorted(folder.rglob("*.yaml"))):
+            read(file)  # raises, and names the file
+        raise UserError(f"A file of the chosen options does not fit: {first_line(error)}.") from error
     expand_homes(cfg)
     return cfg
 

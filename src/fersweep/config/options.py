@@ -73,11 +73,24 @@ def _option_file(group: str, option: str, folders: tuple[Path, ...]) -> dict[str
     for folder in folders:
         file = folder / group / f"{option}.yaml"
         if file.is_file():
-            content: Any = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
-            return dict(content)
+            return read(file)
     raise UserError(
         f"{group}/{option}.yaml does not exist: the key name in an option's file must be the name of the file."
     )
+
+
+def read(file: Path) -> dict[str, Any]:
+    """Return the content of a file of options.
+
+    Raises:
+        UserError: it cannot be read, is not UTF-8 or YAML, or holds no settings by name.
+    """
+    try:
+        content: Any = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
+        return dict(content)
+    except Exception as error:  # damaged text makes the parser raise almost anything
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{file} is not a readable file of options ({reason:.300}): correct it.") from error
 
 
 def extended(overrides: Sequence[str], config_dir: str | None = None) -> list[str]:
@@ -102,7 +115,7 @@ def extended(overrides: Sequence[str], config_dir: str | None = None) -> list[st
         if folder.absolute() not in _added:
             _added.append(folder.absolute())
     named = [text for text, each in parsed.items() if each.key_or_group == "plugins"]
-    names = _listed(parsed[named[-1]]) if named else list(_local("plugins") or [])
+    names = _listed(parsed[named[-1]]) if named else _local_plugins()
     plugins.use(names)
     kept = [f"++{text}" if text.startswith(OPEN) else text for text in overrides if text not in (*named, *given)]
     if named:
@@ -142,11 +155,13 @@ def machine() -> str:
     return os.environ.get("FERSWEEP_LOCAL", "default")
 
 
-def _local(key: str) -> Any:
-    """Return a setting of this machine's file, or ``None``."""
+def _local_plugins() -> list[str]:
+    """Return the plugins that this machine's file names."""
     places = [folder / "local" / f"{machine()}.yaml" for folder in search_path()]
-    content = next((OmegaConf.load(file) for file in places if file.is_file()), None)
-    return None if content is None else OmegaConf.select(content, key)
+    named = next((read(file).get("plugins") for file in places if file.is_file()), None) or []
+    if not isinstance(named, list) or not all(isinstance(each, str) for each in named):
+        raise UserError(f"plugins in local/{machine()}.yaml is {named!r:.300}: write a list of modules.")
+    return named
 
 
 def parse(overrides: Sequence[str]) -> list[Override]:

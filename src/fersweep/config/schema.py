@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, is_dataclass
@@ -264,7 +263,6 @@ NAMED = GROUPS[:8]
 def register() -> None:
     """Register the schema with Hydra as ``schema``; calling it again changes nothing."""
     ConfigStore.instance().store(name="schema", node=Config)
-    OmegaConf.register_new_resolver("home", os.path.expanduser, replace=True)  # for hydra.sweep.dir
 
 
 def to_dict(cfg: DictConfig) -> dict[str, Any]:

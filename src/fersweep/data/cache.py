@@ -74,7 +74,7 @@ def _read(place: Path) -> Samples | None:
             columns = {name: arrays[name] for name in arrays.files}
         names = tuple(json.loads((place / "classes.json").read_text(encoding="utf-8")))
         samples = Samples(images=images, class_names=names, **columns)
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
+    except (OSError, ValueError, KeyError, TypeError, EOFError, RecursionError, zipfile.BadZipFile):
         return None
     return samples if len(images) == len(samples) == len(samples.ids) else None
 

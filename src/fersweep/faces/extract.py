@@ -147,7 +147,7 @@ def _prepare(source: Path, folder: Path, settings: Mapping[str, Any]) -> None:
         before = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"Cannot write {folder}: {error.strerror or error}.") from error
-    except (json.JSONDecodeError, UnicodeDecodeError):
+    except (ValueError, RecursionError):
         before = None
     if not isinstance(before, dict):
         raise UserError(f"{path} is damaged: choose a new or empty folder.")

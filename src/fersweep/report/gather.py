@@ -113,12 +113,13 @@ def _read(directory: Path) -> Finished:
         _check(result)
         history = _history(directory)
         ids, correct, people = _predictions(directory)
-    except (OSError, ValueError, KeyError) as error:
+        settings = integral(completed(settings_of(config)))
+    except (OSError, LookupError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{directory} cannot be reported ({error}): with force=true the run is made again.") from error
     return Finished(
         directory=directory,
         result=result,
-        settings=integral(completed(settings_of(config))),
+        settings=settings,
         titles={},
         row=_row_key(config),
         ids=ids,

@@ -95,11 +95,19 @@ def distinguish(runs: Sequence[Run]) -> list[Run]:
     found: dict[Path, dict[str, Any]] = {}
     for group in alike.values():
         if len(group) > 1:
-            flat = {run.directory: settings_of(config_of(run.directory)) for run in group}
+            flat = {run.directory: _settings_or_none(run.directory) for run in group}
             names = dict.fromkeys(name for settings in flat.values() for name in settings)
             differing = [name for name in names if len({repr(settings.get(name)) for settings in flat.values()}) > 1]
             found |= {each: {name: settings.get(name) for name in differing} for each, settings in flat.items()}
     return [replace(run, settings=found.get(run.directory, {})) for run in runs]
+
+
+def _settings_or_none(directory: Path) -> dict[str, Any]:
+    """Return the settings of a run, none if its ``config.yaml`` is damaged."""
+    try:
+        return settings_of(config_of(directory))
+    except UserError:
+        return {}
 
 
 def settings_of(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -107,7 +115,17 @@ def settings_of(config: Mapping[str, Any]) -> dict[str, Any]:
 
     As in the network that is built, the settings of ``fidelity`` for the run's backbone and attention replace theirs.
     Settings that an earlier version did not have get the schema's default, and targets their present names.
+
+    Raises:
+        UserError: sections of the configuration have other types.
     """
+    try:
+        return _settings(config)
+    except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise UserError(f"config.yaml is not that of a run ({error})") from error
+
+
+def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
     kept = _identifying(config, Config)
     backbone, attention, fidelity = (kept.get(group, {}) for group in ("backbone", "attention", "fidelity"))
     families, modules = fidelity.pop("backbone", None) or {}, fidelity.pop("attention", None) or {}
@@ -249,6 +267,6 @@ def config_of(directory: Path) -> Mapping[str, Any]:
     try:
         loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
         config = yaml.load((directory / "config.yaml").read_bytes(), loader)
-    except (OSError, ValueError, yaml.YAMLError):
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):
         return {}
     return config if isinstance(config, Mapping) else {}

@@ -26,7 +26,7 @@ from fersweep.errors import UserError
 from fersweep.runs import status
 from fersweep.runs.collect import distinguish, read, result_of
 from fersweep.runs.status import Status
-from fersweep.text import command, counted, visible
+from fersweep.text import command, counted, shortened, visible
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def _check_dataset_exists(cfg: DictConfig, config: dict[str, Any], checked: set[
 
 def refuse(sentence: str) -> NoReturn:
     """Print an error about the sweep and exit with code 2."""
-    print(f"error: {visible(sentence)}", file=sys.stderr)
+    print(f"error: {visible(shortened(sentence))}", file=sys.stderr)
     raise SystemExit(2)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import tempfile
 import warnings
 import zipfile
@@ -161,7 +160,7 @@ def _unlike_torch(member: zipfile.ZipInfo) -> bool:
 
 
 def _is_whole(value: Any) -> bool:
-    return type(value) is int and value >= 0
+    return type(value) is int and 0 <= value < 2**63
 
 
 def _are_names(value: Any) -> bool:
@@ -174,13 +173,14 @@ def _are_names(value: Any) -> bool:
 
 def _are_figures(value: Any) -> bool:
     return isinstance(value, dict) and all(
-        type(key) is str and (number is None or type(number) in (int, float)) for key, number in value.items()
+        type(key) is str and (number is None or (type(number) in (int, float) and not abs(number) > 1e300))
+        for key, number in value.items()
     )
 
 
 METADATA: dict[str, tuple[bool, Callable[[Any], bool], str]] = {
     "class_names": (True, _are_names, "different names"),
-    "temperature": (False, lambda value: type(value) in (int, float) and 0 < value < math.inf, "a positive number"),
+    "temperature": (False, lambda value: type(value) in (int, float) and 0 < value < 1e300, "a positive number"),
     "tested": (False, lambda value: value is None or _are_figures(value), "numbers by name"),
     "framing": (False, lambda value: value is None or isinstance(value, str), "a name"),
     "data_digest": (False, lambda value: isinstance(value, str), "text"),

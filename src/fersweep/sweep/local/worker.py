@@ -21,7 +21,7 @@ from fersweep.report import figures  # noqa: F401 (matplotlib takes a second)
 from fersweep.runs.identity import run_dir
 from fersweep.runs.lock import ELSEWHERE, LockedError
 from fersweep.runs.status import Status
-from fersweep.text import visible
+from fersweep.text import shortened, visible
 from fersweep.training.attempt import run_frozen, stop
 
 targets.import_own()  # so that later edits of the code do not affect a running sweep
@@ -81,7 +81,7 @@ def _code(config: Mapping[str, Any], console: bool) -> int:
     except UserError as error:
         elsewhere = isinstance(error, LockedError | LockLostError)
         if console or not elsewhere:
-            print(f"error: {visible(str(error))}", file=sys.stderr)
+            print(f"error: {visible(shortened(error))}", file=sys.stderr)
         return ELSEWHERE if elsewhere else 2
     except SystemExit as end:  # Lightning's on SIGTERM has no code, which would mean success
         return end.code if isinstance(end.code, int) and end.code else 143
