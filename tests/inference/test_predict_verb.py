@@ -13,9 +13,11 @@ import cv2
 import fakes
 import numpy as np
 import pytest
+from skimage.data import astronaut
 
 from fersweep.cli.main import main
 from fersweep.faces import Pixels
+from fersweep.faces.mtcnn import Mtcnn
 from fersweep.inference.predict import outputs, predictor
 from fersweep.inference.predict.run import Job, run
 
@@ -123,6 +125,28 @@ def test_the_table_has_smoothed_probabilities(verb: Verb, tmp_path: Path) -> Non
             kept * old + (1 - kept) * new for old, new in zip(expected, before["probabilities"].values(), strict=True)
         ]
         assert list(after["probabilities"].values()) == pytest.approx(expected, abs=2e-3)
+
+
+def test_faces_are_followed_between_searches(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    picture = cv2.resize(astronaut(), (256, 256), interpolation=cv2.INTER_AREA)[..., ::-1]
+    writer = cv2.VideoWriter(str(tmp_path / "v.mp4"), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"mp4v"), 10, (256, 256))
+    for number in range(9):
+        writer.write(np.roll(picture, 2 * number, axis=1))
+    writer.release()
+    searched = []
+    search = Mtcnn.detect
+    monkeypatch.setattr(Mtcnn, "detect", lambda self, images: searched.append(len(images)) or search(self, images))
+    for every, table in ((1, "each.jsonl"), (4, "some.jsonl")):
+        arguments = ["v.mp4", "-o", table, "--detector", "mtcnn", "--detect-every", str(every), "--smooth", "0"]
+        monkeypatch.chdir(tmp_path)
+        assert main(["predict", str(finished), *arguments]) == 0
+    assert searched == [9, 1, 1, 1]
+    each, some = lines(tmp_path / "each.jsonl"), lines(tmp_path / "some.jsonl")
+    assert [row["frame"] for row in some] == [row["frame"] for row in each] == list(range(9))
+    assert {row["face"] for row in (*each, *some)} == {1}
+    assert np.abs(np.subtract([row["box"] for row in each], [row["box"] for row in some])).max() < 5
+    for number in (0, 4, 8):
+        assert some[number] == each[number]
 
 
 def test_broken_videos_are_named(verb: Verb, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -245,6 +269,12 @@ def test_a_failure_leaves_no_partial_table(finished: Path, tmp_path: Path, monke
         (["v.mp4", "--every", "0"], "--every 0 is out of range"),
         (["v.mp4", "--frames", "0"], "--frames 0 is out of range"),
         (["in", "--smooth", "1"], "are for videos and cameras"),
+        (["in", "--detect-every", "2"], "are for videos and cameras"),
+        (["v.mp4", "--detect-every", "0"], "--detect-every 0 is out of range"),
+        (
+            ["v.mp4", "--detect-every", "5", "-o", "out"],
+            "none, which follows no faces: leave it out, or use",
+        ),
         (["in", "-o", "x" * 300], "cannot be accessed"),
         (["in", "--weights", "~nobody-of-that-name/w.onnx"], "cannot be accessed"),
         (["in", "-o", "loop/out"], "cannot be accessed"),

@@ -27,6 +27,13 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--choose", metavar="FACES", default="all", help="all (default), largest or confident")
     parser.add_argument("--smooth", metavar="SECONDS", type=float, help="averaging time in videos; default: 0.5")
     parser.add_argument("--every", metavar="N", type=int, default=1, help="use every N-th frame of a video")
+    parser.add_argument(
+        "--detect-every",
+        metavar="N",
+        type=int,
+        default=1,
+        help="search every N-th frame of a video for faces, and follow them in the others; default: 1",
+    )
     parser.add_argument("--frames", metavar="N", type=int, help="stop after N frames of a video or camera")
     arguments.device(parser)
 

@@ -10,6 +10,9 @@ from fersweep.errors import UserError
 from fersweep.faces import Detector, Face, Pixels
 from fersweep.text import did_you_mean
 
+FOLLOWERS = ("mtcnn",)
+"""Detectors that can follow faces through a video (`fersweep.faces.Follower`)."""
+
 
 class WholeImage:
     """Takes the whole image for a face of confidence 1, without landmarks."""

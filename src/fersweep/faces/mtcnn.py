@@ -64,6 +64,22 @@ class Mtcnn:
         return found
 
     @torch.inference_mode()
+    def follow(self, image: Pixels, faces: Sequence[Face]) -> list[Face | None]:
+        """Find each face of the frame before with the third network alone, at its squared box."""
+        if not faces:
+            return []
+        boxes = library.rerec(torch.tensor([face.box for face in faces], dtype=torch.float32))
+        y, end_y, x, end_x = _pad(boxes.clone(), image.shape[1], image.shape[0])
+        windows = zip(y - 1, end_y, x - 1, end_x, strict=True)
+        inputs = torch.cat([_resampled(image[top:bottom, left:right]) for top, bottom, left, right in windows])
+        moves, points, scores = (each.cpu() for each in self.networks.onet(inputs.to(self.device)))
+        landmarks = points.view(-1, 2, 5).transpose(1, 2) * (boxes[:, None, 2:] - boxes[:, None, :2] + 1)
+        landmarks = (landmarks + boxes[:, None, :2] - 1).double().numpy()
+        moved = torch.cat((library.bbreg(boxes, moves), scores[:, 1:]), dim=1).double().numpy()
+        found = [_faces(moved[k : k + 1], landmarks[k : k + 1], np.ones(2))[0] for k in range(len(faces))]
+        return [face if face.confidence > self.confidence else None for face in found]
+
+    @torch.inference_mode()
     def _detect(self, batch: Pixels) -> tuple[Sequence[Any], Sequence[Any]]:
         """Return boxes with scores ``(n, 5)`` and landmarks ``(n, 5, 2)`` for each image of ``(B, H, W, 3)``."""
         of, thresholds = self.networks, [*THRESHOLDS, self.confidence]
@@ -80,6 +96,12 @@ def _fitted(image: Pixels) -> Pixels:
     size = tuple(max(round(side * scale), SHORTEST) for side in (width, height))
     method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(image, size, interpolation=method), dtype=np.uint8)
+
+
+def _resampled(window: Pixels) -> torch.Tensor:
+    """Return part of an image as an input of the third network, float32 ``(1, 3, 48, 48)``."""
+    pixels = torch.from_numpy(to_channels(window, 3).copy()).permute(2, 0, 1)[None].float()
+    return (library.imresample(pixels, (48, 48)) - 127.5) * 0.0078125
 
 
 def _batches(images: Sequence[Pixels]) -> Iterator[list[int]]:

@@ -18,6 +18,7 @@ from fersweep.data.images import UnreadableImageError, quiet
 from fersweep.errors import UserError
 from fersweep.faces import Detector, Face, Pixels, crop, detectors, pictures
 from fersweep.faces.crop import AS_FACE, FACE
+from fersweep.faces.tracking import Tracker
 from fersweep.inference import shipped, trained
 from fersweep.text import did_you_mean
 
@@ -127,13 +128,17 @@ class Predictor:
         boxes = [boxes_of(faces) for faces in found]
         return Prediction(labels[0], probabilities[0], boxes[0]) if single else Prediction(labels, probabilities, boxes)
 
-    def find(self, images: Sequence[Pixels]) -> list[list[Face]]:
-        """Return the chosen faces of each picture, the most confident first."""
+    def find(self, images: Sequence[Pixels], tracker: Tracker | None = None) -> list[list[Face]]:
+        """Return the chosen faces of each picture, the most confident first.
+
+        A ``tracker`` of the detector makes the pictures the next frames of its video.
+        """
+        detector = tracker or self.detector
         limit = AS_FACE * self.trained[0].image_size if self._small_are_faces else 0
         searched = [number for number, image in enumerate(images) if max(image.shape[:2]) > limit]
         found = WHOLE.detect(images)
         seen = [self.trained[0].crop.picture(images[each]) for each in searched]
-        for number, faces in zip(searched, self.detector.detect(seen), strict=True):
+        for number, faces in zip(searched, detector.detect(seen), strict=True):
             found[number] = crop.choose(faces, self.choose)
         return found
 

@@ -13,8 +13,10 @@ from rich.progress import Progress
 
 from fersweep.data.images import quiet
 from fersweep.errors import UserError
-from fersweep.faces import Pixels
+from fersweep.faces import Follower, Pixels
+from fersweep.faces.detectors import FOLLOWERS
 from fersweep.faces.table import NO_FACE
+from fersweep.faces.tracking import Tracker
 from fersweep.files import Names, given, refuse_inside
 from fersweep.inference.predict import draw
 from fersweep.inference.predict.inputs import Frame, Pictures, Video, batches, resolve
@@ -47,6 +49,7 @@ class Job:
     smooth: float | None
     every: int
     frames: int | None
+    detect_every: int = 1
 
     @property
     def folder(self) -> Path | None:
@@ -73,6 +76,7 @@ def run(job: Job) -> int:
     predictor = Predictor(
         job.checkpoint, detector=job.detector, weights=job.weights, choose=job.choose, device=job.device
     )
+    tracker(job, predictor)  # refuses a detector that cannot follow, before anything is written
     if job.folder is not None:
         make_folder(job.folder)
     summary, names, interrupted = Summary(predictor.class_names), Names(), False
@@ -98,19 +102,36 @@ def _sources(job: Job) -> list[Pictures | Video]:
     for option, good, allowed in (
         (f"--smooth {job.smooth}", job.smooth is None or 0 <= job.smooth < float("inf"), "0 (off) or more seconds"),
         (f"--every {job.every}", job.every >= 1, "1 or more"),
+        (f"--detect-every {job.detect_every}", job.detect_every >= 1, "1 (every frame) or more"),
         (f"--frames {job.frames}", job.frames is None or job.frames >= 1, "1 or more"),
     ):
         if not good:
             raise UserError(f"{option} is out of range: {allowed}.")
     sources = resolve(job.inputs, job.every, job.frames)
     videos = [each for each in sources if isinstance(each, Video)]
-    if (job.every, job.frames, job.smooth) != (1, None, None) and not videos:
-        raise UserError("--every, --frames and --smooth are for videos and cameras: leave them out.")
+    if (job.every, job.frames, job.smooth, job.detect_every) != (1, None, None, 1) and not videos:
+        raise UserError("--every, --frames, --smooth and --detect-every are for videos and cameras: leave them out.")
     if job.folder is not None:
         refuse_inside(job.folder, [given(Path(name)) for name in job.inputs])
     for video in videos:
         video.open().release()
     return sources
+
+
+def tracker(job: Job, predictor: Predictor) -> Tracker | None:
+    """Return what finds the faces of the next video, or ``None`` if every frame is searched.
+
+    Raises:
+        UserError: the detector cannot follow faces.
+    """
+    if job.detect_every == 1:
+        return None
+    if not isinstance(predictor.detector, Follower):
+        raise UserError(
+            f"--detect-every {job.detect_every} has no effect with the detector {predictor.detector.name}, which "
+            f"follows no faces: leave it out, or use --detector {' or '.join(FOLLOWERS)}."
+        )
+    return Tracker(predictor.detector, job.detect_every)
 
 
 def _predict(
@@ -119,17 +140,17 @@ def _predict(
     """Predict all pictures, or one video."""
     console = Console(stderr=True, markup=False, highlight=False)
     with ExitStack() as stack:
-        smoother, live, title, total = None, False, "pictures", None
+        smoother, follower, live, title, total = None, None, False, "pictures", None
         if isinstance(source, Video):
             smoother = Smoother(SMOOTH if job.smooth is None else job.smooth, 1 / source.rate())
-            live, title = source.live, printable(source.name)
+            follower, live, title = tracker(job, predictor), source.live, printable(source.name)
         else:
             total = len(source.files)
         write = None if job.folder is None else _drawing(job.folder / "annotated", source, names, stack)
         bar = stack.enter_context(Progress(console=console, transient=True, disable=live or not console.is_terminal))
         task = bar.add_task(title, total=total)
         for batch in batches(source.frames(), live):
-            for found in _detect(batch, predictor, smoother):
+            for found in _detect(batch, predictor, smoother, follower):
                 table.write(found)
                 summary.add(found)
                 if live:
@@ -157,9 +178,11 @@ def _drawing(folder: Path, source: Pictures | Video, names: Names, stack: ExitSt
     return write
 
 
-def _detect(batch: list[Frame], predictor: Predictor, smoother: Smoother | None) -> Iterator[Detections]:
+def _detect(
+    batch: list[Frame], predictor: Predictor, smoother: Smoother | None, follower: Tracker | None
+) -> Iterator[Detections]:
     images = [frame.image for frame in batch if frame.image is not None]
-    found = predictor.find(images)
+    found = predictor.find(images, follower)
     answers = iter(zip(found, predictor.classify(images, found), strict=True))
     for frame in batch:
         if frame.image is None:
