@@ -27,7 +27,8 @@ def missing() -> list[str]:
     """Packages of the extra and the group that are not installed, or not in an allowed version."""
     content = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
     needed = content["project"]["optional-dependencies"]["apps"] + content["dependency-groups"]["test"]
-    return [each.name for each in map(Requirement, needed) if not _installed(each)]
+    here = [each for each in map(Requirement, needed) if each.marker is None or each.marker.evaluate()]
+    return [each.name for each in here if not _installed(each)]
 
 
 def _installed(requirement: Requirement) -> bool:

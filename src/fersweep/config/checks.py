@@ -209,9 +209,11 @@ def _face_problems(dataset: DictConfig, reads: bool) -> Iterator[str]:
     if idle := [key for key in changed if faces == "none" and key not in RESIZING]:
         default = "null" if changed[idle[0]] is None else str(changed[idle[0]]).lower()
         yield (
-            f"dataset.face_crop.{idle[0]} has no effect with dataset.faces=none: choose dataset.faces=mtcnn or "
-            f"yolo5face, or set dataset.face_crop.{idle[0]}={default}."
+            f"dataset.face_crop.{idle[0]} has no effect with dataset.faces=none: choose dataset.faces=mtcnn, "
+            f"libfacedetection or yolo5face, or set dataset.face_crop.{idle[0]}={default}."
         )
+    if dataset.face_crop.align and faces == "libfacedetection":
+        yield "dataset.face_crop.align has no effect with dataset.faces=libfacedetection, which finds no eyes."
     if weights is not None and faces != "yolo5face":
         yield f"dataset.face_crop.weights has no effect with dataset.faces={faces}: it is for yolo5face."
     if weights is None and faces == "yolo5face":

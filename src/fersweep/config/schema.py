@@ -67,7 +67,7 @@ class Preprocessing:
     min_variance: float = 0.0
 
 
-DETECTORS = ("none", "mtcnn", "yolo5face")
+DETECTORS = ("none", "mtcnn", "libfacedetection", "yolo5face")
 """Choices of ``dataset.faces``; with ``none`` the whole image is the face."""
 
 

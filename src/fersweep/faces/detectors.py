@@ -10,7 +10,7 @@ from fersweep.errors import UserError
 from fersweep.faces import Detector, Face, Pixels
 from fersweep.text import did_you_mean
 
-FOLLOWERS = ("mtcnn",)
+FOLLOWERS = ("mtcnn", "libfacedetection")
 """Detectors that can follow faces through a video (`fersweep.faces.Follower`)."""
 
 
@@ -33,7 +33,7 @@ def make(name: str, *, weights: Path | None = None, confidence: float | None = N
         name: one of `DETECTORS`.
         weights: the ONNX file of ``yolo5face``; no other detector takes one.
         confidence: threshold of the faces' confidence, in [0, 1); ``None``: the detector's default. Not for ``none``.
-        device: ``cpu``, ``gpu``, or ``auto``: a GPU if available.
+        device: ``cpu``, ``gpu``, or ``auto``: a GPU if available; ``libfacedetection`` runs on the CPU.
 
     Raises:
         UserError: the name is unknown, the device is not available, the weights are missing, not YOLO5Face's or not
@@ -55,6 +55,10 @@ def make(name: str, *, weights: Path | None = None, confidence: float | None = N
         from fersweep.faces.mtcnn import Mtcnn
 
         return Mtcnn(confidence, device)
+    if name == "libfacedetection":
+        from fersweep.faces.libfacedetection import LibFaceDetection
+
+        return LibFaceDetection(confidence)
     if weights is None:
         raise UserError("The detector yolo5face needs the ONNX file of its weights, which are not shipped: name yours.")
     from fersweep.faces.yolo5face import Yolo5Face

@@ -10,7 +10,6 @@ from hashlib import sha256
 from importlib.metadata import version
 from typing import Any
 
-import cv2
 import facenet_pytorch
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +19,7 @@ from facenet_pytorch.models.utils import detect_face as library
 from fersweep.data.images import to_channels
 from fersweep.faces import Face, Pixels
 from fersweep.faces.device import choose_device
+from fersweep.faces.scale import fitted
 
 MIN_FACE = 20  # pixels of the smallest face that is searched for, after scaling the image
 LONGEST = 1280  # greatest longer side of an image in pixels; a larger image is shrunk
@@ -55,11 +55,11 @@ class Mtcnn:
 
     def detect(self, images: Sequence[Pixels]) -> list[list[Face]]:
         found: list[list[Face]] = [[] for _ in images]
-        fitted = [_fitted(image) for image in images]
-        for indices in _batches(fitted):
-            boxes, points = self._detect(np.stack([to_channels(fitted[index], 3) for index in indices]))
+        sized = [fitted(image, SHORTEST, LONGEST) for image in images]
+        for indices in _batches(sized):
+            boxes, points = self._detect(np.stack([to_channels(sized[index], 3) for index in indices]))
             for index, its, landmarks in zip(indices, boxes, points, strict=True):
-                scale = np.divide(images[index].shape[1::-1], fitted[index].shape[1::-1])
+                scale = np.divide(images[index].shape[1::-1], sized[index].shape[1::-1])
                 found[index] = _faces(np.array(its, np.float64), np.array(landmarks, np.float64), scale)
         return found
 
@@ -85,17 +85,6 @@ class Mtcnn:
         of, thresholds = self.networks, [*THRESHOLDS, self.confidence]
         boxes, points = _detect_face(batch, MIN_FACE, of.pnet, of.rnet, of.onet, thresholds, of.factor, self.device)
         return boxes, points
-
-
-def _fitted(image: Pixels) -> Pixels:
-    """Return the image at the size of detection: resized by area if it shrinks, else bilinearly."""
-    height, width = image.shape[:2]
-    scale = min(max(1.0, SHORTEST / min(height, width)), LONGEST / max(height, width))
-    if scale == 1.0:
-        return image
-    size = tuple(max(round(side * scale), SHORTEST) for side in (width, height))
-    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(image, size, interpolation=method), dtype=np.uint8)
 
 
 def _resampled(window: Pixels) -> torch.Tensor:

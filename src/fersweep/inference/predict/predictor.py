@@ -46,9 +46,9 @@ class Predictor:
         checkpoint: a ``.ckpt`` or ``.safetensors`` file, the directory of a run, or a folder of runs, whose
             probabilities are averaged; ``None``: the network that comes with fersweep, named in one line on standard
             error.
-        detector: ``mtcnn``, ``yolo5face``, ``none`` (pictures are faces), or ``auto``, which follows the training
-            images: the detector that cropped them; none for whole pictures; for datasets of faces, none for pictures
-            hardly larger than the network's input and MTCNN for others.
+        detector: ``mtcnn``, ``libfacedetection``, ``yolo5face``, ``none`` (pictures are faces), or ``auto``, which
+            follows the training images: the detector that cropped them; none for whole pictures; for datasets of faces,
+            none for pictures hardly larger than the network's input and MTCNN for others.
         weights: YOLO5Face's ONNX file.
         choose: ``all`` faces, the ``largest``, or the most ``confident`` one.
         device: ``cpu``, ``gpu``, or ``auto``: a GPU if available.
