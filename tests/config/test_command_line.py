@@ -13,6 +13,8 @@ from fersweep.config.options import parse, quoted
 from fersweep.config.typed import expanded_flags, readable
 from fersweep.errors import UserError
 
+GRID = "-m backbone=vgg16,vgg19 seed=1,2"
+
 
 @pytest.mark.parametrize(
     ("overrides", "message"),
@@ -130,6 +132,32 @@ def test_unknown_settings_and_options_get_suggestions(overrides: str, message: s
             "-m recipe.optimizer.lr=interval(0.001,0.1)",
             "recipe.optimizer.lr=interval(0.001,0.1) lists no values to try",
         ),
+        (
+            f"{GRID} hydra.sweeper.exclude=backbon:vgg16",
+            "hydra.sweeper.exclude names backbon, which this sweep does not set (did you mean backbone?); it sets ",
+        ),
+        (
+            f"{GRID} hydra.sweeper.exclude=backbone:vgg91,seed:1",
+            "hydra.sweeper.exclude names backbone:vgg91, which this sweep does not try (did you mean vgg19?)",
+        ),
+        (f"{GRID} hydra.sweeper.exclude=seed:[1,2]", "hydra.sweeper.exclude leaves none of the 4 combinations"),
+        (
+            f"{GRID} hydra.sweeper.exclude=[backbone:vgg16] hydra.sweeper.exclude=[seed:1]",  # as bash expands braces
+            "hydra.sweeper.exclude lists 'backbone:vgg16', which is not settings with values: write ",
+        ),
+        (f"{GRID} hydra.sweeper.exclude=3", "hydra.sweeper.exclude lists 3, which is not settings with values: write "),
+        (
+            f"{GRID} hydra.sweeper.zip=backbone,attention",
+            "hydra.sweeper.zip names attention, which this sweep does not set; it sets backbone and seed.",
+        ),
+        (f"{GRID} hydra.sweeper.zip=backbone", "hydra.sweeper.zip=['backbone'] is not a list of two or more settings"),
+        (f"{GRID} hydra.sweeper.zip=3", "hydra.sweeper.zip=[3] is not a list of two or more settings"),
+        (f"{GRID} hydra.sweeper.zip=[[seed,backbone],[seed,backbone]]", "hydra.sweeper.zip names seed twice"),
+        (
+            "-m backbone=vgg16,vgg19 seed=1,2,3 hydra.sweeper.zip=backbone,seed",
+            "hydra.sweeper.zip pairs settings with different numbers of values: backbone has 2 values, seed has 3",
+        ),
+        ("hydra.sweeper.zip=backbone,seed", "hydra.sweeper.zip=[backbone,seed] has no effect on a single run: add -m"),
         ("fidelity=published", "fidelity=published is now called fidelity=code."),
         ("-m split=second_source,official", "split=second_source is now called split=notebook."),
         ("recipe=published", "recipe=published is now called recipe=study."),
@@ -169,6 +197,17 @@ def test_good_command_lines_pass() -> None:
     check_command_line(["-m", "seed=1,2", "dataset=folder", "dataset.root='/a=b/c,d'"])
     assert check_command_line(["seed=1", "-m", "attention=se,eca"]) == ["-m", "seed=1", "attention=se,eca"]
     assert check_command_line(["trainer.lightning.deterministic=true"]) == ["++trainer.lightning.deterministic=true"]
+
+
+def test_exclusions_and_pairs_need_no_brackets() -> None:
+    both = ["hydra.sweeper.exclude=backbone:vgg16,seed:1", "hydra.sweeper.exclude=seed:[2],backbone:vgg19"]
+    joined = "hydra.sweeper.exclude=[{backbone:vgg16,seed:1},{seed:[2],backbone:vgg19}]"
+    assert check_command_line([*GRID.split(), *both]) == [*GRID.split(), joined]
+    assert check_command_line([*GRID.split(), joined])[-1] == joined
+    paired = "hydra.sweeper.zip=[backbone,seed]"
+    assert check_command_line([*GRID.split(), "hydra.sweeper.zip=backbone,seed"])[-1] == paired
+    impossible = "backbone=drf_msam,resnet50 attention=cbam,none"  # in its first combination
+    check_command_line(["-m", *impossible.split(), "hydra.sweeper.exclude=backbone:drf_msam,attention:cbam"])
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,22 @@ def test_settings_of_a_group_that_is_swept_reach_every_run(started: Started, run
     assert all(config["backbone"]["model"]["batch_norm"] is True for config in started.configs)
 
 
+def test_an_experiment_can_exclude_and_pair(
+    started: Started, run_train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "mine" / "experiment" / "chosen.yaml"
+    file.parent.mkdir(parents=True)
+    params = "params: {attention: 'none,se', seed: '1,2', recipe.mixup: '0,1'}"
+    rest = "    zip: [seed, recipe.mixup]\n    exclude: [{attention: none, seed: 1}]\n"
+    file.write_text(f"# @package _global_\nhydra:\n  sweeper:\n    {params}\n{rest}")
+    asked = ("-m", f"--config-dir={tmp_path}/mine", "experiment=chosen")
+    assert run_train(*asked) == 0
+    found = [(each["attention"]["name"], each["seed"], each["recipe"]["mixup"]) for each in started.configs]
+    assert found == [("none", 2, 1), ("se", 1, 0), ("se", 2, 1)]
+    assert run_train(*asked, "seed=1,2,3") == 2
+    assert "hydra.sweeper.zip pairs settings" in capsys.readouterr().err
+
+
 def test_failed_runs_do_not_end_the_sweep_and_are_listed(
     started: Started, run_train: Train, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

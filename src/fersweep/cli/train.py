@@ -13,7 +13,7 @@ from typing import Any
 import hydra
 from omegaconf import DictConfig
 
-from fersweep.config.command_line import check_command_line
+from fersweep.config.command_line import DRY_RUN, check_command_line
 from fersweep.config.options import config_dir, groups
 from fersweep.config.schema import register
 from fersweep.text import visible
@@ -25,6 +25,7 @@ Train a network for facial emotion recognition, select the best epoch on validat
   {program} dataset=fer2013 dataset.root=PATH      choose options (group=option) and settings (key=value)
   {program} -m backbone=resnet50,vgg19 seed=1,2    a sweep: every combination, each in its own process
   {program} --cfg job [...]                        print the configuration of a run without running it
+  {program} --dry-run [...]                        print what a run or sweep would do: done, left, predicted time
 
 Results are written to outputs/SWEEP/RUN; compare them with: fersweep report outputs/SWEEP
 
@@ -50,6 +51,7 @@ def train(arguments: Sequence[str], program: str = "uv run train.py") -> None:
         SystemExit: with code 2 for a user's mistake, 130 after Ctrl-C, and at the end of a failed run or a sweep.
     """
     register()
+    task = _preview if DRY_RUN in arguments else _run
     arguments = check_command_line(arguments)
     if {"--help", "-h"} & set(arguments):
         listed = "\n".join(f"{group}: {', '.join(choices)}" for group, choices in groups().items())
@@ -58,7 +60,7 @@ def train(arguments: Sequence[str], program: str = "uv run train.py") -> None:
     sys.argv[1:] = arguments
     try:
         with _completions() if any(each.startswith("query=") for each in arguments) else nullcontext():
-            hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="train")(_run)()
+            hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="train")(task)()
     except KeyboardInterrupt:
         raise SystemExit(130) from None
 
@@ -82,3 +84,15 @@ def _run(cfg: DictConfig) -> Any:
     except Exception as error:  # Hydra would print control characters, of a file's name say, as they are
         print(visible(traceback.format_exc()), end="", file=sys.stderr)
         raise SystemExit(1) from error
+
+
+def _preview(cfg: DictConfig) -> None:
+    """Print what a single run would do."""
+    from fersweep.errors import UserError
+    from fersweep.sweep.plan import refuse
+    from fersweep.sweep.preview import show_one
+
+    try:
+        show_one(cfg)
+    except UserError as error:
+        refuse(str(error))

@@ -15,14 +15,18 @@ from hydra.core.override_parser.types import Glob, Override
 from omegaconf import OmegaConf
 
 from fersweep import compat
-from fersweep.config.compose import LAUNCHER, check_choices, compose_config, refuse_unknown, sweep_values
+from fersweep.config.combinations import EXCLUDE, ZIP, combinations, refuse_idle
+from fersweep.config.compose import LAUNCHER, SWEEPER, check_choices, compose_config, refuse_unknown, sweep_values
 from fersweep.config.options import extended, option_file, options, parse, quoted
-from fersweep.config.typed import expanded_flags, readable
+from fersweep.config.typed import expanded_flags, gathered, readable
 from fersweep.errors import UserError
 from fersweep.text import printable, shortened
 
 MODES = ("run", "multirun", "cfg", "info", "shell_completion")
 """Options of Hydra of which one can be given."""
+
+DRY_RUN = "--dry-run"
+"""Flag of fersweep itself: print what would be done."""
 
 COMPLETION = r"(install|uninstall|query)=(bash|zsh|fish)"
 """Argument of ``--shell-completion``."""
@@ -50,7 +54,8 @@ def check_command_line(arguments: Sequence[str]) -> list[str]:
     Returns:
         The arguments for Hydra, with the swept values of an experiment added as if they had been typed.
     """
-    parser, arguments = compat.hydra_parser(), expanded_flags(arguments)
+    parser, dry_run = compat.hydra_parser(), DRY_RUN in arguments
+    arguments = expanded_flags([each for each in arguments if each != DRY_RUN])
     parser.error = _refuse  # type: ignore[method-assign]  # argparse's own prints the usage before its sentence
     try:
         parsed, positional = parser.parse_known_args(list(arguments))
@@ -58,10 +63,10 @@ def check_command_line(arguments: Sequence[str]) -> list[str]:
             raise UserError(f"unrecognized argument {wrong[0]!r}: --help shows what can be given.")
         typed = [*positional, *parsed.overrides]
         flags = [each for each in arguments if each not in typed]
-        _check_flags(parsed)
+        _check_flags(parsed, dry_run)
         if parsed.shell_completion or parsed.hydra_help or parsed.info:
             return list(arguments)
-        return [*flags, *_checked([each for each in arguments if each in typed], parsed)]
+        return [*flags, *_checked([each for each in arguments if each in typed], parsed, dry_run)]
     except UserError as error:
         print(f"error: {printable(shortened(error))}", file=sys.stderr)
         raise SystemExit(2) from error
@@ -71,7 +76,7 @@ def _refuse(message: str) -> NoReturn:
     raise UserError(f"{message}: --help shows what can be given.")
 
 
-def _check_flags(parsed: argparse.Namespace) -> None:
+def _check_flags(parsed: argparse.Namespace, dry_run: bool) -> None:
     """Refuse options of Hydra's that exclude each other, lack another, or are not supported."""
     for name in ("config_name", "config_path"):
         if getattr(parsed, name):
@@ -81,6 +86,8 @@ def _check_flags(parsed: argparse.Namespace) -> None:
     if parsed.cfg and parsed.multirun:
         raise UserError("--cfg shows the configuration of one run: omit -m, and choose one option of each group.")
     modes = [f"--{name.replace('_', '-')}" for name in MODES if getattr(parsed, name)]
+    if dry_run and modes and not (parsed.run or parsed.multirun):
+        modes.append(DRY_RUN)
     if len(modes) > 1 and not parsed.hydra_help:
         raise UserError(f"{' and '.join(modes)} exclude each other: give one of them.")
     if parsed.shell_completion and not re.fullmatch(COMPLETION, " ".join(parsed.overrides)):
@@ -90,10 +97,10 @@ def _check_flags(parsed: argparse.Namespace) -> None:
             raise UserError(f"--{name} has no effect without --cfg: add --cfg job.")
 
 
-def _checked(typed: Sequence[str], parsed: argparse.Namespace) -> list[str]:
+def _checked(typed: Sequence[str], parsed: argparse.Namespace, dry_run: bool) -> list[str]:
     """Check overrides as typed, given all parsed arguments, and return them for Hydra."""
     multirun, cfg_only = parsed.multirun, bool(parsed.cfg)
-    overrides = extended([readable(each, multirun) for each in typed], parsed.config_dir)
+    overrides = extended(gathered([readable(each, multirun) for each in typed]), parsed.config_dir)
     check_choices(overrides)
     swept = swept_by_experiment(overrides, multirun or cfg_only)
     if multirun:
@@ -101,6 +108,8 @@ def _checked(typed: Sequence[str], parsed: argparse.Namespace) -> list[str]:
     for text, override in zip(overrides, parse(overrides), strict=True):
         _check_hydra(text, override)
         _check_sweep(text, override, multirun, cfg_only)
+        if dry_run and override.key_or_group == "hydra/sweeper" and override.value() != "checked":
+            raise UserError(f"{DRY_RUN} is for sweeps over all combinations: omit {text}.")
     first = first_of_sweep(overrides) if multirun else overrides
     cfg = compose_config(first)
     refuse_unknown(cfg, first)
@@ -108,6 +117,8 @@ def _checked(typed: Sequence[str], parsed: argparse.Namespace) -> list[str]:
         raise UserError(f"--package {parsed.package} is no section of the configuration: name one, such as recipe.")
     if not multirun:
         return overrides
+    if dry_run:
+        return [*_bound_to_choices(overrides), f"{SWEEPER}.dry_run=true"]
     folder = Path(cfg.outputs) / cfg.sweep
     _make_folder(folder)  # Hydra writes into it before it starts anything
     if folder.is_absolute() and not any(each.key_or_group == "outputs" for each in parse(overrides)):
@@ -123,7 +134,7 @@ def _check_hydra(text: str, override: Override) -> None:
 
 
 def _check_sweep(text: str, override: Override, multirun: bool, cfg_only: bool) -> None:
-    """Refuse intervals, sweeps without a value or without ``-m``, and launcher settings for a single run."""
+    """Refuse intervals, sweeps without a value or without ``-m``, and settings of a sweep for a single run."""
     key = override.key_or_group
     if override.is_interval_sweep():
         raise UserError(f"{text} lists no values to try: write them out, as in {key}=0.001,0.01,0.1.")
@@ -132,7 +143,7 @@ def _check_sweep(text: str, override: Override, multirun: bool, cfg_only: bool) 
         raise UserError(f"{text} has no values, so there is nothing to run{choices}.")
     if override.is_sweep_override() and not multirun:
         raise UserError(f"{text} has several values: add -m for a sweep.")
-    if key.replace("/", ".").startswith(LAUNCHER) and not (multirun or cfg_only):
+    if key.replace("/", ".").startswith((LAUNCHER, SWEEPER)) and not (multirun or cfg_only):
         raise UserError(f"{text} has no effect on a single run: add -m for a sweep, or omit it.")
 
 
@@ -171,7 +182,7 @@ def swept_by_experiment(overrides: Sequence[str], multirun: bool) -> list[str]:
     names = sweep_values(chosen) if chosen.is_sweep_override() else [str(chosen.value())]
     if not names:
         raise UserError(f"experiment={chosen.value()} is not one experiment: name one at a time.")
-    params = {name: _params(name) for name in names}
+    params = {name: _sweeper(name).get("params") or {} for name in names}
     name = next((name for name in names if params[name]), None)
     if name is None:
         return []
@@ -184,9 +195,11 @@ def swept_by_experiment(overrides: Sequence[str], multirun: bool) -> list[str]:
 
 
 @cache
-def _params(experiment: str) -> dict[str, str]:
-    params = OmegaConf.select(OmegaConf.create(option_file("experiment", experiment)), "hydra.sweeper.params")
-    return {} if params is None else {str(key): str(values) for key, values in params.items()}
+def _sweeper(experiment: str) -> dict[str, Any]:
+    """Return the settings of the sweeper (``hydra.sweeper``) in an experiment's file."""
+    file = option_file("experiment", experiment)
+    settings: dict[str, Any] = OmegaConf.select(OmegaConf.create(file), SWEEPER) or {}
+    return settings
 
 
 def _make_folder(folder: Path) -> None:
@@ -201,11 +214,24 @@ def _make_folder(folder: Path) -> None:
 
 
 def first_of_sweep(overrides: Sequence[str]) -> list[str]:
-    """Return the overrides of a sweep's first run, without those whose values only Hydra can list (``glob``)."""
+    """Return the overrides of a sweep's first run.
+
+    Raises:
+        UserError: what is typed leaves no run, or excludes what the sweep does not try.
+    """
+    parsed = parse(overrides)
+    ours = {each.key_or_group: each.value() for each in parsed if each.key_or_group in (ZIP, EXCLUDE)}
+    swept = [each for each in parsed if not each.key_or_group.startswith("hydra")]
+    refuse_idle(swept, ours.get(EXCLUDE))
+    names = [str(each.value()) for each in parsed if each.key_or_group == "experiment" and not each.is_sweep_override()]
+    file = _sweeper(names[-1]) if names else {}
+    values = combinations(swept, ours.get(ZIP, file.get("zip")), ours.get(EXCLUDE, file.get("exclude")))[0]
     first = []
-    for text, override in zip(overrides, parse(overrides), strict=True):
+    for text, override in zip(overrides, parsed, strict=True):
+        key, _, _ = text.partition("=")
         if not override.is_sweep_override():
             first.append(text)
-        elif values := sweep_values(override):
-            first.append(f"{text.partition('=')[0]}={values[0]}")
+        else:
+            mine = override.get_key_element()
+            first.append(f"{key}={values[mine] if mine in values else sweep_values(override)[0]}")
     return first

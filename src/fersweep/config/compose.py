@@ -32,6 +32,7 @@ from fersweep.errors import UserError
 from fersweep.text import did_you_mean, first_line
 
 LAUNCHER = "hydra.launcher"
+SWEEPER = "hydra.sweeper"
 
 RENAMED = {
     "fidelity": {"published": "code"},

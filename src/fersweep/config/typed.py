@@ -11,6 +11,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from fersweep.config.combinations import EXCLUDE, ZIP
 from fersweep.config.options import SEARCH_PATH, parse, quoted
 from fersweep.errors import UserError
 
@@ -27,6 +28,9 @@ TEXTS = (
 
 LISTS = ("logger.tags", SEARCH_PATH)
 """Settings that hold a list of free texts or folders."""
+
+BRACKETS = {ZIP: ("[", "]"), EXCLUDE: ("[{", "}]")}
+"""Settings of a sweep that can be typed without brackets, which shells expand, and the brackets that are added."""
 
 FUNCTIONS = r"(choice|range|interval|glob|sort|shuffle|tag|extend_list|int|float|str|bool|json_str)\("
 """Beginning of a call of one of the functions of Hydra's grammar."""
@@ -51,6 +55,9 @@ def readable(text: str, multirun: bool) -> str:
     name = key.lstrip("+")
     if not equals or not value or COMPLETE.fullmatch(value) or value.lower() == "null":
         return text
+    if name in BRACKETS and value[0] not in "[{" and (name == ZIP or ":" in value):
+        opening, closing = BRACKETS[name]
+        return f"{key}={opening}{value}{closing}"
     change = _expanded if name in (*PATHS, SEARCH_PATH) else _text
     if name in LISTS:
         inner = value[1:-1] if value.startswith("[") and value.endswith("]") else value
@@ -64,6 +71,17 @@ def readable(text: str, multirun: bool) -> str:
     if value[0] in "[{'\"" or re.fullmatch(r"[\w@/.+]+", key) is None or _parses(text):
         return text
     return f"{key}={_between_commas(value, change) if multirun else quoted(value)}"
+
+
+def gathered(overrides: Sequence[str]) -> list[str]:
+    """Join the exclusions of a sweep that are typed one by one into one list, in the place of the last."""
+    ours = [each for each in overrides if each.startswith(f"{EXCLUDE}=")]
+    if len(ours) < 2:
+        return list(overrides)
+    values = [each.partition("=")[2] for each in ours]
+    lists = [value[1:-1] if value.startswith("[") and value.endswith("]") else value for value in values]
+    joined = f"{EXCLUDE}=[{','.join(lists)}]"
+    return [*(each for each in overrides if each not in ours), joined]
 
 
 def home(path: str) -> str:

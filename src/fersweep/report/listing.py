@@ -36,7 +36,7 @@ def show(runs: Sequence[Run], console: Console) -> None:
     if others:
         header = ("state", *names, "error" if any(run.error for run in others) else "")
         reasons = [header[-1], *map(_reason, others)]
-        lines = _aligned([header, *((run.state, *cells(run), _reason(run)) for run in others)])
+        lines = aligned([header, *((run.state, *cells(run), _reason(run)) for run in others)])
         styles = ["dim", *(STYLES.get(run.state, "") for run in others)]
         for line, reason, style in zip(lines, reasons, styles, strict=True):
             text = Text(line, style)
@@ -59,7 +59,7 @@ def show_scores(runs: Sequence[Run], console: Console, sweeps: bool = False) -> 
     if done:
         counted = any(run.training_flops is not None for run in done)
         header = (*names, "validation", "test", "95 % interval", "n", *(["PFLOP"] if counted else []))
-        lines = _aligned([header, *((*cells(run), *_scores(run), *_cost(run, counted)) for run in done)])
+        lines = aligned([header, *((*cells(run), *_scores(run), *_cost(run, counted)) for run in done)])
         for number, line in enumerate(lines):
             console.print(Text(line, "" if number else "dim"), soft_wrap=True)
         console.print()
@@ -159,7 +159,7 @@ def _reason(run: Run) -> str:
     return message if kind == "UserError" else f"{kind}: {message}"
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> Iterable[str]:
+def aligned(rows: Sequence[Sequence[str]]) -> Iterable[str]:
     """Return each row as a line with its columns two spaces apart."""
     rows = [[*map(printable, row)] for row in rows]
     widths = [max(map(len, column)) for column in zip(*(row[:-1] for row in rows), strict=True)]

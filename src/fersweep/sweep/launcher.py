@@ -14,7 +14,15 @@ if TYPE_CHECKING:
 
 
 class CheckedLauncher(Launcher):
-    """A launcher that composes and checks every run of a sweep before it starts the first."""
+    """A launcher that composes and checks every run of a sweep before it starts the first.
+
+    Attributes:
+        here: it trains on this machine.
+        at_a_time: name of its setting that limits the runs at a time.
+    """
+
+    here = True
+    at_a_time = "n_jobs"
 
     def __init__(self, **settings: Any) -> None:
         self.settings = settings
@@ -32,3 +40,9 @@ class CheckedLauncher(Launcher):
         assert self.config is not None
         assert self.context is not None
         return plan(self.config, self.context, job_overrides, here)
+
+    def preview(self, job_overrides: Sequence[Sequence[str]]) -> None:
+        """Print what `launch` would do, see `fersweep.sweep.preview`; nothing is started or written."""
+        from fersweep.sweep import preview
+
+        preview.show(self.plan(job_overrides, self.here), self.here, self.settings.get(self.at_a_time))

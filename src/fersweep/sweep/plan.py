@@ -77,7 +77,7 @@ def plan(
             cfg = OmegaConf.masked_copy(composed, [key for key in composed if key != "hydra"])
             config, directory = prepare(cfg, here)
             if here:
-                _check_dataset_exists(cfg, config, checked)
+                check_dataset_exists(cfg, config, checked)
         except (UserError, HydraException, OmegaConfBaseException) as error:
             GlobalHydra.instance().clear()  # one_sentence composes again to find the closest setting
             sentence = error if isinstance(error, UserError) else one_sentence(error, list(overrides))
@@ -112,7 +112,7 @@ def _refuse_shared_directories(runs: Sequence[Planned]) -> None:
         )
 
 
-def _check_dataset_exists(cfg: DictConfig, config: dict[str, Any], checked: set[str]) -> None:
+def check_dataset_exists(cfg: DictConfig, config: dict[str, Any], checked: set[str]) -> None:
     """Raise UserError if the dataset does not exist; each is checked once, and none is read."""
     from fersweep import build
 

@@ -23,6 +23,9 @@ ConfigStore.instance().store(group="hydra/launcher", name="slurm_schema", node=S
 class SlurmLauncher(CheckedLauncher):
     """Launcher for a SLURM cluster, see `fersweep.sweep.slurm.launch`."""
 
+    here = False
+    at_a_time = "array_parallelism"
+
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Train all runs; the result of each is its validation accuracy."""
         from fersweep.sweep.slurm import launch as slurm

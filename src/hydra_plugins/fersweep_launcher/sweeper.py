@@ -5,26 +5,70 @@ from dataclasses import dataclass
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 
 from fersweep import compat
 
 
 @dataclass
 class CheckedSweeperConf:
-    """Schema of ``hydra/sweeper=checked``."""
+    """Schema of ``hydra/sweeper=checked``; ``conf/hydra/sweeper/checked.yaml`` explains the settings."""
 
     _target_: str = "hydra_plugins.fersweep_launcher.sweeper.CheckedSweeper"
     max_batch_size: int | None = None
     params: dict[str, str] | None = None
+    exclude: Any = None
+    zip: Any = None
+    dry_run: bool = False
 
 
-ConfigStore.instance().store(group="hydra/sweeper", name="checked", node=CheckedSweeperConf, provider="fersweep")
+ConfigStore.instance().store(group="hydra/sweeper", name="checked_schema", node=CheckedSweeperConf, provider="fersweep")
 
 BasicSweeper: Any = compat.hydra_sweeper()
 
 
 class CheckedSweeper(BasicSweeper):
-    """Run every combination of the swept values, each composed once."""
+    """Run the combinations of the swept values, each composed once; see `fersweep.config.combinations`."""
+
+    def __init__(
+        self,
+        max_batch_size: int | None = None,
+        params: dict[str, str] | None = None,
+        exclude: Any = None,
+        zip: Any = None,
+        dry_run: bool = False,
+    ) -> None:
+        super().__init__(max_batch_size, params)
+        self.exclude, self.zip, self.dry_run = exclude, zip, dry_run
+
+    def sweep(self, arguments: list[str]) -> Any:
+        """Launch the runs or, with ``dry_run``, print what that would do."""
+        if not self.dry_run:
+            return super().sweep(arguments)
+        from fersweep.sweep.launcher import CheckedLauncher
+        from fersweep.sweep.plan import refuse
+
+        if not isinstance(self.launcher, CheckedLauncher):
+            refuse("--dry-run is for hydra/launcher=local and slurm: choose one of them.")
+        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
+        overrides = parser.parse_overrides([*self._parse_config(), *arguments])
+        (runs,) = self.split_arguments(overrides, None)
+        self.launcher.preview(runs)
+        return None
+
+    def split_arguments(self, overrides: list[Override], max_batch_size: int | None) -> list[list[list[str]]]:
+        """Return the overrides of each run, in batches."""
+        from fersweep.config.combinations import combinations
+        from fersweep.errors import UserError
+        from fersweep.sweep.plan import refuse
+
+        try:
+            found = combinations(overrides, self.zip, self.exclude)
+        except UserError as error:
+            refuse(f"{error} (nothing was started)")
+        runs = [[f"{key}={value}" for key, value in each.items()] for each in found]
+        return list(self.split_overrides_to_chunks(runs, max_batch_size))
 
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
         """Leave the check to the launcher, which composes every run anyway."""
