@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import FACES, NARROW
+from conftest import FACES
+from sweeps import changed, planned
 
+from fersweep.config import options
 from fersweep.config.schema import choices_of
 from fersweep.files import write_json
 from fersweep.runs.identity import run_hash
 from fersweep.runs.status import freeze, mark_done, mark_failed, mark_pending, mark_running
 from fersweep.sweep.plan import Planned
 from fersweep.sweep.preview import Expected, expected, total
+
+__all__ = ["planned"]
 
 Compose = Callable[..., Planned]
 
@@ -46,7 +51,8 @@ def shown(found: list[Expected]) -> list[tuple[Any, ...]]:
 
 
 def test_each_state_and_the_time_of_runs_of_its_kind(planned: Compose) -> None:
-    runs = [planned(f"seed={seed}") for seed in range(1, 8)]
+    base = planned()
+    runs = [changed(base, seed=seed) for seed in range(1, 8)]
     finish(runs[0], seconds=40, epochs=8)
     begun(runs[1], epochs=3)
     begun(runs[2], epochs=0)
@@ -67,14 +73,18 @@ def test_each_state_and_the_time_of_runs_of_its_kind(planned: Compose) -> None:
 
 
 def test_only_runs_of_the_same_kind_predict(planned: Compose) -> None:
-    finish(planned("seed=9", "sweep=earlier", "recipe.max_epochs=2", "recipe.optimizer.lr=0.1"), seconds=4, epochs=2)
-    for other in ("recipe.batch_size=8", "dataset.image_size=40", "backbone.model.widths=[4,4,4]"):
-        finish(planned("seed=9", "sweep=earlier", other), seconds=800, epochs=8)
-    finish(planned("seed=3", "sweep=earlier"), seconds=800, epochs=8, device="a GPU")
-    same, faster = planned("seed=1"), planned("seed=1", "activation=relu")
-    (Path("outputs") / "earlier" / "broken").mkdir()
-    assert shown(expected([same, faster], here=True)) == [("new", 1, 8, 16.0), ("new", 1, 8, None)]
-    assert shown(expected([planned("seed=9", "sweep=earlier", "force=true")], here=True)) == [("new", 1, 8, 16.0)]
+    same = planned()
+    earlier = changed(same, seed=9, sweep="earlier")
+    finish(changed(earlier, recipe__max_epochs=2, recipe__optimizer__lr=0.1), seconds=4, epochs=2)
+    slow: list[dict[str, Any]] = [{"recipe__batch_size": 8}, {"dataset__image_size": 40}, {"recipe__test_crops": 10}]
+    for other in slow:
+        finish(changed(earlier, **other), seconds=800, epochs=8)
+    finish(changed(earlier, seed=3), seconds=800, epochs=8, device="a GPU")
+    unlike = changed(same, recipe__mixup=1)
+    assert shown(expected([same, unlike], here=True)) == [("new", 1, 8, 16.0), ("new", 1, 8, None)]
+    assert shown(expected([same], here=False)) == [("new", 1, 8, 408.0)]
+    again = changed(earlier, recipe__max_epochs=2, recipe__optimizer__lr=0.1, force=True)
+    assert shown(expected([again], here=True)) == [("done", 1, 2, 4.0)]
 
 
 def test_totals(tmp_path: Path) -> None:
@@ -93,20 +103,26 @@ def test_totals(tmp_path: Path) -> None:
 
 
 def test_nothing_is_written_and_nothing_started(
-    run_train: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    run_train: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = (*NARROW, FACES, "outputs=out")
-    assert run_train("-m", "seed=1,2", "hydra.launcher.n_jobs=1", *settings, "--dry-run") == 0
-    header, first, second, _, totals, end = capsys.readouterr().out.splitlines()
+    monkeypatch.setattr(options, "_added", [])
+    file = tmp_path / "mine" / "experiment" / "chosen.yaml"
+    file.parent.mkdir(parents=True)
+    params = "params: {activation: 'elu,relu', seed: '1,2', recipe.label_smoothing: '0.0,0.1'}"
+    rest = "zip: [seed, recipe.label_smoothing], exclude: [{activation: relu, seed: 2}], order: fewest_seeds_first"
+    file.write_text(f"# @package _global_\nhydra: {{sweeper: {{{params}, {rest}}}}}\n")
+    settings = ("backbone=aer_cnn", "attention=none", FACES, "recipe.max_epochs=2", f"--config-dir={tmp_path}/mine")
+    assert run_train("-m", "experiment=chosen", "hydra.launcher.n_jobs=1", *settings, "--dry-run") == 0
+    header, *lines, _, totals, end = capsys.readouterr().out.splitlines()
     assert header.split() == ["state", "epochs", "time", "run"]
-    assert [line.split()[:5] for line in (first, second)] == [["new", "1", "to", "2", "unknown"]] * 2
-    assert totals == "2 runs: 2 new; predicted time unknown: no run of the same kind is done."
+    assert [line.split()[:5] for line in lines] == [["new", "1", "to", "2", "unknown"]] * 3
+    found = [re.findall(r"-(e?r?e?lu)-.*-s(\d)-", line)[0] for line in lines]
+    assert found == [("elu", "1"), ("relu", "1"), ("elu", "2")]
+    assert totals == "3 runs: 3 new; predicted time unknown: no run of the same kind is done."
     assert end == "Nothing was started or written (--dry-run)."
-    assert run_train("--dry-run", *settings, "seed=2") == 0
-    assert capsys.readouterr().out.splitlines()[1:] == [second, "", totals.replace("2 runs: 2", "1 run: 1"), end]
-    assert run_train("-m", "seed=1,2", "hydra/launcher=slurm", *settings, "--dry-run") == 0
-    assert capsys.readouterr().out.splitlines()[:3] == [header, first, second]
-    assert run_train("--dry-run", "recipe.warmup_epochs=9", *settings) == 2
+    single = ("activation=elu", "seed=2", "recipe.label_smoothing=0.1")
+    assert run_train("--dry-run", *single, *settings) == 0
+    assert capsys.readouterr().out.splitlines() == [header, lines[2], "", totals.replace("3 runs: 3", "1 run: 1"), end]
     assert run_train("--dry-run", "dataset=folder", "dataset.root=none", "split=random") == 2
-    assert [line[:6] for line in capsys.readouterr().err.splitlines()] == ["error:"] * 2
-    assert not list(tmp_path.iterdir())
+    assert capsys.readouterr().err.startswith("error: ")
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]

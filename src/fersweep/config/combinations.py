@@ -75,12 +75,11 @@ def axes(overrides: Sequence[Override], zipped: Any = None) -> list[Axis]:
     """Return the axes of a sweep; paired settings are one, at the place of their first. UserError as above."""
     by_setting = _by_setting(overrides)
     groups = {name: group for group in pairs(zipped, by_setting) for name in group}
-    found, used = [], set()
+    found: list[Axis] = []
     for name in by_setting:
-        if name in used:
-            continue
         members = groups.get(name, (name,))
-        used.update(members)
+        if any(by_setting[name].get_key_element() in axis.keys for axis in found):
+            continue
         each = [values_of(by_setting[member]) for member in members]
         keys = tuple(by_setting[member].get_key_element() for member in members)
         if len({len(values) for values in each}) > 1:
@@ -187,7 +186,7 @@ def is_excluded(values: Mapping[str, str], excluded: Sequence[Mapping[str, Seque
         values: of its settings, as Hydra writes them.
         excluded: as `exclusions` returns them.
     """
-    return any(all(_is_one_of(values[name], some) for name, some in each.items()) for each in excluded)
+    return any(all(is_one_of(values[name], some) for name, some in each.items()) for each in excluded)
 
 
 def refuse_idle(overrides: Sequence[Override], exclude: Any) -> None:
@@ -197,14 +196,15 @@ def refuse_idle(overrides: Sequence[Override], exclude: Any) -> None:
         for name, some in each.items():
             there = values_of(by_setting[name])
             for value in some:
-                if not any(_is_one_of(text, [value]) for text in there):
+                if not any(is_one_of(text, [value]) for text in there):
                     raise UserError(
                         f"{EXCLUDE} names {name}:{_written(value)}, which this sweep does not try"
                         f"{did_you_mean(str(value), there)}; it tries {listed(there, 'and')}."
                     )
 
 
-def _is_one_of(text: str, values: Sequence[Any]) -> bool:
+def is_one_of(text: str, values: Sequence[Any]) -> bool:
+    """Return whether a value as Hydra writes it is one of several: 1e-3 is 0.001."""
     mine = _read(text)
     return any(mine == value and isinstance(mine, bool) == isinstance(value, bool) for value in values)
 

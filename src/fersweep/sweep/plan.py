@@ -26,6 +26,7 @@ from fersweep.errors import UserError
 from fersweep.runs import status
 from fersweep.runs.collect import distinguish, read, result_of
 from fersweep.runs.status import Status
+from fersweep.sweep.order import TYPED, ordered
 from fersweep.text import command, counted, shortened, visible
 
 
@@ -64,6 +65,9 @@ def plan(
         job_overrides: overrides of each run.
         here: the runs will use this machine.
 
+    Returns:
+        The runs in the order in which they start, ``hydra.sweeper.order``.
+
     Raises:
         SystemExit: with code 2 and one sentence if a run is impossible; nothing is written then.
     """
@@ -77,7 +81,7 @@ def plan(
             cfg = OmegaConf.masked_copy(composed, [key for key in composed if key != "hydra"])
             config, directory = prepare(cfg, here)
             if here:
-                check_dataset_exists(cfg, config, checked)
+                _check_dataset_exists(cfg, config, checked)
         except (UserError, HydraException, OmegaConfBaseException) as error:
             GlobalHydra.instance().clear()  # one_sentence composes again to find the closest setting
             sentence = error if isinstance(error, UserError) else one_sentence(error, list(overrides))
@@ -85,9 +89,9 @@ def plan(
         runs.append(Planned(tuple(overrides), config, directory.absolute()))
     try:
         _refuse_shared_directories(runs)
+        return ordered(runs, OmegaConf.select(launcher_config, "hydra.sweeper.order") or TYPED)
     except UserError as error:
         refuse(f"{error} (nothing was started)")
-    return runs
 
 
 def _refuse_shared_directories(runs: Sequence[Planned]) -> None:
@@ -112,7 +116,7 @@ def _refuse_shared_directories(runs: Sequence[Planned]) -> None:
         )
 
 
-def check_dataset_exists(cfg: DictConfig, config: dict[str, Any], checked: set[str]) -> None:
+def _check_dataset_exists(cfg: DictConfig, config: dict[str, Any], checked: set[str]) -> None:
     """Raise UserError if the dataset does not exist; each is checked once, and none is read."""
     from fersweep import build
 

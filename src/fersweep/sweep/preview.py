@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from fersweep.config.schema import Config, choices_of
 from fersweep.errors import NotFiniteError, UserError
 from fersweep.runs import collect
-from fersweep.sweep.plan import Planned, check_dataset_exists
+from fersweep.sweep.plan import Planned
 from fersweep.text import counted, duration
 
 NOTHING = "Nothing was started or written (--dry-run)."
@@ -64,10 +64,11 @@ class Expected:
 
 def show_one(cfg: DictConfig) -> None:
     """Print the preview of a single run; UserError if it is impossible."""
+    from fersweep import build
     from fersweep.training.attempt import prepare
 
     config, directory = prepare(cfg)
-    check_dataset_exists(cfg, config, set())
+    build.source(cfg).fingerprint()  # refuses a dataset that does not exist
     show([Planned((), config, directory.absolute())], here=True)
 
 

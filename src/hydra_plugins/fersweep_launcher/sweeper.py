@@ -20,6 +20,7 @@ class CheckedSweeperConf:
     params: dict[str, str] | None = None
     exclude: Any = None
     zip: Any = None
+    order: str = "typed"
     dry_run: bool = False
 
 
@@ -37,10 +38,11 @@ class CheckedSweeper(BasicSweeper):
         params: dict[str, str] | None = None,
         exclude: Any = None,
         zip: Any = None,
+        order: str = "typed",
         dry_run: bool = False,
     ) -> None:
         super().__init__(max_batch_size, params)
-        self.exclude, self.zip, self.dry_run = exclude, zip, dry_run
+        self.exclude, self.zip, self.order, self.dry_run = exclude, zip, order, dry_run
 
     def sweep(self, arguments: list[str]) -> Any:
         """Launch the runs or, with ``dry_run``, print what that would do."""
