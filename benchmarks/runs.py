@@ -18,6 +18,7 @@ from fersweep.errors import UserError
 from fersweep.sweep.local.board import Board
 from fersweep.sweep.local.devices import DevicePool, visible_gpus
 from fersweep.sweep.local.launch import LocalSweep
+from fersweep.sweep.local.place import LocalPlace
 from fersweep.sweep.local.processes import RunProcesses, warm_up
 from fersweep.sweep.plan import Planned, freeze
 from fersweep.training.attempt import prepare
@@ -80,9 +81,10 @@ def seconds_of_sweep(settings: Settings, overrides: Sequence[str], runs: int, jo
     share = 1 / jobs if jobs is not None and settings.device.type == "cuda" else None
     planned = [Planned((), *prepare(settings.compose(*overrides, new_seed()))) for _ in range(runs)]
     freeze(planned)
-    sweep = LocalSweep(planned, jobs, share, None, None, Board(Console(quiet=True)))
-    sweep.threads = max(1, settings.threads // min(sweep.slots, runs))
-    sweep.pool = DevicePool(visible_gpus()[:1])  # one device, even where there are more
+    place = LocalPlace(planned, jobs, share)
+    place.threads = max(1, settings.threads // min(place.slots, runs))
+    place.pool = DevicePool(visible_gpus()[:1])  # one device, even where there are more
+    sweep = LocalSweep(planned, place, Board(Console(quiet=True)))
     begun = time.perf_counter()
     outcomes = sweep.run()
     taken = time.perf_counter() - begun

@@ -12,8 +12,7 @@ from fersweep.config.schema import choices_of
 from fersweep.files import write_json
 from fersweep.runs.identity import run_hash
 from fersweep.runs.status import Status, mark_done
-from fersweep.sweep.local import launch as local
-from fersweep.sweep.local import processes
+from fersweep.sweep.local import place, processes
 
 
 class Started:
@@ -80,6 +79,6 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Started:
     """Make sweeps start fake processes; ``errors`` of what is returned gives the failures by seed."""
     fake = Started()
     monkeypatch.setattr(processes, "warm_up", lambda: None)
-    monkeypatch.setattr(local, "RunProcesses", fake)
-    monkeypatch.setattr(local, "visible_gpus", list)
+    monkeypatch.setattr(place, "RunProcesses", fake)
+    monkeypatch.setattr(place, "visible_gpus", list)
     return fake

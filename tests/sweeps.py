@@ -16,6 +16,7 @@ from fersweep.config.compose import compose_config
 from fersweep.runs.identity import run_dir
 from fersweep.sweep.local.board import Board
 from fersweep.sweep.local.launch import LocalSweep
+from fersweep.sweep.local.place import LocalPlace
 from fersweep.sweep.plan import Outcome, Planned
 
 
@@ -45,7 +46,7 @@ def changed(run: Planned, **settings: Any) -> Planned:
 
 
 def sweep(runs: list[Planned], n_jobs: int = 2, timeout: float | None = None) -> list[Outcome]:
-    return LocalSweep(runs, n_jobs, None, timeout, 1, Board(Console(quiet=True))).run()
+    return LocalSweep(runs, LocalPlace(runs, n_jobs, None, timeout, 1), Board(Console(quiet=True))).run()
 
 
 def wait_for(condition: Callable[[], Any], seconds: float = 90) -> Any:

@@ -86,13 +86,13 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int | None, int 
 
     class Sweep(LocalSweep):
         def run(self) -> list[Outcome]:
-            assert (self.gpus_per_run, self.timeout) == (None, None)
+            assert (self.place.gpus_per_run, self.place.timeout) == (None, None)
             assert all(each.directory.is_dir() for each in self.runs)
-            started.append((len({each.directory for each in self.runs}), self.n_jobs, self.threads))
+            started.append((len({each.directory for each in self.runs}), self.place.n_jobs, self.place.threads))
             return [Outcome(each, {}) for each in self.runs]
 
     monkeypatch.setattr(runs, "LocalSweep", Sweep)
-    monkeypatch.setattr("fersweep.sweep.local.launch.cores", lambda: 2)
+    monkeypatch.setattr("fersweep.sweep.local.place.cores", lambda: 2)
     monkeypatch.setattr("fersweep.training.memory.there", lambda: 2**40)
     for part in (together, sweep):
         monkeypatch.setattr(part, "wait_for_server", lambda: None)

@@ -15,7 +15,9 @@ from typing import Any
 import pytest
 from run_states import CHOICES, all_states, asked_for, finished, result_of
 
+from fersweep.cli import main as cli
 from fersweep.report import listing
+from fersweep.runs import clean
 from fersweep.runs import collect as module
 from fersweep.runs.collect import Run, collect, read
 from fersweep.runs.lock import claim
@@ -24,6 +26,7 @@ from fersweep.runs.status import (
     mark_done,
     mark_failed,
     mark_pending,
+    mark_pruned,
     mark_running,
     write_json,
 )
@@ -31,6 +34,18 @@ from fersweep.runs.status import (
 
 def states(runs: list[Run]) -> dict[str, str]:
     return {run.directory.name: run.state for run in runs}
+
+
+def test_a_pruned_run_is_listed_counted_and_can_be_removed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = asked_for(tmp_path / "none-s1-0000000001")
+    mark_running(run)
+    mark_pruned(run)
+    assert read(run).state == "pruned"
+    assert cli.main(["collect", str(tmp_path)]) == 0
+    assert "1 run: 1 pruned" in capsys.readouterr().out
+    with claim(run):
+        assert read(run).state == "running"
+    assert [each.state for each in clean.unfinished(tmp_path)] == ["pruned"]
 
 
 def test_each_state_is_told_from_the_others(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from fersweep.runs.status import (
     mark_done,
     mark_failed,
     mark_pending,
+    mark_pruned,
     mark_running,
     write_config,
     write_json,
@@ -66,6 +67,20 @@ def test_an_interrupted_run_waits_to_go_on(tmp_path: Path) -> None:
     mark_pending(tmp_path)
     assert Status.read(tmp_path) == Status("pending", 1, running.started, None, None)
     assert mark_running(tmp_path).attempts == 2
+
+
+def test_a_pruned_run_can_go_on_and_a_finished_one_is_not_pruned(tmp_path: Path) -> None:
+    mark_running(tmp_path)
+    mark_pruned(tmp_path)
+    pruned = Status.read(tmp_path)
+    assert (pruned.state, pruned.attempts, pruned.error) == ("pruned", 1, None)
+    assert pruned.finished is not None
+    assert mark_running(tmp_path).attempts == 2
+    for mark in (mark_done, lambda run: mark_failed(run, ("A", "b"))):
+        mark(tmp_path)
+        before = Status.read(tmp_path)
+        mark_pruned(tmp_path)
+        assert Status.read(tmp_path) == before
 
 
 def test_choices_and_seed_are_kept_whatever_becomes_of_the_run(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from rich.console import Console
 from fersweep.config.schema import choices_of
 from fersweep.runs.status import Status
 from fersweep.sweep.local import launch as local
-from fersweep.sweep.local import processes
+from fersweep.sweep.local import place, processes
 from fersweep.sweep.local.board import Board
 from fersweep.sweep.plan import Outcome, Planned
 from fersweep.training import results as record
@@ -56,7 +56,7 @@ def test_all_runs_are_frozen_before_the_first_starts(
     def end(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(local, "RunProcesses", end)
+    monkeypatch.setattr(place, "RunProcesses", end)
     assert run_train("-m", "seed=1,2,3") == 130
     directories = sorted(path.parent for path in tmp_path.glob("outputs/runs/*/config.yaml"))
     assert [Status.read(path).seed for path in directories] == [1, 2, 3]
@@ -160,8 +160,8 @@ def test_a_table_is_drawn_on_a_terminal(tmp_path: Path) -> None:
     (tmp_path / "two" / "history.csv").write_text("epoch,val/accuracy\n1,0.25\n2,0.5\n")
     board.begin(3, 0)
     board.ended(0, Outcome(runs[0], {"metrics": {"val/accuracy": 0.4, "test/accuracy": 0.3}}), 60.0)
-    running = [SimpleNamespace(index=1, processes=SimpleNamespace(seconds=30.0))]
-    board.show(running, runs)
+    running = [SimpleNamespace(run=runs[1], processes=SimpleNamespace(seconds=30.0))]
+    board.show(running)
     board.end()
     shown = stream.getvalue()
     assert "[1/3] done    one  validation 40.00%  test 30.00% (1 min 00 s)" in shown
@@ -179,7 +179,7 @@ def test_a_run_that_another_process_finished_must_have_seen_the_same_data(
     same: bool,
 ) -> None:
     monkeypatch.setattr(FakeProcesses, "elsewhere", True)
-    monkeypatch.setattr(local, "POLL_ELSEWHERE", 0.0)
+    monkeypatch.setattr("fersweep.sweep.place.POLL_ELSEWHERE", 0.0)
     if same:
         monkeypatch.setattr("fersweep.training.results.data_digest", lambda _: "0")
     assert run_train("-m", "seed=1", "dataset.source.size=70") == (0 if same else 1)

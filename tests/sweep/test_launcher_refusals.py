@@ -10,7 +10,7 @@ import pytest
 from fake_processes import Started, install
 from fakes import encoded, picture, write
 
-from fersweep.sweep.local import launch as local
+from fersweep.sweep.local import place as local
 from fersweep.training import fit as training
 
 Train = Callable[..., int]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from fake_processes import Started, install
 
-from fersweep.sweep.local import launch as local
+from fersweep.sweep.local import place as local
 from fersweep.sweep.local import processes
 from fersweep.training import fit as training
 

@@ -31,6 +31,7 @@ from fersweep.runs.status import Status
 from fersweep.sweep.local import worker
 from fersweep.sweep.local.board import Board
 from fersweep.sweep.local.launch import LocalSweep
+from fersweep.sweep.local.place import LocalPlace
 from fersweep.sweep.local.processes import NOT_INHERITED, RunProcesses, warm_up
 from fersweep.sweep.plan import Planned
 from fersweep.training.attempt import run_frozen
@@ -190,7 +191,8 @@ def test_a_run_of_another_process_is_awaited_and_resumed_if_that_dies(
             os.kill(others[1].processes[0].pid, signal.SIGKILL)
 
     board.moved = moved  # type: ignore[method-assign]
-    outcomes = LocalSweep([lives, dies, free], 1, None, None, 1, board).run()
+    runs = [lives, dies, free]
+    outcomes = LocalSweep(runs, LocalPlace(runs, n_jobs=1, threads=1), board).run()
     assert [outcome.error for outcome in outcomes] == [None] * 3
     assert taken == [0, 1]
     assert [Status.read(outcome.planned.directory).attempts for outcome in outcomes] == [1, 2, 1]

@@ -1,4 +1,4 @@
-"""Remove runs without a result: failed, interrupted, pending and unreadable ones.
+"""Remove runs without a result: failed, pruned, interrupted, pending and unreadable ones.
 
 They are listed first, and removed if you agree. Runs that are done or running are never removed. With --cache, decoded
 datasets are removed too; they are decoded again when needed. Exit code 1 if something was not removed.

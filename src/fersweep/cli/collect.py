@@ -1,4 +1,4 @@
-"""List all runs below a folder with state, scores and errors. Exit code 1 unless all are done."""
+"""List all runs below a folder with state, scores and errors. Exit code 1 unless all are done or pruned."""
 
 from __future__ import annotations
 
@@ -29,4 +29,4 @@ def run(parsed: argparse.Namespace) -> int:
         sys.stdout.write(listing.as_csv(runs))
     else:
         listing.show(runs, Console())
-    return 0 if all(each.state == "done" for each in runs) else 1
+    return 0 if all(each.state in ("done", "pruned") for each in runs) else 1

@@ -19,7 +19,13 @@ from fersweep.text import cells, counted, printable
 if TYPE_CHECKING:
     from rich.console import Console
 
-STYLES: dict[State, str] = {"running": "cyan", "failed": "red", "unreadable": "red", "interrupted": "yellow"}
+STYLES: dict[State, str] = {
+    "running": "cyan",
+    "failed": "red",
+    "unreadable": "red",
+    "interrupted": "yellow",
+    "pruned": "dim",
+}
 
 
 def show(runs: Sequence[Run], console: Console) -> None:

@@ -14,7 +14,7 @@ from fersweep.runs import lock
 from fersweep.runs.collect import HASH, Run, collect
 from fersweep.runs.status import Status
 
-REMOVED = ("failed", "interrupted", "pending", "unreadable")
+REMOVED = ("failed", "pruned", "interrupted", "pending", "unreadable")
 """States of runs that may be removed: never one that is done or running."""
 
 CACHED = re.compile(r"\w[\w.+-]*-[0-9a-f]{16}")

@@ -23,7 +23,7 @@ from fersweep.runs.lock import is_locked
 from fersweep.runs.status import Status
 from fersweep.text import visible
 
-State = Literal["done", "running", "failed", "unreadable", "interrupted", "pending"]
+State = Literal["done", "running", "failed", "unreadable", "pruned", "interrupted", "pending"]
 STATES: tuple[State, ...] = get_args(State)
 
 OWN_FILES = frozenset((status.FILE_NAME, lock.FILE_NAME, "result.json"))
@@ -46,8 +46,9 @@ class Run:
     """One run.
 
     Attributes:
-        state: ``done``; ``running`` (a live process owns the lock); ``failed``; ``interrupted`` (started, and no
-            process works on it); ``pending`` (never started); ``unreadable`` (one of its files is damaged).
+        state: ``done``; ``running`` (a live process owns the lock); ``failed``; ``pruned`` (a search
+            ended it early); ``interrupted`` (started, and no process works on it); ``pending`` (never started);
+            ``unreadable`` (one of its files is damaged).
         run: its hash, or the directory's name if that does not end in one.
         choices: ``{group: option}``; empty if unknown.
         settings: those in which runs of the same choices and seed differ, by dotted name.
@@ -236,6 +237,8 @@ def _state(directory: Path, now: Status, has_result: bool, locked: bool) -> Stat
         return "running"
     if now.state == "failed":
         return "failed"
+    if now.state == "pruned":
+        return "pruned"
     begun = now.state != "pending" or now.attempts > 0
     if not begun and now == Status():  # its status may have been deleted, as advised for a damaged one
         begun = any((directory / name).exists() for name in ("checkpoints", "history.csv", "result.json"))

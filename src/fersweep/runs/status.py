@@ -18,7 +18,7 @@ log = logging.getLogger("fersweep")
 
 FILE_NAME = "status.json"
 
-State = Literal["pending", "running", "done", "failed"]
+State = Literal["pending", "running", "done", "failed", "pruned"]
 STATES: tuple[State, ...] = get_args(State)
 
 _TIME = Field("a time", lambda value: isinstance(value, str), optional=True)
@@ -46,8 +46,9 @@ class Status:
     """The content of ``status.json``.
 
     Attributes:
-        state: ``pending`` (not started, or interrupted), ``running``, ``done`` or ``failed``. A run that was killed
-            still reads ``running``; the lock of its directory distinguishes the two (`fersweep.runs.lock.is_locked`).
+        state: ``pending`` (not started, or interrupted), ``running``, ``done``, ``failed``, or ``pruned`` (a search
+            ended it early; it resumes like an interrupted one). A run that was killed still reads ``running``; the lock
+            of its directory distinguishes the two (`fersweep.runs.lock.is_locked`).
         attempts: number of times the run was started.
         started: start of the latest attempt, ISO 8601 in UTC.
         finished: its end; ``None`` while it runs.
@@ -106,6 +107,12 @@ def mark_interrupted(run_dir: Path) -> None:
     with _reported(run_dir):
         if Status.read(run_dir).state == "running":
             mark_pending(run_dir)
+
+
+def mark_pruned(run_dir: Path) -> None:
+    """Record that a search ended an unfinished run early; a run that is done or failed stays so."""
+    if Status.read(run_dir).state in ("pending", "running"):
+        _update(run_dir, state="pruned", finished=_now(), error=None)
 
 
 def mark_failed(run_dir: Path, cause: BaseException | tuple[str, str]) -> Status:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -13,6 +13,9 @@ from rich.text import Text
 
 from fersweep.sweep.plan import Outcome, Planned
 from fersweep.text import counted, duration, visible
+
+if TYPE_CHECKING:
+    from fersweep.sweep.local.place import Running
 
 
 class Board:
@@ -56,7 +59,7 @@ class Board:
             self.failed += 1
             self._say(f"[{index + 1}/{self.total}] failed  {name}: {outcome.error}{took}")
 
-    def show(self, running: Sequence[Any], runs: Sequence[Planned]) -> None:
+    def show(self, running: Sequence[Running]) -> None:
         """Redraw the table on a terminal."""
         if self.live is None:
             return
@@ -64,7 +67,7 @@ class Board:
         for column in ("running", "epoch", "validation", "time"):
             table.add_column(column, no_wrap=True)
         for each in running:
-            run = runs[each.index]
+            run = each.run
             epoch, accuracy = _last_epoch(run.directory)
             of = f"{epoch}/{run.config['recipe']['max_epochs']}"
             table.add_row(run.directory.name, of, accuracy, duration(each.processes.seconds))
