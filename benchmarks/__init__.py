@@ -28,6 +28,7 @@ CHECKS = {
     "faces": "MTCNN: recall and speed",
     "fuzz": "damaged and hostile input of every kind, given to the commands",
     "predict": "fersweep predict on a synthetic video",
+    "search": "searches: ASHA beside random search, and killed ones",
     "video": "frames per second of fersweep predict, and its answers, by the way of finding faces",
 }
 """Names and descriptions of the modules in `benchmarks.checks`."""

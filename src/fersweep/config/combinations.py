@@ -127,7 +127,7 @@ def pairs(zipped: Any, settings: Collection[str]) -> list[tuple[str, ...]]:
     Raises:
         UserError: it is not such a list, or names a setting twice or one that the sweep does not set.
     """
-    plain = _plain(zipped)
+    plain = plain_value(zipped)
     if plain is None or plain == []:
         return []
     groups = [plain] if isinstance(plain, list) and all(isinstance(each, str) for each in plain) else plain
@@ -155,7 +155,7 @@ def exclusions(exclude: Any, settings: Collection[str]) -> list[dict[str, list[A
     Raises:
         UserError: it is neither, or names a setting that the sweep does not set.
     """
-    plain = _plain(exclude)
+    plain = plain_value(exclude)
     found = []
     for each in [] if plain is None else plain if isinstance(plain, list) else [plain]:
         if not isinstance(each, Mapping) or not each or not all(isinstance(name, str) for name in each):
@@ -219,5 +219,6 @@ def _written(value: Any) -> str:
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _plain(value: Any) -> Any:
+def plain_value(value: Any) -> Any:
+    """Return a value of a configuration as plain lists and dicts."""
     return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value

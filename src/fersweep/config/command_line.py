@@ -18,6 +18,7 @@ from fersweep import compat
 from fersweep.config.combinations import EXCLUDE, ZIP, combinations, refuse_idle
 from fersweep.config.compose import LAUNCHER, SWEEPER, check_choices, compose_config, refuse_unknown, sweep_values
 from fersweep.config.options import extended, option_file, options, parse, quoted
+from fersweep.config.space import Space
 from fersweep.config.typed import expanded_flags, gathered, readable
 from fersweep.errors import UserError
 from fersweep.text import printable, shortened
@@ -105,12 +106,14 @@ def _checked(typed: Sequence[str], parsed: argparse.Namespace, dry_run: bool) ->
     swept = swept_by_experiment(overrides, multirun or cfg_only)
     if multirun:
         overrides += swept
+    searches = is_search(overrides)
     for text, override in zip(overrides, parse(overrides), strict=True):
         _check_hydra(text, override)
-        _check_sweep(text, override, multirun, cfg_only)
+        if not (searches and multirun and override.is_interval_sweep()):
+            _check_sweep(text, override, multirun, cfg_only)
         if dry_run and override.key_or_group == "hydra/sweeper" and override.value() != "checked":
             raise UserError(f"{DRY_RUN} is for sweeps over all combinations: omit {text}.")
-    first = first_of_sweep(overrides) if multirun else overrides
+    first = overrides if not multirun else first_of_search(overrides) if searches else first_of_sweep(overrides)
     cfg = compose_config(first)
     refuse_unknown(cfg, first)
     if parsed.package and parsed.cfg == "job" and not OmegaConf.is_config(OmegaConf.select(cfg, parsed.package)):
@@ -137,7 +140,10 @@ def _check_sweep(text: str, override: Override, multirun: bool, cfg_only: bool) 
     """Refuse intervals, sweeps without a value or without ``-m``, and settings of a sweep for a single run."""
     key = override.key_or_group
     if override.is_interval_sweep():
-        raise UserError(f"{text} lists no values to try: write them out, as in {key}=0.001,0.01,0.1.")
+        raise UserError(
+            f"{text} lists no values to try: write them out, as in {key}=0.001,0.01,0.1, or search with "
+            "-m hydra/sweeper=search."
+        )
     if multirun and override.is_sweep_override() and not _has_values(override):
         choices = f"; choices: {', '.join(options(key))}" if options(key) else ""
         raise UserError(f"{text} has no values, so there is nothing to run{choices}.")
@@ -200,6 +206,31 @@ def _sweeper(experiment: str) -> dict[str, Any]:
     file = option_file("experiment", experiment)
     settings: dict[str, Any] = OmegaConf.select(OmegaConf.create(file), SWEEPER) or {}
     return settings
+
+
+def is_search(overrides: Sequence[str]) -> bool:
+    """Return whether the sweeper is ``search``, by the command line or by the chosen experiment."""
+    chosen = {each.key_or_group: each.value() for each in parse(overrides) if not each.is_sweep_override()}
+    name = chosen.get("experiment")
+    lists = option_file("experiment", str(name)).get("defaults", []) if name else []
+    of_experiment = next((each.get("override /hydra/sweeper") for each in lists if isinstance(each, dict)), None)
+    return bool(chosen.get("hydra/sweeper", of_experiment) == "search")
+
+
+def first_of_search(overrides: Sequence[str]) -> list[str]:
+    """Return the overrides of one point of a search's space; UserError if the space is malformed."""
+    parsed = parse(overrides)
+    ours = [each for each in parsed if not each.key_or_group.startswith("hydra")]
+    typed = {each.key_or_group: each.value() for each in parsed if each not in ours and not each.is_sweep_override()}
+    names = [str(each.value()) for each in ours if each.key_or_group == "experiment"]
+    file = OmegaConf.create(option_file("experiment", names[-1]) if names else {})
+    zipped, exclude, where = (
+        typed.get(f"hydra.sweeper.{name}", OmegaConf.select(file, f"hydra.sweeper.{name}"))
+        for name in ("zip", "exclude", "where")
+    )
+    values = Space(ours, zipped, exclude, where).first()
+    hydra = [text for text, each in zip(overrides, parsed, strict=True) if each not in ours]
+    return [*hydra, *(f"{key}={value}" for key, value in values.items())]
 
 
 def _make_folder(folder: Path) -> None:

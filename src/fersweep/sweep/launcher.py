@@ -10,6 +10,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 if TYPE_CHECKING:
+    from fersweep.sweep.place import Place
     from fersweep.sweep.plan import Planned
 
 
@@ -46,3 +47,16 @@ class CheckedLauncher(Launcher):
         from fersweep.sweep import preview
 
         preview.show(self.plan(job_overrides, self.here), self.here, self.settings.get(self.at_a_time))
+
+    def place(self, like: Planned, expected: int, at_once: int | None) -> Place:
+        """Return the place where this launcher trains runs, for a search, which starts them one by one.
+
+        Args:
+            like: one of the runs, or one that needs the same devices.
+            expected: how many are to come at most.
+            at_once: runs at a time; ``None`` leaves it to the launcher.
+
+        Raises:
+            UserError: settings of the launcher that cannot work.
+        """
+        raise NotImplementedError

@@ -21,10 +21,11 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from fersweep.config.compose import one_sentence
-from fersweep.config.schema import Config, dotted
+from fersweep.config.schema import Config, dotted, to_dict
 from fersweep.errors import UserError
 from fersweep.runs import status
 from fersweep.runs.collect import distinguish, read, result_of
+from fersweep.runs.identity import run_dir
 from fersweep.runs.status import Status
 from fersweep.sweep.order import TYPED, ordered
 from fersweep.text import command, counted, shortened, visible
@@ -71,27 +72,72 @@ def plan(
     Raises:
         SystemExit: with code 2 and one sentence if a run is impossible; nothing is written then.
     """
-    from fersweep.training.attempt import prepare
-
+    planner = Planner(launcher_config, context, here)
     runs: list[Planned] = []
-    checked: set[str] = set()
     for overrides in job_overrides:
         try:
-            composed: Any = context.config_loader.load_sweep_config(launcher_config, list(overrides))
-            cfg = OmegaConf.masked_copy(composed, [key for key in composed if key != "hydra"])
-            config, directory = prepare(cfg, here)
-            if here:
-                _check_dataset_exists(cfg, config, checked)
-        except (UserError, HydraException, OmegaConfBaseException) as error:
-            GlobalHydra.instance().clear()  # one_sentence composes again to find the closest setting
-            sentence = error if isinstance(error, UserError) else one_sentence(error, list(overrides))
-            refuse(f"{sentence} (in {' '.join(overrides)}; nothing was started)")
-        runs.append(Planned(tuple(overrides), config, directory.absolute()))
+            runs.append(planner.plan(overrides))
+        except UserError as error:
+            refuse(f"{error} (in {' '.join(overrides)}; nothing was started)")
     try:
         _refuse_shared_directories(runs)
         return ordered(runs, OmegaConf.select(launcher_config, "hydra.sweeper.order") or TYPED)
     except UserError as error:
         refuse(f"{error} (nothing was started)")
+
+
+class Planner:
+    """Composes and checks the runs of a sweep.
+
+    Args:
+        launcher_config: the sweep's own configuration, as Hydra gives it to a launcher.
+        context: Hydra's.
+        here: the runs will use this machine.
+    """
+
+    def __init__(self, launcher_config: DictConfig, context: HydraContext, here: bool) -> None:
+        self.launcher_config, self.context, self.here = launcher_config, context, here
+        self._checked: set[str] = set()
+
+    def plan(self, overrides: Sequence[str]) -> Planned:
+        """Return the run of some overrides; UserError says in one sentence why it is impossible."""
+        from fersweep.training.attempt import prepare
+
+        cfg = self._composed(overrides)
+        try:
+            config, directory = prepare(cfg, self.here)
+            if self.here:
+                _check_dataset_exists(cfg, config, self._checked)
+        except (HydraException, OmegaConfBaseException) as error:
+            raise self._sentence(error, overrides) from error
+        return Planned(tuple(overrides), config, directory.absolute())
+
+    def unchecked(self, overrides: Sequence[str]) -> Planned:
+        """Return the run of some overrides, which may be impossible.
+
+        Raises:
+            UserError: it cannot be composed, or its dataset or weights do not exist.
+        """
+        from fersweep.training import checkpoint
+
+        cfg = self._composed(overrides)
+        config = to_dict(cfg)
+        if config["weights"] is not None:
+            checkpoint.find(Path(config["weights"]))
+        if self.here:
+            _check_dataset_exists(cfg, config, self._checked)
+        return Planned(tuple(overrides), config, run_dir(config).absolute())
+
+    def _composed(self, overrides: Sequence[str]) -> DictConfig:
+        try:
+            composed: Any = self.context.config_loader.load_sweep_config(self.launcher_config, list(overrides))
+            return OmegaConf.masked_copy(composed, [key for key in composed if key != "hydra"])
+        except (HydraException, OmegaConfBaseException) as error:
+            raise self._sentence(error, overrides) from error
+
+    def _sentence(self, error: Exception, overrides: Sequence[str]) -> UserError:
+        GlobalHydra.instance().clear()  # one_sentence composes again to find the closest setting
+        return UserError(one_sentence(error, list(overrides)))
 
 
 def _refuse_shared_directories(runs: Sequence[Planned]) -> None:

@@ -20,9 +20,9 @@ from fersweep.text import counted, duration
 
 NOTHING = "Nothing was started or written (--dry-run)."
 
-State = Literal["done", "running", "unreadable", "interrupted", "failed", "new"]
+State = Literal["done", "running", "unreadable", "pruned", "interrupted", "failed", "new"]
 STATES: tuple[State, ...] = get_args(State)
-"""States of a run before a sweep; those that train are the last three."""
+"""States of a run before a sweep; those that train are the last four."""
 
 NOT_FOR_SPEED = (
     "seed",

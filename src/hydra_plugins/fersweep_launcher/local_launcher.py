@@ -2,11 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.utils import JobReturn
 
 from fersweep.sweep.launcher import CheckedLauncher
+
+if TYPE_CHECKING:
+    from fersweep.sweep.local.place import LocalPlace
+    from fersweep.sweep.plan import Planned
 
 
 @dataclass
@@ -39,3 +44,11 @@ class LocalLauncher(CheckedLauncher):
         from fersweep.sweep.local import launch as local
 
         return local.launch(self.plan(job_overrides, here=True), **self.settings)
+
+    def place(self, like: "Planned", expected: int, at_once: int | None) -> "LocalPlace":
+        """Return this machine as a place."""
+        from fersweep.sweep.local import place, processes
+
+        processes.warm_up()
+        settings = self.settings | ({} if at_once is None else {"n_jobs": at_once})
+        return place.LocalPlace([like], **settings, expected=expected)

@@ -2,12 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.utils import JobReturn
 
 from fersweep.sweep.launcher import CheckedLauncher
 from fersweep.sweep.slurm.settings import Settings
+
+if TYPE_CHECKING:
+    from fersweep.sweep.plan import Planned
+    from fersweep.sweep.slurm.place import SlurmPlace
 
 
 @dataclass
@@ -31,3 +36,9 @@ class SlurmLauncher(CheckedLauncher):
         from fersweep.sweep.slurm import launch as slurm
 
         return slurm.launch(self.plan(job_overrides, here=False), Settings(**self.settings))
+
+    def place(self, like: "Planned", expected: int, at_once: int | None) -> "SlurmPlace":
+        """Return the cluster as a place."""
+        from fersweep.sweep.slurm.place import SlurmPlace
+
+        return SlurmPlace(like, Settings(**self.settings), at_once)

@@ -22,6 +22,7 @@ from conftest import FACES, NARROW, TRAIN, plain, quickly_composed
 from outcomes import assert_same_outcome, history, read_json
 
 from fersweep.errors import UserError
+from fersweep.runs.trials import read
 from fersweep.sweep.plan import Planned
 from fersweep.sweep.slurm import launch
 from fersweep.sweep.slurm import queue as slurm_queue
@@ -337,3 +338,24 @@ def test_what_was_submitted_is_cancelled_when_the_rest_is_refused(tmp_path: Path
     both = [entry.state for entry in slurm_queue.look().values() if entry.name == "both"]
     assert len(both) == 2  # SLURM remembers the refused one, as failed
     until(lambda: {p.state for p in slurm_queue.look().values() if p.name == "both"} == {"CANCELLED", "FAILED"})
+
+
+@needs_slurm
+@pytest.mark.usefixtures("cluster")
+def test_a_search_cancels_what_is_behind_and_goes_on_after_kill(tmp_path: Path, cache: Path) -> None:
+    """Its command is killed while jobs are in the queue; the same command watches them."""
+    asked = ("hydra/sweeper=search", "hydra.sweeper.trials=2", "hydra.sweeper.first_rung=2", "recipe.max_epochs=24")
+    arguments = (*asked, "recipe.optimizer.lr=tag(log, interval(0.0001, 0.1))", f"cache={cache}", "sweep=tune")
+    with started(tmp_path, *arguments):
+        until(lambda: list(tmp_path.glob("outputs/tune/.slurm/*.job")))
+    with started(tmp_path, *arguments) as again:
+        assert again.wait(timeout=200) == 0, (tmp_path / "err").read_text()
+    out = (tmp_path / "out").read_text()
+    assert "is taken over: its command has ended" in out
+    found = sorted(states(each) for each in folders(tmp_path, "tune"))
+    assert [state for state, _ in found] == ["done", "pruned"]
+    assert found[0][1] == 2  # cancelled once, then resumed
+    search = read(tmp_path / "outputs" / "tune")
+    assert search is not None
+    assert sorted(trial.state for trial in search.trials) == ["done", "pruned"]
+    assert not [entry for entry in slurm_queue.look().values() if entry.name == "tune" and entry.state == "RUNNING"]

@@ -50,6 +50,7 @@ class Submitted:
         printed: the state printed last.
         gone: it had left the queue at the last look.
         reason: why it was pending at the last look.
+        stopped: this command has cancelled it, because its run is behind in a search.
     """
 
     run: Planned
@@ -59,6 +60,7 @@ class Submitted:
     printed: str = "waits"
     gone: bool = False
     reason: str = ""
+    stopped: bool = False
 
     def news(self) -> Status | None:
         """Return the run's status if it has changed since submission."""
@@ -94,14 +96,14 @@ class SlurmSweep:
         for run in self.runs:
             if run.directory in self.outcomes:
                 continue
-            if (job := self._queued(run, queue)) is not None:
+            if (job := self.queued(run, queue)) is not None:
                 self.jobs.append(Submitted(run, job, Status.read(run.directory), ours=False))
             else:
                 groups[repr(self.settings.sbatch(run.config))][run.directory] = run
         new: list[str] = []
         for group in groups.values():
             try:
-                self._submit_array(list(group.values()), new)
+                self.jobs += self.submit_array(list(group.values()), new)
             except UserError as error:
                 slurm_queue.cancel(new)
                 before = f" Jobs {', '.join(slurm_queue.arrays(new))}, just submitted, are cancelled." if new else ""
@@ -110,8 +112,16 @@ class SlurmSweep:
                 slurm_queue.cancel(new)
                 raise
 
-    def _submit_array(self, runs: Sequence[Planned], new: list[str]) -> None:
-        """Submit an array, and add its ids to ``new`` as soon as they are known."""
+    def submit_array(self, runs: Sequence[Planned], new: list[str]) -> list[Submitted]:
+        """Submit runs of equal resources as one array, with a note of each job.
+
+        Args:
+            runs: of equal resources.
+            new: gets the ids of the jobs as soon as they are known.
+
+        Raises:
+            UserError: the cluster refuses the jobs.
+        """
         import submitit
         from submitit.core.utils import FailedJobError, FailedSubmissionError
 
@@ -133,12 +143,12 @@ class SlurmSweep:
         for each in submitted:
             with atomic_path(self._note(each.run)) as note:
                 note.write_text(each.job, encoding="utf-8")
-        self.jobs += submitted
+        return submitted
 
     def _note(self, run: Planned) -> Path:
         return self.folder / f"{run.directory.name}.job"
 
-    def _queued(self, run: Planned, queue: Mapping[str, QueueEntry]) -> str | None:
+    def queued(self, run: Planned, queue: Mapping[str, QueueEntry]) -> str | None:
         """Return the id of a run's earlier job if it is still in the queue."""
         note = self._note(run)
         job = note.read_text(encoding="utf-8") if note.is_file() else ""
@@ -159,13 +169,13 @@ class SlurmSweep:
                 lost = True
                 time.sleep(PAUSES[1])
                 continue
-            changes = [self._look_at(job, queue.get(job.job)) for job in waiting]
+            changes = [self.look_at(job, queue.get(job.job)) for job in waiting]
             waiting = [job for job in waiting if job.run.directory not in self.outcomes]
             if waiting:
                 pause = PAUSES[0] if any(changes) else min(1.2 * pause, PAUSES[1])
                 time.sleep(pause)
 
-    def _look_at(self, job: Submitted, entry: QueueEntry | None) -> bool:
+    def look_at(self, job: Submitted, entry: QueueEntry | None) -> bool:
         """Update a job from its entry in the queue; return whether its state has changed."""
         gone = entry is None or entry.state in ENDED
         try:
@@ -175,7 +185,8 @@ class SlurmSweep:
         job.gone, job.reason = gone, "" if entry is None else entry.reason
         if outcome is not None:
             self.outcomes[job.run.directory] = outcome
-            state = "done" if outcome.error is None else f"failed: {outcome.error}"
+            failed = "is cancelled" if job.stopped else f"failed: {outcome.error}"
+            state = "done" if outcome.error is None else failed
         elif entry is None or gone:
             return True  # look again soon: the file system may lag behind the queue
         elif entry.state == "PENDING":
@@ -216,13 +227,13 @@ class SlurmSweep:
 
 def launch(runs: Sequence[Planned], settings: Settings) -> list[JobReturn]:
     """Train ``runs`` on the cluster and print the outcomes; see `Settings` and `plan.conclude`."""
-    _check_slurm(runs, settings)
+    check_slurm(runs, settings)
     freeze(runs)
     folder = runs[0].directory.parent / ".slurm"
     done = already_done(runs)
     sweep = SlurmSweep(runs, settings, folder, {outcome.planned.directory: outcome for outcome in done})
     try:
-        with environment({}, without=_of_a_job()):
+        with environment({}, without=of_a_job()):
             folder.mkdir(exist_ok=True)
             sweep.submit()
     except (UserError, QueueError, OSError) as error:
@@ -240,7 +251,7 @@ def launch(runs: Sequence[Planned], settings: Settings) -> list[JobReturn]:
     return conclude([sweep.outcomes[run.directory] for run in runs], skipped=skipped)
 
 
-def _check_slurm(runs: Sequence[Planned], settings: Settings) -> None:
+def check_slurm(runs: Sequence[Planned], settings: Settings) -> None:
     """Exit with one sentence if the settings cannot work or SLURM does not answer."""
     try:
         settings.check(runs)
@@ -260,7 +271,7 @@ def _check_slurm(runs: Sequence[Planned], settings: Settings) -> None:
         )
 
 
-def _of_a_job() -> list[str]:
+def of_a_job() -> list[str]:
     """Return the variables of a job or run around this process, which its own jobs must not inherit."""
     prefixes, kept = ("SLURM_", "SUBMITIT_"), ("SLURM_CONF", "SLURM_CLUSTERS")
     return [*NOT_INHERITED, *(name for name in os.environ if name.startswith(prefixes) and name not in kept)]

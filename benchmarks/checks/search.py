@@ -1,0 +1,144 @@
+"""Searches on the drawn faces.
+
+halving: random search trains 40 trials to the end; ASHA gets half of its epochs, and should find as accurate a network.
+kills: a search is killed at ten random moments and started again each time; nothing may be lost or trained twice.
+
+The first guarantee that does not hold ends the program with exit code 1; the accuracies of `halving` are reported.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import statistics
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from benchmarks.checks.chaos import Sweep, check, epochs, kill_session, owner
+from fersweep.runs.trials import Search, read
+
+SPACE = (
+    "recipe.optimizer.lr=tag(log, interval(0.0001, 0.3))",
+    "recipe.optimizer.weight_decay=tag(log, interval(0.00001, 0.1))",
+    "recipe.mixup=interval(0, 1)",
+    "activation=choice(relu,elu,selu)",
+)
+"""Seven in ten of its points learn little."""
+
+NETWORK = ("backbone.model.widths=[16,16,16]", "dataset.source.size=350", "recipe.batch_size=32")
+
+
+def sweep(folder: Path, name: str, length: int, *settings: str) -> Sweep:
+    """Return the command of a search with runs of ``length`` epochs."""
+    ours = [each if each.startswith("recipe") else f"hydra.sweeper.{each}" for each in settings]
+    command = ("hydra/sweeper=search", f"sweep={name}", f"recipe.max_epochs={length}", *NETWORK, *SPACE, *ours)
+    return Sweep(folder, *command)
+
+
+def found(made: Sweep, name: str) -> Search:
+    """Return the search of a command that has ended."""
+    search = read(made.folder / "outputs" / name)
+    assert search is not None
+    return search
+
+
+def trained(made: Sweep) -> int:
+    """Return the epochs that all runs below a folder have trained."""
+    return sum(epochs(directory) for directory in made.directories())
+
+
+def spread(values: Iterable[float]) -> str:
+    """Return ``median (least to greatest)``."""
+    each = sorted(values)
+    return f"{statistics.median(each):.3f} ({each[0]:.3f} to {each[-1]:.3f})"
+
+
+def halving(folder: Path, repeats: int, trials: int, length: int) -> None:
+    """Compare ASHA with random search at half of its epochs."""
+    rows = []
+    for repeat in range(1, repeats + 1):
+        random_search = sweep(folder / f"random-{repeat}", "random", length, f"trials={trials}", f"seed={repeat}")
+        random_search.command += ["hydra.sweeper.sampler=random", "hydra.sweeper.pruner=none"]
+        budget = trials * length // 2
+        asha = sweep(folder / f"asha-{repeat}", "asha", length, "trials=null", f"epochs={budget}", f"seed={repeat}")
+        asha.command += ["hydra.sweeper.sampler=random", "hydra.sweeper.pruner=asha"]
+        best, spent, begun = [], [], time.monotonic()
+        for made, name in ((random_search, "random"), (asha, "asha")):
+            code, output = made.run()
+            check(code == 0, f"{name} {repeat} succeeds" if code == 0 else output)
+            winner = found(made, name).best
+            assert winner is not None
+            assert winner.value is not None
+            best.append(winner.value)
+            spent.append(trained(made))
+        rows.append((*best, spent[1] / spent[0]))
+        tried = sum(trial.counts for trial in found(asha, "asha").trials)
+        print(
+            f"  {repeat}: random {best[0]:.3f} in {spent[0]} epochs, ASHA {best[1]:.3f} in {spent[1]}, {tried} trials; "
+            f"{time.monotonic() - begun:.0f} s",
+            flush=True,
+        )
+    print(f"  validation accuracy of the best: random {spread(row[0] for row in rows)}")
+    print(f"                                     ASHA {spread(row[1] for row in rows)}")
+    print(f"  ASHA minus random: {spread(row[1] - row[0] for row in rows)}")
+    print(f"  epochs, ASHA / random: {spread(row[2] for row in rows)}")
+    print(f"  ASHA is at least as accurate in {sum(row[1] >= row[0] for row in rows)} of {len(rows)}")
+
+
+def kills(folder: Path, moments: int, trials: int, length: int, seed: int, latest: float) -> None:
+    """Kill a search ``moments`` times, up to ``latest`` seconds after one of its runs is at work."""
+    settings = (f"trials={trials}", "sampler=random", "pruner=none")
+    undisturbed, disturbed = (sweep(folder / name, "tune", length, *settings) for name in ("undisturbed", "disturbed"))
+    code, output = undisturbed.run()
+    check(code == 0, "undisturbed" if code == 0 else output)
+    rng, killed, over = random.Random(seed), 0, False
+    while killed < moments and not over:
+        process = disturbed.start()
+        while process.poll() is None and not any(owner(each) for each in disturbed.directories()):
+            time.sleep(0.01)
+        try:
+            process.wait(timeout=rng.uniform(0, latest))
+            over = True
+        except subprocess.TimeoutExpired:
+            kill_session(process.pid)
+            killed += 1
+            progress = [f"{epochs(each)}/{length}" for each in disturbed.directories()]
+            print(f"  kill {killed}: {', '.join(progress) or 'no run started'}", flush=True)
+        process.communicate()
+    code, output = disturbed.run()
+    check(code == 0, f"after {killed} kills the same command succeeds" if code == 0 else output)
+    one, other = found(undisturbed, "tune"), found(disturbed, "tune")
+    same = [trial.overrides for trial in one.trials] == [trial.overrides for trial in other.trials if trial.counts]
+    check(same, "the same trials in the same order")
+    check(all(t.state == "done" for t in other.trials if t.counts), f"all {trials} are done: none lost")
+    check(len(disturbed.directories()) == trials, "one run for each: none twice")
+    assert one.best is not None
+    assert other.best is not None
+    check(one.best.overrides == other.best.overrides and one.best.value == other.best.value, "the same best")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("names", metavar="NAME", nargs="*", help="halving, kills; default: both")
+    parser.add_argument("--repeats", type=int, default=5, help="of halving; default: %(default)s")
+    parser.add_argument("--kills", type=int, default=10, help="moments to kill at; default: %(default)s")
+    parser.add_argument("--seed", type=int, default=0, help="of the moments to kill at; default: %(default)s")
+
+
+def run(asked: argparse.Namespace) -> int:
+    """Run the checks that are named."""
+    with tempfile.TemporaryDirectory(prefix="fersweep-search-") as name:
+        folder = Path(name)
+        scenes = {
+            "halving": lambda: halving(folder / "halving", asked.repeats, 40, 9),
+            "kills": lambda: kills(folder / "kills", asked.kills, 6, 9, asked.seed, latest=6),
+        }
+        if asked.smoke:
+            scenes = {"kills": lambda: kills(folder / "kills", 1, 2, 2, asked.seed, latest=1)}
+            scenes["halving"] = lambda: halving(folder / "halving", 1, 2, 2)
+        for scene in asked.names or scenes:
+            print(scene, flush=True)
+            scenes[scene]()
+    return 0

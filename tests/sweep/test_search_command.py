@@ -1,0 +1,147 @@
+"""Searches from the command line."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import FACES, NARROW
+from fake_processes import Started, install
+
+from fersweep.runs.collect import collect
+from fersweep.runs.status import Status
+from fersweep.runs.trials import read
+from fersweep.sweep.search import driver as loop
+from fersweep.training import results as record
+
+Train = Callable[..., int]
+SEARCH = ("-m", "hydra/sweeper=search", "sweep=tune")
+LR = "recipe.optimizer.lr=tag(log, interval(0.001, 0.1))"
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> Started:
+    monkeypatch.setattr(loop, "POLL", 0.01)
+    monkeypatch.setattr(record, "data_digest", lambda _: "0")
+    return install(monkeypatch)
+
+
+def test_a_search_tries_config_groups_and_numbers_and_prints_the_best(
+    started: Started, run_train: Train, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    space = (
+        "attention=choice(none,se,cbam)",
+        "attention.reduction=choice(4,8)",
+        LR,
+        "recipe.mixup=interval(0, 1)",
+        FACES,
+    )
+    where = "hydra.sweeper.where={attention.reduction:{attention:[se,cbam]}}"
+    assert run_train(*SEARCH, *space, where, "hydra.sweeper.trials=5", "hydra.sweeper.sampler=random") == 0
+    lines = capsys.readouterr().out.splitlines()
+    search = read(tmp_path / "outputs" / "tune")
+    assert search is not None
+    assert [trial.state for trial in search.trials] == ["done"] * 5
+    assert {config["attention"]["name"] for config in started.configs} > {"none"}
+    for trial, config in zip(search.trials, started.configs, strict=True):
+        assert f"recipe.optimizer.lr={config['recipe']['optimizer']['lr']}" in trial.overrides
+        assert ("attention.reduction" in trial.params) is (config["attention"]["name"] != "none")
+    assert lines[0] == "search: 5 trials"
+    assert lines[-6] == "5 trials: 5 done; 0 epochs"
+    assert lines[-5] == "Best: trial 1, val/accuracy 0.5000"
+    assert lines[-2:] == ["Folder: outputs/tune/", "Next: uv run fersweep report outputs/tune"]
+    best = shlex.split(lines[-4])[3:]
+    assert tuple(best) == search.trials[0].overrides
+    assert run_train("-m", *best) == 0  # it is done
+    assert len(started.runs) == 5
+    assert run_train(*SEARCH, *space, where, "hydra.sweeper.trials=5", "hydra.sweeper.sampler=random") == 0
+    assert len(started.runs) == 5
+
+
+def test_an_impossible_combination_is_named_once_and_the_search_goes_on(
+    started: Started, run_train: Train, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    space = ("attention=se,none", "attention.reduction=4,8", FACES)
+    assert run_train(*SEARCH, *space, "hydra.sweeper.trials=null", "hydra.sweeper.sampler=grid") == 0
+    out = capsys.readouterr().out
+    assert out.count("refused: There is no setting attention.reduction") == 1
+    assert "Every combination of the grid was tried.\n2 trials: 2 done; 0 epochs\n" in out
+    assert [config["attention"]["reduction"] for config in started.configs] == [4, 8]
+    search = read(tmp_path / "outputs" / "tune")
+    assert search is not None
+    assert [trial.state for trial in search.trials] == ["done", "done", "refused", "refused"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (("seed=1",), "This search has nothing to choose from"),
+        ((LR, "hydra.sweeper.metric=test/accuracy"), "selects by test images"),
+        (
+            (LR, "hydra.sweeper.trails=3"),
+            "There is no setting hydra.sweeper.trails (did you mean hydra.sweeper.trials?)",
+        ),
+        ((LR, "force=true"), "force=true would train every trial again"),
+        ((LR, "seed=1,2", "hydra.sweeper.seeds=2"), "hydra.sweeper.seeds sets the seed of each run"),
+        (("recipe.max_epochs=2,3",), "recipe.max_epochs must be the same for all trials"),
+        ((LR, "attention=none,sa"), "attention=sa is not known"),
+        ((LR, "hydra.sweeper.sampler=grid"), "is an interval, which a grid cannot list"),
+        ((LR, "hydra.sweeper.where={lr:{attention:se}}"), "hydra.sweeper.where names lr, which has no values"),
+        ((LR, "hydra.launcher.n_jobs=0"), "hydra.launcher.n_jobs=0 is out of range"),
+    ],
+)
+def test_what_cannot_work_is_refused_in_a_sentence(
+    overrides: tuple[str, ...], sentence: str, started: Started, run_train: Train, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_train(*SEARCH, *overrides) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    assert sentence in error
+    assert not started.runs
+
+
+def test_an_interval_needs_a_search(run_train: Train, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_train("-m", LR) == 2
+    assert "or search with -m hydra/sweeper=search" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="process groups are needed")
+def test_real_runs_are_ended_early_and_can_be_taken_up_again(
+    run_train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "POLL", 0.02)
+    settings = (
+        *NARROW,
+        FACES,
+        "recipe.max_epochs=20",
+        "sweep=tune",
+        "hydra.launcher.threads=1",
+        "hydra.launcher.n_jobs=2",
+    )
+    search = (
+        *SEARCH[:2],
+        *settings,
+        LR,
+        "hydra.sweeper.trials=3",
+        "hydra.sweeper.epochs=40",
+        "hydra.sweeper.first_rung=2",
+    )
+    assert run_train(*search) == 0
+    runs = collect(tmp_path / "outputs" / "tune")
+    assert sorted(run.state for run in runs) == ["done", "pruned", "pruned"]
+    pruned = [run for run in runs if run.state == "pruned"]
+    before = [len((run.directory / "history.csv").read_text().splitlines()) - 1 for run in pruned]
+    assert all(2 <= epochs < 20 for epochs in before)
+    found = read(tmp_path / "outputs" / "tune")
+    assert found is not None
+    trial = next(trial for trial in found.trials if trial.runs[0] == pruned[0].directory.name)
+    capsys.readouterr()
+    assert run_train("-m", *trial.overrides, "hydra.launcher.threads=1") == 0
+    assert "resumes" in capsys.readouterr().out
+    status = Status.read(pruned[0].directory)
+    assert (status.state, status.attempts) == ("done", 2)
