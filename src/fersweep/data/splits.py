@@ -65,8 +65,8 @@ def tuning(samples: Samples, *, seed: int = 0, val_fraction: float = 0.1) -> Spl
         validates = round(val_fraction * len(order))
         val.append(order[:validates])
         train.append(order[validates:])
-    parts = (np.sort(np.concatenate(part)) for part in (train, val))
-    return _checked(samples, "tuning", *parts, np.flatnonzero(samples.usage == PUBLIC))
+    fit, select = (np.sort(np.concatenate(part)) for part in (train, val))
+    return _checked(samples, "tuning", fit, select, np.flatnonzero(samples.usage == PUBLIC))
 
 
 def study(samples: Samples, *, seed: int = 1337, test_fraction: float = 0.2, val_fraction: float = 0.3) -> Split:
