@@ -61,6 +61,8 @@ def test_a_setting_with_choices_takes_these_and_names_them(key: str) -> None:
             "recipe.gradient_clip=null recipe.gradient_clip_mode=value",
             "recipe.gradient_clip_mode has no effect with recipe.gradient_clip=null: set a limit",
         ),
+        ("recipe.teacher_weight=0.3", "recipe.teacher_weight has no effect without recipe.teacher: name a run"),
+        ("recipe.teacher=x recipe.teacher_temperature=0", "teacher_temperature=0.0 is out of range: a positive number"),
         ("recipe.mixup=nan", "recipe.mixup=nan is out of range"),
         ("recipe.ema_decay=1", r"recipe.ema_decay=1.0 is out of range: null \(off\) or between 0 and 1"),
         ("recipe.gradient_clip=0", r"recipe.gradient_clip=0.0 is out of range: null \(off\) or positive"),

@@ -89,6 +89,8 @@ RANGES: tuple[tuple[str, Test, str], ...] = (
     ("recipe.step_start", lambda value: 0 <= value < math.inf, "0 or more epochs"),
     ("recipe.step_epochs", lambda value: 0 < value < math.inf, "a positive number of epochs"),
     ("recipe.step_factor", lambda value: 0 < value <= 1, "above 0 to 1"),
+    ("recipe.teacher_weight", lambda value: 0 < value <= 1, "above 0 to 1"),
+    ("recipe.teacher_temperature", lambda value: 0 < value < math.inf, "a positive number"),
     ("recipe.ema_decay", _null_or(lambda value: 0 < value < 1), "null (off) or between 0 and 1"),
     ("recipe.convolution_l2", lambda value: 0 <= value < math.inf, "0 (off) or positive"),
     ("recipe.gradient_clip", _null_or(lambda value: value > 0), "null (off) or positive"),
@@ -254,6 +256,9 @@ def _recipe_problems(recipe: DictConfig) -> Iterator[str]:
     for key in ("step_start", "step_epochs", "step_factor"):
         if recipe.schedule != "step" and recipe[key] != defaults[key]:
             yield f"recipe.{key} has no effect with recipe.schedule={recipe.schedule}: set recipe.schedule=step."
+    for key in ("teacher_weight", "teacher_temperature"):
+        if recipe.teacher is None and recipe[key] != defaults[key]:
+            yield f"recipe.{key} has no effect without recipe.teacher: name a run, or a folder of runs."
     if recipe.gradient_clip is None and recipe.gradient_clip_mode != defaults["gradient_clip_mode"]:
         yield "recipe.gradient_clip_mode has no effect with recipe.gradient_clip=null: set a limit."
 

@@ -161,7 +161,8 @@ class Recipe:
     ``augment_validation`` augments validation images as the study did; ``convolution_l2`` is the factor of an L2
     penalty on the kernels of all 2-d convolutions. ``crop`` is the side of the unscaled crops that the network takes
     (`input_size`), null for whole images. ``step_start``, ``step_epochs`` and ``step_factor`` belong to
-    ``schedule=step`` (`fersweep.training.optim.learning_rate_factor`).
+    ``schedule=step`` (`fersweep.training.optim.learning_rate_factor`). ``teacher`` is a checkpoint, a run or a folder
+    of runs to learn from (`fersweep.training.teacher`).
     """
 
     name: str = MISSING
@@ -186,6 +187,9 @@ class Recipe:
     step_start: float = 0.0
     step_epochs: float = 30.0
     step_factor: float = 0.1
+    teacher: str | None = None
+    teacher_weight: float = 0.5
+    teacher_temperature: float = 2.0
 
 
 @dataclass

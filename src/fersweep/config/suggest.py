@@ -20,6 +20,7 @@ ALIASES = {
     "recipe.early_stopping_patience": "patience early_stopping",
     "recipe.gradient_clip": "clip grad_clip clip_grad gradient_clip_val max_grad_norm",
     "recipe.gradient_clip_mode": "clip_mode gradient_clip_algorithm",
+    "recipe.teacher": "distill distillation teachers teacher_model",
     "recipe.step_epochs": "decay_epochs step_size",
     "recipe.step_factor": "decay_rate gamma lr_decay",
     "recipe.ema_decay": "ema",

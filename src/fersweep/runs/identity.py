@@ -25,6 +25,7 @@ from fersweep.config.nodes import network
 from fersweep.config.schema import NAMED, Config, choices_of, section
 from fersweep.errors import UserError
 from fersweep.files import given
+from fersweep.runs import teachers
 
 
 def identity(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -39,6 +40,9 @@ def identity(config: Mapping[str, Any]) -> dict[str, Any]:
         kept["initialise"] = integral(_normalised(config["fidelity"]["initialise"]))
     if config.get("weights") is not None:
         kept["weights"] = _digest(Path(config["weights"]))
+    if (config.get("recipe") or {}).get("teacher") is not None:
+        found = teachers.find(Path(config["recipe"]["teacher"]))
+        kept["recipe"]["teacher"] = sorted(map(teachers.digest, found))
     crop = kept.get("dataset", {}).get("face_crop", {})
     if "weights" in crop:
         crop["weights"] = _digest(Path(crop["weights"]))

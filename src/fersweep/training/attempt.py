@@ -26,7 +26,7 @@ from fersweep.runs.collect import result_of
 from fersweep.runs.identity import run_dir
 from fersweep.runs.lock import LockedError, claim
 from fersweep.runs.status import FILE_NAME, Status, mark_done, mark_failed, mark_interrupted, mark_pending, mark_running
-from fersweep.training import checkpoint, devices, fit, results
+from fersweep.training import checkpoint, devices, fit, results, teacher
 from fersweep.training.disk import writable
 from fersweep.training.distributed import broadcast, process_group, rank
 from fersweep.training.job import Job
@@ -126,7 +126,9 @@ def _check_data(cfg: DictConfig, directory: Path) -> None:
         return
     before = Status.read(directory) if (directory / FILE_NAME).exists() else None
     try:
-        build.datamodule(cfg, build.samples(cfg))
+        samples = build.samples(cfg)
+        build.datamodule(cfg, samples)
+        teacher.check(cfg, samples)
     except UserError as error:
         if before is not None and before.state != "done":
             _mark_impossible(directory, before, error)

@@ -17,7 +17,7 @@ from fersweep.data.samples import Samples
 from fersweep.models.common import parameter_counts
 from fersweep.runs.identity import run_hash, slug
 from fersweep.runs.status import write_config
-from fersweep.training import artifacts, checkpoint, memory, results
+from fersweep.training import artifacts, checkpoint, memory, results, teacher
 from fersweep.training.callbacks import History
 from fersweep.training.devices import precision
 from fersweep.training.distributed import barrier, rank, world_size
@@ -134,6 +134,7 @@ def _module(job: Job, data: FERDataModule, metadata: dict[str, Any]) -> FERModul
         class_weights(job.cfg.recipe.class_weights, data.train_class_counts()),
         job.cfg.seed,
         metadata,
+        teacher.soft_labels(job.cfg, data.samples, data.split.train, job.device),
     )
 
 

@@ -43,6 +43,21 @@ def cross_entropy_share(
     return F.cross_entropy(logits, labels, weights, label_smoothing=smoothing, reduction="sum") / denominator
 
 
+def distillation_share(logits: Tensor, targets: Tensor, temperature: float, images: int) -> Tensor:
+    """Return the contribution of a microbatch to the mean of T² KL(targets, softmax(logits / T)) over its batch.
+
+    The loss of Hinton et al. 2015, section 2, whose gradient T² makes independent of the temperature T.
+
+    Args:
+        logits: ``(B, K)``.
+        targets: probabilities ``(B, K)`` at the temperature.
+        temperature: T.
+        images: in the batch, over all processes and microbatches.
+    """
+    logs = F.log_softmax(logits / temperature, dim=1)
+    return F.kl_div(logs, targets, reduction="sum") * (temperature**2 / images)
+
+
 def mixup(
     images: Tensor, labels: Tensor, alpha: float, seed: Sequence[int], position: int
 ) -> tuple[Tensor, Tensor, float]:

@@ -20,7 +20,7 @@ from fersweep.data.datamodule import Batch
 from fersweep.errors import NotFiniteError
 from fersweep.training.calibration import fit_temperature
 from fersweep.training.distributed import all_gather_cat, all_reduce_sum, world_size
-from fersweep.training.losses import convolution_penalty, cross_entropy_share, mixing
+from fersweep.training.losses import convolution_penalty, cross_entropy_share, distillation_share, mixing
 from fersweep.training.optim import clip_gradients, learning_rate_factor
 
 
@@ -34,10 +34,12 @@ class FERModule(pl.LightningModule):
         class_names: ``K`` names.
         class_weights: of the training loss, ``(K,)`` or ``None``.
         seed: of mixup, CutMix and dropout.
+        soft_labels: probabilities ``(N, K)`` of all images by the teachers of ``recipe.teacher``, or ``None``.
         metadata: saved in checkpoints under ``fersweep``: plain dicts, lists and scalars.
     """
 
     class_weights: Tensor | None
+    soft_labels: Tensor | None
 
     def __init__(
         self,
@@ -48,12 +50,14 @@ class FERModule(pl.LightningModule):
         class_weights: Tensor | None = None,
         seed: int = 0,
         metadata: Mapping[str, Any] | None = None,
+        soft_labels: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.model = model
         self.optimizer_factory, self.recipe, self.class_names = optimizer, recipe, class_names
         self.seed, self.metadata = seed, dict(metadata or {})
         self.register_buffer("class_weights", class_weights, persistent=False)
+        self.register_buffer("soft_labels", soft_labels, persistent=False)
         classes = len(class_names)
         self.train_metrics = MetricCollection({"train/accuracy": MulticlassAccuracy(classes, average="micro")})
         self.val_metrics = MetricCollection(
@@ -100,16 +104,22 @@ class FERModule(pl.LightningModule):
     def _logits_and_loss(self, batch: Batch, step: int, position: int) -> tuple[Tensor, Tensor, Tensor]:
         """Return logits, labels and the share in the batch's cross-entropy; of mixed labels those of greater weight."""
         images = crops.centre(batch.images, self.recipe["crop"]).float().div_(255)  # those that are not yet crops
-        labels, other, weight = batch.labels, batch.labels, 1.0
+        labels, weight = batch.labels, 1.0
+        partner = torch.arange(len(labels), device=labels.device)
         seed, alphas = (self.seed, self.current_epoch, step), (self.recipe["mixup"], self.recipe["cutmix"])
         if chosen := mixing(*alphas, seed):
-            images, other, weight = chosen(images, labels, seed=seed, position=position)
+            images, partner, weight = chosen(images, partner, seed=seed, position=position)
         logits: Tensor = self(images)
         options = batch.global_labels, self.class_weights, self.recipe["label_smoothing"]
         loss = weight * cross_entropy_share(logits, labels, *options)
         if weight < 1:
-            loss = loss + (1 - weight) * cross_entropy_share(logits, other, *options)
-        return logits, labels if weight >= 0.5 else other, loss
+            loss = loss + (1 - weight) * cross_entropy_share(logits, labels[partner], *options)
+        if self.soft_labels is not None:
+            soft, share = self.soft_labels[batch.indices], float(self.recipe["teacher_weight"])
+            soft = weight * soft + (1 - weight) * soft[partner]
+            taught = distillation_share(logits, soft, self.recipe["teacher_temperature"], len(batch.global_labels))
+            loss = (1 - share) * loss + share * taught
+        return logits, labels if weight >= 0.5 else labels[partner], loss
 
     def _update_train_metrics(self, batch: Batch, logits: Tensor, loss: Tensor) -> None:
         """Update training loss and accuracy; with mixed images, the label of the larger weight is correct."""

@@ -67,6 +67,7 @@ def shareable(trained: Trained) -> dict[str, Any]:
     config["logger"] = {"name": config["logger"]["name"]}
     for node in (config, config["dataset"]["face_crop"]):
         node["weights"] = node["weights"] and Path(node["weights"]).name
+    config["recipe"]["teacher"] = config["recipe"]["teacher"] and Path(config["recipe"]["teacher"]).name
     return config
 
 
@@ -95,14 +96,14 @@ def trained_at(found: Mapping[str, Any] | None) -> str | None:
 
 
 def run(trained: Trained) -> str:
-    """Return the hash of the run; ``unknown`` if its initial or its detector's weights no longer exist."""
+    """Return the hash of the run; ``unknown`` if files that it depends on no longer exist."""
     if trained.run is not None:
         return trained.run
     if known := result(trained):
         return str(known["run"])
     try:
         return run_hash(to_dict(trained.cfg))
-    except OSError:
+    except (OSError, UserError):
         return "unknown"
 
 
