@@ -152,8 +152,9 @@ def test_the_file_is_small_and_its_card_complete() -> None:
 @real
 def test_the_file_is_of_a_run_in_results() -> None:
     card = shipped.card()
-    [run] = (REPOSITORY / "results").glob(f"**/*-{card['run']}")
-    result = json.loads((run / "result.json").read_text(encoding="utf-8"))
+    found = [*(REPOSITORY / "results").glob(f"**/*-{card['run']}")]
+    assert len(found) == 1, f"results/ has no directory of run {card['run']}: copy it there, without checkpoints"
+    result = json.loads((found[0] / "result.json").read_text(encoding="utf-8"))
     assert result["metrics"] == card["result"]["metrics"]
 
 
