@@ -66,6 +66,8 @@ def replaced(file: Path, old: str, new: str) -> None:
         (lambda run: (run / "history.csv").write_text(""), "cannot be reported"),
         (lambda run: (run / "history.csv").write_text("epoch,val/loss\n"), "history.csv has no epochs"),
         (lambda run: (run / "history.csv").write_text("epoch,val/loss\n1,2\n"), "history.csv has no epochs"),
+        (lambda run: replaced(run / "history.csv", ",0.23,", ",x,"), "val/accuracy is not a column of numbers"),
+        (lambda run: replaced(run / "history.csv", "\n2,", "\n1e999,"), "epoch is not a column of numbers"),
         (spoilt("result.json", seconds=None), "result.json: seconds is None, not a number"),
         (lambda run: replaced(run / "result.json", '"seconds": 101.0', '"seconds": 1e999'), "seconds is inf, not a"),
         (spoilt("result.json", seconds=10**400), "result.json: seconds is 1000000"),

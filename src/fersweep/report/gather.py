@@ -146,6 +146,10 @@ def _history(directory: Path) -> pd.DataFrame:
     history = pd.read_csv(directory / "history.csv")
     if history.empty or not set(history) >= CURVES:
         raise ValueError("history.csv has no epochs")
+    for name in sorted(CURVES):
+        numbers = history[name].dtype.kind in "iuf"
+        if not numbers or (name in ("epoch", "lr") and not np.isfinite(history[name]).all()):
+            raise ValueError(f"history.csv: {name} is not a column of numbers")
     return history
 
 
