@@ -3,197 +3,137 @@
 Each is read as the plain folder is, or refused with advice that works.
 """
 
+import functools
 import json
+import re
 import shutil
-import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
 import fakes
 import numpy as np
 import pytest
+from conftest import REPOSITORY
+from data_layouts import (
+    OTHER_IDS,
+    PLAIN,
+    READ,
+    REFUSED,
+    Make,
+    ckplus_two_zips,
+    ckplus_unpacked_apart,
+    jaffe_by_class,
+    plain,
+)
+from data_layouts_parts import fer2013_by_usage, fer2013_split_zips
 from fakes import encoded, picture, write
 
 from fersweep.cli.main import main
 from fersweep.data import cache
+from fersweep.data.audit import audit
+from fersweep.data.datamodule import FERDataModule
+from fersweep.data.samples import Samples
 from fersweep.data.sources.base import ImageFiles
 from fersweep.data.sources.ckplus import CkPlus
 from fersweep.data.sources.fer2013 import Fer2013
 from fersweep.data.sources.jaffe import Jaffe
+from fersweep.data.splits import Split
 from fersweep.errors import UserError
 from fersweep.faces import pictures
 
-CODES = {"AN": "angry", "DI": "disgust", "FE": "fear", "HA": "happy", "NE": "neutral", "SA": "sad", "SU": "surprise"}
-PLAIN: dict[str, tuple[type[ImageFiles], Callable[[Path], Path]]] = {
-    "jaffe": (Jaffe, fakes.jaffe),
-    "ckplus": (CkPlus, lambda root: fakes.ckplus(root, unlabelled=1, frames=2)),
-    "ck48": (CkPlus, lambda root: fakes.ck48(root, per_class=2)),
-    "fer2013": (Fer2013, lambda root: fakes.fer2013_folder(root, 2, 1, 1)),
-}
-"""Source and plain layout of each dataset."""
+
+def content(data: Samples) -> list[tuple[object, ...]]:
+    """What is known of each image, whatever it is called."""
+    columns = [data.subjects, data.sequences, data.usage]
+    known = [[""] * len(data) if column is None else column.tolist() for column in columns]
+    classes = [data.class_names[label] for label in data.labels]
+    return sorted(zip([image.tobytes() for image in data.images], classes, *known, strict=True))
 
 
-def plain(name: str, root: Path) -> Path:
-    PLAIN[name][1](root)
-    return root
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Samples]:
+    """The plain layout of a dataset, read once."""
+
+    @functools.cache
+    def load(name: str) -> Samples:
+        return PLAIN[name][0](plain(name, tmp_path_factory.mktemp("plain") / name)).load()
+
+    return load
 
 
-def sorted_into(root: Path, place: Callable[[Path], str]) -> None:
-    """Move every file into the folder that ``place`` names, relative to ``root``."""
-    for path in [path for path in root.rglob("*") if path.is_file() and path.suffix in (".tiff", ".png")]:
-        target = root / place(path) / path.name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        path.rename(target)
-
-
-def jaffe_by_class(root: Path) -> None:
-    sorted_into(plain("jaffe", root), lambda path: CODES[path.name[3:5]])
-
-
-def jaffe_by_person(root: Path) -> None:
-    sorted_into(plain("jaffe", root), lambda path: path.name[:2])
-
-
-def jaffe_by_part_and_class(root: Path) -> None:
-    part = {"KA": "test"}
-    sorted_into(plain("jaffe", root), lambda path: f"{part.get(path.name[:2], 'train')}/{CODES[path.name[3:5]]}")
-
-
-def jaffe_zip(root: Path) -> None:
-    fakes.zipped(plain("jaffe", root.parent / "source"), root / "jaffedbase.zip", "jaffe/")
-
-
-def jaffe_zip_by_class(root: Path) -> None:
-    jaffe_by_class(root.parent / "source")
-    fakes.zipped(root.parent / "source", root / "jaffe.zip")
-
-
-def jaffe_zips_of_people(root: Path) -> None:
-    jaffe_by_person(root.parent / "source")
-    for folder in (root.parent / "source").iterdir():
-        if folder.is_dir():
-            fakes.zipped(folder, root / f"{folder.name}.zip")
-
-
-def halves(root: Path) -> tuple[Path, Path]:
-    source = plain("ckplus", root / "source")
-    return source / "cohn-kanade-images", source / "Emotion"
-
-
-def ckplus_two_zips(root: Path) -> None:
-    frames, labels = halves(root.parent)
-    fakes.zipped(frames, root / "extended-cohn-kanade-images.zip", "cohn-kanade-images/")
-    fakes.zipped(labels, root / "Emotion_labels.zip", "Emotion/")
-
-
-def ckplus_unpacked_apart(root: Path) -> None:
-    frames, labels = halves(root.parent)
-    shutil.copytree(frames, root / "extended-cohn-kanade-images" / "cohn-kanade-images")
-    shutil.copytree(labels, root / "Emotion_labels" / "Emotion")
-
-
-def ckplus_one_unpacked(root: Path) -> None:
-    frames, labels = halves(root.parent)
-    shutil.copytree(frames, root / "cohn-kanade-images")
-    fakes.zipped(labels, root / "Emotion_labels.zip", "Emotion/")
-
-
-def ckplus_unpacked_beside_its_zips(root: Path) -> None:
-    ckplus_two_zips(root)
-    plain("ckplus", root / "CK+")
-
-
-def ckplus_one_zip(root: Path) -> None:
-    fakes.zipped(plain("ckplus", root.parent / "source"), root / "CK+.zip", "CK+/")
-
-
-def in_parts(root: Path) -> Path:
-    sorted_into(
-        plain("ck48", root), lambda path: f"{'test' if path.name.startswith('S010') else 'train'}/{path.parent.name}"
-    )
-    for folder in [folder for folder in root.iterdir() if folder.name not in ("train", "test")]:
-        folder.rmdir()
-    return root
-
-
-def ck48_in_parts(root: Path) -> None:
-    in_parts(root / "CK+48")
-
-
-def ck48_zip_of_parts(root: Path) -> None:
-    fakes.zipped(in_parts(root.parent / "source"), root / "ck48.zip")
-
-
-def fer2013_tar(root: Path) -> None:
-    source = plain("fer2013", root.parent / "source")
-    root.mkdir()
-    with tarfile.open(root / "fer2013.tar.gz", "w:gz") as file:
-        file.add(source, "fer2013")
-
-
-def fer2013_zip(root: Path) -> None:
-    fakes.zipped(plain("fer2013", root.parent / "source"), root / "archive.zip", "archive/")
-
-
-def fer2013_by_usage(root: Path) -> None:
-    source = plain("fer2013", root.parent / "source")
-    for path in source.rglob("*.png"):
-        target = root / path.name.partition("_")[0] / path.parent.name.title() / path.name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        path.rename(target)
-
-
-def fer2013_zip_by_usage(root: Path) -> None:
-    fer2013_by_usage(root.parent / "sorted")
-    fakes.zipped(root.parent / "sorted", root / "fer2013.zip", "FER2013/")
-
-
-READ: list[tuple[str, Callable[[Path], None]]] = [
-    *(("jaffe", make) for make in (jaffe_by_class, jaffe_by_person, jaffe_by_part_and_class)),
-    *(("jaffe", make) for make in (jaffe_zip, jaffe_zip_by_class, jaffe_zips_of_people)),
-    *(("ckplus", make) for make in (ckplus_two_zips, ckplus_unpacked_apart, ckplus_one_unpacked, ckplus_one_zip)),
-    ("ckplus", ckplus_unpacked_beside_its_zips),
-    *(("ck48", make) for make in (ck48_in_parts, ck48_zip_of_parts)),
-    *(("fer2013", make) for make in (fer2013_tar, fer2013_zip)),
-]
-
-
-@pytest.mark.parametrize(("name", "make"), READ, ids=lambda value: getattr(value, "__name__", value))
-def test_a_layout_is_read_as_the_plain_one_by_every_command(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, make: Callable[[Path], None]
-) -> None:
-    source = PLAIN[name][0]
-    expected = source(plain(name, tmp_path / "plain")).load()
+def made(tmp_path: Path, make: Make) -> Path:
     root = tmp_path / "other" / "data"
     root.parent.mkdir()
     make(root)
+    return root
 
+
+@pytest.mark.parametrize(("name", "row"), READ)
+def test_a_layout_is_read_as_the_plain_one_by_every_command(
+    tmp_path: Path, expected: Callable[[str], Samples], name: str, row: str
+) -> None:
+    source, plainly = PLAIN[name][0], expected(name)
+    root = made(tmp_path, READ[name, row])
     data = cache.load(source(root), tmp_path / "cache")
-    assert data.ids.tolist() == expected.ids.tolist()
-    assert np.array_equal(data.images, expected.images)
-    for field, values in expected.columns().items():
-        assert np.array_equal(data.columns()[field], values), field
+    assert content(data) == content(plainly)
+    if (name, row) not in OTHER_IDS:
+        assert data.ids.tolist() == plainly.ids.tolist()
     assert source(root).fingerprint() == source(root).fingerprint()
     assert len(list((tmp_path / "cache").glob(f"{source.name}-*/images.npy"))) == 1
 
-    main(["data", source.name, "--root", str(root), "--json"])
-    report = json.loads(capsys.readouterr().out)
-    assert (report["total"], report["unreadable"]) == (len(expected), [])
-    assert [left for left in report["left_out"] if left["missing"] or left["example"].endswith((".zip", ".gz"))] == []
+    every = np.arange(len(data))
+    batches = list(
+        FERDataModule(data, Split(every, every, every), None, batch_size=16, seed=1, workers=0).test_dataloader()
+    )
+    assert np.array_equal(np.concatenate([batch.images[:, 0] for batch in batches]), data.images)
+
+    report = audit(source(root))
+    assert (report["total"], report["unreadable"]) == (len(plainly), [])
+    unread = [left for left in report["left_out"] if left["missing"] or left["example"].endswith((".zip", ".gz"))]
+    assert [left for left in unread if "labels" not in left["example"] and "Landmarks" not in left["example"]] == []
     assert Path(report["path"]).is_relative_to(root)
 
-    if not any(path.suffix in (".zip", ".gz") for path in root.iterdir()):
+    if not any(path.suffix in (".zip", ".gz", ".csv") for path in root.iterdir()):
         shown = {path.name for path in pictures.find(root)}
-        assert {identity.rpartition("/")[2] for identity in expected.ids} <= shown
+        assert {identity.rpartition("/")[2] for identity in data.ids} <= shown
+
+
+@pytest.mark.parametrize(("name", "row"), REFUSED)
+def test_a_layout_is_refused_with_what_to_do(tmp_path: Path, name: str, row: str) -> None:
+    make, message = REFUSED[name, row]
+    with pytest.raises(UserError) as error:
+        PLAIN[name][0](made(tmp_path, make)).load()
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", [name for name in PLAIN if name != "parts"])
+def test_the_command_counts_the_first_layout(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], expected: Callable[[str], Samples], name: str
+) -> None:
+    root = made(tmp_path, next(make for (each, _), make in READ.items() if each == name))
+    main(["data", PLAIN[name][0].name, "--root", str(root), "--json"])
+    assert json.loads(capsys.readouterr().out)["total"] == len(expected(name))
+
+
+def test_the_documentation_lists_the_layouts() -> None:
+    text = (REPOSITORY / "docs" / "how-to" / "data.md").read_text(encoding="utf-8")
+    _, _, section = text.partition("## Layouts that are read\n")
+    listed = re.findall(r"^\| `(\w+)`[^|]* \| (.+?) \| (.*?) ?\|$", section.partition("\n## ")[0], re.MULTILINE)
+    documented = {(name, row, bool(refused)) for name, row, refused in listed}
+    called = {"ck48": "ckplus", "parts": "folder"}
+    assert documented == {(called.get(name, name), row, False) for name, row in READ} | {
+        (called.get(name, name), row, True) for name, row in REFUSED
+    }
 
 
 def two_jaffes_by_class(root: Path) -> None:
-    jaffe_by_class(root / "a")
-    jaffe_by_class(root / "b")
+    for name in ("a", "b"):
+        shutil.copytree(jaffe_by_class(root.parent / name), root / name)
 
 
 def a_zip_beside_class_folders(root: Path) -> None:
-    jaffe_by_class(root / "sorted")
+    shutil.copytree(jaffe_by_class(root.parent / "sorted"), root / "sorted")
     fakes.zipped(root / "sorted", root / "jaffe.zip")
 
 
@@ -254,19 +194,17 @@ def test_unrelated_files_join_nothing(tmp_path: Path) -> None:
         CkPlus(tmp_path).locate()
 
 
-@pytest.mark.parametrize("make", [fer2013_by_usage, fer2013_zip_by_usage])
-def test_fer2013_sorted_by_all_three_parts(tmp_path: Path, make: Callable[[Path], None]) -> None:
-    expected = Fer2013(plain("fer2013", tmp_path / "plain")).load()
-    make(tmp_path / "a" / "data")
-    data = Fer2013(tmp_path / "a" / "data").load()
-    names = [name.rpartition("/")[2] for name in data.ids.tolist()]
-    order = np.argsort(names)
-    first = np.argsort([name.rpartition("/")[2] for name in expected.ids.tolist()])
-    assert np.array_equal(data.images[order], expected.images[first])
-    assert data.usage[order].tolist() == expected.usage[first].tolist()
-    assert data.labels[order].tolist() == expected.labels[first].tolist()
+def test_a_table_goes_before_folders_of_three_parts(tmp_path: Path) -> None:
+    fer2013_by_usage(tmp_path / "a" / "data")
     table = fakes.fer2013_csv(tmp_path / "a" / "data" / "fer2013.csv", rows=7)
     assert Fer2013(tmp_path / "a" / "data").locate() == table  # as before such folders were read
+
+
+def test_an_archive_of_one_part_is_read_if_it_is_named_or_nothing_lies_beside_it(tmp_path: Path) -> None:
+    fer2013_split_zips(tmp_path / "data")
+    assert set(Fer2013(tmp_path / "data" / "train.zip").load().usage.tolist()) == {"Training"}
+    (tmp_path / "data" / "test.zip").unlink()
+    assert set(Fer2013(tmp_path / "data").load().usage.tolist()) == {"Training"}
 
 
 def test_files_around_joined_places_are_accounted_for(tmp_path: Path) -> None:

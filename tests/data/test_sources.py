@@ -1,5 +1,6 @@
 """JAFFE and class folders; search, archives, fingerprints and error messages of all sources."""
 
+import re
 import zipfile
 from pathlib import Path
 
@@ -207,3 +208,17 @@ def test_fingerprints_stay_those_of_caches_on_disk(tmp_path: Path, source: type,
         for name in names.split():
             file.writestr(name, name)
     assert source(tmp_path / "data.zip").fingerprint()[:16] == expected
+
+
+def test_the_error_says_what_there_is_instead(tmp_path: Path) -> None:
+    fakes.zipped(fakes.folder(tmp_path / "f", per_class=1), tmp_path / "x.zip")
+    for index, name in enumerate(("a.npz", "b.npz", "notes.txt", "film.avi", "x\ny.doc", ".hidden")):
+        write(tmp_path / "mixed" / str(index) / name, "text")
+    for root, found in {
+        "x.zip": "it holds 3 images, such as Anger/0.png: dataset=folder reads images in folders of classes",
+        "f/sad/0.png": "this file is none of them",
+        "mixed": "it holds 2 .npz files, 1 .txt file, 1 .avi file and 1 more kind, such as 0/a.npz: dataset=jaffe is "
+        "read from files of images, not from tables",
+    }.items():
+        with pytest.raises(UserError, match=f"or a zip; {re.escape(found)}$"):
+            Jaffe(tmp_path / root).locate()

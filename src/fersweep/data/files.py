@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from fersweep.data import contents
 from fersweep.data.archives import (
     MEMBER_LIMIT,
     TAR_SUFFIXES,
@@ -195,7 +196,8 @@ def search(
             return found
     if broken:
         raise broken[0]
-    raise UserError(f"dataset.root={root} holds no {dataset} data: it must hold {expected}")
+    held = contents.describe(top, dataset, IMAGE_SUFFIXES)
+    raise UserError(f"dataset.root={root} holds no {dataset} data: it must hold {expected}; {held}")
 
 
 def _search(
@@ -223,7 +225,7 @@ def _search(
             below.clear()
 
 
-def _visible(folder: Path) -> list[Path]:
+def visible(folder: Path) -> list[Path]:
     """Return the visible files and folders in ``folder``, sorted; none of an unreadable one."""
     try:
         return sorted(path for path in folder.iterdir() if not _hidden(path.name))
@@ -233,12 +235,12 @@ def _visible(folder: Path) -> list[Path]:
 
 def subfolders(folder: Path) -> dict[str, Path]:
     """Return the visible folders directly in ``folder`` by lower-case name, sorted."""
-    return {path.name.lower(): path for path in _visible(folder) if path.is_dir()}
+    return {path.name.lower(): path for path in visible(folder) if path.is_dir()}
 
 
 def has_file(folder: Path, wanted: Callable[[str], bool]) -> bool:
     """Return whether a file whose name is ``wanted`` lies directly in ``folder``."""
-    return any(wanted(path.name) and path.is_file() for path in _visible(folder))
+    return any(wanted(path.name) and path.is_file() for path in visible(folder))
 
 
 def basename(name: str) -> str:

@@ -5,22 +5,26 @@ Layouts, each in a folder, at the top of a zip archive or under further folders:
 - ``train/<class>/*`` and ``test/<class>/*``: test images are PublicTest or PrivateTest by the prefix of their names;
   copies whose names lack it (``im0.png``) give ``Test``;
 - ``Training/<class>/*``, ``PublicTest/<class>/*`` and ``PrivateTest/<class>/*``, where there is nothing else;
+- either, with each part in an archive or folder of its own (``train.zip`` and ``test.zip``);
 - ``fer2013.csv`` or ``icml_face_data.csv``: columns ``emotion``, ``pixels`` and ``Usage``, in any order.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fersweep.data import files, images
+from fersweep.data import accounting, files, images
 from fersweep.data.samples import CLASSES, PRIVATE, PUBLIC, TEST, TRAINING, canonical
 from fersweep.data.sources import fer2013_csv
-from fersweep.data.sources.base import ImageFile, ImageFiles, as_records
+from fersweep.data.sources.base import ImageFile, as_records
+from fersweep.data.sources.joined import Joined
+from fersweep.data.sources.layout import part_of
 from fersweep.errors import UserError
-from fersweep.text import first_line
+from fersweep.text import first_line, listed
 
 HANDLE = "msambare/fer2013/versions/1"
 """The data set that ``download=true`` requests from kagglehub; a fixed version needs no connection once downloaded."""
@@ -43,7 +47,7 @@ _PATTERNS = tuple(
 
 
 @dataclass
-class Fer2013(ImageFiles):
+class Fer2013(Joined):
     """FER2013 as `Samples`.
 
     Args:
@@ -59,16 +63,24 @@ class Fer2013(ImageFiles):
 
     download: bool = False
 
-    def locate(self) -> Path:
-        """Return the archive, folder or CSV file; download it if requested.
+    def places(self) -> list[Path]:
+        """Return the archive, folder or CSV file, or those that hold one part each; download it if requested.
 
         Raises:
-            UserError: it is missing, not FER2013, found several times, or cannot be downloaded.
+            UserError: it is missing, incomplete, not FER2013, found several times, or cannot be downloaded.
         """
         if self.download and self.root is not None:
             raise UserError("give dataset.root or dataset.download=true, not both")
         root = download() if self.download else self.root
-        return files.locate(root, self.name, self.layouts, self.recognise, _is_sorted)
+        found = files.search(root, self.name, self.layouts, self.recognise, lambda path: bool(_held(path)))
+        named = found == [Path(str(root)).expanduser()]
+        if len(found) > 1 or found[0].is_dir() or (not named and _beside(found[0])):
+            held = {place: _held(place) for place in found}
+            parts = set().union(*held.values())
+            if len(found) > 1 and (not all(held.values()) or sum(map(len, held.values())) > len(parts)):
+                raise files.several(root, self.name, found)
+            _check_complete(found, parts)
+        return found
 
     def recognise(self, path: Path) -> bool:
         if path.suffix.lower() == ".csv":
@@ -77,9 +89,11 @@ class Fer2013(ImageFiles):
             return _parts(path) == _PARTS[0]
         return files.is_archive(path) and _layout(files.open_tree(path), _PATTERNS[:1]) is not None
 
+    def opened(self, place: Path) -> files.Tree:
+        return files.open_tree(place, _held(place) if place.is_dir() else None)
+
     def tree(self) -> files.Tree:
-        place = self.locate()
-        tree = files.open_tree(place, _parts(place) if place.is_dir() else None)
+        tree = super().tree()
         if _layout(tree) is None:
             raise UserError(f"{tree.path} holds no images in train/<class>/ or test/<class>/, and no fer2013.csv.")
         return tree
@@ -102,6 +116,16 @@ class Fer2013(ImageFiles):
         csv_name = _layout(tree)
         return (csv_name,) if csv_name else _of_folders(tree).names
 
+    def reasons(self) -> Callable[[str], accounting.Reason]:
+        by_folder = super().reasons()
+
+        def reason(name: str) -> accounting.Reason:
+            kind, why, missing = by_folder(name)
+            is_part = "/" in name and part_of(name.partition("/")[0]) is not None
+            return kind, "read all parts with dataset=folder" if is_part else why, missing
+
+        return reason
+
     def checks(self, records: images.Records) -> list[tuple[str, int, int]]:
         assert records.usage is not None
         rows = []
@@ -122,11 +146,38 @@ def _parts(folder: Path) -> tuple[str, ...]:
     return ()
 
 
-def _is_sorted(path: Path) -> bool:
-    """Return whether a folder or archive has the images sorted by all three parts."""
+def _held(path: Path) -> tuple[str, ...]:
+    """Return the lower-case names of the parts that a folder or archive holds, in one of the layouts."""
     if path.is_dir():
-        return _parts(path) == _PARTS[1]
-    return files.is_archive(path) and _pattern(files.open_tree(path), _PATTERNS[1:]) is not None
+        below = files.subfolders(path)
+        held = {name for name in below if any(canonical(each) in CLASSES for each in files.subfolders(below[name]))}
+        some = (tuple(part for part in parts if part in held) for parts in _PARTS)
+        return _parts(path) or next(filter(None, some), ())
+    tree = files.open_tree(path) if files.is_archive(path) else None
+    pattern = _pattern(tree) if tree else None
+    matches = map(pattern.fullmatch, tree.images()) if tree and pattern else ()
+    return tuple(sorted({match["part"].lower() for match in filter(None, matches)}))
+
+
+def _beside(place: Path) -> list[Path]:
+    """Return the folders and archives beside ``place`` that are named after a part."""
+    named = {path for path in files.visible(place.parent) if part_of(path.name.partition(".")[0])}
+    return sorted(path for path in named - {place} if path.is_dir() or files.is_archive(path))
+
+
+def _check_complete(found: Sequence[Path], parts: set[str]) -> None:
+    """Raise UserError if a part is missing in a folder, or in an archive beside which others lie."""
+    wanted = next((each for each in _PARTS if parts & set(each)), ())
+    lacks = [f"{part}/" for part in wanted if part not in parts]
+    beside = [path for path in _beside(found[0]) if path not in found]
+    if not lacks or not (beside or found[0].is_dir()):
+        return
+    has = listed([f"{part}/" for part in wanted if part in parts], "and")
+    near = f", and {beside[0]} lies beside it" if beside else ""
+    raise UserError(
+        f"{found[0]} holds {has} of FER2013 without {listed(lacks, 'and')}{near}: put "
+        f"{listed([f'{part}/' for part in wanted], 'and')}, unpacked, into one folder, and set dataset.root to it"
+    )
 
 
 def _pattern(tree: files.Tree, patterns: Sequence[re.Pattern[str]] = _PATTERNS) -> re.Pattern[str] | None:
@@ -152,18 +203,19 @@ def _layout(tree: files.Tree, patterns: Sequence[re.Pattern[str]] = _PATTERNS) -
 
 
 def _of_folders(tree: files.Tree) -> images.Records:
-    rows, tops, pattern = [], set(), _pattern(tree)
+    rows, pattern = [], _pattern(tree)
+    parts: dict[str, set[str]] = defaultdict(set)
     assert pattern is not None, "the layout is that of folders"
     for match in filter(None, map(pattern.fullmatch, tree.images())):
         name, top, label = match.string, match["top"], canonical(match["label"])
         if label not in CLASSES:
             folder = name.rpartition("/")[0]
             raise UserError(f"{tree.path} has the folder {folder}, which is not a class: use {', '.join(CLASSES)}")
-        tops.add(top)
+        parts[top].add(match["part"].lower())
         rows.append(ImageFile(name[len(top) :], name, CLASSES.index(label), _usage(match["part"], match["file"])))
-    if len(tops) > 1:
+    if sum(map(len, parts.values())) > len(set().union(*parts.values())):
         raise UserError(
-            f"{tree.path} holds FER2013 {len(tops)} times, under {', '.join(sorted(tops))}: keep one of them"
+            f"{tree.path} holds FER2013 {len(parts)} times, under {', '.join(sorted(parts))}: keep one of them"
         )
     return as_records(tree, CLASSES, rows)
 

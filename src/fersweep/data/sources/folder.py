@@ -149,8 +149,9 @@ class Folder(ImageFiles):
     def _several(self, places: list[str]) -> UserError:
         return UserError(
             f"dataset.root={self.root} holds class folders in {len(places)} places, {_listed(places)}: if these are "
-            "copies, set dataset.root to one of them; if they are people or parts of one dataset, put their images "
-            "together, one folder per class"
+            "copies, set dataset.root to one of them; if they are parts of one dataset, put them into one folder, as "
+            "train/<class>/ and test/<class>/; if they hold people of one dataset, put their images together, one "
+            "folder per class"
         )
 
     def _no_classes(self, place: Path, names: list[str]) -> UserError:
@@ -160,6 +161,12 @@ class Folder(ImageFiles):
                 "so sort the images into such folders"
             )
         names = [name for name in names if name]
+        last = {name.rpartition("/")[2] for name in names}
+        if class_folders(last, None) == last:
+            return UserError(
+                f"{place} has images of one class only, {_listed(names)}: unpack or move the class folders into one "
+                "folder, and set dataset.root to it"
+            )
         parts = all(part_of(name.rpartition("/")[2]) for name in names)
         kind = "names of parts, not of classes" if parts else "no names of emotions"
         setting = "" if parts else f"; if these folders are your classes, set {_setting(names)}"

@@ -1,4 +1,4 @@
-"""Base class of datasets whose files may lie in several folders or archives beside each other."""
+"""Base classes of datasets whose files may lie in several folders or archives beside each other."""
 
 from __future__ import annotations
 
@@ -17,37 +17,20 @@ from fersweep.errors import UserError
 
 
 @dataclass
-class JoinedFiles(ImageFiles):
-    """A dataset whose files have names of their own (`key`), in whichever folders they lie.
-
-    All places below ``root`` that hold some of its files are read as one, unless a file lies in two of them. Arguments
-    as of `ImageFiles`.
-    """
+class Joined(ImageFiles):
+    """A dataset that may lie in several places (`places`), which are read as one; arguments as of `ImageFiles`."""
 
     @abstractmethod
-    def key(self, name: str) -> str:
-        """Return what identifies a file of the dataset whatever folder it lies in; empty for another file."""
-
-    def partial(self, path: Path) -> bool:
-        """Return whether a folder or archive holds files that are useless alone; none does by default."""
-        return False
-
-    def opened(self, place: Path) -> files.Tree:
-        """Return the files of one of the places."""
-        return files.open_tree(place, self.only)
-
     def places(self) -> list[Path]:
         """Return the folders and archives that hold the dataset together, most often one.
 
         Raises:
-            UserError: as `files.search`, or a file lies in two of them.
+            UserError: as `files.search`, or they hold a part of it twice.
         """
-        found = files.search(self.root, self.name, self.layouts, self.recognise, self.partial)
-        if len(found) > 1:
-            keys = {place: set(filter(None, map(self.key, self.opened(place).stamps))) for place in found}
-            if sum(map(len, keys.values())) > len(set().union(*keys.values())):
-                raise _twice(self.root, self.name, keys)
-        return found
+
+    def opened(self, place: Path) -> files.Tree:
+        """Return the files of one of the places."""
+        return files.open_tree(place, self.only)
 
     def locate(self) -> Path:
         """Return the folder or archive that holds the dataset, or the folder above all that do."""
@@ -70,6 +53,36 @@ class JoinedFiles(ImageFiles):
         around = {name: stamp for name, stamp in every.stamps.items() if top / name not in places}
         inside = {place: self.opened(place) for place in places if place != top}
         return _join(top, {top: replace(every, stamps=around), **inside})
+
+
+@dataclass
+class JoinedFiles(Joined):
+    """A dataset whose files have names of their own (`key`), in whichever folders they lie.
+
+    All places below ``root`` that hold some of its files are read as one, unless a file lies in two of them. Arguments
+    as of `ImageFiles`.
+    """
+
+    @abstractmethod
+    def key(self, name: str) -> str:
+        """Return what identifies a file of the dataset whatever folder it lies in; empty for another file."""
+
+    def partial(self, path: Path) -> bool:
+        """Return whether a folder or archive holds files that are useless alone; none does by default."""
+        return False
+
+    def places(self) -> list[Path]:
+        """Return the folders and archives that hold the dataset together, most often one.
+
+        Raises:
+            UserError: as `files.search`, or a file lies in two of them.
+        """
+        found = files.search(self.root, self.name, self.layouts, self.recognise, self.partial)
+        if len(found) > 1:
+            keys = {place: set(filter(None, map(self.key, self.opened(place).stamps))) for place in found}
+            if sum(map(len, keys.values())) > len(set().union(*keys.values())):
+                raise _twice(self.root, self.name, keys)
+        return found
 
 
 @dataclass(frozen=True)
