@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from rich.table import Table
+from rich.text import Text
 
 from fersweep import text
 
@@ -34,6 +36,23 @@ def test_errors_become_one_line() -> None:
 def test_the_closest_choice_is_suggested() -> None:
     assert text.did_you_mean("CBMA", ["se", "cbam"]) == " (did you mean cbam?)"
     assert text.did_you_mean("xyz", ["se", "cbam"]) == ""
+    assert text.did_you_mean("fer", ["folder", "fer2013"]) == " (did you mean fer2013?)"
+
+
+def test_names_wider_than_the_terminal_stay_whole(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "30")
+    name = "a folder/with-a-long name/" + "x" * 40
+    table = Table("run", "directory", box=None)
+    table.add_row("abc", name)
+    table.add_row("abc", "b")
+    text.print_whole(Text(f"3 images in {name}", no_wrap=True), table, Text("a sentence " * 12))
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"3 images in {name}"
+    assert sum(name in line for line in lines) == 2
+    assert max(map(len, lines)) <= len(name) + 20
+    assert all(line == line.rstrip() for line in lines)  # no padding, which a narrow terminal wraps to empty lines
 
 
 def test_control_characters_are_escaped_and_lines_stay() -> None:

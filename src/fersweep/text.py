@@ -11,6 +11,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+_WIDEST = 10_000  # columns of a table
+
 FORMULA = re.compile(r"'*[=+\-@\t\r\n＝＋－＠].", re.DOTALL)
 """Beginning of a cell that a spreadsheet computes, after any number of quotes."""
 
@@ -101,10 +103,33 @@ def _is_formula(text: str) -> bool:
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
-    """Return `` (did you mean X?)`` for the closest of ``choices``, ignoring case, or an empty string."""
+    """Return `` (did you mean X?)``, or an empty string; case is ignored.
+
+    X is the only one of ``choices`` that begins with ``word``, or else the closest.
+    """
     named = {choice.casefold(): choice for choice in choices}
-    close = difflib.get_close_matches(word.casefold(), list(named), n=1, cutoff=0.6)
+    begun = [name for name in named if len(word) > 2 and name.startswith(word.casefold())]
+    close = begun if len(begun) == 1 else difflib.get_close_matches(word.casefold(), list(named), n=1, cutoff=0.6)
     return f" (did you mean {named[close[0]]}?)" if close else ""
+
+
+def print_whole(*parts: Any) -> None:
+    """Print tables and lines of ``rich`` with names in one piece, also where they are wider than the terminal.
+
+    A sentence among them is wrapped to the terminal, or to the widest table.
+    """
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console()
+    wide = console.options.update(width=_WIDEST)
+    whole = [each for each in parts if not isinstance(each, Text) or each.no_wrap]
+    widths = [console.measure(each, options=wide).maximum for each in whole]
+    wider = Console(width=max(console.width, *widths), highlight=False)
+    with wider.capture() as printed:
+        wider.print(*parts, sep="\n")
+    for line in printed.get().splitlines():
+        print(re.sub(r" +(\x1b\[0m)? *$", r"\1", line))  # padding, of which a narrow terminal would make empty lines
 
 
 def command(verb: str = "train") -> str:

@@ -104,7 +104,9 @@ def test_missing_images_give_exit_code_1(tmp_path: Path, capsys: pytest.CaptureF
     ]
     fakes.folder(root, ("holdout",), 3)
     assert cli.main(arguments) == 1
-    assert "3 images in holdout/" in capsys.readouterr().out
+    printed = capsys.readouterr()
+    assert "3 images in holdout/" in printed.out
+    assert printed.err == "incomplete: 3 images not read\n"
     line, missing = build.left_out(compose_config(["dataset=folder", "split=official", f"dataset.root={root}"]))
     assert missing
     assert line == f"not read: 3 images in holdout/ ({NO_PART}), 1 .mp4 file; `fersweep data folder` names them"

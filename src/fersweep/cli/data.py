@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 
 from fersweep.config.options import options
 from fersweep.errors import UserError
+from fersweep.text import counted, print_whole
 
 USAGE = "fersweep data DATASET [--root PATH] [--json] [KEY=VALUE ...]"
 
@@ -23,8 +25,6 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(parsed: argparse.Namespace) -> int:
-    from rich.console import Console
-
     from fersweep import build
     from fersweep.config.checks import validate
     from fersweep.config.compose import compose_config
@@ -42,7 +42,15 @@ def run(parsed: argparse.Namespace) -> int:
     if parsed.json:
         print(visible_json(json.dumps(report, indent=2, ensure_ascii=False)))
     else:
-        Console().print(audit.render(report))
-    complete = all(check["ok"] for check in report["checks"])
-    dropped = any(left["missing"] for left in report["left_out"])
-    return 0 if complete and not report["unreadable"] and not dropped and report["refused"] is None else 1
+        print_whole(*audit.render(report).renderables)
+    differing = sum(not check["ok"] for check in report["checks"])
+    dropped = sum(left["files"] for left in report["left_out"] if left["missing"])
+    faults = [
+        *[f"{counted(differing, 'count')} not those of a complete copy"] * bool(differing),
+        *[f"{counted(len(report['unreadable']), 'image')} unreadable"] * bool(report["unreadable"]),
+        *[f"{counted(dropped, 'image')} not read"] * bool(dropped),
+        *["a name that training refuses"] * bool(report["refused"]),
+    ]
+    if faults:
+        print(f"incomplete: {', '.join(faults)}", file=sys.stderr)
+    return int(bool(faults))

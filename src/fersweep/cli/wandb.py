@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from fersweep.text import print_whole
+
 
 def add(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
@@ -42,13 +44,11 @@ def run(parsed: argparse.Namespace) -> int:
 
 
 def _sync(parsed: argparse.Namespace) -> int:
-    from rich.console import Console
-
     from fersweep.tracking import sync
 
     outcomes = sync.sync(parsed.outputs, dry_run=parsed.dry_run)
     if outcomes:
-        Console().print(sync.render(outcomes, parsed.outputs))
+        print_whole(sync.render(outcomes, parsed.outputs))
     else:
         print(f"Nothing in {parsed.outputs} is left to send.")
     return sync.exit_code(outcomes)

@@ -40,6 +40,7 @@ from fersweep.data import copies, pixels, twins
 from fersweep.data.accounting import LeftOut
 from fersweep.data.images import Records, UnreadableImageError, parallel
 from fersweep.data.samples import PRIVATE, PUBLIC, TEST, TRAINING, Samples, Source, impossible_name
+from fersweep.text import printable
 
 EXAMPLES = 10  # groups of identical images that are listed by name; all of them are counted
 
@@ -192,13 +193,14 @@ def render(report: dict[str, Any]) -> Group:
     checks = [_checks_table(report)] if report["checks"] else []
     copy = [copies.sentence(report["copy"])] if report["copy"] else []
     refused = [_refused(report)] if report["refused"] else []
-    lines = [Text(line) for line in (*copy, pixels.line(report["pixels"]), *refused)]
-    return Group(_counts_table(report), *checks, _findings_table(report), *lines)
+    lines = [Text(line) for line in ("", *copy, pixels.line(report["pixels"]), *refused)]
+    place = f" in {report['path']}" if report["path"] else ""
+    title = Text(printable(f"{report['dataset']}: {report['total']:,} images{place}"), "italic", no_wrap=True)
+    return Group(title, _counts_table(report), *checks, _findings_table(report), *lines)
 
 
 def _counts_table(report: dict[str, Any]) -> Table:
-    place = f" in {escape(report['path'])}" if report["path"] else ""
-    table = Table(title=f"{report['dataset']}: {report['total']:,} images{place}", title_justify="left")
+    table = Table(box=None, header_style="dim", pad_edge=False)
     table.add_column("class")
     for usage in report["usages"]:
         table.add_column(usage, justify="right")
@@ -206,14 +208,15 @@ def _counts_table(report: dict[str, Any]) -> Table:
     for name in report["classes"]:
         numbers = [f"{report['counts'][usage][name]:,}" for usage in report["usages"]]
         table.add_row(escape(name), *numbers, f"{report['balance'][name]:.1%}")
-    table.add_section()
     table.add_row("total", *(f"{number:,}" for number in report["usages"].values()), "100.0%")
     return table
 
 
 def _checks_table(report: dict[str, Any]) -> Table:
     """Return all checks that fail, and the number of the others."""
-    table = Table(title="Counts of a complete copy", title_justify="left")
+    table = Table(
+        title="\nCounts of a complete copy", title_justify="left", box=None, header_style="dim", pad_edge=False
+    )
     for name in ("count", "found", "expected", ""):
         table.add_column(name, justify="left" if name in ("count", "") else "right")
     failed = [check for check in report["checks"] if not check["ok"]]
@@ -227,7 +230,7 @@ def _checks_table(report: dict[str, Any]) -> Table:
 
 def _findings_table(report: dict[str, Any]) -> Table:
     same, sizes, majority = report["identical"], report["sizes"], report["majority"]
-    table = Table(title="Findings", title_justify="left", show_header=False)
+    table = Table(title="\nFindings", title_justify="left", show_header=False, box=None, pad_edge=False)
     table.add_column()
     table.add_column(justify="right")
     table.add_column(overflow="fold")

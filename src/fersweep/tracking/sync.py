@@ -121,7 +121,7 @@ def render(outcomes: Iterable[Outcome], outputs: Path) -> Table:
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table("run", "recorded", "directory", "state", "detail")
+    table = Table("run", "recorded", "directory", "state", "detail", box=None, header_style="dim", pad_edge=False)
     for each in outcomes:
         part, time = each.part, each.part.time
         when = f"{time[:4]}-{time[4:6]}-{time[6:8]} {time[9:11]}:{time[11:13]}:{time[13:]}"
