@@ -54,6 +54,28 @@ def served(untrained: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
         process.kill()
 
 
+WATCH = """
+window.moved = 0;
+new PerformanceObserver(list => list.getEntries().forEach(each => window.moved += each.value))
+    .observe({type: "layout-shift", buffered: true});
+"""
+"""Script that sums how far the page's contents move; 1 is everything by the window's height."""
+
+
+AREAS = ("#picture", "#faces", "#which", "#bars", "#heat", "#examples", "#caveat")
+
+
+def moved(page: Page) -> float:
+    """Return the layout shift since the last call."""
+    return float(page.evaluate("() => { const moved = window.moved; window.moved = 0; return moved; }"))
+
+
+def stand_apart(page: Page, area: str) -> bool:
+    """Return whether the label of an area is above its picture."""
+    label, image = page.locator(f"{area} label").first.bounding_box(), page.locator(f"{area} img").bounding_box()
+    return bool(label and image and label["y"] + label["height"] <= image["y"])
+
+
 def upload(page: Page, path: Path) -> None:
     if (clear := page.get_by_role("button", name="Clear")).count():
         clear.first.click()
@@ -86,6 +108,7 @@ def test_the_page(served: tuple[subprocess.Popen[str], str], tmp_path: Path) -> 
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         page = browser.new_page(viewport={"width": 1200, "height": 1100})
+        page.add_init_script(WATCH)
         page.set_default_timeout(40_000)
         expect.set_options(timeout=40_000)
         page.on("request", lambda request: asked.append(request.url))
@@ -97,16 +120,25 @@ def test_the_page(served: tuple[subprocess.Popen[str], str], tmp_path: Path) -> 
         expect(page.get_by_text("Test accuracy unknown")).to_be_visible()
         expect(page.locator("#warnings")).to_contain_text("This network was trained on drawn faces")
 
+        expect(page.locator("#examples img")).to_have_count(len(CLASSES))
+        page.locator("#examples img").last.scroll_into_view_if_needed()
+        places = [page.locator(area).bounding_box() for area in AREAS]
+        moved(page)
         upload(page, broken)
         expect(says).to_contain_text("This picture cannot be read")
         upload(page, none)
         expect(says).to_contain_text("No face was found")
         assert heat.count() == 0
+        assert page.locator("#faces img").count() == 1
         upload(page, one)
         expect(says).to_contain_text("One face was found.")
         expect(heat).to_be_visible()
         listed = bars.inner_text()
-        assert all(name in listed for name in CLASSES)
+        assert all(name.capitalize() in listed for name in CLASSES)
+        assert all(stand_apart(page, area) for area in ("#picture", "#faces", "#heat"))
+        assert moved(page) < 0.05  # 0.3 where areas grow with their contents
+        for area, place in zip(AREAS, places, strict=True):
+            assert page.locator(area).bounding_box() == pytest.approx(place, abs=2), area
         assert 98 <= sum(int(each) for each in re.findall(r"(\d+)%", listed)) <= 102
         drawn = page.request.get(page.locator("#faces img").get_attribute("src") or "").body()
         pixels = images.decode(drawn).astype(int)
@@ -120,6 +152,11 @@ def test_the_page(served: tuple[subprocess.Popen[str], str], tmp_path: Path) -> 
         before = heat.get_attribute("src")
         page.get_by_role("radio", checked=False).check()
         expect(heat).not_to_have_attribute("src", before or "")
+        assert [text[:8] for text in page.locator("#which label").all_inner_texts()] == ["Face 1: ", "Face 2: "]
+        page.locator("#examples button").nth(3).click()
+        expect(says).to_contain_text("The picture is classified whole")
+        expect(page.locator("#which label")).to_have_count(1)
+        assert moved(page) < 0.05
         browser.close()
 
     assert {url.split("/")[2] for url in asked if not url.startswith(("data:", "blob:"))} == {address.split("/")[2]}
@@ -142,12 +179,12 @@ def test_a_mistake_is_one_sentence(untrained: Path, capsys: pytest.CaptureFixtur
 def test_the_score_is_of_the_run_beside_the_checkpoint(finished: Path) -> None:
     from fersweep.inference.demo import score
 
-    of_run = SimpleNamespace(path=finished / "checkpoints" / "best.ckpt")
+    of_run = SimpleNamespace(path=finished / "checkpoints" / "best.ckpt", run=None)
     result = json.loads((finished / "result.json").read_text())
     low, high = result["accuracy_interval"]
     accuracy = result["metrics"]["test/accuracy"]
     said = f"Test accuracy {accuracy:.1%} (95 % interval {low:.1%} to {high:.1%}, n = 14), seed 1."
     assert score(SimpleNamespace(trained=[of_run])) == said
-    last = SimpleNamespace(path=finished / "checkpoints" / "last.ckpt")
+    last = SimpleNamespace(path=finished / "checkpoints" / "last.ckpt", run=None)
     assert "unknown" in score(SimpleNamespace(trained=[last]))
     assert "mean of 2 networks" in score(SimpleNamespace(trained=[of_run, last]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import re
@@ -24,11 +25,12 @@ from fersweep.inference import guard
 
 
 class Served(NamedTuple):
-    """A running page: its address without the token, the token, and its folder of uploads."""
+    """A running page: its address without the token, the token, its folder of uploads, and standard error."""
 
     address: str
     token: str
     uploads: Path
+    said: Path
 
 
 @pytest.fixture(scope="module")
@@ -48,19 +50,27 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         "none",
     ]
     environment = os.environ | {"TMPDIR": str(folder)}
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
-    ) as process:
+    said = folder / "stderr"
+    gradio = importlib.util.find_spec("gradio")
+    assert gradio is not None
+    stub = Path(str(gradio.origin)).parent / "components" / "radio.pyi"
+    assert "def input(" in (stubs := stub.read_text())
+    with (
+        said.open("w") as stderr,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True, env=environment) as process,
+    ):
         assert process.stdout is not None
         found = re.search(r"(http://127\.0\.0\.1:\d+)/\?token=(\S+)", process.stdout.readline())
         if found is None:
             process.kill()
-            pytest.fail(process.communicate()[1])
+            pytest.fail(said.read_text())
         [uploads] = folder.glob("fersweep-demo-*/uploads")
-        yield Served(found[1], found[2], uploads)
+        yield Served(found[1], found[2], uploads, said)
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=30)
     assert process.returncode == 130  # Ctrl-C still ends it
+    assert "Traceback" not in said.read_text()
+    assert stub.read_text() == stubs  # the guard's classes leave the installed library alone
     assert not uploads.exists()
 
 
@@ -98,7 +108,8 @@ def picture(path: str, **more: Any) -> dict[str, Any]:
 
 
 def held(uploads: Path) -> list[Path]:
-    return [path for path in uploads.rglob("*") if path.is_file()]
+    """The uploaded files, without the examples that are drawn beside them."""
+    return [path for path in uploads.rglob("*") if path.is_file() and path.parent.name != "examples"]
 
 
 def test_without_the_token_nothing_is_answered(served: Served, private: Path) -> None:
@@ -174,6 +185,27 @@ def test_an_uploaded_picture_is_shown(owner: httpx.Client, served: Served, priva
     link = served.uploads / "link.png"
     link.symlink_to(private)
     assert "classified" not in ask(owner, [picture(str(link))])
+
+
+def test_the_selector_that_gradio_makes_anew_is_guarded(owner: httpx.Client, served: Served, private: Path) -> None:
+    [path] = owner.post("/gradio_api/upload", files={"files": ("a.png", private.read_bytes())}).json()
+    assert "classified whole" in ask(owner, [picture(path)])  # replaces the selector of this session
+    uploaded = held(served.uploads)
+    for place in (str(private), "/etc/passwd", "http://127.0.0.1:9/a.png", "http://example.invalid/a.png"):
+        before = served.said.read_text()
+        assert '"success":false' in ask(owner, [None, picture(place)], 1)
+        assert served.said.read_text().removeprefix(before) == "Refused: This is not an uploaded file.\n"
+    assert held(served.uploads) == uploaded
+
+
+@pytest.mark.parametrize("function", [0, 1, 2, None])
+def test_requests_that_make_no_sense_are_one_line(owner: httpx.Client, served: Served, function: Any) -> None:
+    before = served.said.read_text()
+    for data in ([], [5], ["x"], [[]], [None, None], [{"path": 5}], [{"meta": 1}], None, "x"):
+        ask(owner, data, function)
+    said = served.said.read_text().removeprefix(before).splitlines()
+    assert all(line.startswith("Refused: ") for line in said)
+    assert bool(said) == (function in (0, 1, 2))
 
 
 def test_the_token_reaches_a_browser_in_a_file_of_its_owner(tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -243,6 +245,26 @@ def test_drawing_marks_the_box_and_leaves_the_picture_alone(astronaut: Pixels) -
     assert tuple(drawn[120, 170]) == tuple(drawn[190, 220]) == draw.LINE
     assert not changed[80:180, 190:260].any()
     assert not changed[300:].any()
+
+
+def test_a_label_stands_beside_its_face_and_has_its_number(astronaut: Pixels) -> None:
+    found = [Face((170, 2, 280, 130), 0.9), Face((20, 300, 120, 400), 0.8)]
+    drawn = draw.faces(astronaut, found, np.float32([[1], [1]]), ["happy"], [1, 2])
+    changed = (drawn != astronaut).any(axis=2)
+    assert not changed[8:125, 176:274].any()  # no room above the first face, so its label is below it
+    assert changed[132:150, 170:230].mean() > 0.8
+    assert changed[285:298, 20:60].mean() > 0.8
+    plain = draw.faces(astronaut, found, np.float32([[1], [1]]), ["happy"])
+    assert (drawn != plain).any(axis=2)[280:300].any()
+    assert not (drawn != plain).any(axis=2)[302:].any()
+
+
+def test_a_checkpoint_from_before_options_had_titles_is_called_by_them(as_faces: Predictor) -> None:
+    network = as_faces.trained[0]
+    cfg = copy.deepcopy(network.cfg)
+    for group in ("backbone", "attention", "activation", "dataset"):
+        cfg[group].title = None
+    assert replace(network, cfg=cfg).title == network.title == "ResNet-50 + SE, ELU, synthetic faces"
 
 
 def test_boxes_beyond_a_tiny_picture_are_drawn_within() -> None:

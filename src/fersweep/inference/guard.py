@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hmac
 import secrets
+import sys
+from abc import ABCMeta
 from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ ASKING = ("GET", "HEAD", "OPTIONS")
 """Methods that change nothing, so that their origin need not be known."""
 
 NO_TOKEN = "Open the address that fersweep demo has printed, with its token.\n"
+NOT_UPLOADED = "This is not an uploaded file."
 OTHER_PAGE = "This request comes from another page.\n"
 
 
@@ -118,20 +121,45 @@ def uploaded(path: Any, folder: Path) -> str:
         if real.is_relative_to(folder.resolve()) and real.is_file():
             return str(real)
     except (OSError, RuntimeError, ValueError) as error:
-        raise NotUploadedError("This is not an uploaded file.") from error
-    raise NotUploadedError("This is not an uploaded file.")
+        raise NotUploadedError(NOT_UPLOADED) from error
+    raise NotUploadedError(NOT_UPLOADED)
 
 
 def only_uploads(page: Any, folder: Path) -> None:
     """Have every component of a Gradio page refuse paths outside ``folder`` before Gradio copies or reads them.
 
-    Gradio compares paths with its upload folder only after its own ``launch``, which a mounted page has not.
+    Gradio compares paths with its upload folder only after its own ``launch``, which a mounted page has not. An update
+    makes Gradio create a component anew from its class, so the class is replaced, not the object's method. A request
+    that is refused, or makes no sense, is one line on standard error.
     """
+    from gradio import Error
+    from gradio.components import Component
+    from gradio.exceptions import InvalidPathError
+
     page.has_launched = True
     for block in page.blocks.values():
-        move = block.async_move_resource_to_block_cache
+        if isinstance(block, Component):
+            block.__class__ = _careful(type(block), folder)
+    read = page.preprocess_data
 
-        async def checked(path: Any, move: Any = move) -> Any:
-            return None if path is None else await move(uploaded(path, folder))
+    async def checked(*arguments: Any, **options: Any) -> Any:
+        try:
+            return await read(*arguments, **options)
+        except Exception as error:
+            path = isinstance(error, NotUploadedError | InvalidPathError)
+            reason = NOT_UPLOADED if path else "The request does not fit the page."
+            print(f"Refused: {reason}", file=sys.stderr, flush=True)
+            raise Error(reason, print_exception=False) from error
 
-        block.async_move_resource_to_block_cache = checked
+    page.preprocess_data = checked
+
+
+def _careful(kind: Any, folder: Path) -> type:
+    """Return a subclass of a Gradio component, by the same name, that moves uploaded files only."""
+
+    async def moved(self: Any, path: Any) -> Any:
+        return None if path is None else await kind.async_move_resource_to_block_cache(self, uploaded(path, folder))
+
+    own = {"__module__": kind.__module__, "__doc__": kind.__doc__, "async_move_resource_to_block_cache": moved}
+    # Not by a call: Gradio's metaclass would rewrite the stub files of its installation for a class of this name.
+    return ABCMeta.__new__(type(kind), kind.__name__, (kind,), own)

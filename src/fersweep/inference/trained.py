@@ -82,8 +82,11 @@ class Trained:
 
     @property
     def title(self) -> str:
-        """Network, attention, activation and dataset in words."""
+        """Network, attention, activation and dataset in words, also of a checkpoint from before options had titles."""
         config = to_dict(self.cfg)
+        for group in ("backbone", "attention", "activation", "dataset"):
+            if not config[group].get("title") and (name := config[group]["name"]) in options(group):
+                config[group]["title"] = option_file(group, name).get("title")
         return f"{title(config)}, {title_of(config, 'dataset')}"
 
     @property

@@ -110,6 +110,11 @@ class Predictor:
         """False if all pictures are classified without face detection."""
         return self.detector.name != "none"
 
+    @property
+    def whole_up_to(self) -> int:
+        """Longest side in pixels of a picture that is taken for a face without detection; 0 if none is."""
+        return AS_FACE * self.trained[0].image_size if self._small_are_faces else 0
+
     def __call__(self, images: Pixels | str | Path | Sequence[Pixels | str | Path]) -> Prediction:
         """Find and classify the faces of one picture or several.
 
@@ -134,8 +139,7 @@ class Predictor:
         A ``tracker`` of the detector makes the pictures the next frames of its video.
         """
         detector = tracker or self.detector
-        limit = AS_FACE * self.trained[0].image_size if self._small_are_faces else 0
-        searched = [number for number, image in enumerate(images) if max(image.shape[:2]) > limit]
+        searched = [number for number, image in enumerate(images) if max(image.shape[:2]) > self.whole_up_to]
         found = WHOLE.detect(images)
         seen = [self.trained[0].crop.picture(images[each]) for each in searched]
         for number, faces in zip(searched, detector.detect(seen), strict=True):

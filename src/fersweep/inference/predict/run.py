@@ -156,7 +156,9 @@ def _predict(
                 if live:
                     console.print(_line(found, predictor.class_names))
                 if write is not None and (image := found.frame.image) is not None:
-                    write(found.frame, draw.faces(image, found.faces, found.probabilities, predictor.class_names))
+                    numbers = found.ids if len(found.faces) > 1 or isinstance(source, Video) else ()
+                    drawn = draw.faces(image, found.faces, found.probabilities, predictor.class_names, numbers)
+                    write(found.frame, drawn)
             bar.advance(task, len(batch))
 
 
