@@ -205,7 +205,8 @@ def test_files_folders_and_patterns_are_found_once(tmp_path: Path) -> None:
         (["gone.png"], "There is no gone.png"),
         (["*.png"], r"No picture or video matches \*.png"),
         (["camera", "x"], "'camera x' is not a camera"),
-        (["."], "There is no picture in"),
+        (["."], r"There is no picture in \.: it is empty, or holds empty folders only\."),
+        (["films"], r"in films: it holds 1 \.mp4 file, such as a\.mp4: name each video itself\."),
         (["a\0b"], "cannot be accessed"),
         (["x" * 5000], "cannot be accessed"),
     ],
@@ -213,6 +214,8 @@ def test_files_folders_and_patterns_are_found_once(tmp_path: Path) -> None:
 def test_an_unresolvable_input_is_refused(
     given: list[str], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if given == ["films"]:
+        fakes.write(tmp_path / "films" / "a.mp4", "no film")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=says):
         inputs.resolve(given, 1, None)

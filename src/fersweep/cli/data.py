@@ -12,7 +12,7 @@ import sys
 
 from fersweep.config.options import options
 from fersweep.errors import UserError
-from fersweep.text import counted, print_whole
+from fersweep.text import counted, print_whole, visible_json
 
 USAGE = "fersweep data DATASET [--root PATH] [--json] [KEY=VALUE ...]"
 
@@ -30,7 +30,6 @@ def run(parsed: argparse.Namespace) -> int:
     from fersweep.config.compose import compose_config
     from fersweep.config.typed import readable
     from fersweep.data import audit
-    from fersweep.text import visible_json
 
     root = [] if parsed.root is None else [f"dataset.root={parsed.root}"]
     typed = [readable(each, multirun=False) for each in (*root, *parsed.overrides)]

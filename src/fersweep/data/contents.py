@@ -1,4 +1,4 @@
-"""Contents of a folder that holds no dataset: named in the error, with what to do about them."""
+"""Contents of a folder that holds no dataset or picture: named in the error, with what to do about them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fersweep.data.archives import is_archive
 from fersweep.data.samples import CLASSES, CONTEMPT, canonical
 from fersweep.text import counted, listed, printable
 
-FOLDER = "folder"
+FOLDER, FRAMES = "folder", "save their frames as images"
 _FILES = 20_000  # files that are looked at
 _KINDS = 3  # kinds that a sentence names
 _PACKED = (".rar", ".7z", ".gz", ".bz2", ".xz", ".zst", ".001", ".z01", ".r00")
@@ -21,20 +21,23 @@ _VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".wmv", ".mpg", ".mpeg")
 _PHOTOS = (".heic", ".heif")
 
 
-def describe(top: Path, dataset: str, images: tuple[str, ...]) -> str:
+def describe(top: Path, dataset: str, images: tuple[str, ...], videos: str = FRAMES) -> str:
     """Return a clause on what a folder or file holds instead of a dataset, and what to do.
 
     Args:
         top: the folder, archive or other file.
-        dataset: name of the dataset that was searched for.
+        dataset: name of the dataset that was searched for; empty for pictures.
         images: the suffixes of images.
+        videos: what to do with videos.
 
     Raises:
         UserError: the archive is damaged.
     """
     packed = not top.is_dir() and is_archive(top)
     if not top.is_dir() and not packed:
-        return _advice({_kind(top.name, images): [top.name]}, dataset) or "this file is none of them"
+        return _advice({_kind(top.name, images): [top.name]}, dataset, videos) or (
+            "this file is none of them" if dataset else "it is no picture"
+        )
     found: dict[str, list[str]] = {}
     for name in islice(archives.listed(top).stamps if packed else _names(top), _FILES):
         found.setdefault(_kind(name, images), []).append(name)
@@ -43,7 +46,7 @@ def describe(top: Path, dataset: str, images: tuple[str, ...]) -> str:
     counts = Counter({kind: len(names) for kind, names in found.items()})
     kinds = [counted(number, kind) for kind, number in counts.most_common(_KINDS)]
     more = [counted(len(counts) - _KINDS, "more kind")] * (len(counts) > _KINDS)
-    advice = _advice(found, dataset)
+    advice = _advice(found, dataset, videos)
     first = printable(found[counts.most_common(1)[0][0]][0])
     return f"it holds {listed([*kinds, *more], 'and')}, such as {first}" + (f": {advice}" if advice else "")
 
@@ -69,24 +72,24 @@ def _kind(name: str, images: tuple[str, ...]) -> str:
     return f"{printable(suffix)} file" if suffix else "file without a suffix"
 
 
-def _advice(found: dict[str, list[str]], dataset: str) -> str:
+def _advice(found: dict[str, list[str]], dataset: str, videos: str) -> str:
     """Return what to do about the first kind that says it; empty if none does."""
     suffixes = {kind.removesuffix(" file") for kind in found}
     if packed := [names[0] for kind, names in found.items() if kind.removesuffix(" file") in _PACKED]:
         return f"unpack {printable(packed[0])}"
     if images := found.get("image"):
         parents = {name.split("/")[-2] for name in images if "/" in name}
-        if dataset != FOLDER and len(parents) > 1 and all(_is_class(parent) for parent in parents):
+        if dataset not in ("", FOLDER) and len(parents) > 1 and all(_is_class(parent) for parent in parents):
             return f"dataset={FOLDER} reads images in folders of classes"
         return ""
     if "archive" in found:
         return "unpack each archive into a folder of its own name"
-    if suffixes.intersection(_TABLES):
+    if dataset and suffixes.intersection(_TABLES):
         if dataset == "fer2013":
             return "a table with the columns emotion, pixels and Usage is read if dataset.root names the file itself"
         return f"dataset={dataset} is read from files of images, not from tables"
     if suffixes.intersection(_VIDEOS):
-        return "save their frames as images"
+        return videos
     return "save them as PNG or JPEG" if suffixes.intersection(_PHOTOS) else ""
 
 

@@ -15,7 +15,8 @@ from typing import Any
 
 import cv2
 
-from fersweep.data.files import is_image
+from fersweep.data import contents
+from fersweep.data.files import IMAGE_SUFFIXES, is_image
 from fersweep.data.images import UnreadableImageError, quiet, resize
 from fersweep.errors import UserError
 from fersweep.faces import Detector, Face, Pixels, pictures, table
@@ -125,7 +126,7 @@ def _found(source: Path) -> dict[str, Path]:
     above = source if source.is_dir() else source.parent
     found = {path.relative_to(above).as_posix(): path for path in pictures.find(source)}
     if not found:
-        raise UserError(f"{source} holds no pictures: name a folder with some below it.")
+        raise UserError(f"{source} holds no pictures: {contents.describe(source, '', IMAGE_SUFFIXES)}.")
     return found
 
 

@@ -14,6 +14,8 @@ from typing import Any
 import cv2
 import numpy as np
 
+from fersweep.data import contents
+from fersweep.data.files import IMAGE_SUFFIXES
 from fersweep.data.images import UnreadableImageError
 from fersweep.errors import UserError
 from fersweep.faces import Pixels, pictures
@@ -162,7 +164,8 @@ def resolve(inputs: Sequence[str], every: int, limit: int | None) -> list[Pictur
         if path.is_dir():
             files = {file: str(file.relative_to(path)) for file in pictures.find(path)}
             if not files:
-                raise UserError(f"There is no picture in {path}.")
+                held = contents.describe(path, "", IMAGE_SUFFIXES, videos="name each video itself")
+                raise UserError(f"There is no picture in {path}: {held}.")
             found |= files
         elif path.suffix.lower() in VIDEOS:
             videos.append(Video(path, every, limit))
