@@ -109,8 +109,8 @@ def test_nothing_is_written_and_nothing_started(
     file = tmp_path / "mine" / "experiment" / "chosen.yaml"
     file.parent.mkdir(parents=True)
     params = "params: {activation: 'elu,relu', seed: '1,2', recipe.label_smoothing: '0.0,0.1'}"
-    rest = "zip: [seed, recipe.label_smoothing], exclude: [{activation: relu, seed: 2}], order: fewest_seeds_first"
-    file.write_text(f"# @package _global_\nhydra: {{sweeper: {{{params}, {rest}}}}}\n")
+    rest = "zip: [activation, recipe.label_smoothing], exclude: [{activation: relu, seed: 2}]"
+    file.write_text(f"# @package _global_\nhydra: {{sweeper: {{{params}, {rest}, order: fewest_seeds_first}}}}\n")
     settings = ("backbone=aer_cnn", "attention=none", FACES, "recipe.max_epochs=2", f"--config-dir={tmp_path}/mine")
     assert run_train("-m", "experiment=chosen", "hydra.launcher.n_jobs=1", *settings, "--dry-run") == 0
     header, *lines, _, totals, end = capsys.readouterr().out.splitlines()
@@ -120,7 +120,7 @@ def test_nothing_is_written_and_nothing_started(
     assert found == [("elu", "1"), ("relu", "1"), ("elu", "2")]
     assert totals == "3 runs: 3 new; predicted time unknown: no run of the same kind is done."
     assert end == "Nothing was started or written (--dry-run)."
-    single = ("activation=elu", "seed=2", "recipe.label_smoothing=0.1")
+    single = ("activation=elu", "seed=2", "recipe.label_smoothing=0.0")
     assert run_train("--dry-run", *single, *settings) == 0
     assert capsys.readouterr().out.splitlines() == [header, lines[2], "", totals.replace("3 runs: 3", "1 run: 1"), end]
     assert run_train("--dry-run", "dataset=folder", "dataset.root=none", "split=random") == 2
