@@ -19,14 +19,17 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(parsed: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from fersweep.report import listing
+    from fersweep.report import listing, search
     from fersweep.runs.collect import collect
 
     runs = collect(parsed.outputs)
+    searches = search.find(runs)
     if parsed.json:
-        print(listing.as_json(runs))
+        print(listing.as_json(runs, search.numbers(searches)))
     elif parsed.csv:
-        sys.stdout.write(listing.as_csv(runs))
+        sys.stdout.write(listing.as_csv(runs, search.numbers(searches)))
     else:
         listing.show(runs, Console())
+        for each in searches:
+            listing.show_trials(each, Console())
     return 0 if all(each.state in ("done", "pruned") for each in runs) else 1

@@ -1,7 +1,7 @@
 """Write a page, tables and figures that compare the runs below a folder.
 
-The files are index.html, table.md, table.csv, table.tex and figures. Exit code 1 if some runs are not done; the report
-lists them.
+The files are index.html, table.md, table.csv, table.tex and figures; of a search also trials.csv and best.yaml, an
+experiment's file. Exit code 1 if some runs are not done; the report lists them. Runs that a search pruned do not count.
 """
 
 from __future__ import annotations
@@ -37,5 +37,10 @@ def run(parsed: argparse.Namespace) -> int:
         states = Counter(each.state for each in report.unfinished)
         listed = ", ".join(f"{count} {state}" for state, count in states.items())
         print(f"not done: {listed}; the page lists them, and the command that started them resumes them")
+    for search in report.searches:
+        print(f"search {search.name}: {search.counts}")
+        if search.best is not None:
+            print(f"  best: trial {search.best.number}, {search.heading} {search.shown(search.best.value)}")
+            print(f"  {search.command}")
     print(folder / "index.html")
     return 1 if report.unfinished else 0

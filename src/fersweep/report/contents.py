@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from fersweep.report.explained import Explained
+from fersweep.report.search import Searched
 from fersweep.report.titles import ABSENT, joined, spelled
 from fersweep.runs.collect import Run
 
@@ -253,6 +254,7 @@ class Report:
         unfinished: runs that are not done; ``unfinished_names``: the choices of each, in a line.
         done: number of finished runs, folds counted.
         missing: sentences on rows of the study's table without a run here, and on seeds that some rows lack.
+        searches: in the folders of the runs.
     """
 
     title: str
@@ -266,3 +268,4 @@ class Report:
     unfinished_names: tuple[str, ...]
     done: int
     missing: tuple[str, ...]
+    searches: tuple[Searched, ...] = ()

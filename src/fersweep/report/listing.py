@@ -7,11 +7,12 @@ import io
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fersweep.report.formats import peta
+from fersweep.report.search import Searched, as_lines
 from fersweep.report.titles import titled
 from fersweep.runs.collect import STATES, Run, State
 from fersweep.text import cells, counted, printable
@@ -71,6 +72,15 @@ def show_scores(runs: Sequence[Run], console: Console, sweeps: bool = False) -> 
         console.print()
 
 
+def show_trials(search: Searched, console: Console) -> None:
+    """Print the trials of a search, best first, below their number by state."""
+    from rich.text import Text
+
+    console.print(f"\nsearch {search.name}: {search.counts}", highlight=False)
+    for number, line in enumerate(aligned(as_lines(search))):
+        console.print(Text(line, "" if number else "dim"), soft_wrap=True)
+
+
 def count(runs: Sequence[Run]) -> str:
     """Return the number of runs by state: ``12 runs: 9 done, 1 failed, 2 pending``."""
     found = Counter(run.state for run in runs)
@@ -78,16 +88,23 @@ def count(runs: Sequence[Run]) -> str:
     return f"{counted(len(runs), 'run')}: {states}"
 
 
-def as_json(runs: Iterable[Run]) -> str:
-    """Return a list of objects, one per run, with all fields of `Run`; unknown values are null."""
-    return json.dumps([{**vars(run), "directory": str(run.directory)} for run in runs], indent=2)
+def as_json(runs: Iterable[Run], trials: Mapping[Path, int] | None = None) -> str:
+    """Return a list of objects, one per run, with all fields of `Run`; unknown values are null.
+
+    If some are ``trials`` of a search, ``trial`` is the number of each run's.
+    """
+    objects = [{**vars(run), "directory": str(run.directory)} for run in runs]
+    if trials:
+        objects = [{**each, "trial": trials.get(Path(each["directory"]))} for each in objects]
+    return json.dumps(objects, indent=2)
 
 
-def as_csv(runs: Sequence[Run]) -> str:
+def as_csv(runs: Sequence[Run], trials: Mapping[Path, int] | None = None) -> str:
     """Return RFC 4180 text, one record per run below a header; unknown values are empty.
 
     Columns: directory, state, run, each group of choices, seed, each setting that distinguishes runs, each metric, the
-    ends of the accuracy's interval, training_flops, attempts, started, finished, error_type, error_message.
+    ends of the accuracy's interval, training_flops, attempts, started, finished, error_type, error_message; if some are
+    ``trials`` of a search, also the number of each run's.
     """
     groups = list(dict.fromkeys(group for run in runs for group in run.choices))
     metrics = list(dict.fromkeys(name for run in runs for name in run.metrics))
@@ -96,7 +113,9 @@ def as_csv(runs: Sequence[Run]) -> str:
     writer = csv.writer(text)
     interval = ("accuracy_interval_low", "accuracy_interval_high", "training_flops")
     ends = ("attempts", "started", "finished", "error_type", "error_message")
-    writer.writerow(cells(["directory", "state", "run", *groups, "seed", *settings, *metrics, *interval, *ends]))
+    numbered = ("trial",) if trials else ()
+    named = ["directory", "state", "run", *groups, "seed", *settings, *metrics, *interval, *ends, *numbered]
+    writer.writerow(cells(named))
     for run in runs:
         error = run.error or {"type": "", "message": ""}
         writer.writerow(
@@ -108,6 +127,7 @@ def as_csv(runs: Sequence[Run]) -> str:
                     *(run.accuracy_interval or (None, None)),
                     run.training_flops,
                     *(run.attempts, run.started, run.finished, error["type"], error["message"]),
+                    *((trials.get(run.directory),) if trials else ()),
                 ]
             )
         )

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from fersweep.report import explained, formats, paired, plots, results, study, svg
+from fersweep.report import explained, formats, paired, plots, results, search, search_plots, study, svg
 from fersweep.report.columns import Choice, Column, choose, in_line
 from fersweep.report.contents import Report, Row
 from fersweep.text import counted
@@ -63,6 +63,8 @@ def render(report: Report, time: bool = False) -> str:
         tested=paired.tested(report, compared),
         by_options=[(pairs, paired.side_by_side(report, pairs)) for pairs in paired.by_options(report.fidelity, rows)],
         drawings={name: _drawing(name, figure) for name, figure in plots.overview(report, time).items()},
+        listed=search.as_lines,
+        searched=[_searched(each, number) for number, each in enumerate(report.searches)],
         curves={row.key: _curves(row) for row in report.rows if row.curves},
     )
 
@@ -118,6 +120,15 @@ def _filters(choice: Choice[Row], rows: Sequence[Row]) -> list[tuple[int, str, l
 
 def _drawing(name: str, figure: Any) -> Drawing:
     return Drawing(Markup(svg.inline(figure, name, CAPTIONS[name])), CAPTIONS[name])
+
+
+def _searched(found: search.Searched, number: int) -> list[Drawing]:
+    """Return the figures of a search with their captions."""
+    captions = search_plots.captions(found)
+    return [
+        Drawing(Markup(svg.inline(figure, f"search-{number}-{name}", captions[name])), captions[name])
+        for name, figure in search_plots.drawn(found).items()
+    ]
 
 
 def _curves(row: Row) -> Markup:

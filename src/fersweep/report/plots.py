@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from fersweep.report import figures
+from fersweep.report import figures, search_plots
 from fersweep.report.compare import oriented
 from fersweep.report.contents import Comparison, Report, Row
 from fersweep.report.figures import BLUE, GREY, VERMILION
 from fersweep.report.results import counts
 from fersweep.report.scatter import accuracy_against
+from fersweep.report.search import prefixes
 from fersweep.report.svg import INK, PAPER, RULE, save, styled
 from fersweep.report.ticks import exact_ticks
 from fersweep.report.titles import joined
@@ -47,10 +48,14 @@ def overview(report: Report, time: bool = False) -> dict[str, Figure]:
 def write(report: Report, folder: Path, time: bool = False) -> list[Path]:
     """Write every figure into ``folder``, created if missing, as SVG and PNG; return the files.
 
-    They are those of `overview` and, for each row, ``confusion-<key>`` and, if it has curves, ``curves-<key>``.
+    They are those of `overview`, of each search and, for each row, ``confusion-<key>`` and, if it has curves,
+    ``curves-<key>``.
     """
     folder.mkdir(parents=True, exist_ok=True)
     files = [path for name, figure in overview(report, time).items() for path in save(figure, folder, name)]
+    for search, prefix in zip(report.searches, prefixes(report.searches), strict=True):
+        for name, figure in search_plots.drawn(search).items():
+            files += save(figure, folder, f"{prefix}search-{name}")
     for row in report.rows:
         files += save(confusion_matrix(row), folder, f"confusion-{row.key}")
         if row.curves:

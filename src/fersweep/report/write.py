@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fersweep.errors import UserError
 from fersweep.files import atomic_path
-from fersweep.report import across, compare, gather, labels, study, tables
+from fersweep.report import across, compare, gather, labels, search, study, tables
 from fersweep.report.contents import Report, Row
 from fersweep.report.gather import Finished
 from fersweep.report.rows import rows_of
@@ -22,7 +22,8 @@ def contents(outputs: Path) -> Report:
         UserError: there are no runs, or no finished run with readable files.
     """
     runs = collect(outputs)
-    finished, others = gather.read(runs)
+    searches = search.find(runs)
+    finished, others = gather.read(run for run in runs if run.state != "pruned")
     if not finished:
         states = ", ".join(sorted({run.state for run in others}))
         damaged = next((run.error["message"] for run in others if run.state == "unreadable" and run.error), "")
@@ -44,6 +45,7 @@ def contents(outputs: Path) -> Report:
         unfinished_names=tuple(joined(each.values()) for each in unfinished),
         done=len(finished),
         missing=tuple(_missing(rows)),
+        searches=searches,
     )
 
 
@@ -91,6 +93,7 @@ def write(report: Report, folder: Path, time: bool = False) -> list[Path]:
         "table.md": tables.as_markdown(report),
         "table.csv": tables.as_csv(report),
         "table.tex": tables.as_latex(report),
+        **search.files(report.searches),
     }
     try:
         folder.mkdir(parents=True, exist_ok=True)
