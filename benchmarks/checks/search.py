@@ -123,6 +123,7 @@ def kills(folder: Path, moments: int, trials: int, length: int, seed: int, lates
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("names", metavar="NAME", nargs="*", help="halving, kills; default: both")
     parser.add_argument("--repeats", type=int, default=5, help="of halving; default: %(default)s")
+    parser.add_argument("--folder", type=Path, help="keep the runs there, where the same command goes on")
     parser.add_argument("--kills", type=int, default=10, help="moments to kill at; default: %(default)s")
     parser.add_argument("--seed", type=int, default=0, help="of the moments to kill at; default: %(default)s")
 
@@ -130,7 +131,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(asked: argparse.Namespace) -> int:
     """Run the checks that are named."""
     with tempfile.TemporaryDirectory(prefix="fersweep-search-") as name:
-        folder = Path(name)
+        folder = asked.folder or Path(name)
         scenes = {
             "halving": lambda: halving(folder / "halving", asked.repeats, 40, 9),
             "kills": lambda: kills(folder / "kills", asked.kills, 6, 9, asked.seed, latest=6),

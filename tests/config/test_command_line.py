@@ -63,6 +63,7 @@ def test_unknown_settings_and_options_get_suggestions(overrides: str, message: s
         ("attention=se,eca", "attention=se,eca has several values: add -m for a sweep."),
         ("hydra.launcher.n_jobs=2", "hydra.launcher.n_jobs=2 has no effect on a single run: add -m"),
         ("hydra/launcher=slurm", "hydra/launcher=slurm has no effect on a single run: add -m"),
+        ("-m hydra/sweeper=serch", "hydra/sweeper=serch is not known (did you mean search?)"),
         ("-m hydra/launcher=slrum", "hydra/launcher=slrum is not known (did you mean slurm?)"),
         (
             "-m hydra.launcher.njobs=2",

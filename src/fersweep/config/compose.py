@@ -105,8 +105,9 @@ def check_choices(overrides: Sequence[str]) -> None:
             raise UserError(f"{key} is a group: {advice}.")
         if choices and first != "hydra" and not override.is_delete():
             _check_values(key, override, choices)
-        if key.replace("/", ".") == LAUNCHER and did_you_mean(str(override.value()), options("hydra/launcher")):
-            _check_values("hydra/launcher", override, options("hydra/launcher"))
+        place = key.replace(".", "/")
+        if place in ("hydra/launcher", "hydra/sweeper") and did_you_mean(str(override.value()), options(place)):
+            _check_values(place, override, options(place))
 
 
 def sweep_values(override: Override) -> list[str]:
