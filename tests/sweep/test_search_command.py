@@ -61,6 +61,27 @@ def test_a_search_tries_config_groups_and_numbers_and_prints_the_best(
     assert len(started.runs) == 5
 
 
+def test_each_value_gets_a_search_and_the_best_are_trained_with_fresh_seeds(
+    started: Started, run_train: Train, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    equal = ("hydra.sweeper.each=attention", "hydra.sweeper.finals=2", "hydra.sweeper.trials=2")
+    assert run_train(*SEARCH, "attention=none,se", LR, FACES, *equal) == 0
+    out = capsys.readouterr().out
+    found = {name: read(tmp_path / "outputs" / "tune" / name) for name in ("none", "se")}
+    for name, search in found.items():
+        assert search is not None
+        assert [trial.state for trial in search.trials] == ["done"] * 2
+        assert all(f"attention={name}" in trial.overrides for trial in search.trials)
+        assert f"tune/{name}: 0.5000\n" in out
+    finals = collect(tmp_path / "outputs" / "tune" / "finals")
+    assert [(run.choices["attention"], run.seed, run.state) for run in finals] == [
+        (name, seed, "done") for name in ("none", "se") for seed in (2, 3)
+    ]
+    lr = [config["recipe"]["optimizer"]["lr"] for config in started.configs]
+    assert lr[4:] == [lr[0], lr[0], lr[2], lr[2]]  # all are equal, so the first is the best
+    assert out.endswith("Next: uv run fersweep report outputs/tune/finals\n")
+
+
 def test_an_impossible_combination_is_named_once_and_the_search_goes_on(
     started: Started, run_train: Train, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -85,11 +106,12 @@ def test_an_impossible_combination_is_named_once_and_the_search_goes_on(
             "There is no setting hydra.sweeper.trails (did you mean hydra.sweeper.trials?)",
         ),
         ((LR, "force=true"), "force=true would train every trial again"),
-        ((LR, "seed=1,2", "hydra.sweeper.seeds=2"), "hydra.sweeper.seeds sets the seed of each run"),
+        ((LR, "seed=1,2", "hydra.sweeper.seeds=2"), "hydra.sweeper.seeds and finals set the seed of each run"),
         (("recipe.max_epochs=2,3",), "recipe.max_epochs must be the same for all trials"),
         ((LR, "attention=none,sa"), "attention=sa is not known"),
         ((LR, "hydra.sweeper.sampler=grid"), "is an interval, which a grid cannot list"),
         ((LR, "hydra.sweeper.where={lr:{attention:se}}"), "hydra.sweeper.where names lr, which has no values"),
+        ((LR, "hydra.sweeper.each=attention"), "hydra.sweeper.each=attention names no setting with several values"),
         ((LR, "hydra.launcher.n_jobs=0"), "hydra.launcher.n_jobs=0 is out of range"),
     ],
 )

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.types import HydraContext
 from omegaconf import DictConfig
 from rich.console import Console
 from rich.text import Text
 
+from fersweep.config.combinations import values_of
+from fersweep.config.options import quoted
 from fersweep.config.space import Space
 from fersweep.errors import UserError
 from fersweep.runs.identity import run_hash
-from fersweep.runs.trials import Search, Trial, read
+from fersweep.runs.trials import Search, Trial, is_loss, read
 from fersweep.sweep.launcher import CheckedLauncher
 from fersweep.sweep.plan import Planned, Planner, interruptible
 from fersweep.sweep.search.driver import Driver
@@ -48,9 +53,65 @@ def search(
     if not isinstance(launcher, CheckedLauncher):
         raise UserError("hydra/sweeper=search needs hydra/launcher=local or slurm.")
     params = [f"{key}={value}" for key, value in (settings.params or {}).items()]
-    overrides = OverridesParser.create(config_loader=context.config_loader).parse_overrides([*params, *arguments])
+    parser = OverridesParser.create(config_loader=context.config_loader)
+    planner, console = Planner(config, context, here=launcher.here), Console()
+    found: list[Found] = []
+    for chosen in _searches(parser.parse_overrides([*params, *arguments]), config, settings.each):
+        if chosen:
+            _say(console, f"\n{chosen[0]}")
+        overrides = parser.parse_overrides([*params, *arguments, *chosen])
+        found.append(_search(planner, launcher, overrides, settings, console))
+    for each in found if settings.each else ():
+        _say(console, f"{each.name}: {'no trial is done' if each.best is None else f'{each.best.value:.4f}'}")
+    best = [each.best for each in found if each.best is not None and each.best.value is not None]
+    if settings.finals and best:
+        launcher.launch(_finals(best, config, settings), 0)
+    if len(best) < len(found):
+        raise SystemExit(1)
+    return max((trial.value or 0.0 for trial in best), key=lambda value: -value if is_loss(settings.metric) else value)
+
+
+@dataclass(frozen=True)
+class Found:
+    """Result of a search: the name of its folder, and the best trial, if one is done."""
+
+    name: str
+    best: Trial | None
+
+
+def _searches(overrides: Sequence[Override], config: DictConfig, each: str | None) -> list[list[str]]:
+    """Return the overrides of each search to be made: one per value of the setting ``each``, in a folder of its own.
+
+    Raises:
+        UserError: the setting has no values.
+    """
+    if each is None:
+        return [[]]
+    setting = next((override for override in overrides if override.key_or_group == each), None)
+    if setting is None or not setting.is_sweep_override():
+        raise UserError(f"hydra.sweeper.each={each} names no setting with several values: give it some, {each}=A,B.")
+    key = setting.get_key_element()
+    return [[f"{key}={value}", f"sweep={_folder(config, value)}"] for value in values_of(setting)]
+
+
+def _folder(config: DictConfig, value: str) -> str:
+    """Return the name of a folder for one value, in that of the sweep, as an override's value."""
+    return quoted(f"{config.sweep}/{re.sub(r'[^A-Za-z0-9_.+-]+', '-', value)}")
+
+
+def _finals(best: Sequence[Trial], config: DictConfig, settings: Settings) -> list[list[str]]:
+    """Return the overrides of the runs that compare the best: with seeds that the search has not used."""
+    seeds = [config.seed + settings.seeds + place for place in range(settings.finals)]
+    folder = _folder(config, "finals")
+    kept = [[each for each in trial.overrides if not each.startswith(("seed=", "sweep="))] for trial in best]
+    return [[*overrides, f"seed={seed}", f"sweep={folder}"] for overrides in kept for seed in seeds]
+
+
+def _search(
+    planner: Planner, launcher: CheckedLauncher, overrides: Sequence[Override], settings: Settings, console: Console
+) -> Found:
+    """Make one search and print its best trial."""
     space = Space(overrides, settings.zip, settings.exclude, settings.where)
-    planner = Planner(config, context, here=launcher.here)
     like = planner.unchecked([f"{key}={value}" for key, value in space.first().items()])
     _check(settings, space, like)
     place = launcher.place(like, settings.trials or 2**16, settings.at_once)
@@ -59,7 +120,6 @@ def search(
     journal = Journal(folder, _about(space, settings, like), settings, like.config["recipe"]["max_epochs"])
     if settings.sampler == "grid":
         journal.enqueue(space.grid())
-    console = Console()
     proposals = Proposals(journal, space, settings, _inside(planner, folder), lambda line: _say(console, line))
     driver = Driver(proposals, place, like)
     with interruptible("Interrupted. Run the same command to go on."):
@@ -67,7 +127,8 @@ def search(
         driver.run()
     found = read(folder)
     assert found is not None
-    return _conclude(found, driver, folder)
+    _conclude(found, driver, folder)
+    return Found(like.config["sweep"], found.best)
 
 
 def _check(settings: Settings, space: Space, like: Planned) -> None:
@@ -77,10 +138,8 @@ def _check(settings: Settings, space: Space, like: Planned) -> None:
             "force=true would train every trial again at each start: omit it, or choose another sweep=NAME."
         )
     names = {key.lstrip("+") for each in space.parameters for key in each.keys}
-    if "seed" in names and settings.seeds > 1:
-        raise UserError(
-            "hydra.sweeper.seeds sets the seed of each run: give seed one value, or omit hydra.sweeper.seeds."
-        )
+    if "seed" in names and (settings.seeds > 1 or settings.finals):
+        raise UserError("hydra.sweeper.seeds and finals set the seed of each run: give seed one value, or omit them.")
     for name in ("sweep", "outputs", "recipe.max_epochs"):
         if name in names:
             raise UserError(f"{name} must be the same for all trials of a search: give it one value.")
@@ -131,8 +190,8 @@ def _counts(trials: Sequence[Trial]) -> str:
     return f"{counted(sum(found.values()), 'trial')}: {states}"
 
 
-def _conclude(found: Search, driver: Driver, folder: Path) -> float:
-    """Print the best trial and the next command; return its metric."""
+def _conclude(found: Search, driver: Driver, folder: Path) -> None:
+    """Print the best trial and the next command."""
     from fersweep.report import summary
 
     if driver.proposals.exhausted:
@@ -141,10 +200,9 @@ def _conclude(found: Search, driver: Driver, folder: Path) -> float:
     best, place = found.best, summary.shown(folder)
     if best is None or best.value is None:
         driver.say("No trial is done.")
-        raise SystemExit(1)
+        return
     seeds = f", mean of {len(best.scores)} seeds" if len(best.scores) > 1 else ""
     driver.say(f"Best: trial {best.number}, {found.about['metric']} {best.value:.4f}{seeds}")
     driver.say(f"  {command()} {' '.join(map(shlex.quote, best.overrides))}")
     driver.say(f"  {summary.shown(folder / best.runs[0])}")
     driver.say(f"Folder: {place}{os.sep}\nNext: {command('report')} {shlex.quote(str(place))}")
-    return best.value

@@ -30,6 +30,8 @@ class Settings:
     warmup: int = 1
     seeds: int = 1
     promising: float = 0.25
+    each: str | None = None
+    finals: int = 0
     at_once: int | None = None
     where: Any = None
     exclude: Any = None
@@ -45,7 +47,7 @@ class Settings:
                 wrong = why or f" is not known{did_you_mean(value, choices)}"
                 raise UserError(f"hydra.sweeper.{name}={value}{wrong}; choices: {listed(choices, 'or')}.")
         least = {"trials": 1, "epochs": 1, "startup": 0, "first_rung": 1, "factor": 2, "warmup": 0, "seeds": 1}
-        for name, minimum in (least | {"at_once": 1, "seed": 0}).items():
+        for name, minimum in (least | {"at_once": 1, "seed": 0, "finals": 0}).items():
             value = getattr(self, name)
             if value is not None and value < minimum:
                 raise UserError(f"hydra.sweeper.{name}={value} is out of range: {minimum} or more.")
