@@ -82,6 +82,20 @@ def test_each_value_gets_a_search_and_the_best_are_trained_with_fresh_seeds(
     assert out.endswith("Next: uv run fersweep report outputs/tune/finals\n")
 
 
+def test_an_experiment_can_be_a_search(started: Started, run_train: Train, tmp_path: Path) -> None:
+    asked = ("attention=none,se", "hydra.sweeper.trials=1", "hydra.sweeper.finals=1", "dataset=synthetic", FACES)
+    assert run_train("-m", "experiment=tuned_attention", *asked) == 0
+    runs = collect(tmp_path / "outputs" / "tuned_attention")
+    folders = [(run.directory.parent.name, run.choices["attention"], run.seed) for run in runs]
+    assert folders == [("finals", "none", 2), ("finals", "se", 2), ("none", "none", 1), ("se", "se", 1)]
+    for config in started.configs:
+        assert (config["backbone"]["name"], config["backbone"]["model"]["stem"]) == ("resnet18", "small")
+        assert 0.003 <= config["recipe"]["optimizer"]["lr"] <= 0.3
+    search = read(tmp_path / "outputs" / "tuned_attention" / "se")
+    assert search is not None
+    assert list(search.trials[0].params) == ["recipe.optimizer.lr", "recipe.optimizer.weight_decay", "recipe.mixup"]
+
+
 def test_an_impossible_combination_is_named_once_and_the_search_goes_on(
     started: Started, run_train: Train, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

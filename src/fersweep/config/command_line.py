@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 from fersweep import compat
 from fersweep.config.combinations import EXCLUDE, ZIP, combinations, refuse_idle
 from fersweep.config.compose import LAUNCHER, SWEEPER, check_choices, compose_config, refuse_unknown, sweep_values
-from fersweep.config.options import extended, option_file, options, parse, quoted
+from fersweep.config.options import extended, is_search, option_file, options, parse, quoted
 from fersweep.config.space import Space
 from fersweep.config.typed import expanded_flags, gathered, readable
 from fersweep.errors import UserError
@@ -206,15 +206,6 @@ def _sweeper(experiment: str) -> dict[str, Any]:
     file = option_file("experiment", experiment)
     settings: dict[str, Any] = OmegaConf.select(OmegaConf.create(file), SWEEPER) or {}
     return settings
-
-
-def is_search(overrides: Sequence[str]) -> bool:
-    """Return whether the sweeper is ``search``, by the command line or by the chosen experiment."""
-    chosen = {each.key_or_group: each.value() for each in parse(overrides) if not each.is_sweep_override()}
-    name = chosen.get("experiment")
-    lists = option_file("experiment", str(name)).get("defaults", []) if name else []
-    of_experiment = next((each.get("override /hydra/sweeper") for each in lists if isinstance(each, dict)), None)
-    return bool(chosen.get("hydra/sweeper", of_experiment) == "search")
 
 
 def first_of_search(overrides: Sequence[str]) -> list[str]:

@@ -101,7 +101,7 @@ def extended(overrides: Sequence[str], config_dir: str | None = None) -> list[st
         config_dir: argument of ``--config-dir``, which Hydra adds itself.
 
     Returns:
-        The overrides with one ``hydra.searchpath``, and plugins as a list.
+        The overrides with one ``hydra.searchpath``, plugins as a list, and the sweeper of an experiment that searches.
 
     Raises:
         UserError: a plugin or a folder does not exist.
@@ -123,7 +123,19 @@ def extended(overrides: Sequence[str], config_dir: str | None = None) -> list[st
     known = [folder for folder in search_path()[1:] if config_dir is None or folder != Path(config_dir).absolute()]
     if known:
         kept.append(f"{SEARCH_PATH}=[{','.join(quoted(f'file://{folder}') for folder in known)}]")
+    if is_search(kept) and not any(each.startswith("hydra/sweeper=") for each in kept):
+        kept.append("hydra/sweeper=search")  # Hydra ignores what an experiment says, as train.yaml names a sweeper
     return kept
+
+
+def is_search(overrides: Sequence[str]) -> bool:
+    """Return whether the sweeper is ``search``, by the command line or else by the chosen experiment."""
+    chosen = {each.key_or_group: each.value() for each in parse(overrides) if not each.is_sweep_override()}
+    if "hydra/sweeper" in chosen:
+        return bool(chosen["hydra/sweeper"] == "search")
+    name = str(chosen.get("experiment"))
+    lists = option_file("experiment", name).get("defaults", []) if name in options("experiment") else []
+    return {"override /hydra/sweeper": "search"} in lists
 
 
 def _listed(override: Override) -> list[str]:

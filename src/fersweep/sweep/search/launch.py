@@ -87,8 +87,8 @@ def _searches(overrides: Sequence[Override], config: DictConfig, each: str | Non
     """
     if each is None:
         return [[]]
-    setting = next((override for override in overrides if override.key_or_group == each), None)
-    if setting is None or not setting.is_sweep_override():
+    setting = next((override for override in reversed(overrides) if override.key_or_group == each), None)
+    if setting is None:
         raise UserError(f"hydra.sweeper.each={each} names no setting with several values: give it some, {each}=A,B.")
     key = setting.get_key_element()
     return [[f"{key}={value}", f"sweep={_folder(config, value)}"] for value in values_of(setting)]
@@ -187,7 +187,7 @@ def _begin(driver: Driver) -> None:
 def _counts(trials: Sequence[Trial]) -> str:
     found = Counter(trial.state for trial in trials if trial.counts)
     states = ", ".join(f"{found[state]} {state}" for state in ("done", "pruned", "failed", "running") if found[state])
-    return f"{counted(sum(found.values()), 'trial')}: {states}"
+    return f"{counted(sum(found.values()), 'trial')}{states and ': '}{states}"
 
 
 def _conclude(found: Search, driver: Driver, folder: Path) -> None:
