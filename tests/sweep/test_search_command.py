@@ -12,7 +12,6 @@ from conftest import FACES, NARROW
 from fake_processes import Started, install
 
 from fersweep.runs.collect import collect
-from fersweep.runs.status import Status
 from fersweep.runs.trials import read
 from fersweep.sweep.search import driver as loop
 from fersweep.training import results as record
@@ -147,37 +146,20 @@ def test_an_interval_needs_a_search(run_train: Train, capsys: pytest.CaptureFixt
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "killpg"), reason="process groups are needed")
-def test_real_runs_are_ended_early_and_can_be_taken_up_again(
+def test_real_runs_are_ended_early_and_taken_up_again(
     run_train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Both trials pause at the only rung; then one goes on, as the search must have a result."""
     monkeypatch.setattr(loop, "POLL", 0.02)
-    settings = (
-        *NARROW,
-        FACES,
-        "recipe.max_epochs=20",
-        "sweep=tune",
-        "hydra.launcher.threads=1",
-        "hydra.launcher.n_jobs=2",
-    )
-    search = (
-        *SEARCH[:2],
-        *settings,
-        LR,
-        "hydra.sweeper.trials=3",
-        "hydra.sweeper.epochs=40",
-        "hydra.sweeper.first_rung=2",
-    )
-    assert run_train(*search) == 0
-    runs = collect(tmp_path / "outputs" / "tune")
-    assert sorted(run.state for run in runs) == ["done", "pruned", "pruned"]
-    pruned = [run for run in runs if run.state == "pruned"]
-    before = [len((run.directory / "history.csv").read_text().splitlines()) - 1 for run in pruned]
-    assert all(2 <= epochs < 20 for epochs in before)
-    found = read(tmp_path / "outputs" / "tune")
-    assert found is not None
-    trial = next(trial for trial in found.trials if trial.runs[0] == pruned[0].directory.name)
-    capsys.readouterr()
-    assert run_train("-m", *trial.overrides, "hydra.launcher.threads=1") == 0
-    assert "resumes" in capsys.readouterr().out
-    status = Status.read(pruned[0].directory)
-    assert (status.state, status.attempts) == ("done", 2)
+    settings = (*NARROW, FACES, "recipe.max_epochs=20", "hydra.launcher.threads=1", "hydra.launcher.n_jobs=2")
+    asked = ("hydra.sweeper.trials=2", "hydra.sweeper.first_rung=2", "hydra.sweeper.factor=10")
+    assert run_train(*SEARCH, *settings, LR, *asked) == 0
+    assert "goes on: no trial is done" in capsys.readouterr().out
+    done, pruned = sorted(collect(tmp_path / "outputs" / "tune"), key=lambda run: run.state)
+    assert (done.state, done.attempts, pruned.state, pruned.attempts) == ("done", 2, "pruned", 1)
+    epochs = [len((run.directory / "history.csv").read_text().splitlines()) - 1 for run in (done, pruned)]
+    assert epochs[0] == 20
+    assert 2 <= epochs[1] < 20
+    search = read(tmp_path / "outputs" / "tune")
+    assert search is not None
+    assert sorted(trial.epochs for trial in search.trials) == sorted(epochs)
