@@ -41,12 +41,14 @@ class Parameter:
         points: the values of each setting, for choices; empty for numbers.
         distribution: Optuna's.
         where: values of other settings with which it exists.
+        is_interval: it has no steps that a grid could list.
     """
 
     keys: tuple[str, ...]
     points: tuple[tuple[str, ...], ...]
     distribution: BaseDistribution
     where: dict[str, list[Any]] = field(default_factory=dict)
+    is_interval: bool = False
 
     @property
     def name(self) -> str:
@@ -79,20 +81,18 @@ class Parameter:
         """Return whether it exists beside some values of other settings."""
         return all(key in values and is_one_of(values[key], some) for key, some in self.where.items())
 
-    def all(self) -> list[Any]:
+    def listed(self) -> list[Any]:
         """Return Optuna's values of a finite parameter; UserError for an interval."""
         numbers: Any = self.distribution
         if self.points:
             return [_joined(point) for point in self.points]
-        if numbers.step is None or self.is_interval:
+        if self.is_interval:
             raise UserError(
                 f"{self.name} is an interval, which a grid cannot list: write range(…) or choice(…), or choose another "
                 "hydra.sweeper.sampler."
             )
         count = round((numbers.high - numbers.low) / numbers.step)
         return [numbers.low + place * numbers.step for place in range(count + 1)]
-
-    is_interval: bool = False
 
 
 class Space:
@@ -160,7 +160,7 @@ class Space:
         """Return Optuna's values of every combination; UserError for an interval or too many."""
         total = 1
         for each in self.parameters:
-            total *= len(each.all())
+            total *= len(each.listed())
         if total > LARGEST_GRID:
             raise UserError(
                 f"The grid has {counted(total, 'combination')}, more than {LARGEST_GRID:,}: list fewer values, or "
@@ -179,7 +179,7 @@ class Space:
         if not first.exists(_plain_names(self.fixed | values)):
             yield from self._combinations(rest, values, params)
             return
-        for each in first.all():
+        for each in first.listed():
             yield from self._combinations(rest, values | first.values(each), params | {first.name: each})
 
     def described(self) -> list[list[Any]]:
