@@ -346,8 +346,9 @@ def test_a_search_cancels_what_is_behind_and_goes_on_after_kill(tmp_path: Path, 
     """Its command is killed while jobs are in the queue; the same command watches them."""
     asked = ("hydra/sweeper=search", "hydra.sweeper.trials=2", "hydra.sweeper.first_rung=2", "recipe.max_epochs=24")
     arguments = (*asked, "recipe.optimizer.lr=tag(log, interval(0.0001, 0.1))", f"cache={cache}", "sweep=tune")
-    with started(tmp_path, *arguments):
-        until(lambda: list(tmp_path.glob("outputs/tune/.slurm/*.job")))
+    with started(tmp_path, *arguments) as first:
+        until(lambda: first.poll() is not None or list(tmp_path.glob("outputs/tune/.slurm/*.job")))
+        assert first.poll() is None, (tmp_path / "err").read_text()
     with started(tmp_path, *arguments) as again:
         assert again.wait(timeout=200) == 0, (tmp_path / "err").read_text()
     out = (tmp_path / "out").read_text()
