@@ -25,12 +25,14 @@ def material(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Materi
     return make(tmp_path_factory.mktemp("fuzz") / "material", finished)
 
 
+@pytest.fixture(autouse=True)
+def _no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FERSWEEP_LOCAL", "none")  # put back after `options`, which sets it
+
+
 @pytest.mark.usefixtures("tiny_network")
 @pytest.mark.parametrize("kind", KINDS)
-def test_damaged_input_is_accepted_or_refused_in_one_sentence(
-    kind: str, material: Material, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("FERSWEEP_LOCAL", "none")  # put back after `options`
+def test_damaged_input_is_accepted_or_refused_in_one_sentence(kind: str, material: Material, tmp_path: Path) -> None:
     tally = Tally()
     for number in range(INPUTS):
         tally.add(number, one(kind, number, SEED, material, tmp_path))

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from fersweep.build import check, make, model
 from fersweep.config.checks import validate
 from fersweep.config.compose import compose_config
-from fersweep.config.options import config_dir, options
+from fersweep.config.options import config_dir, is_search, options
 from fersweep.config.schema import GROUPS, choices_of, register
 
 FILES = sorted(path.relative_to(config_dir()).as_posix() for path in config_dir().rglob("*") if path.is_file())
@@ -36,7 +36,9 @@ def composed(file: str) -> tuple[DictConfig, frozenset[str]]:
         overrides += ["dataset.root=somewhere", "split=random"]
     if file == "recipe/notebook":
         overrides += ["backbone=aer_cnn"]
-    if option.startswith(("table_", "ablation_", "best_")):
+    if group == "experiment" and is_search([f"experiment={option}"]):
+        overrides += ["hydra/sweeper=search"]
+    if option.startswith(("table_", "ablation_", "best_", "tuned_")):
         overrides += ["dataset.root=somewhere"]
     register()
     with initialize_config_dir(str(config_dir()), version_base="1.3"):

@@ -23,7 +23,6 @@ from fersweep.config import plugins
 from fersweep.config.compose import compose_config
 from fersweep.config.options import options
 from fersweep.errors import UserError
-from fersweep.inference import trained
 
 PAGE = (REPOSITORY / "docs" / "how-to" / "extend.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", PAGE, flags=re.MULTILINE | re.DOTALL)
@@ -183,7 +182,7 @@ def test_folders_of_options(here: Path, capsys: pytest.CaptureFixture[str], monk
         assert "max_epochs: 2" in capsys.readouterr().out
     monkeypatch.setattr(search, "_added", [])
     assert main(["train", "--config-dir", "mine", "--help"]) == 0
-    assert "recipe: modern, notebook, quick, short, study\n" in capsys.readouterr().out
+    assert re.search(r"^recipe: .*, quick, .*short, study$", capsys.readouterr().out, re.MULTILINE)
     monkeypatch.setattr(search, "_added", [])
     assert main(["train", "--config-dir", "nowhere", "recipe=short"]) == 2
     assert "The folder of options nowhere does not exist" in capsys.readouterr().err
@@ -217,4 +216,4 @@ def test_a_checkpoint_can_name_only_what_a_plugin_defines(here: Path) -> None:
     for target in ("mylab.shell.system", "mylab.shell.os.system", "other.thing"):
         with pytest.raises(UserError, match="is not allowed: it must be defined in"):
             make({"_target_": target})
-    assert trained.plugins.used() == ("mylab",)
+    assert plugins.used() == ("mylab",)

@@ -22,7 +22,7 @@ ALIASES = {
     "recipe.gradient_clip_mode": "clip_mode gradient_clip_algorithm",
     "recipe.teacher": "distill distillation teachers teacher_model",
     "recipe.step_epochs": "decay_epochs step_size",
-    "recipe.step_factor": "decay_rate gamma lr_decay",
+    "recipe.step_factor": "decay_rate lr_decay",
     "recipe.ema_decay": "ema",
     "recipe.test_crops": "tta ten_crop crops",
     "recipe.crop": "crop_size random_crop train_crop_size val_crop_size crop_pct",

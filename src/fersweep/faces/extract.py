@@ -141,13 +141,17 @@ def _prepare(source: Path, folder: Path, settings: Mapping[str, Any]) -> None:
     path = folder / SETTINGS
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if not path.exists():
-            if any(folder.iterdir()):
-                raise UserError(f"{folder} holds other files: choose a new or empty folder.")
+        new = not path.exists()
+        others = new and any(folder.iterdir())
+        if new and not others:
             write_json(path, settings)
-        before = json.loads(path.read_text(encoding="utf-8"))
+        written = b"" if others else path.read_bytes()
     except OSError as error:
         raise UserError(f"Cannot write {folder}: {error.strerror or error}.") from error
+    if others:
+        raise UserError(f"{folder} holds other files: choose a new or empty folder.")
+    try:
+        before = json.loads(written.decode())
     except (ValueError, RecursionError):
         before = None
     if not isinstance(before, dict):

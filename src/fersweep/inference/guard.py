@@ -19,6 +19,8 @@ from starlette.requests import HTTPConnection
 from starlette.responses import PlainTextResponse, RedirectResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from fersweep.errors import extra
+
 ASKING = ("GET", "HEAD", "OPTIONS")
 """Methods that change nothing, so that their origin need not be known."""
 
@@ -132,9 +134,10 @@ def only_uploads(page: Any, folder: Path) -> None:
     makes Gradio create a component anew from its class, so the class is replaced, not the object's method. A request
     that is refused, or makes no sense, is one line on standard error.
     """
-    from gradio import Error
-    from gradio.components import Component
-    from gradio.exceptions import InvalidPathError
+    with extra("fersweep demo"):
+        from gradio import Error
+        from gradio.components import Component
+        from gradio.exceptions import InvalidPathError
 
     page.has_launched = True
     for block in page.blocks.values():
