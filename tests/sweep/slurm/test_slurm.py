@@ -355,7 +355,7 @@ def test_a_search_cancels_what_is_behind_and_goes_on_after_kill(tmp_path: Path, 
     assert "is taken over: its command has ended" in out
     found = sorted(states(each) for each in folders(tmp_path, "tune"))
     assert [state for state, _ in found] == ["done", "pruned"]
-    assert found[0][1] == 2  # cancelled once, then resumed
+    assert found[0][1] <= 2  # resumed at most once: which of the two is cancelled depends on who comes first
     search = read(tmp_path / "outputs" / "tune")
     assert search is not None
     assert sorted(trial.state for trial in search.trials if trial.counts) == ["done", "pruned"]
