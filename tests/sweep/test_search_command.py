@@ -53,7 +53,7 @@ def test_a_search_tries_config_groups_and_numbers_and_prints_the_best(
     assert lines[-5] == "Best: trial 1, val/accuracy 0.5000"
     assert lines[-2:] == ["Folder: outputs/tune/", "Next: uv run fersweep report outputs/tune"]
     best = shlex.split(lines[-4])[3:]
-    assert tuple(best) == search.trials[0].overrides
+    assert set(best) >= {each for each in search.trials[0].overrides if each.startswith("recipe.optimizer.lr=")}
     assert run_train("-m", *best) == 0  # it is done
     assert len(started.runs) == 5
     assert run_train(*SEARCH, *space, where, "hydra.sweeper.trials=5", "hydra.sweeper.sampler=random") == 0

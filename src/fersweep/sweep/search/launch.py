@@ -22,6 +22,7 @@ from fersweep.config.combinations import values_of
 from fersweep.config.options import quoted
 from fersweep.config.space import Space
 from fersweep.errors import UserError
+from fersweep.runs.collect import config_of
 from fersweep.runs.identity import run_hash
 from fersweep.runs.trials import Search, Trial, is_loss, read
 from fersweep.sweep.launcher import CheckedLauncher
@@ -192,7 +193,7 @@ def _counts(trials: Sequence[Trial]) -> str:
 
 def _conclude(found: Search, driver: Driver, folder: Path) -> None:
     """Print the best trial and the next command."""
-    from fersweep.report import summary
+    from fersweep.report import again, summary
 
     if driver.proposals.exhausted:
         driver.say(driver.proposals.exhausted)
@@ -203,6 +204,6 @@ def _conclude(found: Search, driver: Driver, folder: Path) -> None:
         return
     seeds = f", mean of {len(best.scores)} seeds" if len(best.scores) > 1 else ""
     driver.say(f"Best: trial {best.number}, {found.about['metric']} {best.value:.4f}{seeds}")
-    driver.say(f"  {command()} {' '.join(map(shlex.quote, best.overrides))}")
+    driver.say(f"  {command()} {' '.join(again.overrides(config_of(folder / best.runs[0])))}")
     driver.say(f"  {summary.shown(folder / best.runs[0])}")
     driver.say(f"Folder: {place}{os.sep}\nNext: {command('report')} {shlex.quote(str(place))}")
