@@ -77,6 +77,10 @@ def replaced(file: Path, old: str, new: str) -> None:
             lambda run: replaced(run / "config.yaml", "\nattention:\n", "\nattention: 3\nx:\n"),
             "config.yaml is not that of",
         ),
+        (
+            lambda run: replaced(run / "config.yaml", "\nseed: 1\n", "\nseed: quick\n"),
+            r"config.yaml is not that of a run (seed is 'quick', not a number)",
+        ),
         (spoilt("result.json", best_epoch=..., params_total=...), "result.json: params_total is None, not a number"),
         (
             spoilt("result.json", choices={"backbone": "vgg16"}),

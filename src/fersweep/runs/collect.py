@@ -140,6 +140,10 @@ def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
     return {key: targets.current(value) if key.endswith("_target_") else value for key, value in settings.items()}
 
 
+NUMBERS = ("int", "float")
+"""Types of settings in the schema that are numbers."""
+
+
 def _identifying(node: Mapping[str, Any], schema: type) -> dict[str, Any]:
     """Return the settings of a section without those of place, speed or title, and with defaults for missing ones."""
     kept: dict[str, Any] = {}
@@ -150,7 +154,9 @@ def _identifying(node: Mapping[str, Any], schema: type) -> dict[str, Any]:
         if inner is not None:
             kept[each.name] = _identifying(node.get(each.name) or {}, inner)
         elif each.name in node:
-            kept[each.name] = node[each.name]
+            kept[each.name] = value = node[each.name]
+            if str(each.type).removesuffix(" | None") in NUMBERS and type(value) not in (int, float, type(None)):
+                raise TypeError(f"{each.name} is {value!r:.60}, not a number")
         elif each.default is not REQUIRED and each.default != MISSING:
             kept[each.name] = each.default
     return kept

@@ -163,17 +163,22 @@ def _is_whole(value: Any) -> bool:
     return type(value) is int and 0 <= value < 2**63
 
 
+def _is_text(value: Any) -> bool:
+    """Return whether a value is text that UTF-8 can hold; a pickle may have halves of surrogates."""
+    return isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value)
+
+
 def _are_names(value: Any) -> bool:
     return (
         isinstance(value, list | tuple)
         and len({*map(str, value)}) == len(value) > 0
-        and all(isinstance(each, str) and each for each in value)
+        and all(_is_text(each) and each for each in value)
     )
 
 
 def _are_figures(value: Any) -> bool:
     return isinstance(value, dict) and all(
-        type(key) is str and (number is None or (type(number) in (int, float) and not abs(number) > 1e300))
+        _is_text(key) and (number is None or (type(number) in (int, float) and not abs(number) > 1e300))
         for key, number in value.items()
     )
 
@@ -182,9 +187,9 @@ METADATA: dict[str, tuple[bool, Callable[[Any], bool], str]] = {
     "class_names": (True, _are_names, "different names"),
     "temperature": (False, lambda value: type(value) in (int, float) and 0 < value < 1e300, "a positive number"),
     "tested": (False, lambda value: value is None or _are_figures(value), "numbers by name"),
-    "framing": (False, lambda value: value is None or isinstance(value, str), "a name"),
-    "data_digest": (False, lambda value: isinstance(value, str), "text"),
-    "precision": (False, lambda value: isinstance(value, str), "a name"),
+    "framing": (False, lambda value: value is None or _is_text(value), "a name"),
+    "data_digest": (False, _is_text, "text"),
+    "precision": (False, _is_text, "a name"),
     "parts": (False, lambda value: _is_whole(value) and value > 0, "a positive whole number"),
 }
 """Metadata of `stored` and of `add`: whether every version has it, the test of its value, and the value in words."""
@@ -221,12 +226,12 @@ def _not_plain(node: Any, where: str) -> str | None:
     """Return the dotted name of the first part of a configuration that is not plain, or ``None``."""
     if isinstance(node, dict):
         inner = [(each, f"{where}.{name!s:.60}") for name, each in node.items()]
-        if not all(type(name) is str for name in node):
+        if not all(type(name) is str and _is_text(name) for name in node):
             return where
     elif isinstance(node, list | tuple):
         inner = [(each, where) for each in node]
     else:
-        return None if node is None or type(node) in (str, int, float, bool) else where
+        return None if node is None or type(node) in (int, float, bool) or _is_text(node) else where
     return next(filter(None, (_not_plain(each, name) for each, name in inner)), None)
 
 
