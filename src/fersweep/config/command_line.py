@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn
 
-from hydra.core.override_parser.types import Glob, Override
+from hydra.core.override_parser.types import Glob, Override, Sweep
 from omegaconf import OmegaConf
 
 from fersweep import compat
@@ -139,6 +139,8 @@ def _check_hydra(text: str, override: Override) -> None:
 def _check_sweep(text: str, override: Override, multirun: bool, cfg_only: bool) -> None:
     """Refuse intervals, sweeps without a value or without ``-m``, and settings of a sweep for a single run."""
     key = override.key_or_group
+    if not override.is_sweep_override() and _sweeps_within(override.value()):
+        raise UserError(f"{text} has several values inside a list or mapping: write each of these out, with commas.")
     if override.is_interval_sweep():
         raise UserError(
             f"{text} lists no values to try: write them out, as in {key}=0.001,0.01,0.1, or search with "
@@ -158,6 +160,14 @@ def _has_values(override: Override) -> bool:
     if isinstance(value, Glob):
         return bool(value.filter(list(options(override.key_or_group))))
     return bool(sweep_values(override))
+
+
+def _sweeps_within(value: Any) -> bool:
+    """Return whether a list or mapping has a sweep among its values, which Hydra cannot try."""
+    if isinstance(value, Sweep):
+        return True
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return any(map(_sweeps_within, inner))
 
 
 def _bound_to_choices(overrides: Sequence[str]) -> list[str]:

@@ -110,7 +110,7 @@ def extended(overrides: Sequence[str], config_dir: str | None = None) -> list[st
     given = [text for text, each in parsed.items() if each.key_or_group == SEARCH_PATH]
     places = _listed(parsed[given[-1]]) if given else []
     for folder in [_folder(place) for place in places] + ([Path(config_dir)] if config_dir else []):
-        if not folder.is_dir():
+        if not os.path.isdir(folder):  # noqa: PTH112 - False for a name that is too long, too
             raise UserError(f"The folder of options {folder} does not exist: name one with subfolders such as recipe/.")
         if folder.absolute() not in _added:
             _added.append(folder.absolute())
