@@ -124,7 +124,10 @@ def test_unknown_settings_and_options_get_suggestions(overrides: str, message: s
         ),
         ("attention=CBAM", "attention=CBAM is not known (did you mean cbam?)"),
         ("+trainer.max_epochs=3", "There is no setting trainer.max_epochs (did you mean recipe.max_epochs?)"),
-        ("-m seed=1,2 recipe.optimizer={lr:range(1,3)}", "has several values inside a list or mapping: write each of these out"),
+        (
+            "-m seed=1,2 recipe.optimizer={lr:range(1,3)}",
+            "has several values inside a list or mapping: write each of these",
+        ),
         (f"--config-dir={'x' * 300}", "x does not exist: name one with subfolders such as recipe/."),
         ("-m seed=1,2 +recipe.lr=1", "There is no setting recipe.lr (did you mean recipe.optimizer.lr?)"),
         ("++recipe.max_epoch=3", "There is no setting recipe.max_epoch (did you mean recipe.max_epochs?)"),
