@@ -190,7 +190,7 @@ def _block(
     if stride_on != "conv2":
         raise UserError(
             f"stride_on={stride_on} has no effect with backbone.model.block=basic: leave it out, "
-            "or choose backbone=resnet18 or resnet34."
+            "or choose block=bottleneck."
         )
     return partial(BasicBlock, bias=bias, projection_norm=projection_norm), 1
 

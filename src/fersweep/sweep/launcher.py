@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +49,7 @@ class CheckedLauncher(Launcher):
 
         preview.show(self.plan(job_overrides, self.here), self.here, self.settings.get(self.at_a_time))
 
+    @abstractmethod
     def place(self, like: Planned, expected: int, at_once: int | None) -> Place:
         """Return the place where this launcher trains runs, for a search, which starts them one by one.
 
@@ -59,4 +61,3 @@ class CheckedLauncher(Launcher):
         Raises:
             UserError: settings of the launcher that cannot work.
         """
-        raise NotImplementedError
