@@ -27,6 +27,7 @@ CHECKS = {
     "export": "ONNX beside PyTorch, for every network",
     "faces": "MTCNN: recall and speed",
     "fuzz": "damaged and hostile input of every kind, given to the commands",
+    "gpu": "everything that needs a GPU, in eight minutes, into one file (--fer2013 PATH)",
     "predict": "fersweep predict on a synthetic video",
     "search": "searches: ASHA beside random search, and killed ones",
     "video": "frames per second of fersweep predict, and its answers, by the way of finding faces",

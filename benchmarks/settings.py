@@ -44,6 +44,7 @@ class Settings:
         smoke: the smallest size of everything; the figures mean nothing.
         folder: temporary, for data and runs.
         fer2013: the archive or folder of FER2013, or ``None``.
+        size: images in the dataset; ``None``: 3,000, or with a GPU as many as FER2013 has.
     """
 
     parts: tuple[str, ...]
@@ -56,6 +57,7 @@ class Settings:
     smoke: bool
     folder: Path
     fer2013: Path | None = None
+    size: int | None = None
 
     @property
     def precision(self) -> str:
@@ -65,7 +67,8 @@ class Settings:
     @property
     def images(self) -> int:
         """Images in the dataset, of which 80 % are for training."""
-        least = 140 if self.smoke else FER2013 if self.device.type == "cuda" else 3000
+        default = FER2013 if self.device.type == "cuda" else 3000
+        least = 140 if self.smoke else self.size or default
         return max(least, 10 * max(self.batches))
 
     def rate(self, work: Callable[[], object], images: int) -> Callable[[], float]:

@@ -45,8 +45,10 @@ def changed(run: Planned, **settings: Any) -> Planned:
     return Planned(run.overrides, config, run_dir(config).absolute())
 
 
-def sweep(runs: list[Planned], n_jobs: int = 2, timeout: float | None = None) -> list[Outcome]:
-    return LocalSweep(runs, LocalPlace(runs, n_jobs, None, timeout, 1), Board(Console(quiet=True))).run()
+def sweep(
+    runs: list[Planned], n_jobs: int = 2, timeout: float | None = None, gpus_per_run: float | None = None
+) -> list[Outcome]:
+    return LocalSweep(runs, LocalPlace(runs, n_jobs, gpus_per_run, timeout, 1), Board(Console(quiet=True))).run()
 
 
 def wait_for(condition: Callable[[], Any], seconds: float = 90) -> Any:

@@ -2,6 +2,7 @@
 
 halving: random search trains 40 trials to the end; ASHA gets half of its epochs, and should find as accurate a network.
 kills: a search is killed at ten random moments and started again each time; nothing may be lost or trained twice.
+twice: two commands work on one search at the same time, and share its trials.
 
 The first guarantee that does not hold ends the program with exit code 1; the accuracies of `halving` are reported.
 """
@@ -9,12 +10,15 @@ The first guarantee that does not hold ends the program with exit code 1; the ac
 from __future__ import annotations
 
 import argparse
+import os
 import random
+import signal
 import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from benchmarks.checks.chaos import Sweep, check, epochs, kill_session, owner
@@ -88,12 +92,39 @@ def halving(folder: Path, repeats: int, trials: int, length: int) -> None:
     print(f"  ASHA is at least as accurate in {sum(row[1] >= row[0] for row in rows)} of {len(rows)}")
 
 
-def kills(folder: Path, moments: int, trials: int, length: int, seed: int, latest: float) -> None:
-    """Kill a search ``moments`` times, up to ``latest`` seconds after one of its runs is at work."""
-    settings = (f"trials={trials}", "sampler=random", "pruner=none")
-    undisturbed, disturbed = (sweep(folder / name, "tune", length, *settings) for name in ("undisturbed", "disturbed"))
-    code, output = undisturbed.run()
+def plain(folder: Path, trials: int, length: int) -> Sweep:
+    """Return a search whose trials do not depend on the order in which runs end."""
+    return sweep(folder, "tune", length, f"trials={trials}", "sampler=random", "pruner=none")
+
+
+def undisturbed(folder: Path, trials: int, length: int) -> Search:
+    """Return the search of a command that nothing interrupts, with the processes of this machine."""
+    made = plain(folder, trials, length)
+    code, output = made.run()
     check(code == 0, "undisturbed" if code == 0 else output)
+    return found(made, "tune")
+
+
+def compare(one: Search, made: Sweep) -> None:
+    """Check that a disturbed search found what an undisturbed one did, with one run for each trial."""
+    other, trials = found(made, "tune"), len(one.trials)
+    same = [trial.overrides for trial in one.trials] == [trial.overrides for trial in other.trials if trial.counts]
+    check(same, "the same trials in the same order")
+    check(all(t.state == "done" for t in other.trials if t.counts), f"all {trials} are done: none lost")
+    check(len(made.directories()) == trials, "one run for each: none twice")
+    assert one.best is not None
+    assert other.best is not None
+    check(one.best.overrides == other.best.overrides and one.best.value == other.best.value, "the same best")
+
+
+def kills(folder: Path, moments: int, trials: int, length: int, seed: int, latest: float, on: Sequence[str]) -> None:
+    """Kill a search ``moments`` times, up to ``latest`` seconds after one of its runs is at work.
+
+    On a cluster (``on`` chooses its launcher) every second kill ends the processes of its jobs, too.
+    """
+    one = undisturbed(folder / "undisturbed", trials, length)
+    disturbed = plain(folder / "disturbed", trials, length)
+    disturbed.command += on
     rng, killed, over = random.Random(seed), 0, False
     while killed < moments and not over:
         process = disturbed.start()
@@ -104,40 +135,64 @@ def kills(folder: Path, moments: int, trials: int, length: int, seed: int, lates
             over = True
         except subprocess.TimeoutExpired:
             kill_session(process.pid)
+            if on and killed % 2:
+                kill_jobs(disturbed)
             killed += 1
             progress = [f"{epochs(each)}/{length}" for each in disturbed.directories()]
             print(f"  kill {killed}: {', '.join(progress) or 'no run started'}", flush=True)
         process.communicate()
     code, output = disturbed.run()
     check(code == 0, f"after {killed} kills the same command succeeds" if code == 0 else output)
-    one, other = found(undisturbed, "tune"), found(disturbed, "tune")
-    same = [trial.overrides for trial in one.trials] == [trial.overrides for trial in other.trials if trial.counts]
-    check(same, "the same trials in the same order")
-    check(all(t.state == "done" for t in other.trials if t.counts), f"all {trials} are done: none lost")
-    check(len(disturbed.directories()) == trials, "one run for each: none twice")
-    assert one.best is not None
-    assert other.best is not None
-    check(one.best.overrides == other.best.overrides and one.best.value == other.best.value, "the same best")
+    compare(one, disturbed)
+
+
+def kill_jobs(made: Sweep) -> None:
+    """Send SIGKILL to the processes that train, wherever they belong."""
+    for pid in filter(None, map(owner, made.directories())):
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:  # it has ended
+            continue
+
+
+def twice(folder: Path, trials: int, length: int, on: Sequence[str]) -> None:
+    """Give one search to two commands at the same time."""
+    one = undisturbed(folder / "undisturbed", trials, length)
+    shared = plain(folder / "shared", trials, length)
+    shared.command += on
+    both = [shared.start(), shared.start()]
+    outputs = [process.communicate(timeout=1800)[0] for process in both]
+    good = [process.returncode for process in both] == [0, 0]
+    check(good, "both commands succeed" if good else "\n".join(outputs))
+    compare(one, shared)
+    attempts = [status["attempts"] for status in shared.states().values()]
+    check(attempts == [1] * trials, f"every run was trained once: attempts {attempts}")
+    workers = Counter(trial.driver for trial in found(shared, "tune").trials)
+    print(f"  trials of each command: {sorted(workers.values())}")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("names", metavar="NAME", nargs="*", help="halving, kills; default: both")
+    parser.add_argument("names", metavar="NAME", nargs="*", help="halving, kills, twice; default: all")
     parser.add_argument("--repeats", type=int, default=5, help="of halving; default: %(default)s")
     parser.add_argument("--folder", type=Path, help="keep the runs there, where the same command goes on")
     parser.add_argument("--kills", type=int, default=10, help="moments to kill at; default: %(default)s")
     parser.add_argument("--seed", type=int, default=0, help="of the moments to kill at; default: %(default)s")
+    parser.add_argument("--latest", type=float, default=3, help="seconds to a kill, at most; default: %(default)s")
+    parser.add_argument("--slurm", action="store_true", help="kills and twice: disturbed runs are jobs of this cluster")
 
 
 def run(asked: argparse.Namespace) -> int:
     """Run the checks that are named."""
     with tempfile.TemporaryDirectory(prefix="fersweep-search-") as name:
         folder = asked.folder or Path(name)
+        on = ("hydra/launcher=slurm", "hydra.launcher.cpus_per_task=1") if asked.slurm else ()
         scenes = {
             "halving": lambda: halving(folder / "halving", asked.repeats, 40, 9),
-            "kills": lambda: kills(folder / "kills", asked.kills, 6, 9, asked.seed, latest=6),
+            "kills": lambda: kills(folder / "kills", asked.kills, 6, 9, asked.seed, latest=asked.latest, on=on),
+            "twice": lambda: twice(folder / "twice", 6, 4, on),
         }
         if asked.smoke:
-            scenes = {"kills": lambda: kills(folder / "kills", 1, 2, 2, asked.seed, latest=1)}
+            scenes = {"kills": lambda: kills(folder / "kills", 1, 2, 2, asked.seed, latest=1, on=())}
             scenes["halving"] = lambda: halving(folder / "halving", 1, 2, 2)
         for scene in asked.names or scenes:
             print(scene, flush=True)
