@@ -57,7 +57,7 @@ def of_runs(folder: Path) -> Iterator[float]:
         yield from scores.values()
         yield from wilson(round(scores["test/accuracy"] * result["metrics"]["test/n"]), result["metrics"]["test/n"])
         yield from leaves(result.get("majority_baseline", []))
-        row = re.sub(r"-s\d+-\w+$", "", file.parent.name)
+        row = re.sub(r"(?m)^seed: .*$", "", file.with_name("config.yaml").read_text())
         seeds.setdefault(row, []).append(scores)
     for runs in seeds.values():
         for key in runs[0] if len(runs) > 1 else ():
