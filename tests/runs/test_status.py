@@ -42,6 +42,7 @@ def test_life_of_a_run(tmp_path: Path) -> None:
         "error": None,
         "choices": None,
         "seed": None,
+        "code": None,
     }
     started = datetime.fromisoformat(running["started"])
     assert started.utcoffset() == timedelta(0)

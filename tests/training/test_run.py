@@ -21,6 +21,7 @@ from fersweep import build
 from fersweep.data.samples import CLASSES
 from fersweep.run import run_one
 from fersweep.runs.identity import run_dir, run_hash, slug
+from fersweep.training import code
 from fersweep.training import metrics as training_metrics
 from fersweep.training.module import FERModule
 
@@ -47,7 +48,7 @@ def stamps(directory: Path) -> dict[Path, tuple[int, int]]:
 
 def test_a_finished_run_leaves_every_file_and_nothing_else(finished: Path) -> None:
     files = {path.relative_to(finished).as_posix() for path in finished.rglob("*") if path.is_file()}
-    assert files - {".lock"} == FILES
+    assert files - {".lock", "code.diff"} == FILES  # the last only where the checkout has changes
     for figure in ("confusion_matrix.png", "learning_curves.png"):
         assert (finished / figure).read_bytes().startswith(b"\x89PNG")
     text = (finished / "config.yaml").read_text()
@@ -107,6 +108,9 @@ def test_result_json_holds_what_the_contract_names(finished: Path) -> None:
     assert 0 < result["seconds"] < 300
     assert result["environment"]["precision"] == "32-true"
     assert result["environment"]["torch"] == version("torch")
+    (record,) = result["code"]
+    assert (record["digest"], record["version"]) == (code.project().digest, version("fersweep"))
+    assert [record] == read_json(finished / "status.json")["code"]
 
 
 def test_metrics_can_be_recomputed_from_the_predictions(finished: Path, small: Small) -> None:

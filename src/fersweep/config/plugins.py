@@ -54,6 +54,17 @@ def owner(target: str) -> str | None:
     return next((name for name in _used if f"{target}.".startswith(f"{name}.")), None)
 
 
+def places(name: str) -> list[Path]:
+    """Return the module's file, or the folders of the package, that a plugin in use comes from; none if unknown.
+
+    Of ``mylab.networks`` it is the package ``mylab``.
+    """
+    module = sys.modules.get(name.partition(".")[0])
+    found = [Path(place) for place in getattr(module, "__path__", ())]
+    file = getattr(module, "__file__", None)
+    return found or ([Path(file)] if file else [])
+
+
 def folders() -> list[Path]:
     """Return the ``conf`` folders of the plugins in use."""
     found = [Path(place) / "conf" for module in _used.values() for place in getattr(module, "__path__", ())]

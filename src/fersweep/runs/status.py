@@ -29,6 +29,19 @@ _ERROR = Field(
     optional=True,
 )
 
+CODE = Field(
+    "a list of objects with a digest",
+    lambda value: (
+        isinstance(value, list) and all(isinstance(each, dict) and _is_text(each.get("digest")) for each in value)
+    ),
+    optional=True,
+)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str | None)
+
+
 FIELDS = {
     "state": Field(f"one of {', '.join(STATES)}", STATES.__contains__),
     "attempts": Field("a count", lambda value: type(value) is int and value >= 0),
@@ -37,6 +50,7 @@ FIELDS = {
     "error": _ERROR,
     "choices": replace(OPTIONS, optional=True),
     "seed": replace(INTEGER, optional=True),
+    "code": CODE,
 }
 """The fields of ``status.json``."""
 
@@ -54,6 +68,7 @@ class Status:
         finished: its end; ``None`` while it runs.
         error: ``{"type": ..., "message": ...}`` of a failed run.
         choices: ``{group: option}``, so that an unfinished run can be listed.
+        code: records of the code that trained it (`fersweep.training.code`), the latest last; ``None`` if unknown.
     """
 
     state: State = "pending"
@@ -63,6 +78,7 @@ class Status:
     error: dict[str, str] | None = None
     choices: dict[str, str] | None = None
     seed: int | None = None
+    code: list[dict[str, Any]] | None = None
 
     @classmethod
     def read(cls, run_dir: Path) -> Self:
@@ -82,10 +98,11 @@ class Status:
         write_json(run_dir / FILE_NAME, asdict(self))
 
 
-def mark_running(run_dir: Path) -> Status:
-    """Record that an attempt begins now; return the new status."""
+def mark_running(run_dir: Path, code: list[dict[str, Any]] | None = None) -> Status:
+    """Record that an attempt begins now, with `Status.code`; return the new status."""
     attempts = Status.read(run_dir).attempts + 1
-    return _update(run_dir, state="running", attempts=attempts, started=_now(), finished=None, error=None)
+    now = {"state": "running", "attempts": attempts, "started": _now(), "finished": None, "error": None}
+    return _update(run_dir, **now, code=code)
 
 
 def mark_pending(run_dir: Path, choices: dict[str, str] | None = None, seed: int | None = None) -> Status:

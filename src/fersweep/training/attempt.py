@@ -26,7 +26,7 @@ from fersweep.runs.collect import result_of
 from fersweep.runs.identity import run_dir
 from fersweep.runs.lock import LockedError, claim
 from fersweep.runs.status import FILE_NAME, Status, mark_done, mark_failed, mark_interrupted, mark_pending, mark_running
-from fersweep.training import checkpoint, devices, fit, results, teacher
+from fersweep.training import checkpoint, code, devices, fit, results, teacher
 from fersweep.training.disk import writable
 from fersweep.training.distributed import broadcast, process_group, rank
 from fersweep.training.job import Job
@@ -157,10 +157,10 @@ def _todo(cfg: DictConfig, config: dict[str, Any], directory: Path) -> int:
     if last.is_file():
         refuse_other_data(cfg, directory, checkpoint.load_last(last)["fersweep"]["data_digest"])
     for path in (*directory.glob(".*"), *directory.glob("checkpoints/.*")):
-        if path.suffix in (".ckpt", ".csv", ".json", ".parquet", ".png", ".yaml"):
+        if path.suffix in (".ckpt", ".csv", ".diff", ".json", ".parquet", ".png", ".yaml"):
             path.unlink()  # partly written by an attempt that was killed
     mark_pending(directory, choices_of(config), config["seed"])
-    mark_running(directory)
+    mark_running(directory, code.record(directory, config["plugins"]))
     return TRAIN
 
 

@@ -1,36 +1,104 @@
-"""Commit of the checkout that fersweep runs from."""
+"""Commit of the checkout that fersweep runs from, and the changes since."""
 
 from __future__ import annotations
 
+import os
 import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[1]
 """Folder of the package."""
 
-CODE = (":(top,glob)src/**/*.py", ":(top)conf", ":(top)train.py")
-"""Files that decide the numbers of a run."""
+NEVER = (":(top,exclude,glob)**/.*", ":(top,exclude,glob)**/.*/**", ":(top,exclude)conf/local")
+"""Files that are not looked at: hidden ones, such as ``.env``, and the settings of this machine."""
+
+CODE = (":(top)src", ":(top)conf", ":(top)train.py", *NEVER)
+"""Files of the project."""
 
 WITH_CHANGES = "+changes"
-"""End of the commit of a checkout whose `CODE` differs from it."""
+"""End of the commit of a checkout in which files that decide the numbers of a run differ from it."""
+
+PLAIN = ("--no-color", "--no-ext-diff", "--no-textconv", "--no-renames", "--src-prefix=a/", "--dst-prefix=b/")
+"""Options of ``git diff`` that leave a user's settings aside."""
+
+OF_ANOTHER = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX")
+"""Variables that git sets for its hooks, and that would name another repository."""
+
+
+class GitError(RuntimeError):
+    """Git is missing or refuses, with its reason in one line."""
+
+
+@dataclass(frozen=True)
+class Head:
+    """Commit of a repository, and the names, from its top, of files that differ from it."""
+
+    commit: str
+    changed: tuple[str, ...]
+    untracked: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """The commit's hash, with `WITH_CHANGES` if code or options differ."""
+        names = (*self.changed, *self.untracked)
+        return self.commit + (WITH_CHANGES if any(map(_decides, names)) else "")
+
+
+def _decides(name: str) -> bool:
+    """Return whether a file decides the numbers of a run, by its name."""
+    return name.endswith(".py") or name.startswith("conf/")
 
 
 @cache
 def commit() -> str | None:
     """Return the commit's hash, with `WITH_CHANGES` if that holds; ``None`` for an installed package or without git."""
-    top = _git("rev-parse", "--show-toplevel")
-    if top is None or Path(top) / "src" / "fersweep" != PACKAGE:  # the package may lie within another's repository
-        return None
-    found, changes = _git("rev-parse", "HEAD"), _git("status", "--porcelain", "--", *CODE)
-    return None if found is None or changes is None else found + (WITH_CHANGES if changes else "")
-
-
-def _git(*arguments: str) -> str | None:
-    """Return what a git command prints; ``None`` if it fails or there is no git."""
-    command = ["git", "--no-optional-locks", "-C", str(PACKAGE), *arguments]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
-    except (OSError, subprocess.SubprocessError):
+        return head(PACKAGE, CODE).name if is_checkout() else None
+    except GitError:
         return None
-    return done.stdout.strip()
+
+
+def is_checkout() -> bool:
+    """Return whether the package lies in its own checkout; it may be installed within another's repository."""
+    return PACKAGE.parent.name == "src" and (PACKAGE.parents[1] / ".git").exists()
+
+
+def head(folder: Path, paths: Sequence[str]) -> Head:
+    """Return the commit of the repository around ``folder``, and the changes of ``paths`` since.
+
+    Raises:
+        GitError: there is no git, no repository or no commit, or git refuses to read it.
+    """
+    options = ("--porcelain=v2", "--branch", "--no-renames", "--untracked-files=all", "-z")
+    lines = git(folder, "status", *options, "--", *paths).split("\0")
+    hashes = [line.removeprefix("# branch.oid ") for line in lines if line.startswith("# branch.oid ")]
+    if not hashes or hashes[0] == "(initial)":
+        raise GitError("there is no commit yet")
+    changed = [line.split(" ", 8)[-1] for line in lines if line.startswith("1 ")]
+    changed += [line.split(" ", 10)[-1] for line in lines if line.startswith("u ")]
+    untracked = [line.removeprefix("? ") for line in lines if line.startswith("? ")]
+    return Head(hashes[0], tuple(sorted(changed)), tuple(sorted(untracked)))
+
+
+def diff(folder: Path, paths: Sequence[str]) -> str:
+    """Return the difference of tracked files from the commit, as ``git diff`` prints it; raises GitError."""
+    return git(folder, "diff", *PLAIN, "HEAD", "--", *paths)
+
+
+def git(folder: Path, *arguments: str) -> str:
+    """Return what a git command prints in ``folder``; raises GitError."""
+    command = ["git", "--no-optional-locks", "-c", "core.fsmonitor=false", "-C", str(folder), *arguments]
+    variables = {name: value for name, value in os.environ.items() if name not in OF_ANOTHER}
+    try:
+        done = subprocess.run(command, capture_output=True, check=True, timeout=10, env=variables)
+    except subprocess.CalledProcessError as error:
+        said = error.stderr.decode("utf-8", "replace").strip().splitlines()
+        raise GitError((said[0] if said else f"exit code {error.returncode}").removeprefix("fatal: ")) from error
+    except subprocess.TimeoutExpired as error:
+        raise GitError("it did not answer within ten seconds") from error
+    except OSError as error:
+        raise GitError("it is not installed" if isinstance(error, FileNotFoundError) else str(error)) from error
+    return done.stdout.decode("utf-8", "replace")

@@ -16,7 +16,7 @@ from fersweep.data.datamodule import FERDataModule
 from fersweep.data.samples import Samples
 from fersweep.models.common import parameter_counts
 from fersweep.runs.identity import run_hash, slug
-from fersweep.runs.status import write_config
+from fersweep.runs.status import Status, write_config
 from fersweep.training import artifacts, checkpoint, memory, results, teacher
 from fersweep.training.callbacks import History
 from fersweep.training.devices import precision
@@ -120,7 +120,7 @@ def _fit_and_test(job: Job, samples: Samples, metadata: dict[str, Any], logger: 
         "environment": results.environment(job.device, metadata["precision"], world_size()),
     }
     if rank() == 0:
-        artifacts.write(job, result, tested, history, logger)
+        artifacts.write(job, result | {"code": Status.read(job.directory).code}, tested, history, logger)
     return result
 
 

@@ -18,6 +18,7 @@ import pyarrow.parquet  # noqa: F401 (pandas imports it when it writes predictio
 from fersweep.data.samples import CLASSES
 from fersweep.report import figures
 from fersweep.sweep.local import worker  # noqa: F401 (imports the rest)
+from fersweep.training import code
 from fersweep.training.callbacks import COLUMNS
 
 
@@ -31,6 +32,7 @@ def draw_once() -> None:
 
 
 draw_once()
+code.project()  # once for all runs: what they have in memory, whatever happens to the files later
 gc.collect()
 gc.freeze()  # a run's garbage collections then do not touch, and so copy, what it shares with the server
 atexit.register(gc.unfreeze)  # else libraries report frozen objects as leaks at exit
