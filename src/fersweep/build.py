@@ -24,6 +24,7 @@ from fersweep.config.schema import input_size, one_line
 from fersweep.data import accounting, cache, twins
 from fersweep.data.preprocess import Preprocessed
 from fersweep.data.samples import Samples, check_names
+from fersweep.data.splits import Split
 from fersweep.errors import UserError
 from fersweep.faces.crop import AS_FACE, FACE, PICTURE, Crop
 from fersweep.files import given
@@ -238,6 +239,12 @@ def _faces_of(images: Any, cfg: DictConfig) -> cache.Source:
     return dataset.FaceCropped(images, detector, Crop.of(crop))
 
 
+def parts(cfg: DictConfig, data: Samples) -> Split:
+    """Split ``data``, twins included; UserError if that is impossible."""
+    split: Split = _called(cfg.split.function, data)
+    return split
+
+
 def datamodule(cfg: DictConfig, data: Samples, microbatches: int = 1) -> FERDataModule:
     """Split ``data``, drop twins if the configuration says so, and build the loaders.
 
@@ -252,7 +259,7 @@ def datamodule(cfg: DictConfig, data: Samples, microbatches: int = 1) -> FERData
     from fersweep.data.datamodule import FERDataModule  # imports albumentations, which only training needs
 
     workers = cfg.trainer.workers
-    split = _called(cfg.split.function, data)
+    split = parts(cfg, data)
     if cfg.dataset.twins == "drop_from_training":
         split = twins.drop(data, split)
     transform = _called(cfg.augmentation.transform, image_size=input_size(cfg))

@@ -91,3 +91,18 @@ def to_run(run_dir: Path, echo: bool) -> Iterator[logging.Logger]:
                 logger.setLevel(level)
             for each in handlers:
                 each.close()
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Keep Lightning's tips, and its warnings about things done on purpose, from the terminal."""
+    theirs = [logging.getLogger(name) for name in THEIRS]
+    before = [(logger, logger.level) for logger in theirs]
+    for logger in theirs:
+        logger.setLevel(logging.WARNING)
+    with _without_noise():
+        try:
+            yield
+        finally:
+            for logger, level in before:
+                logger.setLevel(level)

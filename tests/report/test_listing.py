@@ -133,6 +133,7 @@ def test_json_has_everything_of_every_run(tmp_path: Path, capsys: pytest.Capture
         "started": Status.read(made["better"]).started,
         "finished": Status.read(made["better"]).finished,
         "training_flops": None,
+        "tests": [],
     }
     failed = next(run for run in runs if run["state"] == "failed")
     assert failed["error"] == {"type": "ArithmeticError", "message": 'the sky\nfell, on\t"us"'}

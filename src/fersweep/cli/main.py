@@ -14,16 +14,18 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from fersweep.cli import clean, collect, data, demo, explain, export, faces, params, predict, push, report, wandb
+from fersweep.cli import clean, collect, data, demo, explain, export, faces, params, predict, push, report, test, wandb
 from fersweep.cli.train import train
 from fersweep.config import plugins
 from fersweep.errors import UserError
 from fersweep.files import given
 from fersweep.text import printable, shortened
 
-COMMANDS = (data, collect, clean, report, params, faces, predict, explain, export, push, demo, wandb)
-WITH_PLUGINS = (predict, explain, export, push, demo)
+COMMANDS = (data, test, collect, clean, report, params, faces, predict, explain, export, push, demo, wandb)
+WITH_PLUGINS = (test, predict, explain, export, push, demo)
 """Commands that read a checkpoint, which may need a user's modules."""
+WITH_OVERRIDES = (data.run, test.run)
+"""Commands that take settings as ``train.py`` does."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -50,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if hasattr(parsed, "words") and not any(each.startswith("-") for each in rest):
         parsed.words += rest  # inputs after an option, which argparse leaves
         rest = []
-    if rest and parsed.run is not data.run:
+    if rest and parsed.run not in WITH_OVERRIDES:
         parser.error(f"unrecognized argument {rest[0]!r}")
     if wrong := [each for each in rest if each.startswith("-") or "=" not in each]:
         parser.error(f"{wrong[0]!r} is neither an option nor KEY=VALUE")

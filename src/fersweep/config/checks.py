@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
@@ -137,6 +138,21 @@ def check_images(cfg: DictConfig) -> None:
     """Raise UserError for sizes or a number of channels of the images that no run has."""
     _check_values(cfg, "dataset.image_size", "dataset.channels", "recipe.crop")
     if problem := next(_crop_problems(cfg), None):
+        raise UserError(problem)
+
+
+def check_dataset(cfg: DictConfig, split: bool) -> None:
+    """Raise UserError for settings of the dataset, and of the ``split`` if it is used, that cannot work."""
+    try:
+        to_dict(cfg)
+    except OmegaConfBaseException as error:
+        raise UserError(one_line(error)) from error
+    names = [key for key in (*CHOICES, *(each[0] for each in RANGES)) if key.startswith("dataset.")]
+    _check_values(cfg, *names)
+    if not split:
+        cfg = copy.deepcopy(cfg)
+        cfg.dataset.splits = None
+    if problem := next(_dataset_problems(cfg), None):
         raise UserError(problem)
 
 

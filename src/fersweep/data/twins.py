@@ -10,7 +10,7 @@ pixel or watermarked, or differ in brightness or contrast. Mirrored copies are n
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import cv2
@@ -94,6 +94,38 @@ def find(samples: Samples, split: Split) -> Twins:
     return Twins(*(_masks(samples.labels, digests, small, split.test, part) for part in (split.train, split.val)))
 
 
+def across(samples: Samples, tested: Indices, seen: Samples, split: Split) -> Twins:
+    """Find the images of one dataset that have a twin in the training or validation part of another.
+
+    Args:
+        samples: the dataset tested.
+        tested: the images of it, ``(n,)``.
+        seen: the dataset of the training, with images of the same size and channels.
+        split: of it.
+
+    Returns:
+        Masks over ``samples``. Labels are equal if the names of their classes are.
+    """
+    known = np.concatenate((split.train, split.val))
+    pieces = ((samples, tested), (seen, known))
+    digests = _digests(each.images[index] for each, rows in pieces for index in rows)
+    small = np.concatenate([reduced(each.images)[rows] for each, rows in pieces])
+    names = list(dict.fromkeys((*samples.class_names, *seen.class_names)))
+    numbers = [np.array([names.index(name) for name in each.class_names], np.int64) for each, _ in pieces]
+    labels = np.concatenate([own[each.labels[rows]] for own, (each, rows) in zip(numbers, pieces, strict=True)])
+    ends = (len(tested), len(tested) + len(split.train))
+    first, second, third = np.split(np.arange(len(labels)), ends)
+    return Twins(*(_spread(_masks(labels, digests, small, first, part), samples, tested) for part in (second, third)))
+
+
+def _spread(masks: Masks, samples: Samples, tested: Indices) -> Masks:
+    """Turn masks whose first elements are the images ``tested`` into masks over all samples."""
+    spread = np.zeros((3, len(samples)), bool)
+    for mask, found in zip(spread, (masks.identical, masks.near, masks.same_label), strict=True):
+        mask[tested] = found[: len(tested)]
+    return Masks(*spread)
+
+
 def drop(samples: Samples, split: Split) -> Split:
     """Return ``split`` without the training and validation images that have a twin in the test part.
 
@@ -152,7 +184,7 @@ def _blocks(indices: Indices, size: int) -> Iterator[Indices]:
     return (indices[start : start + size] for start in range(0, len(indices), size))
 
 
-def _digests(images: npt.NDArray[np.uint8]) -> Indices:
+def _digests(images: Iterable[Pixels]) -> Indices:
     """Return numbers ``(N,)`` that are equal for identical images."""
     known: dict[bytes, int] = {}
     return np.array([known.setdefault(digest(image), len(known)) for image in images], np.int64)

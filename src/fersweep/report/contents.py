@@ -5,7 +5,9 @@ Accuracies, F1 scores and differences are fractions (0.5 is 50 %) unless a name 
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +33,12 @@ class Mean:
     sd: float | None
     n: int
     values: tuple[float, ...]
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Mean:
+        """Return the mean of one figure per seed."""
+        sd = float(np.std(values, ddof=1)) if len(values) > 1 else None
+        return cls(float(np.mean(values)), sd, len(values), tuple(values))
 
 
 @dataclass(frozen=True)
@@ -74,6 +82,30 @@ class Reported:
 
 
 @dataclass(frozen=True)
+class Elsewhere:
+    """The accuracy of a row's networks on other data, or on another part of their own (``fersweep test``).
+
+    Attributes:
+        key: equal for tests on the same images by the same rules.
+        title: the data in words.
+        accuracy: over the seeds that were tested, each the mean over its folds.
+        interval: Wilson's 95 % interval of the mean accuracy for ``n`` images.
+        majority: share of the commonest class among these images.
+        result: ``result.json`` of the first test.
+        notes: sentences that readers must know, such as that images were seen in training.
+    """
+
+    key: str
+    title: str
+    accuracy: Mean
+    interval: tuple[float, float]
+    n: int
+    majority: float
+    result: Mapping[str, Any]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Row:
     """Runs that differ in their seed alone (and in the fold, where each fold of people is a run).
 
@@ -107,6 +139,7 @@ class Row:
         without_twins: accuracy on the ``n_without_twins`` test images without an identical or near-identical image in
             training or validation; ``None`` if unknown.
         explained: the contact sheets of the first run that has some.
+        elsewhere: tests on other data, by `Elsewhere.key`.
     """
 
     key: str
@@ -142,6 +175,7 @@ class Row:
     without_twins: Mean | None = None
     n_without_twins: int | None = None
     training_flops: float | None = None
+    elsewhere: dict[str, Elsewhere] = field(default_factory=dict)
 
     @property
     def has_twins(self) -> bool:

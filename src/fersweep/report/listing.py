@@ -51,7 +51,25 @@ def show(runs: Sequence[Run], console: Console) -> None:
                 text.truncate(console.width if reason else len(line), overflow="ellipsis")
             console.print(text, soft_wrap=True)
         console.print()
+    show_tests(runs, console)
     console.print(count(runs), highlight=False)
+
+
+def show_tests(runs: Sequence[Run], console: Console) -> None:
+    """Print the tests of networks on other data, and an empty line, if there are some."""
+    from rich.text import Text
+
+    lines = [("run", "tested on", "accuracy", "95 % interval", "n")]
+    for run, each in ((one, each) for one in runs for each in one.tests):
+        if each["state"] != "done":
+            lines.append((run.run, "unreadable", "", "", each["error"]))
+            continue
+        low, high = each["accuracy_interval"]
+        lines.append((run.run, each["name"], f"{each['accuracy']:.2%}", f"{low:.2%} to {high:.2%}", f"{each['n']:,}"))
+    if len(lines) > 1:
+        for number, line in enumerate(aligned(lines)):
+            console.print(Text(line, "" if number else "dim"), soft_wrap=True)
+        console.print()
 
 
 def show_scores(runs: Sequence[Run], console: Console, sweeps: bool = False) -> None:
@@ -104,7 +122,7 @@ def as_csv(runs: Sequence[Run], trials: Mapping[Path, int] | None = None) -> str
 
     Columns: directory, state, run, each group of choices, seed, each setting that distinguishes runs, each metric, the
     ends of the accuracy's interval, training_flops, attempts, started, finished, error_type, error_message; if some are
-    ``trials`` of a search, also the number of each run's.
+    ``trials`` of a search, also the number of each run's; if some were tested on other data, the accuracy on each.
     """
     groups = list(dict.fromkeys(group for run in runs for group in run.choices))
     metrics = list(dict.fromkeys(name for run in runs for name in run.metrics))
@@ -114,7 +132,9 @@ def as_csv(runs: Sequence[Run], trials: Mapping[Path, int] | None = None) -> str
     interval = ("accuracy_interval_low", "accuracy_interval_high", "training_flops")
     ends = ("attempts", "started", "finished", "error_type", "error_message")
     numbered = ("trial",) if trials else ()
-    named = ["directory", "state", "run", *groups, "seed", *settings, *metrics, *interval, *ends, *numbered]
+    others = list(dict.fromkeys(each["name"] for run in runs for each in run.tests if each["state"] == "done"))
+    elsewhere = [f"accuracy on {name}" for name in others]
+    named = ["directory", "state", "run", *groups, "seed", *settings, *metrics, *interval, *ends, *numbered, *elsewhere]
     writer.writerow(cells(named))
     for run in runs:
         error = run.error or {"type": "", "message": ""}
@@ -128,6 +148,7 @@ def as_csv(runs: Sequence[Run], trials: Mapping[Path, int] | None = None) -> str
                     run.training_flops,
                     *(run.attempts, run.started, run.finished, error["type"], error["message"]),
                     *((trials.get(run.directory),) if trials else ()),
+                    *({each.get("name"): each.get("accuracy") for each in run.tests}.get(name) for name in others),
                 ]
             )
         )

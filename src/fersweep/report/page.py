@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from fersweep.report import explained, formats, paired, plots, results, search, search_plots, study, svg
+from fersweep.report import elsewhere, explained, formats, paired, plots, results, search, search_plots, study, svg
 from fersweep.report.columns import Choice, Column, choose, in_line
 from fersweep.report.contents import Report, Row
 from fersweep.text import counted
@@ -65,6 +65,7 @@ def render(report: Report, time: bool = False) -> str:
         drawings={name: _drawing(name, figure) for name, figure in plots.overview(report, time).items()},
         listed=search.as_lines,
         searched=[_searched(each, number) for number, each in enumerate(report.searches)],
+        **_elsewhere(report.rows, _notes(table.shown, report.rows)),
         curves={row.key: _curves(row) for row in report.rows if row.curves},
     )
 
@@ -106,6 +107,14 @@ def _notes(columns: Sequence[Column[Row]], rows: Sequence[Row]) -> dict[str, int
     """Number all notes, each once, in the order in which the table refers to them."""
     texts = [text for row in rows for column in columns for text in column.notes(row)]
     return {text: number for number, text in enumerate(dict.fromkeys(texts), start=1)}
+
+
+def _elsewhere(rows: Sequence[Row], numbered: dict[str, int]) -> dict[str, Any]:
+    """Return what the section on other datasets shows; its notes count on from those that are ``numbered``."""
+    tested = elsewhere.tested(rows)
+    table = elsewhere.choice(tested)
+    notes = {text: number + len(numbered) for text, number in _notes(table.shown, tested).items()}
+    return {"elsewhere": tested, "elsewhere_table": table, "elsewhere_notes": notes}
 
 
 def _filters(choice: Choice[Row], rows: Sequence[Row]) -> list[tuple[int, str, list[str]]]:

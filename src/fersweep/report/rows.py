@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fersweep.report import explained, leaks, notebook, study
+from fersweep.report import elsewhere, explained, leaks, notebook, study
 from fersweep.report.contents import Mean, Row, Verdict
 from fersweep.report.effects import at_chance, best_of, over_people
 from fersweep.report.gather import FOLD, Finished
@@ -28,6 +28,7 @@ def rows_of(runs: Sequence[Finished]) -> tuple[list[Row], tuple[str, ...]]:
     for run in runs:
         grouped.setdefault(run.row, []).append(run)
     rows = [_row(group, columns) for group in grouped.values()]
+    rows = elsewhere.with_tests(rows, list(grouped.values()))
     rows.sort(key=lambda row: sort_key(row.labels))
     return _unique(rows), tuple(columns)
 
@@ -130,9 +131,7 @@ def _flops(seeds: Seeds) -> float | None:
     return float(np.mean([sum(folds) for folds in known])) if known == each else None
 
 
-def _mean(values: list[float]) -> Mean:
-    sd = float(np.std(values, ddof=1)) if len(values) > 1 else None
-    return Mean(float(np.mean(values)), sd, len(values), tuple(values))
+_mean = Mean.of
 
 
 def _macro_f1(counts: npt.NDArray[np.int64]) -> float:

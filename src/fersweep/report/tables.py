@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from fersweep.config.schema import GROUPS
 from fersweep.report import results
-from fersweep.report.columns import in_line
+from fersweep.report.columns import Column, in_line
 from fersweep.report.contents import Report, Reported, Row
 from fersweep.text import cells, counted
 
@@ -21,10 +21,14 @@ SPECIAL |= {"≈": r"$\approx$", "≠": r"$\neq$", "≤": r"$\leq$", "≥": r"$\
 
 def as_markdown(report: Report) -> str:
     """Return a GitHub table with its remarks below it."""
-    columns = results.choice(report).shown
+    return markdown(results.choice(report).shown, report.rows, remarks(report))
+
+
+def markdown(columns: Sequence[Column[Row]], rows: Sequence[Row], below: Sequence[str]) -> str:
+    """Return a GitHub table of columns and rows, with remarks ``below`` it."""
     lines = [_markdown_line(column.heading for column in columns), "|" + " --- |" * len(columns)]
-    lines += [_markdown_line(column.text(row) for column in columns) for row in report.rows]
-    lines += ["", *(f"- {sentence}" for sentence in remarks(report))]
+    lines += [_markdown_line(column.text(row) for column in columns) for row in rows]
+    lines += ["", *(f"- {sentence}" for sentence in below)]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -116,18 +120,23 @@ def as_latex(report: Report) -> str:
 
     The highest mean accuracy on the same test images is bold, even if its lead is not established.
     """
-    columns, best = results.choice(report).shown, results.best(report.rows)
+    best = results.best(report.rows)
     bold = ["Bold: the highest mean of the rows tested on the same images, whether its lead is established or not."]
+    return latex(results.choice(report).shown, report.rows, (*(bold if best else []), *remarks(report)), best)
+
+
+def latex(columns: Sequence[Column[Row]], rows: Sequence[Row], above: Sequence[str], best: Collection[str] = ()) -> str:
+    """Return a ``tabular`` of columns and rows, with comments ``above`` it and the accuracy of ``best`` rows bold."""
     lines = [
         r"% needs \usepackage{booktabs}",
-        *(f"% {sentence}" for sentence in (*(bold if best else []), *remarks(report))),
+        *(f"% {sentence}" for sentence in above),
         rf"\begin{{tabular}}{{{''.join('r' if column.number else 'l' for column in columns)}}}",
         r"\toprule",
         _latex_line([_escaped(column.heading) for column in columns]),
         r"\midrule",
     ]
     before = None
-    for row in report.rows:
+    for row in rows:
         group = (row.choices["dataset"], row.choices["backbone"])
         if before not in (None, group):
             lines.append(r"\addlinespace")

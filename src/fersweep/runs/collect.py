@@ -17,7 +17,7 @@ from fersweep.config import targets
 from fersweep.config.schema import Config, choices_of, dotted, section
 from fersweep.errors import UserError
 from fersweep.files import INTEGER, INTERVAL, OPTIONS, mapping, read_json
-from fersweep.runs import lock, status
+from fersweep.runs import lock, status, tests
 from fersweep.runs.identity import integral
 from fersweep.runs.lock import is_locked
 from fersweep.runs.status import Status
@@ -57,6 +57,7 @@ class Run:
         error: ``{"type": ..., "message": ...}`` of a failed or unreadable run.
         attempts, started, finished: as in `fersweep.runs.status.Status`.
         training_flops: floating-point operations of the training; ``None`` unless the run is done and tells them.
+        tests: its tests on other data (`fersweep.runs.tests.summaries`), of a run that is done.
     """
 
     directory: Path
@@ -72,6 +73,7 @@ class Run:
     started: str | None = None
     finished: str | None = None
     training_flops: int | None = None
+    tests: tuple[dict[str, Any], ...] = ()
 
 
 def collect(outputs: Path) -> list[Run]:
@@ -180,6 +182,8 @@ def _run_directories(folder: str, seen: set[tuple[int, int]]) -> Iterator[str]:
     except OSError:  # not readable: listed with its error
         yield folder
         return
+    if tests.SETTINGS in names:  # a test of a network, beside no run
+        return
     if names & OWN_FILES or ("config.yaml" in names and HASH.search(folder)):
         yield folder
         return
@@ -219,6 +223,7 @@ def read(directory: Path) -> Run:
         started=now.started,
         finished=now.finished,
         training_flops=None if result is None else result.get("training_flops"),
+        tests=() if result is None else tests.summaries(directory),
     )
 
 

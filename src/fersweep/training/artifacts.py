@@ -11,6 +11,7 @@ import pandas as pd
 from fersweep import tracking
 from fersweep.config.schema import title_of
 from fersweep.data.samples import COLUMNS
+from fersweep.data.twins import Mask
 from fersweep.files import atomic_path, write_json
 from fersweep.report import figures, leaks
 from fersweep.training import checkpoint
@@ -26,7 +27,7 @@ def write(job: Job, result: dict[str, Any], tested: Tested, history: History, lo
         LockLostError: another process has taken over the directory.
     """
     job.check_claim()
-    write_predictions(job.directory / "predictions.parquet", tested)
+    write_predictions(job.directory / "predictions.parquet", tested, tested.twins.any)
     _draw_figures(job, result, history)
     if logger is not None:
         _log(job, result, tested, logger)
@@ -36,11 +37,12 @@ def write(job: Job, result: dict[str, Any], tested: Tested, history: History, lo
     write_json(job.directory / "result.json", result)
 
 
-def write_predictions(path: Path, tested: Tested) -> None:
+def write_predictions(path: Path, tested: Tested, twin: Mask | None) -> None:
     """Write ``predictions.parquet``, one row per test image.
 
     Columns: ``id``; ``label`` and ``predicted``, names of classes; one probability per class; ``subject``, if the
-    dataset knows it; ``twin``, true for an image with an identical or near-identical one in training or validation.
+    dataset knows it; ``twin``, true for an image with an identical or near-identical one in training or validation,
+    unless it is unknown for all (``None``).
     """
     samples, rows, probabilities = tested.samples, tested.split.test, tested.final
     names = np.asarray(samples.class_names)
@@ -53,7 +55,8 @@ def write_predictions(path: Path, tested: Tested) -> None:
     columns |= {name: probabilities[:, k].numpy() for k, name in enumerate(samples.class_names)}
     if samples.subjects is not None:
         columns["subject"] = samples.subjects[rows]
-    columns["twin"] = tested.twins.any[rows]
+    if twin is not None:
+        columns["twin"] = twin[rows]
     with atomic_path(path) as temporary:
         pd.DataFrame(columns).to_parquet(temporary, index=False)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import logging
 import time
-from dataclasses import replace
 from typing import Any
 
 import pytorch_lightning as pl
@@ -146,7 +145,4 @@ def _test(job: Job, trainer: pl.Trainer, module: FERModule, data: FERDataModule)
     if job.cfg.recipe.augment_validation:  # the epoch's temperature was fitted on augmented images
         trainer.predict(module, datamodule=data, return_predictions=False)
         temperature = module.metadata["temperature"]
-    trainer.test(module, datamodule=data, verbose=False)
-    indices, single, final = results.gather(module.test_outputs)
-    split = replace(data.split, test=indices.numpy())  # with trainer.limit_batches, not all test images
-    return best_epoch, results.Tested(data.samples, split, single, final), temperature
+    return best_epoch, results.test(trainer, module, data), temperature

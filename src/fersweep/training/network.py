@@ -32,10 +32,16 @@ def network_for_training(cfg: DictConfig, num_classes: int, device: torch.device
         checkpoint.load_weights(network, Path(cfg.weights))
     if world_size() > 1:
         network = sync_batch_norm(network, device.type)
-    if cfg.trainer.memory_format == "channels_last":
-        network = network.to(memory_format=torch.channels_last)
+    network = laid_out(network, cfg)
     if cfg.trainer.compile:
         network.compile()
+    return network
+
+
+def laid_out(network: nn.Module, cfg: DictConfig) -> nn.Module:
+    """Return the network in the memory format of its run."""
+    if cfg.trainer.memory_format == "channels_last":
+        network = network.to(memory_format=torch.channels_last)
     return network
 
 

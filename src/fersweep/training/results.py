@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -22,6 +22,12 @@ from fersweep.runs.identity import run_hash
 from fersweep.training import calibration, metrics
 from fersweep.training.commit import commit
 from fersweep.training.distributed import all_gather_cat
+
+if TYPE_CHECKING:
+    import pytorch_lightning as pl
+
+    from fersweep.data.datamodule import FERDataModule
+    from fersweep.training.module import FERModule
 
 PACKAGES = ("fersweep", "torch", "torchvision", "pytorch-lightning", "hydra-core", "albumentations", "numpy")
 
@@ -53,6 +59,13 @@ class Tested:
         return twins.find(self.samples, self.split)
 
 
+def test(trainer: pl.Trainer, module: FERModule, data: FERDataModule) -> Tested:
+    """Test a network on the test part of ``data``, or with ``trainer.limit_batches`` on some of its images."""
+    trainer.test(module, datamodule=data, verbose=False)
+    indices, single, final = gather(module.test_outputs)
+    return Tested(data.samples, replace(data.split, test=indices.numpy()), single, final)
+
+
 def gather(outputs: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]) -> tuple[torch.Tensor, ...]:
     """Concatenate the test batches of all processes and sort them by sample.
 
@@ -78,9 +91,8 @@ def summary(config: Mapping[str, Any], tested: Tested, val_accuracy: float, temp
         val_accuracy: of the epoch tested, 0…1.
         temperature: fitted on validation.
     """
-    samples, split, labels = tested.samples, tested.split, tested.labels
-    scores, counts = metrics.test_metrics(labels, tested.single, tested.final)
-    scores |= metrics.without_twins(labels, tested.final, tested.twins.any[split.test])
+    samples, split = tested.samples, tested.split
+    scored = scores(tested, temperature, tested.twins.any)
     (people, of_people), (sequences, of_sequences) = (
         shared(names, split) for names in (samples.subjects, samples.sequences)
     )
@@ -89,8 +101,8 @@ def summary(config: Mapping[str, Any], tested: Tested, val_accuracy: float, temp
         "title": title(config),
         "choices": choices_of(config),
         "seed": config["seed"],
-        "metrics": _rounded({"val/accuracy": val_accuracy, **scores}),
-        "accuracy_interval": list(wilson(int(counts.trace()), int(counts.sum()))),
+        "metrics": {**_rounded({"val/accuracy": val_accuracy}), **scored["metrics"]},
+        "accuracy_interval": scored["accuracy_interval"],
         "majority_baseline": majority_accuracy(samples, split),
         "shared_subjects": people,
         "shared_subject_images": of_people,
@@ -101,7 +113,28 @@ def summary(config: Mapping[str, Any], tested: Tested, val_accuracy: float, temp
         "folds": split.folds,
         "train_n": len(split.train),
         "val_n": len(split.val),
-        "per_class": metrics.per_class(counts, samples.class_names),
+        "per_class": scored["per_class"],
+        "confusion_matrix": scored["confusion_matrix"],
+        "calibration": scored["calibration"],
+    }
+
+
+def scores(tested: Tested, temperature: float, twin: twins.Mask | None) -> dict[str, Any]:
+    """Return the scores of a test, at the end of a training or of a network tested elsewhere, as in ``result.json``.
+
+    Args:
+        tested: the test.
+        temperature: fitted on validation.
+        twin: images with a twin in training or validation, bool ``(N,)`` over all samples; ``None`` if unknown.
+    """
+    rows, labels = tested.split.test, tested.labels
+    found, counts = metrics.test_metrics(labels, tested.single, tested.final)
+    if twin is not None:
+        found |= metrics.without_twins(labels, tested.final, twin[rows])
+    return {
+        "metrics": _rounded(found),
+        "accuracy_interval": list(wilson(int(counts.trace()), int(counts.sum()))),
+        "per_class": metrics.per_class(counts, tested.samples.class_names),
         "confusion_matrix": counts.tolist(),
         "calibration": calibration.summary(tested.single, labels, temperature),
     }

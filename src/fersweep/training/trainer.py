@@ -6,6 +6,8 @@ from inspect import signature
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
+from omegaconf import DictConfig
 from pytorch_lightning.callbacks import LambdaCallback
 from pytorch_lightning.plugins.environments import LightningEnvironment, TorchElasticEnvironment
 from pytorch_lightning.profilers import AdvancedProfiler, Profiler, SimpleProfiler
@@ -16,6 +18,7 @@ from fersweep import build, compat
 from fersweep.training.callbacks import AtomicCheckpointIO, callbacks
 from fersweep.training.distributed import world_size
 from fersweep.training.job import Job
+from fersweep.training.trainer_arguments import check_trainer_arguments
 
 BUFFERS = next(
     name
@@ -74,6 +77,29 @@ def build_trainer(job: Job, logger: Any, precision: str, microbatches: int) -> p
     if distributed:
         compat.disable_signal_handlers(trainer)
     return trainer
+
+
+def build_tester(cfg: DictConfig, device: torch.device, precision: str) -> pl.Trainer:
+    """Build the Trainer that tests a trained network, in this process, as that of its run did.
+
+    Args:
+        cfg: of the run; its ``trainer.limit_batches`` does not count: all images are tested.
+        device: to test on.
+        precision: Lightning's name, such as ``bf16-mixed``.
+    """
+    check_trainer_arguments(cfg)
+    return pl.Trainer(
+        **dict(cfg.trainer.lightning),
+        accelerator="gpu" if device.type == "cuda" else "cpu",
+        devices=1,
+        precision=precision,  # type: ignore[arg-type]
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        plugins=[LightningEnvironment()],
+    )
 
 
 def _profiler(job: Job) -> Profiler | None:

@@ -1,0 +1,1 @@
+"""Tests of trained networks on other datasets, or on other parts of their own."""
