@@ -33,8 +33,8 @@ def records(path: Path) -> Iterator[Any]:
 
 
 def content(path: Path) -> dict[str, Any]:
-    """Return the content of a ``.wandb`` file: id, group, config, history, summary and exit code."""
-    found: dict[str, Any] = {"ids": [], "config": {}, "history": {}, "summary": {}}
+    """Return the content of a ``.wandb`` file: id, group, config, history, summary, artifacts and exit code."""
+    found: dict[str, Any] = {"ids": [], "config": {}, "history": {}, "summary": {}, "artifacts": {}}
     for record in records(path):
         kind = record.WhichOneof("record_type")
         if kind == "run":
@@ -45,6 +45,16 @@ def content(path: Path) -> dict[str, Any]:
         elif kind in ("history", "summary"):
             items = record.history.item if kind == "history" else record.summary.update
             found[kind] |= {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in items}
+        elif kind == "artifact":
+            about = record.artifact
+            files = [each.path for each in about.manifest.contents]
+            metadata = json.loads(about.metadata or "{}")
+            found["artifacts"][about.name] = {
+                "type": about.type,
+                "aliases": sorted(about.aliases),
+                "metadata": metadata,
+                "files": sorted(files),
+            }
         elif kind == "exit":
             found["exit_code"] = record.exit.exit_code
     return found

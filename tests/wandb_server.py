@@ -14,8 +14,10 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
+from wandb_artifacts import Artifacts
 
 KEY = "5ecre7" * 6 + "beef"
 
@@ -33,6 +35,7 @@ class Server(ThreadingHTTPServer):
         self.projects = ["faces"]
         self.views: list[dict[str, Any]] = []
         self.gone = False
+        self.artifacts = Artifacts(self.url)
 
     @property
     def url(self) -> str:
@@ -61,7 +64,9 @@ class Server(ThreadingHTTPServer):
                 return {"models": {"pageInfo": {"endCursor": None, "hasNextPage": False}, "edges": nodes}}
             case "upsertView" | "UpsertView2":
                 return {"upsertView": {"view": self.keep(variables), "inserted": True}}
-        raise AssertionError(f"unexpected {operation}")
+        found = self.artifacts.answer(operation, variables)
+        assert found is not None, f"unexpected {operation}"
+        return found
 
     def keep(self, view: dict[str, Any]) -> dict[str, Any]:
         self.views.append(view)
@@ -115,8 +120,9 @@ class Handler(BaseHTTPRequestHandler):
         """Log nothing."""
 
     def do_PUT(self) -> None:
-        self.body()
-        self.reply(200, {})
+        body = self.body()
+        kept = "/artifact/" not in self.path or self.server.artifacts.put(unquote(self.path), body)
+        self.reply(200 if kept else 403, {})
 
     def do_POST(self) -> None:
         sent = json.loads(self.body())

@@ -155,6 +155,9 @@ def test_only_rank_zero_opens_and_closes(tmp_path: Path, monkeypatch: pytest.Mon
     tracking.log_summary(logger, {"test/accuracy": 0.5})
     tracking.log_figures(logger, {"missing": tmp_path / "missing.png"})
     tracking.log_confusion_matrix(logger, [0], [0], ["a"])
+    tracking.log_per_class(logger, {"a": {"precision": 1.0, "recall": 1.0, "f1": 1.0, "n": 1}})
+    tracking.log_predictions(logger, [])
+    tracking.log_model(logger, tmp_path / "missing.ckpt", tmp_path / "missing.yaml", {})
     tracking.finish(logger, 0)
     assert wandb.run is None
     assert list(tmp_path.iterdir()) == []
@@ -238,6 +241,14 @@ def test_unknown_names_list_the_choices(tmp_path: Path) -> None:
         ({"project": "p" * 129}, None, "is not possible: at most 128 characters"),
         ({}, "Offline", r"^WANDB_MODE=Offline does not exist \(did you mean offline\?\); choose online, offline, "),
         ({"mode": "offline"}, "of", "^WANDB_MODE=of does not exist"),
+        (
+            {"log_model": "bset"},
+            None,
+            r"^logger.log_model=bset does not exist \(did you mean best\?\); choose best, or nu",
+        ),
+        ({"log_model": True}, None, "^logger.log_model=True does not exist; choose best, or null for none.$"),
+        ({"log_images": -1}, None, "^logger.log_images=-1 is not possible: give 0 "),
+        ({"log_images": "many"}, None, "^logger.log_images=many is not possible: give 0 "),
     ],
 )
 def test_what_the_service_would_refuse_is_refused_before_a_run_begins(

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from omegaconf import DictConfig
 from wandb_files import content
@@ -116,8 +117,9 @@ def test_the_workspace_has_the_same_and_a_grouped_table(spec: dict[str, Any]) ->
 def test_runs_log_the_keys_of_the_report(tmp_path: Path, small: Callable[..., DictConfig]) -> None:
     from fersweep.run import run_one
 
+    asked = ("logger.log_model=best", "logger.log_images=6")
     with no_account(tmp_path / "home"):
-        run_one(small("logger=wandb", "logger.mode=offline", "recipe.max_epochs=1", "sweep=table_attention"))
+        run_one(small("logger=wandb", "logger.mode=offline", "recipe.max_epochs=1", "sweep=table_attention", *asked))
     (recording,) = (tmp_path / "outputs").glob("*/*/wandb/offline-run-*/run-*.wandb")
     found = content(recording)
     assert found["group"] == "table_attention"
@@ -128,6 +130,33 @@ def test_runs_log_the_keys_of_the_report(tmp_path: Path, small: Callable[..., Di
         for name in key.split("."):
             value = value[name]
         assert isinstance(value, str | int | float), key
+    check_artifacts(recording, found)
+
+
+def check_artifacts(recording: Path, found: dict[str, Any]) -> None:
+    """Check the model, the table of predictions and the scores of classes against the run's own files."""
+    run_dir = recording.parents[2]
+    result = json.loads((run_dir / "result.json").read_text())
+    model = found["artifacts"][f"model-{result['run']}"]
+    assert (model["type"], model["aliases"], model["files"]) == (
+        "model",
+        ["best", "latest"],
+        ["best.ckpt", "config.yaml"],
+    )
+    assert {key: model["metadata"][key] for key in result["metrics"]} == result["metrics"]
+    assert (model["metadata"]["run"], model["metadata"]["sweep"]) == (result["run"], "table_attention")
+    (path,) = recording.parent.glob("files/media/table/predictions_*.json")
+    table = json.loads(path.read_text())
+    shown = pd.DataFrame(table["data"], columns=table["columns"]).set_index("id")
+    answers = pd.read_parquet(run_dir / "predictions.parquet").set_index("id").loc[shown.index]
+    assert len(shown) == min(6, result["metrics"]["test/n"])
+    assert shown["label"].tolist() == answers["label"].tolist()
+    assert shown["predicted"].tolist() == answers["predicted"].tolist()
+    true = [answers.loc[each, answers.loc[each, "label"]] for each in shown.index]
+    assert shown["p_label"].tolist() == pytest.approx(true, abs=1e-6)
+    for name, scores in result["per_class"].items():
+        for score in ("precision", "recall", "f1"):
+            assert found["summary"].get(f"test/{score}/{name}") == scores[score]
 
 
 def test_without_a_sweep_all_runs_are_shown(tmp_path: Path) -> None:

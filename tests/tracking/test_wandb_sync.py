@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import shutil
 import signal
@@ -26,7 +27,9 @@ from fersweep.tracking.sync import exit_code, render, sync
 RECORD = """
 import sys, time
 from pathlib import Path
-from fersweep.tracking import finish, log_summary, make_logger
+import numpy as np
+from fersweep.tracking import finish, log_model, log_per_class, log_predictions, log_summary, make_logger
+from fersweep.tracking.pictures import Picture
 
 cfg = {"name": "wandb", "project": "faces", "entity": None, "group": None, "tags": ["a tag"], "mode": "offline"}
 for run, epochs, code in (("aaaa1111", (1, 2, 3), 1), ("bbbb2222", (1, 2), 0), ("aaaa1111", (4, 5), 0)):
@@ -36,6 +39,13 @@ for run, epochs, code in (("aaaa1111", (1, 2, 3), 1), ("bbbb2222", (1, 2), 0), (
     for epoch in epochs:
         logger.log_metrics({"val/accuracy": epoch / 10}, step=7 * epoch)
     log_summary(logger, {"test/accuracy": 0.75})
+    if run == "bbbb2222":
+        (run_dir / "best.ckpt").write_bytes(b"weights")
+        (run_dir / "config.yaml").write_text("seed: 42")
+        log_model(logger, run_dir / "best.ckpt", run_dir / "config.yaml", {"run": run, "test/accuracy": 0.75})
+        log_per_class(logger, {"happy": {"precision": None, "recall": 0.5, "f1": 0.25, "n": 4}})
+        image = np.full((4, 4), 9, np.uint8)
+        log_predictions(logger, [Picture(image, "faces/1.png", "happy", "sad", 0.25, 0.75, "mistake")])
     finish(logger, code)
     time.sleep(1.1)  # directories are named by the second
 """
@@ -99,7 +109,8 @@ def test_parts_of_a_run_are_joined_in_order_of_time_and_nothing_is_dropped(outpu
     assert first["summary"]["test/accuracy"] == 0.75
     assert (first["exitcode"], first["config"]["seed"]["value"]) == (0, 42)
     assert (first["groupName"], first["jobType"], first["tags"]) == ("my-sweep", "train", ["a tag"])
-    assert [row["val/accuracy"] for row in server.runs["bbbb2222"]["history"]] == [0.1, 0.2]
+    second = server.runs["bbbb2222"]["history"]
+    assert [row["val/accuracy"] for row in second if "val/accuracy" in row] == [0.1, 0.2]
     assert all(each.part.marker.is_file() for each in outcomes)
     assert {path.name for path in Path.cwd().iterdir()} <= {"outputs", "home"}  # no logs in the working directory
 
@@ -145,6 +156,40 @@ def test_a_recording_that_was_cut_off_is_sent_as_far_as_it_goes(
     sent = [row["val/accuracy"] for row in server.runs["aaaa1111"]["history"]]
     assert sent == [*[0.1, 0.2, 0.3][:rows], 0.4, 0.5]
     assert sync(part.parents[1]) == []
+
+
+def test_models_tables_and_pictures_are_sent_until_all_have_arrived(
+    outputs: Path, recorded: Path, server: Server
+) -> None:
+    run_dir = next(outputs.glob("*/resnet50-bbbb2222"))
+    versions = server.artifacts.versions
+    server.artifacts.refused.add("best.ckpt")
+    first = sync(run_dir)
+    assert (states(first), exit_code(first)) == ([("bbbb2222", "incomplete")], 1)
+    assert "the same command tries again" in first[0].detail
+    assert versions["model-bbbb2222"] == []
+    (table,) = versions["run-bbbb2222-predictions"]
+    (named,) = [content for name, content in table["files"].items() if name.endswith(".json")]
+    (row,) = json.loads(named)["data"]
+    assert row[1:] == ["faces/1.png", "happy", "sad", 0.25, 0.75, "mistake"]
+
+    recorded_from = recorded / run_dir.relative_to(outputs) / "best.ckpt"  # a copy of a recording names the original
+    moved = recorded_from.rename(recorded_from.with_name("elsewhere.ckpt"))
+    server.artifacts.refused.clear()
+    assert states(sync(run_dir)) == [("bbbb2222", "incomplete")]
+    moved.rename(recorded_from)
+    assert states(sync(run_dir)) == [("bbbb2222", "sent")]
+    (model,) = versions["model-bbbb2222"]
+    assert (model["type"], model["aliases"]) == ("model", ["best", "latest"])
+    assert model["metadata"] == {"run": "bbbb2222", "test/accuracy": 0.75}
+    assert model["files"] == {"best.ckpt": b"weights", "config.yaml": b"seed: 42"}
+    assert len(versions["run-bbbb2222-predictions"]) == 1
+    run = server.runs["bbbb2222"]
+    assert [row["val/accuracy"] for row in run["history"] if "val/accuracy" in row] == [0.1, 0.2]
+    assert (run["summary"]["test/recall/happy"], run["summary"]["test/f1/happy"]) == (0.5, 0.25)
+    assert "test/precision/happy" not in run["summary"]
+    calls = len(server.calls)
+    assert (sync(run_dir), len(server.calls)) == ([], calls)
 
 
 def test_a_run_in_training_is_left_alone(outputs: Path, server: Server) -> None:

@@ -8,7 +8,7 @@ packages of the services take seconds to import, and are imported only when used
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
 
@@ -18,12 +18,20 @@ from fersweep.text import counted, did_you_mean
 if TYPE_CHECKING:
     from pytorch_lightning.loggers import Logger, TensorBoardLogger, WandbLogger
 
+    from fersweep.tracking.pictures import Picture
+
 os.environ.setdefault(
     "WANDB_ERROR_REPORTING", "false"
 )  # else W&B sends telemetry even offline; it reads this on import
 
 NAMES = ("csv", "wandb", "tensorboard")
 MODES = ("auto", "online", "offline", "disabled")
+MODELS = (None, "best")
+"""Values of ``logger.log_model``."""
+
+MOST_IMAGES = 10_000
+"""Limit of ``logger.log_images``, that of the rows that W&B shows of a table."""
+
 ENVIRONMENT_MODES = ("online", "offline", "disabled", "shared", "dryrun", "run")
 """Values of ``WANDB_MODE`` that W&B knows."""
 
@@ -61,8 +69,19 @@ def check(logger_cfg: Mapping[str, Any], login: bool = False) -> None:
         raise UserError(
             f"logger.project={project} is not possible: at most {LONGEST_PROJECT} characters, none of {NOT_IN_PROJECT}"
         )
+    _check_media(logger_cfg)
     if login and mode == "online":
         _resolved(mode)
+
+
+def _check_media(logger_cfg: Mapping[str, Any]) -> None:
+    """Raise UserError for wrong values of ``log_model`` and ``log_images``, which older configurations lack."""
+    chosen, images = logger_cfg.get("log_model"), logger_cfg.get("log_images", 0)
+    if chosen not in MODELS:
+        hint = did_you_mean(str(chosen), ("best", "null"))
+        raise UserError(f"logger.log_model={chosen} does not exist{hint}; choose best, or null for none.")
+    if type(images) is not int or not 0 <= images <= MOST_IMAGES:
+        raise UserError(f"logger.log_images={images} is not possible: give 0 (none) to {MOST_IMAGES} images.")
 
 
 def make_logger(
@@ -131,15 +150,45 @@ def log_confusion_matrix(
     """
     if not _is_wandb(logger) or not _is_rank_zero():
         return
-    import wandb
+    from fersweep.tracking import media
 
-    chart = wandb.plot.confusion_matrix(
-        y_true=[int(label) for label in labels],
-        preds=[int(label) for label in predicted],
-        class_names=list(class_names),
-        title="Confusion matrix (test)",
-    )
-    logger.experiment.log({"confusion_matrix": chart})
+    media.confusion_matrix(logger.experiment, labels, predicted, class_names)
+
+
+def log_per_class(logger: Logger | None, per_class: Mapping[str, Mapping[str, Any]]) -> None:
+    """Log precision, recall and F1 of each class: ``test/recall/happy`` in the summary, and in W&B a bar chart.
+
+    Args:
+        logger: of `make_logger`.
+        per_class: as in ``result.json``.
+    """
+    if _is_wandb(logger) and _is_rank_zero():
+        from fersweep.tracking import media
+
+        media.per_class(logger.experiment, per_class)
+
+
+def log_predictions(logger: Logger | None, shown: Iterable[Picture]) -> None:
+    """Log a table of test images with their labels and predictions in W&B."""
+    if _is_wandb(logger) and _is_rank_zero():
+        from fersweep.tracking import media
+
+        media.predictions(logger.experiment, shown)
+
+
+def log_model(logger: Logger | None, checkpoint: Path, config: Path, metadata: Mapping[str, Any]) -> None:
+    """Log the best checkpoint of a finished run as an artifact, see `fersweep.tracking.media.model`.
+
+    Args:
+        logger: of `make_logger`.
+        checkpoint: ``best.ckpt``.
+        config: ``config.yaml``.
+        metadata: scalars that describe the network.
+    """
+    if _is_wandb(logger) and _is_rank_zero():
+        from fersweep.tracking import media
+
+        media.model(logger.experiment, checkpoint, config, metadata)
 
 
 def log_summary(logger: Logger | None, values: Mapping[str, float]) -> None:

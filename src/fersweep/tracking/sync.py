@@ -3,7 +3,9 @@
 Each start of a run that records offline leaves a part, a directory ``<run>/wandb/offline-run-<time>-<id>``; a resumed
 run has several parts with one id. ``wandb sync`` (0.31) uploads one part. With ``WANDB_RESUME=allow`` it moves the
 steps of the part, which begin at 0, behind the last step on the server; without, the server drops rows with steps that
-it has. An uploaded part is marked by a file ``run-<id>.wandb.synced``.
+it has. An uploaded part is marked by a file ``run-<id>.wandb.synced``. One whose numbers arrived, but not all of its
+artifacts (tables, pictures, models), also by ``run-<id>.artifacts.unsent``; it is sent again without that variable, so
+that the server drops the rows it has, and recognises artifacts that it has by their digest.
 """
 
 from __future__ import annotations
@@ -29,10 +31,13 @@ LIMIT_S = 600.0
 """Time-out of one part; W&B retries for hours if the server answers with errors."""
 
 NAME = re.compile(r"offline-run-(?P<time>\d{8}_\d{6})-(?P<run>.+)")
-OF_A_RUN = ("RUN_ID", "RUN_GROUP", "NAME", "NOTES", "TAGS", "JOB_TYPE", "DISABLED", "SILENT", "QUIET")
+OF_A_RUN = ("RUN_ID", "RESUME", "RUN_GROUP", "NAME", "NOTES", "TAGS", "JOB_TYPE", "DISABLED", "SILENT", "QUIET")
 """Variables ``WANDB_…`` for recording, or that would silence W&B."""
 
-State = Literal["sent", "unsent", "training", "failed", "waiting"]
+LOST = "failed to log artifact"
+"""Text in the log of ``wandb sync`` for an artifact that was not uploaded; its output and exit code do not tell."""
+
+State = Literal["sent", "unsent", "training", "failed", "incomplete", "waiting"]
 
 
 @dataclass(frozen=True)
@@ -53,10 +58,19 @@ class Part:
         """W&B's marker file of an uploaded part."""
         return self.path / f"run-{self.run}.wandb.synced"
 
+    @property
+    def lacking(self) -> Path:
+        """Our marker file of a part whose artifacts are not all uploaded."""
+        return self.path / f"run-{self.run}.artifacts.unsent"
+
 
 @dataclass(frozen=True)
 class Outcome:
-    """Outcome of a part: ``waiting`` is for an earlier part of its run or for the server, ``unsent`` for a dry run."""
+    """Outcome of a part.
+
+    ``waiting`` is for an earlier part of its run or for the server, ``unsent`` for a dry run; of an ``incomplete`` part
+    the numbers are sent, but not all artifacts.
+    """
 
     part: Part
     state: State
@@ -96,7 +110,7 @@ def sync(outputs: Path, *, dry_run: bool = False) -> list[Outcome]:
             outcome = Outcome(part, "waiting", problem)
         elif part.in_training:
             outcome = Outcome(part, "training", "left for later")
-        elif any(each.part.run == part.run and each.state != "sent" for each in outcomes):
+        elif any(each.part.run == part.run and each.state not in ("sent", "incomplete") for each in outcomes):
             outcome = Outcome(part, "waiting", "for the earlier part of this run")
         else:
             outcome = _send(part)
@@ -107,13 +121,14 @@ def sync(outputs: Path, *, dry_run: bool = False) -> list[Outcome]:
 
 
 def unsent(outputs: Path) -> list[Part]:
-    """Return the parts below ``outputs`` without a marker, oldest first."""
+    """Return the parts below ``outputs`` that are not marked as sent, or as incomplete, oldest first."""
     found = [
         Part(path, named["run"], named["time"])
         for path in outputs.rglob("wandb/offline-run-*")
         if (named := NAME.fullmatch(path.name)) and path.is_dir()
     ]
-    return sorted((part for part in found if not part.marker.exists()), key=lambda part: (part.time, part.path))
+    left = (part for part in found if not part.marker.exists() or part.lacking.exists())
+    return sorted(left, key=lambda part: (part.time, part.path))
 
 
 def render(outcomes: Iterable[Outcome], outputs: Path) -> Table:
@@ -131,25 +146,31 @@ def render(outcomes: Iterable[Outcome], outputs: Path) -> Table:
 
 
 def exit_code(outcomes: Iterable[Outcome]) -> int:
-    """Return 1 if a part failed or waits, else 0."""
-    return int(any(each.state in ("failed", "waiting") for each in outcomes))
+    """Return 1 if a part failed, is incomplete or waits, else 0."""
+    return int(any(each.state in ("failed", "incomplete", "waiting") for each in outcomes))
 
 
 def _send(part: Part) -> Outcome:
-    """Upload one part with ``wandb sync``, and judge by its output and marker: its exit code is always 0."""
+    """Upload one part with ``wandb sync``, and judge by its output, log and marker: its exit code is always 0."""
+    again = part.marker.exists()
     try:
-        said = _wandb_sync(part.path)
+        said, lost = _wandb_sync(part.path, again)
     except subprocess.TimeoutExpired:
         return Outcome(part, "failed", f"not done in {LIMIT_S:.0f} s")
     errors = re.findall(r"^wandb: ERROR (?:\[[^\]]*\] )?(.*)$", said, flags=re.MULTILINE)
-    if errors and all(_cut_off(error) for error in errors):
+    cut_off = bool(errors) and all(map(_cut_off, errors))
+    if cut_off:
         part.marker.touch()
-        return Outcome(part, "sent", "up to where the recording was cut off")
-    if not errors and part.marker.exists():
-        return Outcome(part, "sent")
-    part.marker.unlink(missing_ok=True)  # W&B sets it even if the server refused the metrics
-    lines = [line.removeprefix("wandb: ") for line in said.splitlines() if line.strip()]
-    return Outcome(part, "failed", errors[0] if errors else lines[-1] if lines else "no message from W&B")
+    if (errors and not cut_off) or not part.marker.exists():
+        if not again:  # W&B sets it even if the server refused the metrics
+            part.marker.unlink(missing_ok=True)
+        lines = [line.removeprefix("wandb: ") for line in said.splitlines() if line.strip()]
+        return Outcome(part, "failed", errors[0] if errors else lines[-1] if lines else "no message from W&B")
+    if lost:
+        part.lacking.touch()
+        return Outcome(part, "incomplete", "a model, table or picture was not uploaded; the same command tries again")
+    part.lacking.unlink(missing_ok=True)
+    return Outcome(part, "sent", "up to where the recording was cut off" if cut_off else "")
 
 
 def _cut_off(error: str) -> bool:
@@ -157,8 +178,12 @@ def _cut_off(error: str) -> bool:
     return "incomplete record" in error or ("transactionlog" in error and "EOF" in error)
 
 
-def _wandb_sync(directory: Path) -> str:
-    """Run ``wandb sync`` for one directory and return its output without the key.
+def _wandb_sync(directory: Path, again: bool) -> tuple[str, bool]:
+    """Run ``wandb sync`` for one directory; return its output without the key, and whether it lost an artifact.
+
+    Args:
+        directory: of a part.
+        again: its numbers are on the server.
 
     Raises:
         subprocess.TimeoutExpired: after `LIMIT_S`.
@@ -166,9 +191,10 @@ def _wandb_sync(directory: Path) -> str:
     removed = {f"WANDB_{name}" for name in OF_A_RUN}
     kept = {name: value for name, value in os.environ.items() if name not in removed}
     with tempfile.TemporaryDirectory(prefix="fersweep-") as logs:
-        ours = {"RESUME": "allow", "MODE": "online", "DIR": logs, "BASE_URL": account.base_url()}
+        ours = {"MODE": "online", "DIR": logs, "BASE_URL": account.base_url()}
+        ours |= {} if again else {"RESUME": "allow"}
         done = subprocess.run(
-            [sys.executable, "-m", "wandb", "sync", str(directory.resolve())],
+            [sys.executable, "-m", "wandb", "sync", "--include-synced", str(directory.resolve())],
             env=kept | {f"WANDB_{name}": value for name, value in ours.items()},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -178,5 +204,6 @@ def _wandb_sync(directory: Path) -> str:
             timeout=LIMIT_S,
             check=False,
         )
+        lost = any(LOST in log.read_text(encoding="utf-8", errors="replace") for log in Path(logs).rglob("*.log"))
     key = account.api_key()
-    return done.stdout.replace(key, "…") if key else done.stdout
+    return done.stdout.replace(key, "…") if key else done.stdout, lost

@@ -14,6 +14,7 @@ from fersweep.data.samples import COLUMNS
 from fersweep.data.twins import Mask
 from fersweep.files import atomic_path, write_json
 from fersweep.report import figures, leaks
+from fersweep.tracking.pictures import pictures
 from fersweep.training import checkpoint
 from fersweep.training.callbacks import History
 from fersweep.training.job import Job
@@ -34,6 +35,10 @@ def write(job: Job, result: dict[str, Any], tested: Tested, history: History, lo
     scores = {**result["metrics"], "majority_baseline": result["majority_baseline"]}
     scores = {key: scores[key] for key in checkpoint.TESTED if key in scores}
     checkpoint.add(job.best, tested=scores, temperature=result["calibration"]["temperature"])
+    if job.config["logger"].get("log_model") == "best":
+        about = {key: result[key] for key in ("run", "title", "seed", "best_epoch", "params_total", "data_digest")}
+        about |= {"sweep": job.config["sweep"], **result["choices"], **result["metrics"]}
+        tracking.log_model(logger, job.best, job.directory / "config.yaml", about)
     write_json(job.directory / "result.json", result)
 
 
@@ -78,3 +83,8 @@ def _log(job: Job, result: dict[str, Any], tested: Tested, logger: Any) -> None:
     tracking.log_figures(logger, {f"figures/{name}": job.directory / f"{name}.png" for name in names})
     keys = ("best_epoch", "params_total", "params_trainable", "images_per_second")
     tracking.log_summary(logger, {**result["metrics"], **{key: result[key] for key in keys}})
+    tracking.log_per_class(logger, result["per_class"])
+    if count := job.config["logger"].get("log_images"):
+        samples, rows = tested.samples, tested.split.test
+        shown = pictures(samples, rows, tested.final.numpy(), count, result["seed"])
+        tracking.log_predictions(logger, shown)
