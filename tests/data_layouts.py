@@ -205,9 +205,10 @@ def ck48_by_person(root: Path) -> Path:
     return moved("ck48", root, lambda path: f"{path.name[:4]}/{path}")
 
 
-@refused("ck48", "a table, as `ckextended.csv`", "dataset=ckplus is read from files of images, not from tables")
-def ck48_table(root: Path) -> None:
-    fakes.fer2013_csv(root / "ckextended.csv", rows=7)
+PLAIN["ckextended"] = (CkPlus, lambda root: fakes.ckextended(root / "ckextended.csv"))
+read("ckextended", "`ckextended.csv`, also zipped, where there is nothing else")(
+    lambda root: fakes.zipped(source("ckextended", root), root / "archive.zip", "CK+/")
+)
 
 
 @refused(

@@ -86,6 +86,12 @@ def fer2013_csv(path: Path, rows: int = 28, header: str = "emotion,pixels,Usage"
     return write(path, "\n".join([*lines, *extra]) + "\n")
 
 
+def ckextended(path: Path, rows: int = 16) -> Path:
+    """``ckextended.csv``: row ``i`` has emotion ``i % 8``, the last of which is contempt."""
+    cells = [f"{row % 8},{' '.join(map(str, picture(row).ravel().tolist()))},{TRAINING}" for row in range(rows)]
+    return write(path, "\n".join(["emotion,pixels,Usage", *cells]) + "\n")
+
+
 def csv_row(emotion: object = 0, pixels: int | str = 48 * 48, usage: str = TRAINING) -> str:
     """One line of ``fer2013.csv``; ``pixels`` is the text or the number of pixels."""
     return f"{emotion},{pixels if isinstance(pixels, str) else ' '.join(['7'] * pixels)},{usage}"

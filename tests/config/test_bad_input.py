@@ -117,7 +117,8 @@ def test_a_split_the_data_cannot_have(refused: Callable[..., str], tmp_path: Pat
     root = fakes.folder(tmp_path / "faces")
     settings = ("dataset=folder", f"dataset.root={root}")
     assert refused(*settings, "split=subjects") == (
-        "split=subjects is not possible with dataset=folder: choose split=official, study, random, notebook, tuning."
+        "split=subjects is not possible with dataset=folder: "
+        "choose split=official, study, random, notebook, tuning, train_test."
     )
     assert refused(*settings, "split=official").startswith("split=official needs images marked Training")
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import fakes
+import fakes_wild
 import pytest
 from fakes import encoded, picture, write
 
@@ -13,11 +14,13 @@ from fersweep.cli import main as cli
 from fersweep.config.compose import compose_config
 from fersweep.data.accounting import LeftOut
 from fersweep.data.audit import audit
+from fersweep.data.sources.affectnet import AffectNet
 from fersweep.data.sources.base import ImageFiles
 from fersweep.data.sources.ckplus import CkPlus
 from fersweep.data.sources.fer2013 import Fer2013
 from fersweep.data.sources.folder import Folder
 from fersweep.data.sources.jaffe import Jaffe
+from fersweep.data.sources.rafdb import RafDb
 
 PARTED = tuple(f"{part}/{name}" for part in ("train", "test") for name in ("happy", "sad"))
 NO_PART = "not a usual name of a part, as train, val or test"
@@ -68,6 +71,8 @@ SOURCES: dict[str, tuple[Callable[[Path], Path], type[ImageFiles]]] = {
     "ckplus": (fakes.ckplus, CkPlus),
     "jaffe": (fakes.jaffe, Jaffe),
     "folder": (lambda root: fakes.folder(root, PARTED), Folder),
+    "rafdb": (lambda root: fakes_wild.rafdb(root) / "basic", RafDb),
+    "affectnet": (fakes_wild.affectnet_files, AffectNet),
 }
 
 

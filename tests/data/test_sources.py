@@ -10,11 +10,15 @@ from fakes import encoded, picture, write
 
 from fersweep.data import files, images
 from fersweep.data.samples import CLASSES, PRIVATE, PUBLIC, TRAINING
+from fersweep.data.sources.affectnet import AffectNet
 from fersweep.data.sources.base import ImageFile, ImageFiles, as_records
 from fersweep.data.sources.ckplus import CkPlus
+from fersweep.data.sources.expw import ExpW
 from fersweep.data.sources.fer2013 import Fer2013
 from fersweep.data.sources.folder import Folder
 from fersweep.data.sources.jaffe import Jaffe
+from fersweep.data.sources.kdef import Kdef
+from fersweep.data.sources.rafdb import RafDb
 from fersweep.errors import UserError
 
 
@@ -70,7 +74,7 @@ def test_an_empty_class_folder_is_a_class_and_changes_the_fingerprint(tmp_path: 
     assert fakes.class_counts(Folder(tmp_path).load()) == {"fear": 0, "happy": 5, "sad": 5}
 
 
-EMPTY_ROOTS = pytest.mark.parametrize("source", [Fer2013, CkPlus, Jaffe, Folder])
+EMPTY_ROOTS = pytest.mark.parametrize("source", [Fer2013, CkPlus, Jaffe, Folder, RafDb, AffectNet, ExpW, Kdef])
 
 
 @EMPTY_ROOTS

@@ -92,7 +92,7 @@ def test_notebook_needs_a_training_part_and_another() -> None:
         with pytest.raises(UserError, match=rf"^{needs}only {only}: choose split=study or split=random$"):
             splits.notebook(data)
         assert "notebook" not in splits.possible(data)
-    assert splits.possible(parts(10, 3)) == ["study", "random", "notebook"]
+    assert splits.possible(parts(10, 3)) == ["study", "random", "notebook", "train_test"]
     assert splits.possible(fer2013()) == ["official", "study", "random", "notebook", "tuning"]
 
 

@@ -26,6 +26,7 @@ OWN = (
 FUNCTIONS = (
     *(f"fersweep.data.augment.{name}" for name in ("crop_flip", "flip_zoom", "none", "standard")),
     *(f"fersweep.data.splits.{name}" for name in ("notebook", "official", "random", "study", "subjects", "tuning")),
+    "fersweep.data.splits.train_test",
     "fersweep.models.norm.batch_norm",
     "fersweep.models.study_code.glorot_uniform",
     "fersweep.models.study_code.row_batch_norm",

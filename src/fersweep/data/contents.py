@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+import pkgutil
+import re
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path, PurePosixPath
+from types import ModuleType
+from typing import Any
 
 from fersweep.data import archives
 from fersweep.data.archives import is_archive
@@ -33,33 +39,64 @@ def describe(top: Path, dataset: str, images: tuple[str, ...], videos: str = FRA
     Raises:
         UserError: the archive is damaged.
     """
-    packed = not top.is_dir() and is_archive(top)
-    if not top.is_dir() and not packed:
+    if not top.is_dir() and not is_archive(top):
         return _advice({_kind(top.name, images): [top.name]}, dataset, videos) or (
             "this file is none of them" if dataset else "it is no picture"
         )
     found: dict[str, list[str]] = {}
-    for name in islice(archives.listed(top).stamps if packed else _names(top), _FILES):
+    names = _names(top)
+    for name in names:
         found.setdefault(_kind(name, images), []).append(name)
     if not found:
         return "it is empty, or holds empty folders only"
     counts = Counter({kind: len(names) for kind, names in found.items()})
     kinds = [counted(number, kind) for kind, number in counts.most_common(_KINDS)]
     more = [counted(len(counts) - _KINDS, "more kind")] * (len(counts) > _KINDS)
-    advice = _advice(found, dataset, videos)
+    advice = _owner(names, dataset) or _advice(found, dataset, videos)
     first = printable(found[counts.most_common(1)[0][0]][0])
     return f"it holds {listed([*kinds, *more], 'and')}, such as {first}" + (f": {advice}" if advice else "")
 
 
+def owner(top: Path, dataset: str) -> str:
+    """Return a clause on the dataset whose files are in a folder or archive, by their names (``ImageFiles.marks``).
+
+    It is empty if that is unknown, or is ``dataset``, which was searched for.
+    """
+    return _owner(_names(top), dataset) if top.is_dir() or is_archive(top) else ""
+
+
+def _owner(names: Iterable[str], dataset: str) -> str:
+    if not dataset:  # pictures were searched for
+        return ""
+    lower = [(name, name.lower()) for name in names]
+    package = importlib.import_module("fersweep.data.sources")  # which import this module
+    for found in pkgutil.iter_modules(package.__path__):
+        module = importlib.import_module(f"{package.__name__}.{found.name}")
+        for source in filter(lambda each: vars(each).get("marks"), _classes(module)):
+            example = next((name for name, low in lower if re.fullmatch(source.marks, low)), "")
+            if example and source.name != dataset:
+                return f"dataset={source.name} reads files like {printable(example)}"
+    return ""
+
+
+def _classes(module: ModuleType) -> Iterator[Any]:
+    """Yield the classes that a module defines."""
+    every = (each for each in vars(module).values() if isinstance(each, type))
+    return (each for each in every if each.__module__ == module.__name__)
+
+
 def _names(top: Path) -> list[str]:
-    names = []
+    """Return the names of the first `_FILES` visible files in a folder or archive."""
+    if not top.is_dir():
+        return list(islice(archives.listed(top).stamps, _FILES))
+    names: list[str] = []
     for folder, below, files in os.walk(top):
         below[:] = sorted(name for name in below if not name.startswith("."))
         place = Path(folder).relative_to(top)
         names += [(place / name).as_posix() for name in sorted(files) if not name.startswith(".")]
         if len(names) > _FILES:
             break
-    return names
+    return names[:_FILES]
 
 
 def _kind(name: str, images: tuple[str, ...]) -> str:

@@ -243,6 +243,11 @@ def has_file(folder: Path, wanted: Callable[[str], bool]) -> bool:
     return any(wanted(path.name) and path.is_file() for path in visible(folder))
 
 
+def holds(folder: Path, wanted: Callable[[str], bool]) -> bool:
+    """Return whether a file at or below ``folder`` is ``wanted`` by its name in a `Tree`; the first ends the search."""
+    return any(wanted(name) for name, entry in _walk(folder, "", None) if entry.is_file())
+
+
 def basename(name: str) -> str:
     """Return the last component of a name in a `Tree`."""
     return name.rpartition("/")[2]

@@ -22,6 +22,8 @@ from fersweep.errors import UserError
 from fersweep.text import first_line
 
 Pixels = npt.NDArray[np.uint8]
+Box = tuple[float, float, float, float]
+"""Left, top, right and bottom of a part of a picture, in its pixels."""
 T = TypeVar("T")
 
 _CHUNK = 128  # images per task of a decoding thread
@@ -116,16 +118,35 @@ def _formats() -> tuple[str, ...]:
     return tuple(name for name in Image.ID if name not in _REFUSED)
 
 
-def reader(tree: Tree, names: Sequence[str]) -> Callable[[int], Pixels]:
-    """Return `Records.read` for the image files ``names`` of ``tree``."""
+def reader(tree: Tree, names: Sequence[str], boxes: Sequence[Box | None] = ()) -> Callable[[int], Pixels]:
+    """Return `Records.read` for the image files ``names`` of ``tree``, cut to their ``boxes`` where they have some."""
 
     def read(index: int) -> Pixels:
         try:
-            return decode(tree.read(names[index]))
+            image = decode(tree.read(names[index]))
         except OSError as error:
             raise UnreadableImageError(error.strerror or str(error)) from error
+        box = boxes[index] if boxes else None
+        return image if box is None else cut(image, box)
 
     return read
+
+
+def cut(image: Pixels, box: Box) -> Pixels:
+    """Return the part ``box`` of a picture, in whole pixels, without what lies outside of it.
+
+    Raises:
+        UnreadableImageError: all of it lies outside.
+    """
+    height, width = image.shape[:2]
+    left, top = (max(0, round(each)) for each in box[:2])
+    right, bottom = min(width, round(box[2])), min(height, round(box[3]))
+    if left >= right or top >= bottom:
+        where = ", ".join(f"{each:g}" for each in box)
+        raise UnreadableImageError(
+            f"its box {where} (left, top, right, bottom) is no part of its {width}x{height} pixels"
+        )
+    return image[top:bottom, left:right]
 
 
 def _to_uint8(image: Image.Image) -> Pixels:

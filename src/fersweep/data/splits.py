@@ -14,7 +14,7 @@ from random import Random
 import numpy as np
 import numpy.typing as npt
 
-from fersweep.data.samples import PRIVATE, PUBLIC, TRAINING, Indices, Samples
+from fersweep.data.samples import PRIVATE, PUBLIC, TEST, TRAINING, Indices, Samples
 from fersweep.errors import UserError
 from fersweep.text import listed
 
@@ -48,6 +48,17 @@ def official(samples: Samples) -> Split:
     return _checked(samples, "official", *parts)
 
 
+def train_test(samples: Samples, *, seed: int = 0, val_fraction: float = 0.1) -> Split:
+    """The parts of a dataset that predefines no validation part: Training and Test (RAF-DB, AffectNet).
+
+    Validation: per class ``round(val_fraction * n)`` random images of Training, which select the epoch.
+    """
+    _check_fractions(val_fraction=val_fraction)
+    if "train_test" not in possible(samples):
+        raise _unsuited(samples, "train_test", f"images marked {TRAINING} and {TEST} alone", _usages(samples))
+    return _from_training(samples, "train_test", TEST, seed, val_fraction)
+
+
 def tuning(samples: Samples, *, seed: int = 0, val_fraction: float = 0.1) -> Split:
     """For choosing settings without a look at PrivateTest: the runs that are compared are tested on PublicTest.
 
@@ -57,16 +68,7 @@ def tuning(samples: Samples, *, seed: int = 0, val_fraction: float = 0.1) -> Spl
     _check_fractions(val_fraction=val_fraction)
     if "tuning" not in possible(samples):
         raise _unsuited(samples, "tuning", f"images marked {TRAINING} and {PUBLIC}", _usages(samples))
-    assert samples.usage is not None
-    generator = np.random.default_rng(seed)
-    train, val = [], []
-    for members in _by_class(samples):
-        order = generator.permutation(members[samples.usage[members] == TRAINING])
-        validates = round(val_fraction * len(order))
-        val.append(order[:validates])
-        train.append(order[validates:])
-    fit, select = (np.sort(np.concatenate(part)) for part in (train, val))
-    return _checked(samples, "tuning", fit, select, np.flatnonzero(samples.usage == PUBLIC))
+    return _from_training(samples, "tuning", PUBLIC, seed, val_fraction)
 
 
 def study(samples: Samples, *, seed: int = 1337, test_fraction: float = 0.2, val_fraction: float = 0.3) -> Split:
@@ -102,7 +104,9 @@ def random(
     """
     _check_fractions(val_fraction=val_fraction, test_fraction=test_fraction)
     if whole_sequences and samples.sequences is None:
-        raise UserError("split.function.whole_sequences=true needs sequences of frames, and this dataset has none.")
+        raise UserError(
+            "split.function.whole_sequences=true needs sequences of frames, and this dataset has none: set it to false."
+        )
     generator = np.random.default_rng(seed)
     val, test = [], []
     unit, strata = _by_sequence(samples) if whole_sequences else (np.arange(len(samples)), _by_class(samples))
@@ -193,6 +197,7 @@ def possible(samples: Samples) -> list[str]:
         "random": True,
         "notebook": TRAINING in usages and len(usages) > 1,
         "tuning": {TRAINING, PUBLIC} <= usages,
+        "train_test": usages == {TRAINING, TEST},
     }
     return [name for name, fits in has.items() if fits]
 
@@ -229,6 +234,20 @@ def _by_sequence(samples: Samples) -> tuple[Indices, list[Indices]]:
     shown[number, samples.labels] = True
     kinds = np.unique(shown, axis=0)[::-1]
     return number, [np.flatnonzero((shown == kind).all(axis=1)) for kind in kinds]
+
+
+def _from_training(samples: Samples, split: str, tested: str, seed: int, val_fraction: float) -> Split:
+    """Return the split that tests on one usage and validates on a random fraction of each class of Training."""
+    assert samples.usage is not None
+    generator = np.random.default_rng(seed)
+    train, val = [], []
+    for members in _by_class(samples):
+        order = generator.permutation(members[samples.usage[members] == TRAINING])
+        validates = round(val_fraction * len(order))
+        val.append(order[:validates])
+        train.append(order[validates:])
+    fit, select = (np.sort(np.concatenate(part)) for part in (train, val))
+    return _checked(samples, split, fit, select, np.flatnonzero(samples.usage == tested))
 
 
 def _from_val_and_test(samples: Samples, split: str, val: list[Indices], test: list[Indices]) -> Split:

@@ -19,7 +19,10 @@ from fersweep.files import given
 
 
 class ImageFile(NamedTuple):
-    """One image of a source: its id, its name in the tree, and what is known about it, as in `Samples`."""
+    """One image of a source: its id, its name in the tree, and what is known about it, as in `Samples`.
+
+    With a ``box`` the image is that part of the picture (`images.cut`).
+    """
 
     id: str
     name: str
@@ -27,6 +30,7 @@ class ImageFile(NamedTuple):
     usage: str | None = None
     subject: str | None = None
     sequence: str | None = None
+    box: images.Box | None = None
 
 
 @dataclass
@@ -45,6 +49,9 @@ class ImageFiles(ABC):
     name: ClassVar[str]
     layouts: ClassVar[str] = "its folder or archive"
     """The layouts that are recognised, for messages."""
+    marks: ClassVar[str] = ""
+    """A regular expression of relative names, in lower case, that belong to this dataset alone: where another one is
+    searched for, they tell which this is (`fersweep.data.contents.owner`)."""
     only: ClassVar[Collection[str] | None] = None
     """Lower-case names of the subfolders to read, if others may be unrelated; ``None``: all."""
 
@@ -137,7 +144,7 @@ def as_records(tree: files.Tree, class_names: tuple[str, ...], found: Iterable[I
         ids=np.array([row.id for row in rows], np.str_),
         labels=np.array([row.label for row in rows], np.int64),
         class_names=class_names,
-        read=images.reader(tree, [row.name for row in rows]),
+        read=images.reader(tree, [row.name for row in rows], [row.box for row in rows]),
         subjects=subjects,
         usage=usage,
         sequences=sequences,

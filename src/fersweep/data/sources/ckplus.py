@@ -7,7 +7,8 @@ Two layouts, in a folder or at any depth of a zip archive:
   as two archives, ``extended-cohn-kanade-images.zip`` and ``Emotion_labels.zip``, which are read as they are, beside
   each other, or unpacked, each into its own folder;
 - ``CK+48``: the last three frames of those 327, cropped to 48×48, in class folders, also in those of ``train`` and
-  ``test``, which are read as one. It has no neutral faces.
+  ``test``, which are read as one. It has no neutral faces;
+- ``ckextended.csv``, where there is nothing else (`ckextended`).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pathlib import Path
 
 from fersweep.data import accounting, files, images
 from fersweep.data.samples import CLASSES, CONTEMPT, canonical
+from fersweep.data.sources import ckextended
 from fersweep.data.sources.base import ImageFile, as_records
 from fersweep.data.sources.joined import JoinedFiles
 from fersweep.errors import UserError
@@ -53,8 +55,10 @@ class CkPlus(JoinedFiles):
     name = "ckplus"
     layouts = (
         "CK+ as cohn-kanade-images/ and Emotion/ beside each other, as extended-cohn-kanade-images.zip and "
-        "Emotion_labels.zip, or as CK+48's class folders"
+        f"Emotion_labels.zip, as CK+48's class folders, or as {ckextended.TABLE}"
     )
+
+    marks = r"(.*/)?(s\d+_\d+_\d{8}\.[a-z]+|s\d+_\d+_\d+_emotion\.txt|ckextended\.csv)"
 
     peak_frames: int | None = None
     neutral: bool | None = None
@@ -78,14 +82,32 @@ class CkPlus(JoinedFiles):
         return any(map(_is_emotion if original else _is_cropped, names))
 
     def partial(self, path: Path) -> bool:
-        """Return whether a folder or archive has the images or the labels of the original."""
+        """Return whether a folder or archive has the images or the labels of the original, or a file is the table."""
+        if ckextended.is_table(path.name):
+            return True
         if not path.is_dir():
             return files.is_archive(path) and any(
-                _is_original(name) or _is_emotion(name) for name in files.open_tree(path).stamps
+                _is_original(name) or _is_emotion(name) or ckextended.is_table(name)
+                for name in files.open_tree(path).stamps
             )
         folders = files.subfolders(path)
         labels = files.open_tree(folders[_EMOTIONS]).stamps if _EMOTIONS in folders else ()
         return _IMAGES in folders or any(map(_is_emotion, labels))
+
+    def places(self) -> list[Path]:
+        found = super().places()
+        if len(found) > 1 and any(self._table(self.opened(place)) for place in found):
+            raise files.several(self.root, self.name, found)
+        return found
+
+    def _table(self, tree: files.Tree) -> str:
+        """Return the name of the table, empty where there are frames or labels."""
+        return "" if any(map(self.key, tree.stamps)) else ckextended.find(tree.stamps)
+
+    def fingerprint(self) -> str:
+        if table := self._table(tree := self.tree()):
+            return files.fingerprint(tree.stamps, [table], self.options(tree))
+        return super().fingerprint()
 
     def key(self, name: str) -> str:
         own = _is_original(name) or _is_emotion(name) or _is_cropped(name)
@@ -109,7 +131,8 @@ class CkPlus(JoinedFiles):
         Raises:
             UserError: an emotion file is invalid, a sequence is too short, or neutral faces of CK+48 are requested.
         """
-        tree = self.tree()
+        if table := self._table(tree := self.tree()):
+            return self._of_table(tree, table)
         cropped, frames, labels = _sequences(tree)
         last = self.peak_frames or (3 if cropped else 1)
         neutral = not cropped if self.neutral is None else self.neutral
@@ -123,25 +146,41 @@ class CkPlus(JoinedFiles):
         ]
         if neutral:
             chosen += [(names[0], "neutral", key) for key, names in frames.items()]
-        kept = {"neutral": neutral, CONTEMPT: self.contempt}
-        class_names = tuple(name for name in (*CLASSES, CONTEMPT) if kept.get(name, True))
+        class_names = self._classes(neutral)
         rows = (
             ImageFile(_id(name), name, class_names.index(label), subject=key[0], sequence="_".join(key))
             for name, label, key in chosen
         )
         return as_records(tree, class_names, rows)
 
+    def _classes(self, neutral: bool) -> tuple[str, ...]:
+        kept = {"neutral": neutral, CONTEMPT: self.contempt}
+        return tuple(name for name in (*CLASSES, CONTEMPT) if kept.get(name, True))
+
+    def _of_table(self, tree: files.Tree, table: str) -> images.Records:
+        if self.peak_frames not in (None, 1):
+            raise UserError(f"{tree.path / table} has one frame of each sequence: leave dataset.source.peak_frames out")
+        return ckextended.records(tree, table, self._classes(self.neutral is not False))
+
+    def read_names(self) -> Collection[str] | None:
+        table = self._table(self.tree())
+        return (table,) if table else super().read_names()
+
     def reasons(self) -> Callable[[str], accounting.Reason]:
         """Return a function of an image: frames of the dataset that are not chosen are not missing."""
         by_folder = super().reasons()
-        _, frames, _ = _sequences(self.tree())
+        if self._table(tree := self.tree()):
+            return by_folder
+        _, frames, _ = _sequences(tree)
         known = {name for names in frames.values() for name in names}
         chosen = ("of its sequences", "by dataset.source.peak_frames, neutral and contempt", False)
         return lambda name: chosen if name in known else by_folder(name)
 
     def checks(self, records: images.Records) -> list[tuple[str, int, int]]:
         """Return ``(what, found, expected)`` for the counts of a complete copy, whichever frames are chosen."""
-        cropped, frames, labels = _sequences(self.tree())
+        if table := self._table(tree := self.tree()):
+            return ckextended.checks(tree, table, LABELLED)
+        cropped, frames, labels = _sequences(tree)
         counts = Counter(labels.values())
         rows = [
             ("labelled sequences", len(labels), sum(LABELLED.values())),

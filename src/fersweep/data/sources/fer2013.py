@@ -61,6 +61,8 @@ class Fer2013(Joined):
         "PublicTest/<class>/ and PrivateTest/<class>/, or fer2013.csv or icml_face_data.csv"
     )
 
+    marks = r"(.*/)?((training|publictest|privatetest)_\d+\.[a-z]+|fer2013\.csv|icml_face_data\.csv)"
+
     download: bool = False
 
     def places(self) -> list[Path]:

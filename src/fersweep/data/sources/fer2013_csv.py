@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import IO
 
@@ -29,8 +29,10 @@ _LONGEST = 2**17  # characters of a line; one of 48×48 pixels has at most 9,300
 _MOST_FAULTS = 100_000  # broken rows, beyond which the file is something else
 
 
-def records(tree: Tree, name: str) -> Records:
+def records(tree: Tree, name: str, codes: Sequence[str] = CODES, class_names: tuple[str, ...] = CLASSES) -> Records:
     """Read the CSV file ``name``; the ids are ``<file name>/<row, six digits>``, counted from 1 below the header.
+
+    ``codes`` has the class of each number in the column ``emotion``, of ``class_names``.
 
     Raises:
         UserError: it lacks a column, has no rows, or is not a text table. Broken rows are `Records.faults`.
@@ -42,7 +44,7 @@ def records(tree: Tree, name: str) -> Records:
     try:
         for number, cells in enumerate(_cells(tree, name), start=1):
             try:
-                rows.append(_parse(*cells))
+                rows.append(_parse(*cells, codes, class_names))
                 ids.append(f"{basename(name)}/{number:06d}")
             except ValueError as error:
                 faults.append((f"{where} row {number} (line {number + 1})", str(error)))
@@ -55,7 +57,7 @@ def records(tree: Tree, name: str) -> Records:
     return Records(
         ids=np.array(ids, np.str_),
         labels=np.array([label for label, _, _ in rows], np.int64),
-        class_names=CLASSES,
+        class_names=class_names,
         read=lambda index: rows[index][1],
         usage=np.array([usage for _, _, usage in rows], np.str_),
         faults=tuple(faults),
@@ -91,20 +93,22 @@ def _lines(text: IO[str]) -> Iterator[str]:
         yield line
 
 
-def _parse(emotion: str, pixels: str, usage: str) -> tuple[int, Pixels, str]:
+def _parse(
+    emotion: str, pixels: str, usage: str, codes: Sequence[str], class_names: Sequence[str]
+) -> tuple[int, Pixels, str]:
     """Return the canonical label, the image and the usage of one row.
 
     Raises:
         ValueError: one of the cells is invalid; the text says which and why.
     """
-    if not (emotion.isascii() and emotion.isdigit() and int(emotion) < len(CODES)):
-        raise ValueError(f"emotion is {emotion!r}, and must be 0 to {len(CODES) - 1}")
+    if not (emotion.isascii() and emotion.isdigit() and int(emotion) < len(codes)):
+        raise ValueError(f"emotion is {emotion!r}, and must be 0 to {len(codes) - 1}")
     if usage not in _USAGES:
         raise ValueError(f"Usage is {usage!r}, and must be one of {', '.join(_USAGES)}")
     values = parse_pixels(pixels)
     if len(values) != SIDE * SIDE:
         raise ValueError(f"{len(values)} pixels, and must be {SIDE * SIDE}")
-    return CLASSES.index(CODES[int(emotion)]), values.reshape(SIDE, SIDE), usage
+    return class_names.index(codes[int(emotion)]), values.reshape(SIDE, SIDE), usage
 
 
 def parse_pixels(text: str) -> Pixels:

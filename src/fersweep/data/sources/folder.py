@@ -14,11 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
-from fersweep.data import accounting, files, images
+from fersweep.data import accounting, contents, files, images
 from fersweep.data.samples import CLASSES, CONTEMPT, PRIVATE, PUBLIC, TEST, canonical
 from fersweep.data.sources.base import ImageFile, ImageFiles, as_records
 from fersweep.data.sources.layout import Layout, class_folders, key, layouts, part_of
 from fersweep.errors import UserError
+from fersweep.files import given
 
 NAMED = 6  # folders that a message names
 
@@ -67,7 +68,7 @@ class Folder(ImageFiles):
             if len(found) > 1:
                 raise self._several([str(path) for path in found]) from error
             if others and not found:
-                raise self._no_classes(*others[0]) from error
+                raise UserError(f"{self._no_classes(*others[0])}{self._other()}") from error
             raise
 
     def recognise(self, path: Path) -> bool:
@@ -143,8 +144,14 @@ class Folder(ImageFiles):
             raise UserError(
                 f"{tree.path} has images in {_listed(others)} beside its class folders, and no emotion is called that: "
                 f"list all folders that are classes, as in {setting}, and images in others are left out"
+                f"{self._other()}"
             )
         return layout
+
+    def _other(self) -> str:
+        """Return a clause on the dataset that ``root`` holds by the names of its files, if it is another one."""
+        other = contents.owner(given(Path(str(self.root))), self.name)
+        return f"; {other}" if other else ""
 
     def _several(self, places: list[str]) -> UserError:
         return UserError(

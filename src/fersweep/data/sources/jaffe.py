@@ -31,6 +31,7 @@ class Jaffe(JoinedFiles):
     layouts = (
         "JAFFE's images, named like KA.AN1.39.tiff (or .jpg, .png), in a folder, folders of classes or people, or a zip"
     )
+    marks = r"(.*/)?[a-z]{2}\.(an|di|fe|ha|ne|sa|su)\d\.\d+\.[a-z]+"
     only = ()
 
     def recognise(self, path: Path) -> bool:
