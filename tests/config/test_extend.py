@@ -27,7 +27,7 @@ from fersweep.errors import UserError
 PAGE = (REPOSITORY / "docs" / "how-to" / "extend.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", PAGE, flags=re.MULTILINE | re.DOTALL)
 FILES = [re.fullmatch(r"# (\S+)\n(.*)", text, re.DOTALL) for kind, text in BLOCKS if kind in ("python", "yaml")]
-SWEEP = "fersweep train -m plugins=mylab backbone=resnet50,vgg19 attention=none,cbam,simam"
+SWEEP = "fersweep train -m plugins=mylab backbone=resnet50,vgg19 attention=none,cbam,spatial"
 COMMANDS = [line for kind, text in BLOCKS if kind == "sh" for line in text.splitlines()]
 
 
@@ -68,8 +68,8 @@ def here(lab: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def test_the_page_has_an_example_of_each_kind() -> None:
     assert [file and file[1] for file in FILES] == [
-        "mylab/simam.py",
-        "mylab/conf/attention/simam.yaml",
+        "mylab/spatial.py",
+        "mylab/conf/attention/spatial.yaml",
         "mylab/convnet.py",
         "mylab/conf/backbone/convnet.yaml",
         "mylab/listed.py",
@@ -81,7 +81,7 @@ def test_the_page_has_an_example_of_each_kind() -> None:
 
 @pytest.mark.usefixtures("here")
 @pytest.mark.parametrize(
-    "choice", ["backbone=convnet attention=simam", "backbone=resnet50 attention=simam", "backbone=convnet"]
+    "choice", ["backbone=convnet attention=spatial", "backbone=resnet50 attention=spatial", "backbone=convnet"]
 )
 def test_networks_of_the_page_learn(choice: str) -> None:
     cfg = compose_config(["plugins=[mylab]", *choice.split(), "dataset.image_size=32"])
@@ -90,7 +90,7 @@ def test_networks_of_the_page_learn(choice: str) -> None:
     assert logits.shape == (2, 7)
     logits.square().sum().backward()
     assert all(parameter.grad is not None for parameter in network.parameters())
-    assert choice.endswith("simam") == any(type(each).__name__ == "SimAM" for each in network.modules())
+    assert choice.endswith("spatial") == any(type(each).__name__ == "SpatialExcitation" for each in network.modules())
 
 
 @pytest.mark.usefixtures("here")
@@ -123,13 +123,13 @@ def test_every_command_of_the_page_works(
     assert [name.rpartition("-")[0] for name in runs] == [
         "convnet-none-elu-paper-listed-random-flip_zoom-quick-s1",
         "convnet-none-elu-paper-synthetic-official-flip_zoom-short-s1",
-        "convnet-simam-elu-paper-synthetic-official-flip_zoom-quick-s1",
+        "convnet-spatial-elu-paper-synthetic-official-flip_zoom-quick-s1",
     ]
     assert (lab / "convnet.onnx").stat().st_size > 1000
 
-    simam = next((lab / "outputs" / "runs").glob("convnet-simam-*"))
-    assert json.loads((simam / "result.json").read_text())["title"] == "ConvNet + SimAM, ELU"
-    _a_checkpoint_needs_its_plugin(lab, simam)
+    spatial = next((lab / "outputs" / "runs").glob("convnet-spatial-*"))
+    assert json.loads((spatial / "result.json").read_text())["title"] == "ConvNet + sSE, ELU"
+    _a_checkpoint_needs_its_plugin(lab, spatial)
 
 
 def _a_checkpoint_needs_its_plugin(lab: Path, run: Path) -> None:
@@ -145,21 +145,21 @@ def _a_checkpoint_needs_its_plugin(lab: Path, run: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], cwd=lab, capture_output=True, text=True, check=True)
     refused, title = done.stdout.splitlines()
     assert "needs the plugin mylab, which is code: if you trust it, name it with --plugin mylab" in refused
-    assert title == "ConvNet + SimAM, ELU, synthetic faces"
+    assert title == "ConvNet + sSE, ELU, synthetic faces"
 
 
 @pytest.mark.usefixtures("here")
 def test_checks_and_hints_know_the_options_of_a_plugin() -> None:
-    assert "simam" not in options("attention")
-    with pytest.raises(UserError, match="attention=simam is not known; choices: cbam, eca, none, se"):
-        compose_config(["attention=simam"])
-    cfg = compose_config(["plugins=mylab", "attention=simam"])
-    assert (list(cfg.plugins), cfg.attention.title) == (["mylab"], "SimAM")
-    assert {"simam", "cbam"} < set(options("attention"))
-    with pytest.raises(UserError, match=r"attention=simm is not known \(did you mean simam\?\)"):
-        compose_config(["plugins=[mylab]", "attention=simm"])
-    with pytest.raises(UserError, match=r"attention.strenght \(did you mean attention.strength\?\)"):
-        compose_config(["plugins=[mylab]", "attention=simam", "attention.strenght=3"])
+    assert "spatial" not in options("attention")
+    with pytest.raises(UserError, match="attention=spatial is not known; choices: bam, bot, cbam"):
+        compose_config(["attention=spatial"])
+    cfg = compose_config(["plugins=mylab", "attention=spatial"])
+    assert (list(cfg.plugins), cfg.attention.title) == (["mylab"], "sSE")
+    assert {"spatial", "cbam"} < set(options("attention"))
+    with pytest.raises(UserError, match=r"attention=spatail is not known \(did you mean spatial\?\)"):
+        compose_config(["plugins=[mylab]", "attention=spatail"])
+    with pytest.raises(UserError, match=r"attention.strat \(did you mean attention.start\?\)"):
+        compose_config(["plugins=[mylab]", "attention=spatial", "attention.strat=3"])
 
 
 def test_errors_of_plugins(here: Path) -> None:
@@ -202,10 +202,10 @@ def test_local_settings_may_name_plugins(
     (here / "site" / "local" / "cluster.yaml").write_text(
         "# @package _global_\noutputs: /scratch/runs\nplugins: [mylab]\nlogger:\n  name: csv\n"
     )
-    assert main(["train", "--config-dir", "site", "attention=simam", "--cfg", "job"]) == 0
+    assert main(["train", "--config-dir", "site", "attention=spatial", "--cfg", "job"]) == 0
     shown = capsys.readouterr().out
     assert "outputs: /scratch/runs" in shown
-    assert "_target_: mylab.simam.SimAM" in shown
+    assert "_target_: mylab.spatial.SpatialExcitation" in shown
 
 
 def test_a_checkpoint_can_name_only_what_a_plugin_defines(here: Path) -> None:

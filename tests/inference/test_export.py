@@ -19,7 +19,9 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from fersweep import build
+from fersweep.build import make
 from fersweep.cli import main as cli
+from fersweep.config.options import option_file, options
 from fersweep.config.schema import input_size
 from fersweep.data.preprocess import changed
 from fersweep.data.samples import CLASSES
@@ -49,6 +51,11 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return directory
 
 
+def attention_factory(name: str) -> dict[str, Any]:
+    """The class of an attention's config file, with its settings."""
+    return {key: value for key, value in option_file("attention", name).items() if key not in ("name", "title")}
+
+
 class Blocks(nn.Module):
     """All building blocks of this project's networks that are more than one layer of torch."""
 
@@ -64,9 +71,13 @@ class Blocks(nn.Module):
             ScalarGate(16),
             nn.MaxPool2d(2, ceil_mode=True),
             nn.AdaptiveAvgPool2d(5),
+            *(make(attention_factory(name), channels=16) for name in options("attention")),
             nn.Flatten(),
             nn.Linear(400, num_classes),
         )
+        for name, scale in self.named_parameters():
+            if name.endswith(("gamma", "norm.weight", "expand.1.weight")):  # attention may begin as the identity
+                nn.init.constant_(scale, 0.5)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Map (B, C, H, W) to logits."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
+import json
 from typing import Any
 
 import pytest
@@ -15,7 +17,8 @@ from fersweep.build import build_model, make, model
 from fersweep.config.compose import compose_config
 from fersweep.config.options import config_dir, option_file, options
 from fersweep.errors import UserError
-from fersweep.models.common import forward_gain
+from fersweep.models.common import forward_gain, scaled
+from fersweep.models.gates import Attention
 from fersweep.models.norm import batch_norm
 from fersweep.models.resnet import ResNet
 from fersweep.models.resnetv2 import ResNetV2
@@ -33,6 +36,7 @@ OPTIONS = {
 
 BACKBONES, ATTENTIONS, ACTIVATIONS = options("backbone"), options("attention"), options("activation")
 FIDELITIES = options("fidelity")
+SHALLOW = "backbone.model.depths=[1,1,1,1]"
 OWN = [name for name in BACKBONES if option_file("backbone", name).get("attention_position") is None]
 """Networks without attention from the group: they have their own, or none."""
 
@@ -76,7 +80,24 @@ def images(batch: int = 2, channels: int = 1, size: int = 48) -> Tensor:
 
 
 def check_learning(network: nn.Module, context: str, size: int = 48) -> None:
-    """One training step's backward pass reaches every parameter with a finite gradient that is not all zero."""
+    """One training step's backward pass reaches every parameter with a finite gradient that is not all zero.
+
+    Parameters behind one that starts at zero, so that their attention module begins as the identity, have until the
+    second step.
+    """
+    late = _without_gradient(network, context, size)
+    if late:
+        begins = [module for module in network.modules() if _begins_as_the_identity(module)]
+        behind = {id(each): each for module in begins for each in module.parameters()}
+        assert all(id(each) in behind for each in late.values()), f"{context}: the gradient of {[*late]} is zero"
+        torch.optim.SGD(behind.values(), lr=0.01).step()
+        network.zero_grad()
+        late = _without_gradient(network, context, size)
+    assert not late, f"{context}: the gradient of {[*late]} is zero"
+
+
+def _without_gradient(network: nn.Module, context: str, size: int) -> dict[str, nn.Parameter]:
+    """The parameters whose gradient is zero, of a backward pass through finite values alone."""
     logits = network.train()(images(size=size))
     assert logits.shape == (2, 7), context
     assert logits.dtype == torch.float32, context
@@ -84,28 +105,56 @@ def check_learning(network: nn.Module, context: str, size: int = 48) -> None:
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None, f"{context}: {name} has no gradient"
         assert parameter.grad.isfinite().all(), f"{context}: {name} has a gradient that is not finite"
-        assert parameter.grad.any(), f"{context}: the gradient of {name} is zero"
+    return {name: each for name, each in network.named_parameters() if not each.grad.any()}
 
 
-@pytest.mark.parametrize("fidelity", FIDELITIES)
-@pytest.mark.parametrize(("backbone", "attention"), NETWORKS)
+def _begins_as_the_identity(module: nn.Module) -> bool:
+    """Whether it is an attention module with a scale of zero."""
+    scales = [each for name, each in module.named_parameters() if name.endswith(("weight", "gamma"))]
+    return isinstance(module, Attention) and not all(each.any() for each in scales)
+
+
+@functools.cache
+def composed(*choices: str) -> str:
+    """A configuration as JSON: composing takes a third of a second, options are replaced in one that is."""
+    return json.dumps(OmegaConf.to_container(compose_config(list(choices))))
+
+
+FORMS = [
+    (backbone, attention, fidelity)
+    for backbone, attention in NETWORKS
+    for fidelity in FIDELITIES
+    if attention in ("none", "se") or fidelity == "paper" or attention in option_file("fidelity", fidelity)["attention"]
+]
+"""Networks in each form of their attention; without and with SE in each form of the backbone."""
+
+
+@pytest.mark.parametrize(("backbone", "attention", "fidelity"), FORMS)
 def test_every_combination_learns(backbone: str, attention: str, fidelity: str) -> None:
-    """With each activation; composing is slow, so the activation is replaced in one composed configuration.
+    """With each activation and attention; they are replaced in one composed configuration.
 
     ResNets have many blocks of one kind: these take the activations in turn, but not in 50 layers without attention.
-    At 32 pixels the last batch norm has a single row and cancels the scale of the norm before it: 40 pixels there.
+    Those of more than 50 layers have all of them with CBAM only.
+    At 32 pixels the last map has one position: batch norm of its row cancels the scale of the norm before it, and
+    self-attention has nothing to compare. At 40 it has four.
     """
-    size = 40 if fidelity == "code" else 32
-    choices = [f"backbone={backbone}", f"attention={attention}", f"fidelity={fidelity}", f"dataset.image_size={size}"]
-    plain = OmegaConf.to_container(compose_config(choices))
+    size = 40
+    plain = json.loads(composed(f"backbone={backbone}", f"fidelity={fidelity}", f"dataset.image_size={size}"))
+    plain["attention"] = option_file("attention", attention)
     in_turn = backbone in RESNETS and not (backbone.endswith("50") and attention == "none")
-    for activation in ACTIVATIONS[:1] if in_turn else ACTIVATIONS:
+    if in_turn and attention not in ("none", "cbam"):
+        plain["backbone"]["model"]["depths"] = [1, 2, 1, 1]
+    for activation in ACTIVATIONS[:1] if in_turn else ACTIVATIONS if attention in COUNTED else ACTIVATIONS[-1:]:
         plain["activation"] = option_file("activation", activation)
         torch.manual_seed(0)
         network = model(OmegaConf.create(plain), 7)
         kind = type(build_activation(activation))
+        own = {each for module in network.modules() if isinstance(module, Attention) for each in module.modules()}
         places = [
-            (each, name) for each in network.modules() for name, child in each.named_children() if type(child) is kind
+            (each, name)
+            for each in network.modules()
+            for name, child in each.named_children()
+            if type(child) is kind and each not in own
         ]
         assert places
         if in_turn:
@@ -129,10 +178,18 @@ def build_activation(name: str) -> nn.Module:
     return make(OmegaConf.load(config_dir() / "activation" / f"{name}.yaml").module)
 
 
-@pytest.mark.parametrize("attention", [name for name in ATTENTIONS if name != "none"])
-@pytest.mark.parametrize(("backbone", "position"), POSITIONS)
+ATTENDED = [(*each, attention) for each in POSITIONS for attention in COUNTED[1:]]
+ATTENDED += [("vgg16", "every_conv", attention) for attention in ATTENTIONS if attention not in COUNTED]
+
+
+@pytest.mark.parametrize(("backbone", "position", "attention"), ATTENDED)
 def test_vgg_attention_positions(backbone: str, position: str, attention: str) -> None:
-    network = build(f"backbone={backbone}", f"backbone.attention_position={position}", f"attention={attention}")
+    plain = json.loads(composed(f"backbone={backbone}", "dataset.image_size=32"))
+    plain["backbone"]["attention_position"] = position
+    plain["backbone"]["model"] |= {"head": "linear", "width": 16}
+    plain["attention"] = option_file("attention", attention)
+    torch.manual_seed(0)
+    network = model(OmegaConf.create(plain), 7)
     convs = 13 if backbone == "vgg16" else 16
     kind = type(build_attention(attention))
     attended, number = [], 0
@@ -146,12 +203,13 @@ def test_vgg_attention_positions(backbone: str, position: str, attention: str) -
     else:
         assert attended == (list(range(1, convs + 1)) if position == "every_conv" else [11, 14])
         assert isinstance(network.attention, nn.Identity)
-        check_learning(network, f"{backbone} {position} {attention}")
+        check_learning(network, f"{backbone} {position} {attention}", size=32)
 
 
 def build_attention(name: str) -> nn.Module:
-    """The attention module of the last block of a shallow ResNet."""
-    return build("backbone=resnet50", "backbone.model.depths=[1,1,1,1]", f"attention={name}").stages[-1][-1].attention
+    """The module of an attention's config file, of 32 channels."""
+    node = {key: value for key, value in option_file("attention", name).items() if key not in ("name", "title")}
+    return make(node, channels=32)
 
 
 @pytest.mark.parametrize("backbone", RESNETS)
@@ -170,6 +228,31 @@ def test_every_residual_block_has_attention_before_the_addition(backbone: str) -
         expected = torch.relu(block.shortcut(x))
         torch.testing.assert_close(network.stages[1][1](expected), expected)
     torch.testing.assert_close(block(x), expected)
+
+
+@pytest.mark.parametrize("backbone", ["resnet18", "resnetv2_50"])
+def test_attention_can_be_in_the_last_stage_alone(backbone: str) -> None:
+    settings = ["backbone.model.depths=[1,1,1,2]", "backbone.attention_position=last_stage"]
+    with torch.device("meta"):
+        network = build(f"backbone={backbone}", "attention=se", *settings)
+    attended = [[isinstance(block.attention, Attention) for block in stage] for stage in network.stages]
+    assert attended == [[False], [False], [False], [True, True]]
+
+
+@pytest.mark.parametrize(("backbone", "expansion"), [("resnet18", 1), ("resnetv2_50", 4), ("vgg16", 1)])
+def test_widths_between_whole_numbers_round_each_stage(backbone: str, expansion: int) -> None:
+    """16.25 · (1, 2, 4, 8) is 16, 33, 65, 130, halves rounded up; a whole number is what it was."""
+    assert [scaled(16, multiple) for multiple in (1, 2, 4, 8)] == [16, 32, 64, 128]
+    counts = []
+    for width in (16, 16.0, 16.25, 17):
+        with torch.device("meta"):
+            network = build_model(backbone, "none", width=width)
+        counts.append(sum(each.numel() for each in network.parameters()))
+        if width == 16.25:
+            convs = [each.out_channels for each in network.modules() if isinstance(each, nn.Conv2d)]
+            assert {16, 33, 65, 130} <= set(convs)
+            assert max(convs) == expansion * 130
+    assert counts[0] == counts[1] < counts[2] < counts[3]
 
 
 @pytest.mark.parametrize("backbone", RESNETS)
@@ -196,8 +279,8 @@ def test_networks_with_the_small_stem_learn(backbone: str) -> None:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ("backbone=resnet18 backbone.model.width=0", "backbone.model.width=0 must be a whole number from 1 to 1024"),
-        ("backbone=resnetv2_50 backbone.model.width=0.5", "backbone.model.width=0.5 must be a whole number"),
+        ("backbone=resnet18 backbone.model.width=0", "backbone.model.width=0 must be a number from 1 to 1024"),
+        ("backbone=resnetv2_50 backbone.model.width=0.5", "backbone.model.width=0.5 must be a number from 1"),
         ("backbone=resnet50 backbone.model.stem=smal", r"backbone.model.stem=smal is not known \(did you mean small\?"),
         (
             "backbone=resnet34 backbone.model.block=bottle",
@@ -209,7 +292,7 @@ def test_networks_with_the_small_stem_learn(backbone: str) -> None:
         ),
         ("backbone=vgg16 backbone.model.head=linaer", r"backbone.model.head=linaer is not known \(did you mean linear"),
         ("backbone=vgg19 backbone.model.rounding=nearest", "rounding=nearest is not known: choose up or down"),
-        ("backbone=vgg19 backbone.model.width=-1", "backbone.model.width=-1 must be a whole number from 1 to 1024"),
+        ("backbone=vgg19 backbone.model.width=-1", "backbone.model.width=-1 must be a number from 1 to 1024"),
         ("backbone=resnetv2_50 backbone.model.stem=small fidelity=code", "zero_padded_pool=true has no effect with ba"),
     ],
 )
@@ -350,10 +433,13 @@ def test_vgg_dropout_only_in_training() -> None:
 
 
 @pytest.mark.parametrize(
-    ("backbone", "attention"), [each for each in NETWORKS if each[0] in ("vgg16", "resnet50", "resnetv2_50", *OWN)]
+    ("backbone", "attention"),
+    [each for each in NETWORKS if each[0] in ("vgg16", "resnetv2_50", *OWN) and each[1] in COUNTED]
+    + [("resnet50", attention) for attention in ATTENTIONS],
 )
 def test_channels_last_and_bfloat16(backbone: str, attention: str) -> None:
-    network, x = build(f"backbone={backbone}", f"attention={attention}").eval(), images()
+    depths = [] if attention in COUNTED else [SHALLOW]
+    network, x = build(f"backbone={backbone}", f"attention={attention}", *depths).eval(), images()
     with torch.no_grad():
         plain = network(x)
         network = network.to(memory_format=torch.channels_last)

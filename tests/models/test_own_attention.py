@@ -288,7 +288,7 @@ def test_sizes_are_named_in_the_class() -> None:
         ("backbone=aer_cnn backbone.model.widths=32", "widths=32 does not describe an AER-CNN"),
         ("backbone=msff_cnn backbone.model.branch_width=2", "branch_width=2 must be 3 or more"),
         ("backbone=drf_msam backbone.model.size=3", "backbone.model.size=3 is not known: choose small or base"),
-        ("backbone=drf_msam backbone.model.width=0", "backbone.model.width=0 must be a whole number from 1 to 1024"),
+        ("backbone=drf_msam backbone.model.width=0", "backbone.model.width=0 must be a number from 1 to 1024"),
         (
             "backbone=drf_msam backbone.model.width=48 backbone.model.size=base",
             "backbone.model.size=base has no effect with backbone.model.width=48: leave it out",

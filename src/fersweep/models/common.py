@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Sequence
 
 import torch
@@ -140,12 +141,20 @@ def check_widths(widths: Sequence[int], network: str) -> None:
         )
 
 
-def check_width(width: int) -> None:
+def check_width(width: float) -> None:
     """Raise UserError unless ``width``, the channels of a network's first stage, is from 1 to 1024."""
-    if not isinstance(width, int) or isinstance(width, bool) or not 1 <= width <= 1024:
+    if not isinstance(width, int | float) or isinstance(width, bool) or not 1 <= width <= 1024:
         raise UserError(
-            f"backbone.model.width={width} must be a whole number from 1 to 1024: the channels of the first stage."
+            f"backbone.model.width={width} must be a number from 1 to 1024: the channels of the first stage, rounded."
         )
+
+
+def scaled(width: float, multiple: int) -> int:
+    """Return the channels of a stage of ``multiple`` times ``width``, rounded to the nearest (halves up).
+
+    A width such as 16.25 makes stages of 16, 33, 65 and 130 channels: networks of nearly any number of parameters.
+    """
+    return math.floor(multiple * width + 0.5)
 
 
 def check_depths(depths: Sequence[int], widths: Sequence[int], network: str) -> None:

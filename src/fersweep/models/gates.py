@@ -21,9 +21,10 @@ class Attention(Protocol):
     """A module that scales its input by gates it computes itself; :func:`read_out` asks for them."""
 
     def gates(self, x: Tensor) -> dict[str, Tensor]:
-        """Return the gates in (0, 1) for ``x`` (B, C, H, W).
+        """Return the gates for ``x`` (B, C, H, W): factors in (0, 1), or what the module's docstring says.
 
-        Keys: ``channels`` (B, C, 1, 1), ``positions`` (B, 1, H, W), ``image`` (B, 1, 1, 1), as the module has them.
+        Keys: ``channels`` (B, C, 1, 1), ``positions`` (B, 1, H, W) or (B, C, H, W), ``image`` (B, 1, 1, 1), as the
+        module has them.
         """
 
 

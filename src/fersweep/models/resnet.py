@@ -23,6 +23,7 @@ from fersweep.models.common import (
     global_pool,
     halved,
     linear,
+    scaled,
 )
 
 WIDTH = 64
@@ -32,7 +33,7 @@ MULTIPLES = (1, 2, 4, 8)
 STEMS = ("paper", "small")
 BLOCKS = ("bottleneck", "basic")
 EXPANSION = 4
-POSITIONS = ("before_addition",)
+POSITIONS = ("before_addition", "last_stage")
 
 
 class BasicBlock(nn.Module):
@@ -141,34 +142,43 @@ def _shortcut(
 def residual_stages(
     block: Callable[..., nn.Module],
     depths: Sequence[int],
-    width: int,
+    width: float,
     expansion: int,
     height: int,
     attention: AttentionFactory,
     activation: ActivationFactory,
     norm: NormFactory,
+    attention_position: str,
     stride_in: str = "first",
 ) -> tuple[nn.Sequential, int, int]:
     """Return the four stages for a stem's output of ``height`` rows, and the channels and rows of their output.
 
-    Stage i has ``depths[i]`` blocks, called like :class:`Bottleneck`, of 1, 2, 4 or 8 times ``width``; their outputs
-    have ``expansion`` times as many channels, the stem's ``width``. Stride 2 is in the first block of stages 2 to 4
-    (``stride_in="first"``) or in the last block of stages 1 to 3 (``"last"``).
+    Stage i has ``depths[i]`` blocks, called like :class:`Bottleneck`, of 1, 2, 4 or 8 times ``width``
+    (:func:`fersweep.models.common.scaled`); their outputs have ``expansion`` times as many channels, the stem's
+    ``width``. Blocks have ``attention``, with ``attention_position="last_stage"`` those of the last stage alone.
+    Stride 2 is in the first block of stages 2 to 4 (``stride_in="first"``) or in the last block of stages 1 to 3
+    (``"last"``).
     """
-    channels = width
+    channels = scaled(width, 1)
     stages: list[nn.Module] = []
     for depth, multiple in zip(depths, MULTIPLES, strict=True):
-        strided = (len(stages) > 0, 0) if stride_in == "first" else (len(stages) < len(depths) - 1, depth - 1)
+        last, maps = len(stages) == len(depths) - 1, scaled(width, multiple)
+        strided = (len(stages) > 0, 0) if stride_in == "first" else (not last, depth - 1)
+        own = attention if last or attention_position == "before_addition" else _no_attention
         blocks = []
         for index in range(depth):
             stride = 2 if (True, index) == strided else 1
-            blocks.append(block(channels, multiple * width, stride, height, attention, activation, norm))
-            channels, height = expansion * multiple * width, height if stride == 1 else halved(height)
+            blocks.append(block(channels, maps, stride, height, own, activation, norm))
+            channels, height = expansion * maps, height if stride == 1 else halved(height)
         stages.append(nn.Sequential(*blocks))
     return nn.Sequential(*stages), channels, height
 
 
-def stem_conv(stem: str, in_channels: int, width: int, image_size: int, *, bias: bool) -> tuple[nn.Conv2d, int]:
+def _no_attention(channels: int) -> nn.Module:  # noqa: ARG001
+    return nn.Identity()
+
+
+def stem_conv(stem: str, in_channels: int, width: float, image_size: int, *, bias: bool) -> tuple[nn.Conv2d, int]:
     """Return the convolution of a ``stem`` of ``width`` channels (see :class:`ResNet`), and the rows of its output.
 
     Raises UserError for an unknown stem and an impossible width.
@@ -176,7 +186,7 @@ def stem_conv(stem: str, in_channels: int, width: int, image_size: int, *, bias:
     check_choice("backbone.model.stem", stem, STEMS)
     check_width(width)
     size, stride = (7, 2) if stem == "paper" else (3, 1)
-    conv = conv2d(in_channels, width, size, stride=stride, gain=1.0, bias=bias)
+    conv = conv2d(in_channels, scaled(width, 1), size, stride=stride, gain=1.0, bias=bias)
     return conv, image_size if stride == 1 else halved(image_size)
 
 
@@ -208,7 +218,7 @@ class ResNet(nn.Module):
         pooling: str = "avg",
         block: str = "bottleneck",
         stem: str = "paper",
-        width: int = WIDTH,
+        width: float = WIDTH,
         *,
         attention: AttentionFactory,
         activation: ActivationFactory,
@@ -230,7 +240,7 @@ class ResNet(nn.Module):
             block: ``basic`` (:class:`BasicBlock`) or ``bottleneck`` (:class:`Bottleneck`).
             stem: ``paper``, a 7×7 convolution of stride 2 and a max-pool, or ``small``, a 3×3 convolution of stride 1
                 (section 4.2, for the 32 pixels of CIFAR-10).
-            width: channels of the stem and the first stage; the others have 2, 4 and 8 times as many.
+            width: channels of the stem and the first stage; the others have 2, 4 and 8 times as many, all rounded.
             attention, activation, norm, attention_position: see docs/reference/models.md.
             num_classes, in_channels, image_size: of the data.
             bias, stride_on, projection_norm: set by ``fidelity``, see :class:`Bottleneck`.
@@ -246,13 +256,15 @@ class ResNet(nn.Module):
         self.in_channels, self.image_size = in_channels, image_size
         conv, height = stem_conv(stem, in_channels, width, image_size, bias=bias)
         layers: OrderedDict[str, nn.Module] = OrderedDict(
-            conv=conv, norm=norm(width, height), act=(stem_activation or activation)()
+            conv=conv, norm=norm(conv.out_channels, height), act=(stem_activation or activation)()
         )
         if stem == "paper":
             layers["pool"], height = nn.MaxPool2d(3, stride=2, padding=1), halved(height)
         self.stem = nn.Sequential(layers)
         build, expansion = _block(block, stride_on, bias=bias, projection_norm=projection_norm)
-        self.stages, channels, _ = residual_stages(build, depths, width, expansion, height, attention, activation, norm)
+        self.stages, channels, _ = residual_stages(
+            build, depths, width, expansion, height, attention, activation, norm, attention_position
+        )
         self.pool = global_pool(pooling)
         self.classifier = linear(channels, num_classes, std=0.01)
 

@@ -89,7 +89,7 @@ class ResNetV2(nn.Module):
         depths: Sequence[int],
         pooling: str = "avg",
         stem: str = "paper",
-        width: int = WIDTH,
+        width: float = WIDTH,
         *,
         attention: AttentionFactory,
         activation: ActivationFactory,
@@ -136,7 +136,7 @@ class ResNetV2(nn.Module):
         self.stem = nn.Sequential(layers)
         block = partial(PreActBottleneck, bias=bias)
         self.stages, channels, height = residual_stages(
-            block, depths, width, EXPANSION, height, attention, activation, norm, stride_in=stride_in
+            block, depths, width, EXPANSION, height, attention, activation, norm, attention_position, stride_in
         )
         self.norm = norm(channels, height)
         self.act = (final_activation or activation)()

@@ -21,6 +21,7 @@ from fersweep.models.common import (
     forward_gain,
     halved,
     linear,
+    scaled,
 )
 from fersweep.text import listed
 
@@ -54,7 +55,7 @@ class VGG(nn.Module):
         batch_norm: bool = False,
         head: str = "paper",
         rounding: str = "up",
-        width: int = WIDTH,
+        width: float = WIDTH,
         *,
         attention: AttentionFactory,
         activation: ActivationFactory,
@@ -73,7 +74,7 @@ class VGG(nn.Module):
             batch_norm: put a norm between each convolution and its activation.
             head: ``paper``, dense 4096, 4096 and ``num_classes``, or ``linear``, the last alone.
             rounding: ``up`` or ``down``, of the size of the pools' outputs.
-            width: channels of the first stage; the others have 2, 4, 8 and 8 times as many.
+            width: channels of the first stage; the others have 2, 4, 8 and 8 times as many, rounded.
             attention, activation, norm, attention_position: see docs/reference/models.md.
             num_classes, in_channels, image_size: of the data.
             attention_shortcut: set by ``fidelity``; attention before the classifier is x + attention(x).
@@ -93,7 +94,7 @@ class VGG(nn.Module):
         layers: list[nn.Module] = []
         channels, height, number, gain = in_channels, image_size, 0, INPUT_GAIN
         for depth, multiple in zip(depths, MULTIPLES, strict=True):
-            maps = multiple * width
+            maps = scaled(width, multiple)
             for _ in range(depth):
                 number += 1
                 padding = 3 * height / (3 * height - 2)  # 1 / √(fraction of taps that see no zero padding)

@@ -34,8 +34,8 @@ class Explanation:
         label: name of that class.
         maps: ``(S, S)`` of the size that the network takes: ``gradcam`` (non-negative) and the spatial gates by module
             name, in [0, 1], averaged over channels.
-        gates: by module name, as computed, in [0, 1]: ``(C,)`` per channel, ``(1,)`` per image, ``(h, w)`` or
-            ``(C, h, w)`` per position, ``(branches, C)`` for mixtures. Empty without attention.
+        gates: by module name, as computed, in [0, 1] (GCT's in [0, 2]): ``(C,)`` per channel, ``(1,)`` per image,
+            ``(h, w)`` or ``(C, h, w)`` per position, ``(branches, C)`` for mixtures. Empty without attention.
         scores: of ``gradcam``.
     """
 

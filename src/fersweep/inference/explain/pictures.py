@@ -111,7 +111,8 @@ def _gate(
         for share, colour in zip(shares, (BLUE, VERMILION, GREEN) * len(shares), strict=False):
             axes.stairs(base + share, baseline=base, fill=True, color=colour, linewidth=0)
             base = base + share
-        axes.set(ylim=(0, 1), xlim=(0, shares.shape[1]), yticks=(0, 0.5, 1))
+        top = 1 if base.max() <= 1.001 else 2  # factors of a channel, as GCT has, reach 2
+        axes.set(ylim=(0, top), xlim=(0, shares.shape[1]), yticks=(0, top / 2, top))
         axes.xaxis.set_major_locator(MaxNLocator(nbins=2, integer=True))
         axes.tick_params(labelsize=6.5, length=2, labelleft=first)
         axes.spines[["top", "right"]].set_visible(False)
