@@ -185,7 +185,7 @@ def test_train_is_what_train_py_is(
 @pytest.mark.parametrize(
     ("install", "typed", "expected"),
     [
-        ("python train.py", "python train.py attention=c", "attention=cbam"),
+        ("python train.py", "python train.py attention=cb", "attention=cbam"),
         ("fersweep train", "fersweep train recipe.max", "recipe.max_epochs="),
         ("fersweep train", "fersweep train dataset=", " ".join(f"dataset={each}" for each in options("dataset"))),
     ],

@@ -24,7 +24,7 @@ from fersweep.text import printable, shortened
 COMMANDS = (data, test, collect, clean, report, params, faces, predict, explain, export, push, demo, wandb)
 WITH_PLUGINS = (test, predict, explain, export, push, demo)
 """Commands that read a checkpoint, which may need a user's modules."""
-WITH_OVERRIDES = (data.run, test.run)
+WITH_OVERRIDES = (data.run, test.run, params.run)
 """Commands that take settings as ``train.py`` does."""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
 
@@ -20,6 +20,16 @@ LEVEL = 0.05
 BASELINES = ("none", "code")
 """The options that others are compared with."""
 
+CONTROL = "control"
+"""`Comparison.group` of attention against its control."""
+
+WIDTHS = ("width", "backbone.model.width")
+POSITIONS = ("attention_position", "backbone.attention_position")
+"""Labels in which attention and its control may differ."""
+
+EQUAL = 0.01
+"""The largest difference of parameters between attention and its control, relative to the former's."""
+
 
 def compare(rows: Sequence[Row], group: str) -> tuple[Comparison, ...]:
     """Compare all pairs of rows that differ in the label ``group`` alone and were tested on the same images.
@@ -36,6 +46,46 @@ def compare(rows: Sequence[Row], group: str) -> tuple[Comparison, ...]:
     corrected = zip(found, holm([each.p for each in found]), holm([each.mcnemar_p for each in found]), strict=True)
     judged = [_judged(replace(each, p_holm=p, mcnemar_holm=q)) for each, p, q in corrected]
     return tuple(sorted(judged, key=lambda each: (not each.established, each.p, -each.difference)))
+
+
+def controls(rows: Sequence[Row]) -> tuple[Comparison, ...]:
+    """Compare each row with attention with its control: the row without, of any width, nearest in parameters.
+
+    The control has the same labels otherwise, the same test images, and a number of parameters that differs by
+    `EQUAL` at most. P-values are corrected for all of these pairs together. Nothing is compared if no row has another
+    width: `compare` has those pairs.
+    """
+    if len({row.labels[name] for row in rows for name in WIDTHS if name in row.labels}) < 2:
+        return ()
+    found: list[Comparison] = []
+    for alike in _same_images([row for row in rows if len(row.ids)]):
+        for row in alike:
+            near = [other for other in alike if _may_control(other, row)]
+            if near:
+                other = min(near, key=lambda each: abs(each.params_trainable - row.params_trainable))
+                found.append(_pair(row, other, "attention"))
+    corrected = zip(found, holm([each.p for each in found]), holm([each.mcnemar_p for each in found]), strict=True)
+    by_key = {row.key: row for row in rows}
+    return tuple(_judged(_of_control(replace(each, p_holm=p, mcnemar_holm=q), by_key)) for each, p, q in corrected)
+
+
+def _may_control(control: Row, row: Row) -> bool:
+    """Return whether a row is without attention, has almost as many parameters as ``row``, and is like it otherwise."""
+    if control.labels["attention"] != "none" or row.labels["attention"] in ("none", ABSENT):
+        return False
+    others = [key for key in row.labels if key not in ("attention", *WIDTHS, *POSITIONS)]
+    alike = all(ABSENT in (pair := (row.labels[key], control.labels[key])) or pair[0] == pair[1] for key in others)
+    return alike and abs(control.params_trainable - row.params_trainable) <= EQUAL * row.params_trainable
+
+
+def _of_control(pair: Comparison, rows: Mapping[str, Row]) -> Comparison:
+    """Name the control by its width, in a comparison of attention."""
+    names = []
+    for name, option, key in zip(pair.names, (pair.first, pair.second), pair.rows, strict=True):
+        width = next((rows[key].labels[each] for each in WIDTHS if each in rows[key].labels), "")
+        names.append(f"no attention at width {width}" if option == "none" else name)
+    shared = {key: value for key, value in pair.shared.items() if key not in (*WIDTHS, *POSITIONS)}
+    return replace(pair, group=CONTROL, names=(names[0], names[1]), shared=shared)
 
 
 def _same_images(rows: Sequence[Row]) -> list[list[Row]]:
@@ -131,6 +181,8 @@ def _open(pair: Comparison) -> str:
 
 def in_words(group: str, name: str) -> str:
     """Return an option as part of a sentence, in quotes if it has several words; a setting with its value."""
+    if group == CONTROL:
+        return name
     if group not in GROUPS:
         return f"{group}={name}"
     if name == "none":

@@ -289,6 +289,7 @@ class Report:
         done: number of finished runs, folds counted.
         missing: sentences on rows of the study's table without a run here, and on seeds that some rows lack.
         searches: in the folders of the runs.
+        controls: comparisons of attention with networks without it that have as many parameters.
     """
 
     title: str
@@ -303,3 +304,4 @@ class Report:
     done: int
     missing: tuple[str, ...]
     searches: tuple[Searched, ...] = ()
+    controls: tuple[Comparison, ...] = ()

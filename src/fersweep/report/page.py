@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from fersweep.report import elsewhere, explained, formats, paired, plots, results, search, search_plots, study, svg
 from fersweep.report.columns import Choice, Column, choose, in_line
-from fersweep.report.contents import Report, Row
+from fersweep.report.contents import Comparison, Report, Row
 from fersweep.text import counted
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -56,18 +56,23 @@ def render(report: Report, time: bool = False) -> str:
         notes=_notes(table.shown, report.rows),
         known=any(row.reported for row in report.rows),
         contradictions=study.study()["contradictions"] if _of_the_study(report) else [],
-        established=[each for each in (*report.options, *report.fidelity) if each.established],
-        open=[each for each in (*report.options, *report.fidelity) if not each.established],
+        established=[each for each in _all(report) if each.established],
+        open=[each for each in _all(report) if not each.established],
         compared_pairs=compared,
         claimed=choose(paired.CLAIMS, report.claims),
         tested=paired.tested(report, compared),
         by_options=[(pairs, paired.side_by_side(report, pairs)) for pairs in paired.by_options(report.fidelity, rows)],
+        controlled=paired.controlled(report, rows),
         drawings={name: _drawing(name, figure) for name, figure in plots.overview(report, time).items()},
         listed=search.as_lines,
         searched=[_searched(each, number) for number, each in enumerate(report.searches)],
         **_elsewhere(report.rows, _notes(table.shown, report.rows)),
         curves={row.key: _curves(row) for row in report.rows if row.curves},
     )
+
+
+def _all(report: Report) -> tuple[Comparison, ...]:
+    return (*report.controls, *report.options, *report.fidelity)
 
 
 def _of_the_study(report: Report) -> bool:

@@ -106,6 +106,7 @@ TESTS: tuple[Column[Pair], ...] = (
 )
 """The columns of the table of comparisons."""
 
+HOLM = replace(next(column for column in TESTS if column.below == "p"), heading="p (Holm)", below="")
 
 CLAIMS: tuple[Column[Claim], ...] = (
     Column("Options", lambda claim: f"{claim.first} − {claim.second}", number=False, always=True),
@@ -168,8 +169,23 @@ def side_by_side(report: Report, shown: Sequence[Pair]) -> Choice[Pair]:
         about="what the study prints, or the notebook logged",
     )
     columns = (*_scores(second, lambda pair: pair.other), *_scores(first, lambda pair: pair.one), *DIFFERENCE)
-    p = next(column for column in TESTS if column.below == "p")
-    return _choice(names, (known, *columns, ESTABLISHED, replace(p, heading="p (Holm)", below="")), shown)
+    return _choice(names, (known, *columns, ESTABLISHED, HOLM), shown)
+
+
+def controlled(report: Report, rows: Mapping[str, Row]) -> tuple[list[Pair], Choice[Pair]] | None:
+    """Return attention beside its controls, in the order of the rows, and the columns of their table; or ``None``."""
+    if not report.controls:
+        return None
+    order = list(rows)
+    shown = sorted(pairs(oriented(report.controls), rows), key=lambda pair: order.index(pair.test.rows[0]))
+    shared = [name for name in report.columns if name in shown[0].test.shared]
+    names: list[Column[Pair]] = [
+        Column("Attention", lambda pair: pair.test.names[0], number=False, always=True),
+        Column("Control", lambda pair: pair.test.names[1], number=False, always=True),
+        *(Column(heading(name), _label(name), number=False) for name in shared),
+    ]
+    scores = (*_scores("with attention", lambda pair: pair.one), *_scores("control", lambda pair: pair.other))
+    return shown, _choice(names, (*scores, *DIFFERENCE, ESTABLISHED, HOLM), shown)
 
 
 def _choice(names: Sequence[Column[Pair]], columns: Sequence[Column[Pair]], shown: Sequence[Pair]) -> Choice[Pair]:

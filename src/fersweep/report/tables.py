@@ -57,7 +57,7 @@ def remarks(report: Report) -> list[str]:
         f"{'All rows' if several and len(names) == every else '; '.join(names)}: {note}"
         for note, names in by_note.items()
     )
-    claims = [f"{claim.sentence}." for claim in report.claims]
+    claims = [f"{each.sentence}." for each in report.controls] + [f"{each.sentence}." for each in report.claims]
     return [" ".join(each.split()) for each in (*general, *claims, *noted, *report.missing, *waiting)]
 
 

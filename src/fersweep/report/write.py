@@ -46,6 +46,7 @@ def contents(outputs: Path) -> Report:
         done=len(finished),
         missing=tuple(_missing(rows)),
         searches=searches,
+        controls=compare.controls(rows),
     )
 
 
