@@ -62,6 +62,12 @@ class Server(ThreadingHTTPServer):
                 about = {"entityName": "me", "createdAt": "", "isBenchmark": False, "user": None}
                 nodes = [{"node": {"id": "p", "name": name, **about}} for name in self.projects]
                 return {"models": {"pageInfo": {"endCursor": None, "hasNextPage": False}, "edges": nodes}}
+            case "ProjectViews":
+                edges = [
+                    {"node": view, "cursor": view["id"]} for view in self.views if view["type"] == variables["viewType"]
+                ]
+                page = {"endCursor": None, "hasNextPage": False}
+                return {"project": {"allViews": {"edges": edges, "pageInfo": page}}}
             case "upsertView" | "UpsertView2":
                 return {"upsertView": {"view": self.keep(variables), "inserted": True}}
         found = self.artifacts.answer(operation, variables)
@@ -69,10 +75,15 @@ class Server(ThreadingHTTPServer):
         return found
 
     def keep(self, view: dict[str, Any]) -> dict[str, Any]:
-        self.views.append(view)
-        times = dict.fromkeys(("createdAt", "updatedAt"), "2026-01-01T00:00:00Z")
+        """Keep a report or workspace, in place of that with its id, if it has one."""
         of = {"project": {"id": "p", "name": view["projectName"], "entityName": view["entityName"]}}
-        return {**view, **times, **of, "id": f"v{len(self.views)}"}
+        known = next((each for each in self.views if each["id"] == view.get("id")), None)
+        if known is None:
+            known = {"id": f"v{len(self.views) + 1}", "createdAt": "2026-01-01T00:00:00Z"}
+            self.views.append(known)
+        known |= {key: value for key, value in view.items() if key != "id"} | of
+        known["updatedAt"] = f"2026-01-{len(self.calls) % 27 + 1:02}T00:00:00Z"
+        return known
 
     def state(self, variables: dict[str, Any]) -> dict[str, Any] | None:
         run = self.runs.get(variables["name"])

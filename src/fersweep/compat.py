@@ -103,3 +103,29 @@ def wandb_specification(page: Any) -> dict[str, Any]:
     """
     plain: dict[str, Any] = page._to_model().model_dump(mode="json", by_alias=True, exclude_none=True)
     return plain
+
+
+def wandb_views(entity: str, project: str, kind: str) -> list[Any]:
+    """Return the reports (``runs``) or saved workspaces (``project-view``) of a project, as W&B's `BetaReport`.
+
+    ``Reports.variables`` (wandb 0.31): `Api.reports` lists reports alone; the query behind it has a ``viewType``.
+    """
+    import wandb
+
+    api = wandb.Api(overrides={"entity": entity})  # else it asks for the default
+    found: Any = api.reports(f"{entity}/{project}")  # each `Api` keeps a list by project alone
+    found.variables["viewType"] = kind
+    return list(found)
+
+
+def wandb_in_place(page: Any, view: Any) -> None:
+    """Make saving a new report or workspace replace an existing one, with the comments on it.
+
+    ``_internal_id`` and ``_internal_name`` of a workspace, ``_discussion_threads`` of a report (wandb-workspaces
+    0.4.13): their ``from_url`` sets them too, but fails on an existing one with blocks or panels that it does not know.
+    """
+    if hasattr(page, "_internal_id"):
+        page._internal_id, page._internal_name = view.id, view.name
+    else:
+        page.id = view.id
+        page._discussion_threads = list(view.spec.get("discussionThreads") or [])

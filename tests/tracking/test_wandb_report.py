@@ -16,8 +16,10 @@ from omegaconf import DictConfig
 from wandb_files import content
 from wandb_server import Server, account, no_account
 
+from fersweep.data.samples import CLASSES
 from fersweep.errors import UserError
-from fersweep.tracking.report import CURVES, GROUPED_BY, SETTINGS, publish
+from fersweep.tracking.panels import CURVES, SETTINGS
+from fersweep.tracking.report import GROUPED_BY, publish
 
 TABLE = {"section": "config", "name": "backbone.value.name"}, {"section": "config", "name": "attention.value.name"}
 OF_THE_SWEEP = {"key": {"section": "run", "name": "group"}, "op": "=", "value": "table_attention", "disabled": False}
@@ -50,8 +52,9 @@ def panels_of(panels: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
 def check_means(panels: list[dict[str, Any]]) -> None:
     found = panels_of(panels)
     assert found.keys() == {"Bar Chart", "Run History Line Plot"}
-    (bars,) = found["Bar Chart"]
+    bars, classes = found["Bar Chart"]
     assert (bars["metrics"], bars["groupAgg"], bars["groupArea"]) == (["test/accuracy"], "mean", "stddev")
+    assert classes["metrics"] == [f"test/recall/{name}" for name in CLASSES]
     assert (bars["limit"], bars["barLimit"]) == (100, 100)  # the table has 32 rows, W&B shows ten unless told
     lines = [(line["xAxis"], line["metrics"], line["groupAgg"]) for line in found["Run History Line Plot"]]
     assert lines == [("epoch", [name], "mean") for name in CURVES]
@@ -76,6 +79,15 @@ def check_runs(panels: list[dict[str, Any]]) -> None:
     assert found["Run Comparer"][0]["diffOnly"] == "split"
 
 
+def check_layout(panels: list[dict[str, Any]]) -> None:
+    places = [panel["layout"] for panel in panels]
+    cells = [
+        (x, y) for at in places for x in range(at["x"], at["x"] + at["w"]) for y in range(at["y"], at["y"] + at["h"])
+    ]
+    assert len(cells) == len(set(cells))  # no panel lies on another
+    assert max(x for x, _ in cells) < 24
+
+
 def test_the_report_has_its_panels_over_the_runs_of_the_sweep(spec: dict[str, Any]) -> None:
     report = spec["report"]
     assert report["project"] == {"name": "faces", "entityName": "me"}
@@ -88,15 +100,7 @@ def test_the_report_has_its_panels_over_the_runs_of_the_sweep(spec: dict[str, An
     assert by_run["grouping"] == []
     assert by_network["filters"]["filters"] == by_run["filters"]["filters"] == [OF_THE_SWEEP]
     for panels in (means, runs):
-        places = [panel["layout"] for panel in panels["panelBankSectionConfig"]["panels"]]
-        cells = [
-            (x, y)
-            for at in places
-            for x in range(at["x"], at["x"] + at["w"])
-            for y in range(at["y"], at["y"] + at["h"])
-        ]
-        assert len(cells) == len(set(cells))  # no panel lies on another
-        assert max(x for x, _ in cells) < 24
+        check_layout(panels["panelBankSectionConfig"]["panels"])
 
 
 def test_the_workspace_has_the_same_and_a_grouped_table(spec: dict[str, Any]) -> None:
@@ -119,7 +123,10 @@ def test_runs_log_the_keys_of_the_report(tmp_path: Path, small: Callable[..., Di
 
     asked = ("logger.log_model=best", "logger.log_images=6")
     with no_account(tmp_path / "home"):
-        run_one(small("logger=wandb", "logger.mode=offline", "recipe.max_epochs=1", "sweep=table_attention", *asked))
+        for _ in range(2):  # the second finds it done, and records nothing
+            run_one(
+                small("logger=wandb", "logger.mode=offline", "recipe.max_epochs=1", "sweep=table_attention", *asked)
+            )
     (recording,) = (tmp_path / "outputs").glob("*/*/wandb/offline-run-*/run-*.wandb")
     found = content(recording)
     assert found["group"] == "table_attention"
@@ -177,6 +184,31 @@ def test_both_are_sent(server: Server) -> None:
     assert "Bar Chart" in workspace["spec"]
     assert addresses[0].endswith("/me/faces/reports/fersweep:-table_attention--v1")
     assert "/me/faces?nw=" in addresses[1]
+
+
+def test_the_next_call_updates_both_and_keeps_comments(server: Server) -> None:
+    first = publish("me/faces", "table_attention")
+    report, workspace = server.views
+    spec = json.loads(report["spec"]) | {
+        "discussionThreads": [{"id": "a comment"}],
+        "blocks": [{"type": "of the future"}],
+    }
+    report["spec"] = json.dumps(spec)
+    own = {**report, "id": "own", "description": "My own report of the same title."}
+    server.views.append(own)
+    before = dict(own)
+
+    assert publish("me/faces", "table_attention") == first
+    assert [view["id"] for view in server.views] == ["v1", "v2", "own"]
+    assert own == before
+    updated = json.loads(report["spec"])
+    assert updated["discussionThreads"] == [{"id": "a comment"}]
+    assert "Bar Chart" in report["spec"]
+    assert workspace["name"] in first[1].replace("nw=", "nw-") + "-v"
+
+    other = publish("me/faces", "another")
+    assert other[0] != first[0]
+    assert len(server.views) == 5
 
 
 def test_what_cannot_be_sent_is_one_sentence(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,6 +27,7 @@ State = Literal["running", "done", "pruned", "failed", "refused", "repeated"]
 NOT_COUNTED = ("refused", "repeated")
 
 CHOSEN, DRIVER, CONTINUES, KIND, WHY, SCORES = "chosen", "driver", "continues", "kind", "why", "scores"
+ENDING = "ending"
 """Attributes of Optuna's trials: see `Trial`."""
 
 
@@ -50,6 +51,7 @@ class Trial:
         driver: name of the command that last worked on it.
         started, ended: local times.
         last: Optuna's latest trial of it.
+        ending: its run was asked to end, because it is behind.
     """
 
     number: int
@@ -65,6 +67,7 @@ class Trial:
     started: datetime | None
     ended: datetime | None
     last: FrozenTrial = field(repr=False)
+    ending: bool = False
 
     @property
     def value(self) -> float | None:
@@ -175,6 +178,7 @@ def _trial(chain: list[FrozenTrial], state: State, number: int) -> Trial:
         started=first.datetime_start,
         ended=last.datetime_complete,
         last=last,
+        ending=bool(last.user_attrs.get(ENDING)),
     )
 
 

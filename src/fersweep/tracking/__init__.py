@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from fersweep.errors import UserError
-from fersweep.text import counted, did_you_mean
+from fersweep.text import did_you_mean
+from fersweep.tracking import trial, wandb_run
+from fersweep.tracking.ranks import is_rank_zero
 
 if TYPE_CHECKING:
     from pytorch_lightning.loggers import Logger, TensorBoardLogger, WandbLogger
@@ -24,64 +26,19 @@ os.environ.setdefault(
     "WANDB_ERROR_REPORTING", "false"
 )  # else W&B sends telemetry even offline; it reads this on import
 
+
 NAMES = ("csv", "wandb", "tensorboard")
-MODES = ("auto", "online", "offline", "disabled")
-MODELS = (None, "best")
-"""Values of ``logger.log_model``."""
-
-MOST_IMAGES = 10_000
-"""Limit of ``logger.log_images``, that of the rows that W&B shows of a table."""
-
-ENVIRONMENT_MODES = ("online", "offline", "disabled", "shared", "dryrun", "run")
-"""Values of ``WANDB_MODE`` that W&B knows."""
-
-LONGEST_TAG, LONGEST_PROJECT, NOT_IN_PROJECT = 64, 128, "/\\#?%:"
-"""Limits of W&B: characters of a tag and of a project, and those that a project cannot have."""
 
 
 def check(logger_cfg: Mapping[str, Any], login: bool = False) -> None:
-    """Raise UserError for settings of W&B that it would refuse once a run has begun; calls no service.
+    """Raise UserError for settings that a tracker would refuse once a run has begun; calls no service.
 
     Args:
         logger_cfg: as in `make_logger`.
-        login: with ``mode: online``, also check that this machine has credentials.
+        login: with W&B's ``mode: online``, also check that this machine has credentials.
     """
-    if logger_cfg["name"] != "wandb":
-        return
-    mode, named, tags = logger_cfg["mode"], os.environ.get("WANDB_MODE"), logger_cfg["tags"]
-    if mode not in MODES:
-        raise UserError(
-            f"logger.mode={mode} does not exist{did_you_mean(str(mode), MODES)}; choose {', '.join(MODES)}."
-        )
-    if named and named not in ENVIRONMENT_MODES:
-        hint = did_you_mean(named, ENVIRONMENT_MODES)
-        raise UserError(
-            f"WANDB_MODE={named} does not exist{hint}; choose {', '.join(ENVIRONMENT_MODES[:3])}, or unset it."
-        )
-    if isinstance(tags, str) or not isinstance(tags, Sequence):
-        shown = "null" if tags is None else tags
-        raise UserError(f"logger.tags={shown} is not a list: write logger.tags=[{'' if tags is None else tags}].")
-    if wrong := [each for each in map(str, tags) if not 1 <= len(each) <= LONGEST_TAG]:
-        length = counted(len(wrong[0]), "character")
-        raise UserError(f"logger.tags: a tag has 1 to {LONGEST_TAG} characters, and {wrong[0]!r} has {length}.")
-    project = str(logger_cfg["project"])
-    if len(project) > LONGEST_PROJECT or set(project) & set(NOT_IN_PROJECT):
-        raise UserError(
-            f"logger.project={project} is not possible: at most {LONGEST_PROJECT} characters, none of {NOT_IN_PROJECT}"
-        )
-    _check_media(logger_cfg)
-    if login and mode == "online":
-        _resolved(mode)
-
-
-def _check_media(logger_cfg: Mapping[str, Any]) -> None:
-    """Raise UserError for wrong values of ``log_model`` and ``log_images``, which older configurations lack."""
-    chosen, images = logger_cfg.get("log_model"), logger_cfg.get("log_images", 0)
-    if chosen not in MODELS:
-        hint = did_you_mean(str(chosen), ("best", "null"))
-        raise UserError(f"logger.log_model={chosen} does not exist{hint}; choose best, or null for none.")
-    if type(images) is not int or not 0 <= images <= MOST_IMAGES:
-        raise UserError(f"logger.log_images={images} is not possible: give 0 (none) to {MOST_IMAGES} images.")
+    if logger_cfg["name"] == "wandb":
+        wandb_run.check(logger_cfg, login)
 
 
 def make_logger(
@@ -107,24 +64,32 @@ def make_logger(
         case "tensorboard":
             return _tensorboard(run_dir, config)
         case "wandb":
-            return _wandb(logger_cfg, run_dir, run_id, name, group, config)
+            return wandb_run.open_run(logger_cfg, run_dir, run_id, name, group, config)
         case other:
             raise UserError(f"logger={other} does not exist{did_you_mean(other, NAMES)}; choose {', '.join(NAMES)}.")
 
 
-def finish(logger: Logger | None, exit_code: int) -> None:
-    """Close a logger of `make_logger`; any ``exit_code`` but 0 marks the run as failed in W&B."""
-    if logger is None or not _is_rank_zero():
+def finish(logger: Logger | None, exit_code: int, run_dir: Path | None = None) -> None:
+    """Close a logger of `make_logger`, in the ``finally`` of a training.
+
+    Args:
+        logger: of `make_logger`.
+        exit_code: any but 0 marks the run as failed, unless a search ended it early.
+        run_dir: the directory of the run, if a search may have started it: the state of its trial is then recorded.
+    """
+    if logger is None or not is_rank_zero():
         return
+    found = None if run_dir is None else trial.of(run_dir)
+    state = None if found is None else trial.state(found, exit_code)
     if _is_wandb(logger):
-        logger.experiment.finish(exit_code=exit_code)
+        wandb_run.close(logger.experiment, exit_code, state)
     else:
         logger.finalize("success" if exit_code == 0 else "failed")
 
 
 def log_figures(logger: Logger | None, figures: Mapping[str, Path]) -> None:
     """Log PNG files as images under their names."""
-    if logger is None or not _is_rank_zero():
+    if logger is None or not is_rank_zero():
         return
     if _is_wandb(logger):
         import wandb
@@ -148,7 +113,7 @@ def log_confusion_matrix(
         predicted: predicted class of each image, ``(n,)``.
         class_names: in order.
     """
-    if not _is_wandb(logger) or not _is_rank_zero():
+    if not _is_wandb(logger) or not is_rank_zero():
         return
     from fersweep.tracking import media
 
@@ -162,15 +127,15 @@ def log_per_class(logger: Logger | None, per_class: Mapping[str, Mapping[str, An
         logger: of `make_logger`.
         per_class: as in ``result.json``.
     """
-    if _is_wandb(logger) and _is_rank_zero():
-        from fersweep.tracking import media
+    from fersweep.tracking import media
 
+    if _is_wandb(logger) and is_rank_zero():
         media.per_class(logger.experiment, per_class)
 
 
 def log_predictions(logger: Logger | None, shown: Iterable[Picture]) -> None:
     """Log a table of test images with their labels and predictions in W&B."""
-    if _is_wandb(logger) and _is_rank_zero():
+    if _is_wandb(logger) and is_rank_zero():
         from fersweep.tracking import media
 
         media.predictions(logger.experiment, shown)
@@ -185,7 +150,7 @@ def log_model(logger: Logger | None, checkpoint: Path, config: Path, metadata: M
         config: ``config.yaml``.
         metadata: scalars that describe the network.
     """
-    if _is_wandb(logger) and _is_rank_zero():
+    if _is_wandb(logger) and is_rank_zero():
         from fersweep.tracking import media
 
         media.model(logger.experiment, checkpoint, config, metadata)
@@ -193,63 +158,8 @@ def log_model(logger: Logger | None, checkpoint: Path, config: Path, metadata: M
 
 def log_summary(logger: Logger | None, values: Mapping[str, float]) -> None:
     """Set the run's summary in W&B, which otherwise shows the last epoch instead of the tested one."""
-    if _is_wandb(logger) and _is_rank_zero():
+    if _is_wandb(logger) and is_rank_zero():
         logger.experiment.summary.update(dict(values))
-
-
-def _wandb(
-    logger_cfg: Mapping[str, Any], run_dir: Path, run_id: str, name: str, group: str, config: dict[str, Any]
-) -> WandbLogger:
-    """Open a W&B run on rank zero and return its Lightning logger."""
-    from pytorch_lightning.loggers import WandbLogger
-
-    check(logger_cfg)
-    project = logger_cfg["project"]
-    if not _is_rank_zero():
-        return WandbLogger(project=project, id=run_id, save_dir=run_dir)
-    import wandb
-
-    mode = _resolved(logger_cfg["mode"])
-    if wandb.run is not None:  # left open by an earlier run of this process
-        wandb.run.finish(exit_code=1)
-    try:
-        run = wandb.init(
-            project=project,
-            entity=logger_cfg["entity"],
-            group=logger_cfg["group"] or group,
-            tags=list(logger_cfg["tags"]),
-            name=name,
-            id=run_id,
-            resume="allow" if mode == "online" else None,  # offline W&B warns of it, and syncing joins equal ids
-            job_type="train",
-            mode=mode,
-            dir=run_dir,
-            config=config,
-            # console="off": train.log has the output, and W&B's wrapped streams break progress bars
-            settings=wandb.Settings(console="off", save_code=False, quiet=True, silent=mode != "online"),
-        )
-    except (wandb.Error, OSError) as error:
-        raise UserError(
-            f"Weights & Biases did not open run {run_id} ({error}); check `wandb login` and the network, "
-            "or choose logger.mode=offline."
-        ) from error
-    run.define_metric("trainer/global_step")
-    run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
-    return WandbLogger(project=project, id=run_id, save_dir=run_dir, experiment=run)
-
-
-def _resolved(mode: str) -> Any:
-    """Replace ``auto`` by ``WANDB_MODE``, or by ``online`` with a login and ``offline`` without."""
-    from fersweep.tracking.account import logged_in
-
-    if mode == "auto":
-        return os.environ.get("WANDB_MODE") or ("online" if logged_in() else "offline")
-    if mode == "online" and not logged_in():
-        raise UserError(
-            "logger.mode=online needs a login to Weights & Biases: run `wandb login` or set WANDB_API_KEY, "
-            "or choose logger.mode=offline."
-        )
-    return mode
 
 
 def _tensorboard(run_dir: Path, config: dict[str, Any]) -> TensorBoardLogger:
@@ -259,12 +169,6 @@ def _tensorboard(run_dir: Path, config: dict[str, Any]) -> TensorBoardLogger:
     logger = TensorBoardLogger(run_dir, name="tensorboard", version="", default_hp_metric=False)
     logger.log_hyperparams(config)
     return logger
-
-
-def _is_rank_zero() -> bool:
-    from pytorch_lightning.utilities import rank_zero_only
-
-    return getattr(rank_zero_only, "rank", 0) == 0
 
 
 def _is_wandb(logger: Logger | None) -> TypeGuard[WandbLogger]:

@@ -59,7 +59,7 @@ def train(job: Job) -> dict[str, Any]:
                     started = time.perf_counter()  # earlier seconds are in the checkpoint
         exit_code = 0
     finally:
-        tracking.finish(logger, exit_code)
+        tracking.finish(logger, exit_code, job.directory)
     return result
 
 

@@ -208,6 +208,7 @@ class Driver:
 
     def _stop(self, active: Active) -> None:
         active.ending = True
+        self.journal.ends(active.number)  # before the run learns of it, which tells its tracker
         self.place.stop(active.run)
 
     def _report(self, active: Active) -> bool:

@@ -21,6 +21,7 @@ from fersweep.runs.trials import (
     CHOSEN,
     CONTINUES,
     DRIVER,
+    ENDING,
     JOURNAL,
     KIND,
     SCORES,
@@ -261,6 +262,12 @@ class Journal:
         with self.held():
             if self._is_open(number):
                 self.storage.set_trial_user_attr(self._id(number), SCORES, scores)
+
+    def ends(self, number: int) -> None:
+        """Record that the run of a trial is asked to end, because it is behind."""
+        with self.held():
+            if self._is_open(number):
+                self.storage.set_trial_user_attr(self._id(number), ENDING, True)
 
     def tell(self, number: int, state: State, value: float | None = None, why: str = "") -> None:
         """Record the end of a trial, unless another command has done so."""
