@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from conftest import plain, train_process
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
@@ -24,6 +25,12 @@ FILES = sorted(path.relative_to(config_dir()).as_posix() for path in config_dir(
 CHOSEN = [file.removesuffix(".yaml") for file in FILES if "/" in file and "/_" not in file]
 
 
+SPLITS = {
+    file.stem: yaml.safe_load(file.read_text()).get("splits", ())
+    for file in sorted((config_dir() / "dataset").glob("*.yaml"))
+}
+"""The splits that each dataset names."""
+
 BASES = [file for file in FILES if "/_" in file]
 
 
@@ -38,11 +45,13 @@ def composed(file: str) -> tuple[DictConfig, frozenset[str]]:
         overrides += ["backbone=aer_cnn"]
     if group == "experiment" and is_search([f"experiment={option}"]):
         overrides += ["hydra/sweeper=search"]
-    if option.startswith(("table_", "ablation_", "best_", "tuned_")):
-        overrides += ["dataset.root=somewhere"]
+    if group == "split" and option not in SPLITS["synthetic"]:
+        overrides += [f"dataset={next(each for each in SPLITS if option in SPLITS[each])}", "dataset.root=somewhere"]
     register()
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
         whole = compose("train", overrides, return_hydra_config=True)
+        if group == "experiment" and whole.dataset.name != "synthetic":
+            whole = compose("train", [*overrides, "dataset.root=somewhere"], return_hydra_config=True)
     chosen = OmegaConf.to_container(whole.hydra.runtime.choices)
     assert isinstance(chosen, dict)
     used = {f"{group}/{option}.yaml" for group, option in chosen.items()} | {"train.yaml"}

@@ -57,7 +57,7 @@ class _Row(NamedTuple):
 
 
 _LAST: dict[tuple[Path, int, bool | None], list[_Row]] = {}
-"""What `AffectNet._rows` returned last: some 290,000 small files, or 400,000 long lines."""
+"""Last result of `AffectNet._rows`: some 290,000 small files, or 400,000 long lines."""
 
 
 @dataclass

@@ -1,7 +1,8 @@
 """CK+ as ``ckextended.csv``, a table like FER2013's: 920 rows of a circulating copy.
 
 By their counts they are one frame of each of the 327 labelled sequences, and a neutral one of each of all 593. The
-table names no people and no sequences. Its column ``Usage``, parts that somebody drew without regard to people, is not read.
+table names no people and no sequences. Its column ``Usage`` has parts that somebody drew without regard to people, and
+is not read.
 """
 
 from __future__ import annotations
