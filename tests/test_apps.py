@@ -1,4 +1,4 @@
-"""The extras ``apps`` and ``fast-faces``: training and prediction do without them; what needs one says so."""
+"""The extras: training and prediction do without them; what needs one says so."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ from conftest import NARROW, REPOSITORY
 from fakes import encoded, picture, write
 from packaging.requirements import Requirement
 
-from fersweep.errors import APPS, FAST_FACES, UserError, extra
+from fersweep.errors import APPS, FAST_FACES, MLFLOW, PACKAGES, UserError, extra
 
-EXTRAS = {"apps": APPS, "fast-faces": FAST_FACES}
+EXTRAS = {"apps": APPS, "fast-faces": FAST_FACES, "mlflow": MLFLOW}
+MODULES = {*APPS, *FAST_FACES, *MLFLOW}
 
 
 @pytest.mark.parametrize("name", EXTRAS)
 def test_the_extra_has_these_packages_and_the_dependencies_have_none_of_them(name: str) -> None:
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
-    packages = {each.replace("_", "-") for each in EXTRAS[name]}
+    packages = {PACKAGES.get(each, each.replace("_", "-")) for each in EXTRAS[name]}
     required = [Requirement(each) for each in project["optional-dependencies"][name]]
     assert {each.name for each in required} == packages
     assert set(project["optional-dependencies"]) == set(EXTRAS)
@@ -42,7 +43,7 @@ def test_a_missing_package_is_one_sentence(of: str, package: str, monkeypatch: p
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(UserError) as raised, extra("fersweep export"):
         importlib.import_module(package)
-    name = package.replace("_", "-")
+    name = PACKAGES.get(package, package.replace("_", "-"))
     sentence = f"fersweep export needs {name}: uv sync --extra {of} (or pip install 'fersweep[{of}]')."
     assert str(raised.value) == sentence
 
@@ -60,13 +61,13 @@ def test_every_import_of_these_packages_says_what_needs_them() -> None:
         for node in ast.walk(tree):
             names = [each.name for each in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-            found = {name.partition(".")[0] for name in names} & {*APPS, *FAST_FACES}
+            found = {name.partition(".")[0] for name in names} & MODULES
             if node in within:
                 guarded |= found
             elif found:
                 bare.append((path.name, found))
     assert not bare
-    assert guarded == {*APPS, *FAST_FACES}
+    assert guarded == MODULES
 
 
 def _is_extra(node: ast.AST) -> bool:
@@ -76,7 +77,7 @@ def _is_extra(node: ast.AST) -> bool:
 
 WITHOUT = f"""
 import sys
-sys.modules.update(dict.fromkeys({(*APPS, *FAST_FACES)!r}))
+sys.modules.update(dict.fromkeys({sorted(MODULES)!r}))
 from fersweep.cli.main import main
 for line in sys.stdin:
     print(main(line.split()), file=sys.stderr)

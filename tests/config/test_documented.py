@@ -88,7 +88,8 @@ def test_every_setting_is_explained() -> None:
     page = (REPOSITORY / "docs" / "reference" / "configuration.md").read_text(encoding="utf-8")
     named = re.findall(r"`([\w./*]+)`", page)
     unexplained = []
-    for key in dotted(plain(quickly_composed("logger=wandb"))):
+    keys = [key for name in ("wandb", "mlflow") for key in dotted(plain(quickly_composed(f"logger={name}")))]
+    for key in dict.fromkeys(keys):
         above = [f"{key[: dot.start()]}.*" for dot in re.finditer(r"\.", key)]
         if not any(each in named for each in (key, *above)) and not re.search(r"(^|\.)(name|title|_target_)$", key):
             unexplained.append(key)

@@ -21,6 +21,7 @@ from fersweep import tracking
 from fersweep.errors import UserError
 from fersweep.report.figures import confusion_matrix
 from fersweep.run import run_one
+from fersweep.tracking import mlflow_run
 
 WANDB = {"name": "wandb", "project": "fersweep", "entity": None, "group": None, "tags": ["a tag"], "mode": "auto"}
 SECRET = "5ecre7" * 6 + "beef"
@@ -261,6 +262,34 @@ def test_what_the_service_would_refuse_is_refused_before_a_run_begins(
     tracking.check({**WANDB, "name": "csv", **settings})
     monkeypatch.setenv("WANDB_MODE", "offline")
     tracking.check({**WANDB, "tags": ["b" * 64], "project": "p" * 128})
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"log_model": "bset"}, r"^logger.log_model=bset does not exist \(did you mean best\?\); choose best, or null"),
+        ({"experiment_name": None}, "^logger.experiment_name is empty: give the name of an experiment in MLflow.$"),
+        (
+            {"tracking_uri": "https://me:5ecret@host"},
+            r"^logger.tracking_uri has a password or token, which would be writ",
+        ),
+        ({"tracking_uri": "https://5ecret@host"}, "^logger.tracking_uri has a password or token"),
+    ],
+)
+def test_what_mlflow_cannot_use_is_refused_without_its_package(
+    settings: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mlflow = {"name": "mlflow", "tracking_uri": None, "experiment_name": "faces", "log_model": None}
+    monkeypatch.setattr(mlflow_run, "find_spec", lambda _: object())
+    with pytest.raises(UserError, match=message) as raised:
+        tracking.check({**mlflow, **settings})
+    assert "5ecret" not in str(raised.value)
+    tracking.check({**mlflow, "tracking_uri": "postgresql://me@host/runs"})
+    monkeypatch.setattr(mlflow_run, "find_spec", lambda _: None)
+    with pytest.raises(
+        UserError, match=r"^logger=mlflow needs mlflow-skinny: uv sync --extra mlflow \(or pip install '"
+    ):
+        tracking.check(mlflow)
 
 
 def test_a_run_with_a_wrong_tag_is_never_begun(small: Callable[..., DictConfig], tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ PATHS = ("dataset.root", "dataset.face_crop.weights", "weights", "outputs", "cac
 TEXTS = (
     "sweep",
     "dataset.labels_from",
-    *(f"logger.{each}" for each in ("project", "entity", "group")),
+    *(f"logger.{each}" for each in ("project", "entity", "group", "experiment_name", "tracking_uri")),
     *(f"hydra.launcher.{each}" for each in ("partition", "account", "qos", "constraint", "mem")),
 )
 """Settings that hold free text."""

@@ -1,4 +1,4 @@
-"""Experiment trackers: Weights & Biases, TensorBoard, or none besides a run's own files.
+"""Experiment trackers: Weights & Biases, MLflow, TensorBoard, or none besides a run's own files.
 
 `make_logger` opens a W&B run on rank zero, with the hash of the run as its id, so that a resumed run continues in W&B
 too. `finish` closes it in a ``finally``, with an exit code that marks failed runs. Other ranks never open one. The
@@ -20,14 +20,16 @@ from fersweep.tracking.ranks import is_rank_zero
 if TYPE_CHECKING:
     from pytorch_lightning.loggers import Logger, TensorBoardLogger, WandbLogger
 
+    from fersweep.tracking.mlflow_run import MlflowRun
     from fersweep.tracking.pictures import Picture
 
 os.environ.setdefault(
     "WANDB_ERROR_REPORTING", "false"
 )  # else W&B sends telemetry even offline; it reads this on import
 
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
-NAMES = ("csv", "wandb", "tensorboard")
+NAMES = ("csv", "wandb", "tensorboard", "mlflow")
 
 
 def check(logger_cfg: Mapping[str, Any], login: bool = False) -> None:
@@ -39,6 +41,10 @@ def check(logger_cfg: Mapping[str, Any], login: bool = False) -> None:
     """
     if logger_cfg["name"] == "wandb":
         wandb_run.check(logger_cfg, login)
+    elif logger_cfg["name"] == "mlflow":
+        from fersweep.tracking import mlflow_run
+
+        mlflow_run.check(logger_cfg)
 
 
 def make_logger(
@@ -65,6 +71,8 @@ def make_logger(
             return _tensorboard(run_dir, config)
         case "wandb":
             return wandb_run.open_run(logger_cfg, run_dir, run_id, name, group, config)
+        case "mlflow":
+            return _mlflow(logger_cfg, run_dir, run_id, name, group, config)
         case other:
             raise UserError(f"logger={other} does not exist{did_you_mean(other, NAMES)}; choose {', '.join(NAMES)}.")
 
@@ -83,6 +91,10 @@ def finish(logger: Logger | None, exit_code: int, run_dir: Path | None = None) -
     state = None if found is None else trial.state(found, exit_code)
     if _is_wandb(logger):
         wandb_run.close(logger.experiment, exit_code, state)
+    elif _is_mlflow(logger):
+        from fersweep.tracking import mlflow_run
+
+        mlflow_run.close(logger, exit_code, state)
     else:
         logger.finalize("success" if exit_code == 0 else "failed")
 
@@ -100,6 +112,9 @@ def log_figures(logger: Logger | None, figures: Mapping[str, Path]) -> None:
 
         for name, path in figures.items():
             logger.experiment.add_image(name, imread(path)[..., :3], dataformats="HWC")
+    elif _is_mlflow(logger):
+        for path in figures.values():
+            logger.log_file(path, "figures")
 
 
 def log_confusion_matrix(
@@ -131,6 +146,8 @@ def log_per_class(logger: Logger | None, per_class: Mapping[str, Mapping[str, An
 
     if _is_wandb(logger) and is_rank_zero():
         media.per_class(logger.experiment, per_class)
+    elif _is_mlflow(logger):
+        logger.log_metrics(media.class_scores(per_class))
 
 
 def log_predictions(logger: Logger | None, shown: Iterable[Picture]) -> None:
@@ -154,12 +171,29 @@ def log_model(logger: Logger | None, checkpoint: Path, config: Path, metadata: M
         from fersweep.tracking import media
 
         media.model(logger.experiment, checkpoint, config, metadata)
+    elif _is_mlflow(logger):
+        for path in (checkpoint, config):
+            logger.log_file(path, "model")
 
 
 def log_summary(logger: Logger | None, values: Mapping[str, float]) -> None:
-    """Set the run's summary in W&B, which otherwise shows the last epoch instead of the tested one."""
+    """Set the run's summary in W&B, which otherwise shows the last epoch instead of the tested one.
+
+    In MLflow, which shows the last value of a metric too, those of validation have ``best/`` before their name.
+    """
     if _is_wandb(logger) and is_rank_zero():
         logger.experiment.summary.update(dict(values))
+    elif _is_mlflow(logger):
+        logger.log_metrics({f"best/{key}" if key.startswith("val/") else key: value for key, value in values.items()})
+
+
+def _mlflow(
+    logger_cfg: Mapping[str, Any], run_dir: Path, run_id: str, name: str, group: str, config: dict[str, Any]
+) -> MlflowRun | None:
+    """Open a run in MLflow on rank zero; other ranks have no logger."""
+    from fersweep.tracking import mlflow_run
+
+    return mlflow_run.open_run(logger_cfg, run_dir, run_id, name, group, config) if is_rank_zero() else None
 
 
 def _tensorboard(run_dir: Path, config: dict[str, Any]) -> TensorBoardLogger:
@@ -174,6 +208,10 @@ def _tensorboard(run_dir: Path, config: dict[str, Any]) -> TensorBoardLogger:
 def _is_wandb(logger: Logger | None) -> TypeGuard[WandbLogger]:
     """Return whether this is the W&B logger, without importing it for others."""
     return type(logger).__name__ == "WandbLogger"
+
+
+def _is_mlflow(logger: Logger | None) -> TypeGuard[MlflowRun]:
+    return type(logger).__name__ == "MlflowRun"
 
 
 def _is_tensorboard(logger: Logger) -> TypeGuard[TensorBoardLogger]:
