@@ -132,6 +132,13 @@ def test_auto_goes_online_only_when_logged_in(tmp_path: Path, monkeypatch: pytes
     assert [kwargs["group"] for kwargs in opened[-2:]] == ["group", "mine"]
     monkeypatch.setenv("WANDB_MODE", "offline")
     assert mode_of(WANDB)[0] == "offline"
+    assert opened[-1]["settings"].finish_timeout == 600
+    monkeypatch.setenv("WANDB_FINISH_TIMEOUT", "5")
+    assert mode_of(WANDB)[0] == "offline"
+    assert opened[-1]["settings"].finish_timeout == 5
+    monkeypatch.setenv("WANDB_FINISH_TIMEOUT", "soon")
+    with pytest.raises(UserError, match="WANDB_FINISH_TIMEOUT=soon is not a number of seconds"):
+        tracking.make_logger(WANDB, tmp_path, "abc", "name", "group", {})
     assert opened[-1]["id"] == "abc"
     assert opened[-1]["dir"] == tmp_path
 

@@ -23,6 +23,9 @@ MODELS = (None, "best")
 MOST_IMAGES = 10_000
 """Limit of ``logger.log_images``, that of the rows that W&B shows of a table."""
 
+FINISH_S = 600.0
+"""Seconds that the end of a run waits for uploads, unless ``WANDB_FINISH_TIMEOUT`` says otherwise; 0 has no limit."""
+
 ENVIRONMENT_MODES = ("online", "offline", "disabled", "shared", "dryrun", "run")
 """Values of ``WANDB_MODE`` that W&B knows."""
 
@@ -59,6 +62,7 @@ def check(logger_cfg: Mapping[str, Any], login: bool) -> None:
             f"logger.project={project} is not possible: at most {LONGEST_PROJECT} characters, none of {NOT_IN_PROJECT}"
         )
     _check_media(logger_cfg)
+    _patience()
     if login and mode == "online":
         _resolved(mode)
 
@@ -115,7 +119,9 @@ def open_run(
             dir=run_dir,
             config=config,
             # console="off": train.log has the output, and W&B's wrapped streams break progress bars
-            settings=wandb.Settings(console="off", save_code=False, quiet=True, silent=mode != "online"),
+            settings=wandb.Settings(
+                console="off", save_code=False, quiet=True, silent=mode != "online", finish_timeout=_patience()
+            ),
         )
     except (wandb.Error, OSError) as error:
         raise UserError(
@@ -127,6 +133,15 @@ def open_run(
     if found is not None:
         run.summary.update({trial.NUMBER: found.number, trial.STATE: "running"})
     return WandbLogger(project=project, id=run_id, save_dir=run_dir, experiment=run)
+
+
+def _patience() -> float:
+    """Return the seconds that the end of a run waits for uploads; without a limit W&B retries for hours."""
+    named = os.environ.get("WANDB_FINISH_TIMEOUT", "")
+    try:
+        return float(named or FINISH_S)
+    except ValueError as error:
+        raise UserError(f"WANDB_FINISH_TIMEOUT={named} is not a number of seconds: correct or unset it.") from error
 
 
 def _resolved(mode: str) -> Any:
