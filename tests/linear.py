@@ -22,6 +22,8 @@ RECIPE: dict[str, Any] = {
     "convolution_l2": 0.0,
     "test_crops": 1,
     "crop": None,
+    "layer_decay": 1.0,
+    "decay_biases": True,
 }
 
 

@@ -16,10 +16,10 @@ from conftest import NARROW, REPOSITORY
 from fakes import encoded, picture, write
 from packaging.requirements import Requirement
 
-from fersweep.errors import APPS, FAST_FACES, MLFLOW, PACKAGES, UserError, extra
+from fersweep.errors import APPS, FAST_FACES, MLFLOW, PACKAGES, TIMM, UserError, extra
 
-EXTRAS = {"apps": APPS, "fast-faces": FAST_FACES, "mlflow": MLFLOW}
-MODULES = {*APPS, *FAST_FACES, *MLFLOW}
+EXTRAS = {"apps": APPS, "fast-faces": FAST_FACES, "mlflow": MLFLOW, "timm": TIMM}
+MODULES = {each for modules in EXTRAS.values() for each in modules}
 
 
 @pytest.mark.parametrize("name", EXTRAS)

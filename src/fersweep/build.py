@@ -28,6 +28,7 @@ from fersweep.data.splits import Split
 from fersweep.errors import UserError
 from fersweep.faces.crop import AS_FACE, FACE, PICTURE, Crop
 from fersweep.files import given
+from fersweep.models.pretrained import Pretrained
 from fersweep.text import first_line, listed
 
 if TYPE_CHECKING:
@@ -113,7 +114,8 @@ def build_model(
         num_classes: logits per image.
         in_channels: 1 (grey) or 3.
         image_size: height and width of the images in pixels.
-        settings: of the backbone, those below ``model`` in its file, such as ``stem="small", width=16``.
+        settings: of the backbone, those below ``model`` in its file, such as ``stem="small", width=16``, or of
+            ``backbone="timm"`` ``name="convnext_tiny", pretrained=True``, which downloads.
 
     Raises:
         UserError: for an unknown name or setting, with the choices.
@@ -126,7 +128,10 @@ def build_model(
         if name not in known:
             raise UserError(f"backbone={backbone} has no setting {name!r}: choose {listed(known, 'or')}.")
         cfg.backbone.model[name] = value
-    return model(cfg, num_classes)
+    network = model(cfg, num_classes)
+    if isinstance(network, Pretrained) and network.pretrained:
+        network.download()
+    return network
 
 
 def check(cfg: DictConfig, num_classes: int) -> None:
@@ -164,7 +169,7 @@ def _try(network: nn.Module, images: torch.Tensor, num_classes: int, cfg: DictCo
         logits = network(images)
     except UserError:
         raise
-    except (RuntimeError, TypeError, ValueError, LookupError, AttributeError) as error:
+    except (RuntimeError, TypeError, ValueError, LookupError, AttributeError, AssertionError) as error:
         raise UserError(f"{named} cannot take images of shape {tuple(images.shape)}: {first_line(error)}") from error
     shape, expected = tuple(getattr(logits, "shape", ())), (len(images), num_classes)
     if shape != expected:

@@ -17,6 +17,9 @@ MLFLOW = ("mlflow",)
 PACKAGES = {"mlflow": "mlflow-skinny"}
 """Names of packages that differ from those of their modules."""
 
+TIMM = ("timm",)
+"""Modules that the extra ``timm`` installs."""
+
 
 class UserError(ValueError):
     """Mistake of the user, in one sentence: what, where, and what to do.
@@ -44,9 +47,10 @@ def extra(what: str) -> Iterator[None]:
         yield
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
-        if package not in (*APPS, *FAST_FACES, *MLFLOW):
+        extras = {"apps": APPS, "fast-faces": FAST_FACES, "mlflow": MLFLOW, "timm": TIMM}
+        name = next((each for each, modules in extras.items() if package in modules), None)
+        if name is None:
             raise
-        name = "apps" if package in APPS else "mlflow" if package in MLFLOW else "fast-faces"
         package = PACKAGES.get(package, package.replace("_", "-"))
         raise UserError(
             f"{what} needs {package}: uv sync --extra {name} (or pip install 'fersweep[{name}]')."

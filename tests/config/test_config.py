@@ -43,6 +43,8 @@ def composed(file: str) -> tuple[DictConfig, frozenset[str]]:
         overrides += ["dataset.root=somewhere", "split=random"]
     if file == "recipe/notebook":
         overrides += ["backbone=aer_cnn"]
+    if file == "activation/own":
+        overrides += ["backbone=timm"]
     if group == "experiment" and is_search([f"experiment={option}"]):
         overrides += ["hydra/sweeper=search"]
     if group == "split" and option not in SPLITS["synthetic"]:

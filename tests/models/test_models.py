@@ -16,10 +16,12 @@ from torch.nn import functional as F
 from fersweep.build import build_model, make, model
 from fersweep.config.compose import compose_config
 from fersweep.config.options import config_dir, option_file, options
+from fersweep.config.targets import find
 from fersweep.errors import UserError
 from fersweep.models.common import forward_gain, scaled
 from fersweep.models.gates import Attention
 from fersweep.models.norm import batch_norm
+from fersweep.models.pretrained import Pretrained
 from fersweep.models.resnet import ResNet
 from fersweep.models.resnetv2 import ResNetV2
 from fersweep.models.vgg import VGG
@@ -34,7 +36,15 @@ OPTIONS = {
 }
 
 
-BACKBONES, ATTENTIONS, ACTIVATIONS = options("backbone"), options("attention"), options("activation")
+ATTENTIONS = options("attention")
+ACTIVATIONS = [name for name in options("activation") if option_file("activation", name)["module"]]
+PRETRAINED = [
+    name
+    for name in options("backbone")
+    if issubclass(find(option_file("backbone", name)["model"]["_target_"]), Pretrained)
+]
+"""Networks of other libraries, which tests/models/test_pretrained.py tests."""
+BACKBONES = [name for name in options("backbone") if name not in PRETRAINED]
 FIDELITIES = options("fidelity")
 SHALLOW = "backbone.model.depths=[1,1,1,1]"
 OWN = [name for name in BACKBONES if option_file("backbone", name).get("attention_position") is None]

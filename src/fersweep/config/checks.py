@@ -90,6 +90,7 @@ RANGES: tuple[tuple[str, Test, str], ...] = (
     ("recipe.step_start", lambda value: 0 <= value < math.inf, "0 or more epochs"),
     ("recipe.step_epochs", lambda value: 0 < value < math.inf, "a positive number of epochs"),
     ("recipe.step_factor", lambda value: 0 < value <= 1, "above 0 to 1"),
+    ("recipe.layer_decay", lambda value: 0 < value <= 1, "above 0 to 1 (off)"),
     ("recipe.teacher_weight", lambda value: 0 < value <= 1, "above 0 to 1"),
     ("recipe.teacher_temperature", lambda value: 0 < value < math.inf, "a positive number"),
     ("recipe.ema_decay", _null_or(lambda value: 0 < value < 1), "null (off) or between 0 and 1"),
@@ -258,6 +259,8 @@ def _combination_problems(cfg: DictConfig) -> Iterator[str]:
         yield f"logger.tags={cfg.logger.tags} is not a list: write logger.tags=[{cfg.logger.tags}]."
     if trainer.overfit_batches and cfg.augmentation.name != "none":
         yield "trainer.overfit_batches needs augmentation=none: augmented images cannot be memorised."
+    if cfg.weights is not None and backbone.model.get("pretrained") not in (None, False, "none"):
+        yield "weights and backbone.model.pretrained both give initial weights: leave one of them out."
     if trainer.overfit_batches and trainer.limit_batches:
         yield "Set trainer.overfit_batches or trainer.limit_batches, not both."
     for key in ("mixup", "cutmix"):
@@ -275,6 +278,10 @@ def _recipe_problems(recipe: DictConfig) -> Iterator[str]:
     for key in ("teacher_weight", "teacher_temperature"):
         if recipe.teacher is None and recipe[key] != defaults[key]:
             yield f"recipe.{key} has no effect without recipe.teacher: name a run, or a folder of runs."
+    if recipe.layer_decay != 1 and not recipe.optimizer.get("lr"):
+        yield "recipe.layer_decay needs recipe.optimizer.lr, the rate of the last layer: set it."
+    if not recipe.decay_biases and not recipe.optimizer.get("weight_decay"):
+        yield "recipe.decay_biases=false has no effect without recipe.optimizer.weight_decay: set a weight decay."
     if recipe.gradient_clip is None and recipe.gradient_clip_mode != defaults["gradient_clip_mode"]:
         yield "recipe.gradient_clip_mode has no effect with recipe.gradient_clip=null: set a limit."
 

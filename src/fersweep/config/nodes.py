@@ -15,13 +15,14 @@ def network(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the node that a run's network is built from.
 
     ``backbone.model`` and ``attention`` are overlaid with the entries of ``fidelity`` for this family of backbones and
-    this attention. Activation, norm, attention and its position are added as far as the network's class takes them.
+    this attention. Activation, norm, attention and its position are added as far as the network's class takes them; an
+    activation without ``module`` is that of the class.
 
     Args:
         config: the resolved configuration as plain dicts.
 
     Raises:
-        UserError: a class is missing, or attention and its position do not fit the backbone.
+        UserError: a class is missing, or attention and its position or the activation do not fit the backbone.
     """
     backbone, fidelity = config["backbone"], config["fidelity"]
     attention = {key: value for key, value in config["attention"].items() if key not in ("name", "title")}
@@ -40,7 +41,14 @@ def network(config: Mapping[str, Any]) -> dict[str, Any]:
         raise UserError(
             f"backbone.attention_position={position} has no effect with backbone={backbone['name']}: leave it null."
         )
-    parts = {"activation": _factory(config["activation"]["module"]), "norm": _factory(fidelity["norm"])}
+    parts = {"norm": _factory(fidelity["norm"])}
+    if module := config["activation"]["module"]:
+        parts["activation"] = _factory(module)
+    elif targets.needs(node["_target_"], "activation"):
+        raise UserError(
+            f"activation={config['activation']['name']} is not possible with backbone={backbone['name']}, which brings "
+            "none of its own: choose another."
+        )
     if position is not None:
         attention = _overlaid(attention, fidelity["attention"].get(chosen))
         parts |= {"attention": _factory(attention), "attention_position": position}

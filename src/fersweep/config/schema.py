@@ -36,7 +36,7 @@ class Backbone:
 
 @dataclass
 class Activation:
-    """``module`` is a factory that takes no arguments."""
+    """``module`` is a factory that takes no arguments; if it is empty, a network keeps its library's activation."""
 
     name: str = MISSING
     title: str | None = aside(None)
@@ -162,7 +162,9 @@ class Recipe:
     penalty on the kernels of all 2-d convolutions. ``crop`` is the side of the unscaled crops that the network takes
     (`input_size`), null for whole images. ``step_start``, ``step_epochs`` and ``step_factor`` belong to
     ``schedule=step`` (`fersweep.training.optim.learning_rate_factor`). ``teacher`` is a checkpoint, a run or a folder
-    of runs to learn from (`fersweep.training.teacher`).
+    of runs to learn from (`fersweep.training.teacher`). ``layer_decay`` is the factor of the learning rate from one
+    layer to the one before it, and ``decay_biases`` includes biases and norms in the weight decay
+    (`fersweep.training.optim.parameter_groups`).
     """
 
     name: str = MISSING
@@ -190,6 +192,8 @@ class Recipe:
     teacher: str | None = None
     teacher_weight: float = 0.5
     teacher_temperature: float = 2.0
+    layer_decay: float = 1.0
+    decay_biases: bool = True
 
 
 @dataclass

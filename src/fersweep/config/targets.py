@@ -124,6 +124,12 @@ def takes(target: str, argument: str) -> bool:
     return argument in known or any(each.kind is each.VAR_KEYWORD for each in known.values())
 
 
+def needs(target: str, argument: str) -> bool:
+    """Return whether a class or function takes an argument that has no default."""
+    known = parameters(target)
+    return argument in known and known[argument].default is inspect.Parameter.empty
+
+
 def check(node: Any, modules: Sequence[str] = ()) -> None:
     """Check every ``_target_`` in a plain config node, at any depth, and the names of its arguments.
 

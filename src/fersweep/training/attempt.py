@@ -26,7 +26,7 @@ from fersweep.runs.collect import result_of
 from fersweep.runs.identity import run_dir
 from fersweep.runs.lock import LockedError, claim
 from fersweep.runs.status import FILE_NAME, Status, mark_done, mark_failed, mark_interrupted, mark_pending, mark_running
-from fersweep.training import checkpoint, code, devices, fit, results, teacher
+from fersweep.training import checkpoint, code, devices, fit, initial, results, teacher
 from fersweep.training.disk import writable
 from fersweep.training.distributed import broadcast, process_group, rank
 from fersweep.training.job import Job
@@ -128,6 +128,7 @@ def _check_data(cfg: DictConfig, directory: Path) -> None:
     try:
         samples = build.samples(cfg)
         build.datamodule(cfg, samples)
+        initial.check(cfg)
         teacher.check(cfg, samples)
     except UserError as error:
         if before is not None and before.state != "done":

@@ -126,7 +126,7 @@ def _fit_and_test(job: Job, samples: Samples, metadata: dict[str, Any], logger: 
 def _module(job: Job, data: FERDataModule, metadata: dict[str, Any]) -> FERModule:
     names = data.samples.class_names
     return FERModule(
-        network_for_training(job.cfg, len(names), job.device),
+        network_for_training(job.cfg, len(names), job.device, resumed=job.last.is_file()),
         build.optimizer_factory(job.cfg),
         job.config["recipe"],
         names,

@@ -21,7 +21,7 @@ from fersweep.errors import NotFiniteError
 from fersweep.training.calibration import fit_temperature
 from fersweep.training.distributed import all_gather_cat, all_reduce_sum, world_size
 from fersweep.training.losses import convolution_penalty, cross_entropy_share, distillation_share, mixing
-from fersweep.training.optim import clip_gradients, learning_rate_factor
+from fersweep.training.optim import clip_gradients, learning_rate_factor, parameter_groups
 
 
 class FERModule(pl.LightningModule):
@@ -29,7 +29,7 @@ class FERModule(pl.LightningModule):
 
     Args:
         model: float32 images ``(B, C, S, S)`` in [0, 1] to logits ``(B, K)``; S is ``recipe.crop``, or H and W.
-        optimizer: called with the parameters.
+        optimizer: called with the parameters, or with groups of them (`fersweep.training.optim.parameter_groups`).
         recipe: the ``recipe`` group, resolved.
         class_names: ``K`` names.
         class_weights: of the training loss, ``(K,)`` or ``None``.
@@ -201,7 +201,7 @@ class FERModule(pl.LightningModule):
         return total / 10
 
     def configure_optimizers(self) -> Any:
-        optimizer = self.optimizer_factory(self.parameters())
+        optimizer = self.optimizer_factory(parameter_groups(self.model, self.recipe))
         steps = self.trainer.estimated_stepping_batches
         per_epoch = steps / self.recipe["max_epochs"]
         warmup, kind, decay = self.recipe["warmup_epochs"] * per_epoch, self.recipe["schedule"], (0.0, 1.0, 1.0)

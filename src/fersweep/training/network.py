@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 
 import torch
 from omegaconf import DictConfig
@@ -14,22 +13,22 @@ from fersweep.config.schema import input_size
 from fersweep.models import flops
 from fersweep.models.fast import speed_up
 from fersweep.text import first_line
-from fersweep.training import checkpoint
+from fersweep.training import initial
 from fersweep.training.batch_norm import sync_batch_norm
 from fersweep.training.distributed import world_size
 
 log = logging.getLogger("fersweep")
 
 
-def network_for_training(cfg: DictConfig, num_classes: int, device: torch.device) -> nn.Module:
+def network_for_training(cfg: DictConfig, num_classes: int, device: torch.device, resumed: bool = False) -> nn.Module:
     """Build the network of a run and prepare it for training.
 
-    In this order: exchange layers for faster ones, load ``weights``, synchronise batch norm over several processes, set
-    the memory format, compile.
+    In this order: exchange layers for faster ones, load initial weights unless a checkpoint of the run itself follows
+    (``resumed``), synchronise batch norm over several processes, set the memory format, compile.
     """
     network = speed_up(build.model(cfg, num_classes))
-    if cfg.weights is not None:
-        checkpoint.load_weights(network, Path(cfg.weights))
+    if not resumed:
+        initial.load(network, cfg)
     if world_size() > 1:
         network = sync_batch_norm(network, device.type)
     network = laid_out(network, cfg)

@@ -1,13 +1,16 @@
-"""Learning-rate schedules, gradient clipping, and Adam with Keras' epsilon."""
+"""Learning-rate schedules, rates by layer, gradient clipping, and Adam with Keras' epsilon."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import nn
+
+from fersweep.models.depth import depths
+from fersweep.models.pretrained import Pretrained
 
 
 def learning_rate_factor(
@@ -36,6 +39,34 @@ def learning_rate_factor(
         return float(factor ** math.floor(max(0.0, step - start) / length + 1e-9))  # of rounded quotients
     progress = min(1.0, (step - warmup) / max(1.0, steps - warmup))
     return 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def parameter_groups(network: nn.Module, recipe: Mapping[str, Any]) -> Any:
+    """Return the parameters of a network as its optimiser takes them: in groups if the recipe treats them differently.
+
+    The learning rate of a layer is the recipe's times ``layer_decay`` to the power of its distance from the last one
+    (Clark et al. 2020, ELECTRA, section 3.1; Bao et al. 2022, BEiT, appendix). Without ``decay_biases``, biases, norms
+    and other vectors have no weight decay, nor what the network's library excludes (``no_weight_decay``).
+
+    Args:
+        network: of a run.
+        recipe: the ``recipe`` group, resolved.
+    """
+    layer_decay, decays_all = float(recipe["layer_decay"]), bool(recipe["decay_biases"])
+    if layer_decay == 1 and decays_all:
+        return network.parameters()
+    depth = depths(network)
+    last = max(depth.values())
+    excluded = network.no_decay() if isinstance(network, Pretrained) else set()
+    groups: dict[tuple[int, bool], list[nn.Parameter]] = {}
+    for name, parameter in network.named_parameters():
+        decays = decays_all or (parameter.ndim > 1 and name not in excluded)
+        groups.setdefault((last - depth[name], decays), []).append(parameter)
+    rate = float(recipe["optimizer"]["lr"])
+    return [
+        {"params": parameters, "lr": rate * layer_decay**distance} | ({} if decays else {"weight_decay": 0.0})
+        for (distance, decays), parameters in sorted(groups.items(), key=lambda group: group[0])
+    ]
 
 
 def clip_gradients(parameters: Iterable[nn.Parameter], limit: float, mode: str = "norm") -> None:

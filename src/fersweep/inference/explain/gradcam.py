@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fersweep.errors import extra
+from fersweep.errors import UserError, extra
 
 with extra("Grad-CAM"):
     from captum.attr import LayerGradCam
@@ -39,12 +39,15 @@ def last_layer(network: nn.Module, images: Tensor) -> nn.Module:
     One image is enough, float32 ``(1, C, H, W)``.
 
     Raises:
-        ValueError: the network has no such map.
+        UserError: the network has no such map.
     """
     for module in reversed(_square_maps(network, images[:1])):
         if _carries_all(network, module, images[:1]):
             return module
-    raise ValueError(f"{type(network).__name__} has no map (B, C, h, w) between its images and its classifier")
+    raise UserError(
+        f"{type(network).__name__} has no map (B, C, h, w) between its images and its classifier: Grad-CAM explains "
+        "networks with maps of more than one position, so train it with a larger dataset.image_size, or choose another."
+    )
 
 
 def _square_maps(network: nn.Module, images: Tensor) -> list[nn.Module]:
