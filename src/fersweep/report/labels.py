@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from fersweep.config.schema import GROUPS
@@ -70,13 +71,18 @@ def common(runs: Sequence[Finished]) -> dict[str, str]:
 
 
 def label(settings: Mapping[str, Any], key: str) -> str:
-    """Return a setting's value as text, a class without its module; an en dash if the setting does not exist."""
+    """Return a setting's value as text, a class without its module, a file of weights without its folder.
+
+    An en dash stands for a setting that does not exist.
+    """
     if key not in settings:
         return ABSENT
     value = settings[key]
     if isinstance(value, float):
         return f"{value:g}" if float(f"{value:g}") == value else repr(value)
     text = "null" if value is None else str(value)
+    if key == "weights":
+        return Path(text).name
     return text.rpartition(".")[2] if re.fullmatch(r"[A-Za-z_]\w*(\.\w+)+", text) else text
 
 
