@@ -134,6 +134,8 @@ def test_json_has_everything_of_every_run(tmp_path: Path, capsys: pytest.Capture
         "finished": Status.read(made["better"]).finished,
         "training_flops": None,
         "tests": [],
+        "code": None,
+        "commit": None,
     }
     failed = next(run for run in runs if run["state"] == "failed")
     assert failed["error"] == {"type": "ArithmeticError", "message": 'the sky\nfell, on\t"us"'}
@@ -149,7 +151,7 @@ def test_csv_is_flat_and_quoted_by_the_rules(tmp_path: Path, capfdbinary: pytest
         *("directory", "state", "run", *CHOICES, "seed"),
         *("val/accuracy", "test/accuracy", "test/macro_f1", "test/n"),
         *("accuracy_interval_low", "accuracy_interval_high", "training_flops"),
-        *("attempts", "started", "finished", "error_type", "error_message"),
+        *("attempts", "started", "finished", "error_type", "error_message", "code", "commit"),
     ]
     assert [len(row) for row in rows] == [len(header)] * 8
     by_name = {Path(row[0]): dict(zip(header, row, strict=True)) for row in rows}

@@ -90,6 +90,14 @@ def test_the_report_has_figures_table_and_files(
     assert all(text in page for text in ('id="search-1"', "recipe.optimizer.lr=0.02", "PED-ANOVA", "Being the best"))
     assert "mathdefault" not in page  # of a logarithmic axis, which would be drawn as it is
     assert [f"search-0-{name}-" in page for name in ("history", "slices", "importance")] == [True] * 3
+    protocol = (tmp_path / "protocol.md").read_text()
+    for answer in (
+        "Search s, by val/accuracy on validation: 10 trials: 2 done, 8 pruned.",
+        "Space: attention of none, cbam; recipe.optimizer.lr from 0.001 to 1, logarithmic.",
+        "47.50 after 1, 53.75 after 2;",
+        "1 other run (pruned): ",
+    ):
+        assert answer in protocol
     table = list(csv.DictReader((tmp_path / "trials.csv").read_text().splitlines()))
     assert [row["trial"] for row in table] == [str(number) for number in range(1, 11)]
     assert (table[9]["state"], table[9]["val/accuracy"], table[9]["epochs"]) == ("done", "0.6", "3")

@@ -1,7 +1,8 @@
 """Write a page, tables and figures that compare the runs below a folder.
 
-The files are index.html, table.md, table.csv, table.tex and figures; of a search also trials.csv and best.yaml, an
-experiment's file. Exit code 1 if some runs are not done; the report lists them. Runs that a search pruned do not count.
+The files are index.html, table.md, table.csv, table.tex, protocol.md (answers to reproducibility checklists) and
+figures; of a search also trials.csv and best.yaml, an experiment's file. Exit code 1 if some runs are not done; the
+report lists them. Runs that a search pruned do not count.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ import pandas as pd
 
 from fersweep.report.explained import Explained
 from fersweep.report.search import Searched
+from fersweep.report.sheet import Section
 from fersweep.report.titles import ABSENT, joined, spelled
 from fersweep.runs.collect import Run
 
@@ -140,6 +141,8 @@ class Row:
             training or validation; ``None`` if unknown.
         explained: the contact sheets of the first run that has some.
         elsewhere: tests on other data, by `Elsewhere.key`.
+        chosen_at: validation accuracy of the tested epochs, mean over its runs.
+        code: digest and commit of each state of the code that trained its runs; empty if they did not record it.
     """
 
     key: str
@@ -176,6 +179,8 @@ class Row:
     n_without_twins: int | None = None
     training_flops: float | None = None
     elsewhere: dict[str, Elsewhere] = field(default_factory=dict)
+    code: tuple[tuple[str, str], ...] = ()
+    chosen_at: float | None = None
 
     @property
     def has_twins(self) -> bool:
@@ -290,6 +295,8 @@ class Report:
         missing: sentences on rows of the study's table without a run here, and on seeds that some rows lack.
         searches: in the folders of the runs.
         controls: comparisons of attention with networks without it that have as many parameters.
+        code: a sentence on rows that come from different code; empty if all come from one.
+        protocol: the sheet of `fersweep.report.protocol`.
     """
 
     title: str
@@ -305,3 +312,5 @@ class Report:
     missing: tuple[str, ...]
     searches: tuple[Searched, ...] = ()
     controls: tuple[Comparison, ...] = ()
+    code: tuple[str, ...] = ()
+    protocol: tuple[Section, ...] = ()

@@ -121,8 +121,9 @@ def as_csv(runs: Sequence[Run], trials: Mapping[Path, int] | None = None) -> str
     """Return RFC 4180 text, one record per run below a header; unknown values are empty.
 
     Columns: directory, state, run, each group of choices, seed, each setting that distinguishes runs, each metric, the
-    ends of the accuracy's interval, training_flops, attempts, started, finished, error_type, error_message; if some are
-    ``trials`` of a search, also the number of each run's; if some were tested on other data, the accuracy on each.
+    ends of the accuracy's interval, training_flops, attempts, started, finished, error_type, error_message, code,
+    commit; if some are ``trials`` of a search, also the number of each run's; if some were tested on other data, the
+    accuracy on each.
     """
     groups = list(dict.fromkeys(group for run in runs for group in run.choices))
     metrics = list(dict.fromkeys(name for run in runs for name in run.metrics))
@@ -130,7 +131,7 @@ def as_csv(runs: Sequence[Run], trials: Mapping[Path, int] | None = None) -> str
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     interval = ("accuracy_interval_low", "accuracy_interval_high", "training_flops")
-    ends = ("attempts", "started", "finished", "error_type", "error_message")
+    ends = ("attempts", "started", "finished", "error_type", "error_message", "code", "commit")
     numbered = ("trial",) if trials else ()
     others = list(dict.fromkeys(each["name"] for run in runs for each in run.tests if each["state"] == "done"))
     elsewhere = [f"accuracy on {name}" for name in others]
@@ -146,7 +147,7 @@ def as_csv(runs: Sequence[Run], trials: Mapping[Path, int] | None = None) -> str
                     *(run.metrics.get(name) for name in metrics),
                     *(run.accuracy_interval or (None, None)),
                     run.training_flops,
-                    *(run.attempts, run.started, run.finished, error["type"], error["message"]),
+                    *(run.attempts, run.started, run.finished, error["type"], error["message"], run.code, run.commit),
                     *((trials.get(run.directory),) if trials else ()),
                     *({each.get("name"): each.get("accuracy") for each in run.tests}.get(name) for name in others),
                 ]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fersweep.report import elsewhere, explained, leaks, notebook, study
+from fersweep.report import code, elsewhere, explained, leaks, notebook, study
 from fersweep.report.contents import Mean, Row, Verdict
 from fersweep.report.effects import at_chance, best_of, over_people
 from fersweep.report.gather import FOLD, Finished
@@ -64,6 +64,8 @@ def _row(runs: Sequence[Finished], columns: Mapping[str, str]) -> Row:
         best_epoch=tuple(run.result["best_epoch"] for run in used),
         curves=tuple(run.history for run in used),
         explained=sheets,
+        code=tuple(dict.fromkeys(state for run in used for state in code.states(run.result))),
+        chosen_at=float(np.mean([run.result["metrics"]["val/accuracy"] for run in used])),
         notes=(),
     )
     return replace(row, notes=(*fold_notes, *_notes(row, seeds), *damaged))
@@ -211,6 +213,7 @@ def _notes(row: Row, seeds: Seeds) -> list[str]:
     if row.at_chance:
         notes.append(_chance_note(row, seeds))
     notes += leaks.notes([run.result for run in seeds[0]])
+    notes += code.notes([(folds[0].seed, [run.result for run in folds]) for folds in seeds])
     if row.over_people is not None and row.people is not None:
         span = " to ".join(f"{100 * end:.2f}" for end in row.over_people)
         notes.append(f"For people other than these {len(np.unique(row.people))}, the 95 % interval is {span} %.")

@@ -58,7 +58,7 @@ def remarks(report: Report) -> list[str]:
         for note, names in by_note.items()
     )
     claims = [f"{each.sentence}." for each in report.controls] + [f"{each.sentence}." for each in report.claims]
-    return [" ".join(each.split()) for each in (*general, *claims, *noted, *report.missing, *waiting)]
+    return [" ".join(each.split()) for each in (*general, *claims, *noted, *report.code, *report.missing, *waiting)]
 
 
 def _of_reported(value: Callable[[Reported], object]) -> Callable[[Row], object]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fersweep.errors import UserError
 from fersweep.files import atomic_path
-from fersweep.report import across, compare, elsewhere, gather, labels, search, study, tables
+from fersweep.report import across, code, compare, elsewhere, gather, labels, protocol, search, study, tables
 from fersweep.report.contents import Report, Row
 from fersweep.report.gather import Finished
 from fersweep.report.rows import rows_of
@@ -47,6 +47,8 @@ def contents(outputs: Path) -> Report:
         missing=tuple(_missing(rows)),
         searches=searches,
         controls=compare.controls(rows),
+        protocol=protocol.sheet(finished, runs, rows, searches, sum(map(len, compared.values()))),
+        code=tuple(code.across([(row.name, row.code) for row in rows])),
     )
 
 
@@ -80,7 +82,7 @@ def _missing(rows: Sequence[Row]) -> list[str]:
 
 
 def write(report: Report, folder: Path, time: bool = False) -> list[Path]:
-    """Write ``index.html``, ``table.md``, ``table.csv``, ``table.tex`` and ``figures/``; return the files.
+    """Write ``index.html``, ``table.*``, ``protocol.md`` and ``figures/``; return the files.
 
     The folder is created if missing. With ``time``, accuracy is also drawn against training time.
 
@@ -95,6 +97,7 @@ def write(report: Report, folder: Path, time: bool = False) -> list[Path]:
         "table.csv": tables.as_csv(report),
         "table.tex": tables.as_latex(report),
         **elsewhere.files(report),
+        "protocol.md": protocol.as_markdown(report.title, report.protocol),
         **search.files(report.searches),
     }
     try:

@@ -35,6 +35,7 @@ FIELDS = {
     "metrics": mapping("a number for each name", int, float, type(None)),
     "accuracy_interval": replace(INTERVAL, optional=True),
     "training_flops": replace(INTEGER, optional=True),
+    "code": status.CODE,
 }
 """The fields of ``result.json`` that every version writes, checked when it is read."""
 
@@ -58,6 +59,8 @@ class Run:
         attempts, started, finished: as in `fersweep.runs.status.Status`.
         training_flops: floating-point operations of the training; ``None`` unless the run is done and tells them.
         tests: its tests on other data (`fersweep.runs.tests.summaries`), of a run that is done.
+        code: digest of the code that trained it, ``None`` if unknown; several, with commas between them, if it was
+            resumed with other code. ``commit``: likewise its commit.
     """
 
     directory: Path
@@ -74,6 +77,8 @@ class Run:
     finished: str | None = None
     training_flops: int | None = None
     tests: tuple[dict[str, Any], ...] = ()
+    code: str | None = None
+    commit: str | None = None
 
 
 def collect(outputs: Path) -> list[Run]:
@@ -224,7 +229,19 @@ def read(directory: Path) -> Run:
         finished=now.finished,
         training_flops=None if result is None else result.get("training_flops"),
         tests=() if result is None else tests.summaries(directory),
+        **_code(now, result or {}),
     )
+
+
+def _code(now: Status, result: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `Run.code` and `Run.commit`; earlier versions recorded the commit alone, among the environment."""
+    records, environment = result.get("code") or now.code or [], result.get("environment")
+    if not records:
+        commit = environment.get("commit") if isinstance(environment, Mapping) else None
+        return {"code": None, "commit": None if commit is None else str(commit)}
+    found = {name: [str(each[name]) for each in records if each.get(name)] for name in ("digest", "commit")}
+    joined = {name: ", ".join(dict.fromkeys(values)) or None for name, values in found.items()}
+    return {"code": joined["digest"], "commit": joined["commit"]}
 
 
 def _look(directory: Path) -> tuple[State, Status, dict[str, Any] | None]:
