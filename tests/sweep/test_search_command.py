@@ -64,7 +64,11 @@ def test_each_value_gets_a_search_and_the_best_are_trained_with_fresh_seeds(
     started: Started, run_train: Train, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     equal = ("hydra.sweeper.each=attention", "hydra.sweeper.finals=2", "hydra.sweeper.trials=2")
-    assert run_train(*SEARCH, "attention=none,se", LR, FACES, *equal) == 0
+    tell = tmp_path / "tell.sh"
+    tell.write_text('echo "$FERSWEEP_SWEEP $FERSWEEP_STATE $FERSWEEP_RUNS $FERSWEEP_DONE" >> "$1"\n')
+    on_end = f"hydra.launcher.on_end='sh {tell} {tmp_path / 'told'}'"
+    assert run_train(*SEARCH, "attention=none,se", LR, FACES, *equal, on_end) == 0
+    assert (tmp_path / "told").read_text() == f"{tmp_path / 'outputs' / 'tune'} done 8 8\n"  # once, with the finals
     out = capsys.readouterr().out
     found = {name: read(tmp_path / "outputs" / "tune" / name) for name in ("none", "se")}
     for name, search in found.items():

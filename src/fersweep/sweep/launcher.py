@@ -21,12 +21,15 @@ class CheckedLauncher(Launcher):
     Attributes:
         here: it trains on this machine.
         at_a_time: name of its setting that limits the runs at a time.
+        on_end: command to run at the end, see `fersweep.sweep.notify`.
     """
 
     here = True
     at_a_time = "n_jobs"
+    on_end: Any = None
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, on_end: Any = None, **settings: Any) -> None:
+        self.on_end = on_end
         self.settings = settings
         self.config: DictConfig | None = None
         self.context: HydraContext | None = None

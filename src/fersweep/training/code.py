@@ -107,6 +107,8 @@ def project() -> Source:
         remarks: list[str] = []
     except OSError as error:
         found, remarks = None, [f"The code could not be read ({error})."]
+    if (record := commit.frozen(commit.PACKAGE.parents[1])) is not None:
+        return Source(found, record["commit"], record["diff"], tuple(remarks))
     if not commit.is_checkout():
         return Source(found, remarks=tuple(remarks))
     try:
@@ -120,9 +122,12 @@ def plugin(name: str) -> Source:
     """Return the state of a plugin in use, and the commit of the repository around it if there is one."""
     places = plugins.places(name)
     try:
-        found = digest({f"{number}/{place.name}": place for number, place in enumerate(places)}, CODE)
+        found = digest(numbered(places), CODE)
     except OSError as error:
         return Source(None, remarks=(f"The plugin {name} could not be read ({error}).",))
+    record = commit.frozen(commit.PACKAGE.parents[1])
+    if record is not None and name in record["plugins"]:
+        return Source(found, record["plugins"][name])
     around = places[0].resolve().parent if places else Path()
     if not places or not any((folder / ".git").exists() for folder in (around, *around.parents)):
         return Source(found)
@@ -132,6 +137,11 @@ def plugin(name: str) -> Source:
         return Source(found, head.name, _diff(around, paths, head))
     except commit.GitError as error:
         return Source(found, remarks=(f"git did not tell the commit of the plugin {name}: {error}.",))
+
+
+def numbered(places: Sequence[Path]) -> dict[str, Path]:
+    """Return the places of a plugin under names that do not depend on where they are."""
+    return {f"{number}/{place.name}": place for number, place in enumerate(places)}
 
 
 def files(place: Path, endings: Sequence[str] = ()) -> Iterator[Path]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 PACKAGE = Path(__file__).resolve().parents[1]
 """Folder of the package."""
@@ -17,6 +19,9 @@ NEVER = (":(top,exclude,glob)**/.*", ":(top,exclude,glob)**/.*/**", ":(top,exclu
 
 CODE = (":(top)src", ":(top)conf", ":(top)train.py", *NEVER)
 """Files of the project."""
+
+FROZEN = "frozen.json"
+"""File of a frozen copy of the code."""
 
 WITH_CHANGES = "+changes"
 """End of the commit of a checkout in which files that decide the numbers of a run differ from it."""
@@ -55,9 +60,23 @@ def _decides(name: str) -> bool:
 @cache
 def commit() -> str | None:
     """Return the commit's hash, with `WITH_CHANGES` if that holds; ``None`` for an installed package or without git."""
+    if (record := frozen(PACKAGE.parents[1])) is not None:
+        return record["commit"]
     try:
         return head(PACKAGE, CODE).name if is_checkout() else None
     except GitError:
+        return None
+
+
+def frozen(folder: Path) -> dict[str, Any] | None:
+    """Return the record of a frozen copy of the code (`fersweep.sweep.slurm.frozen`), ``None`` in any other folder.
+
+    It has ``commit``, ``plugins`` (a commit by name) and ``diff``, as they were when the copy was made.
+    """
+    try:
+        record = json.loads((folder / FROZEN).read_text(encoding="utf-8"))
+        return {"commit": record["commit"], "plugins": dict(record["plugins"]), "diff": str(record["diff"])}
+    except (OSError, ValueError, LookupError, TypeError):
         return None
 
 

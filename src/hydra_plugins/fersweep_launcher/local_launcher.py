@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.utils import JobReturn
@@ -23,6 +23,7 @@ class LocalLauncherConf:
     gpus_per_run: float | None = None
     threads: int | None = None
     timeout: float | None = None
+    on_end: Any = None
 
 
 ConfigStore.instance().store(group="hydra/launcher", name="local_schema", node=LocalLauncherConf, provider="fersweep")
@@ -43,7 +44,7 @@ class LocalLauncher(CheckedLauncher):
             refuse(str(error))
         from fersweep.sweep.local import launch as local
 
-        return local.launch(self.plan(job_overrides, here=True), **self.settings)
+        return local.launch(self.plan(job_overrides, here=True), self.on_end, **self.settings)
 
     def place(self, like: "Planned", expected: int, at_once: int | None) -> "LocalPlace":
         """Return this machine as a place."""

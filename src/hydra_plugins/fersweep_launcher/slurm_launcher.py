@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.utils import JobReturn
@@ -20,6 +20,7 @@ class SlurmLauncherConf(Settings):
     """Schema of ``hydra/launcher=slurm``; ``conf/hydra/launcher/slurm.yaml`` explains the settings."""
 
     _target_: str = "hydra_plugins.fersweep_launcher.slurm_launcher.SlurmLauncher"
+    on_end: Any = None
 
 
 ConfigStore.instance().store(group="hydra/launcher", name="slurm_schema", node=SlurmLauncherConf, provider="fersweep")
@@ -35,7 +36,7 @@ class SlurmLauncher(CheckedLauncher):
         """Train all runs; the result of each is its validation accuracy."""
         from fersweep.sweep.slurm import launch as slurm
 
-        return slurm.launch(self.plan(job_overrides, here=False), Settings(**self.settings))
+        return slurm.launch(self.plan(job_overrides, here=False), Settings(**self.settings), self.on_end)
 
     def place(self, like: "Planned", expected: int, at_once: int | None) -> "SlurmPlace":
         """Return the cluster as a place."""

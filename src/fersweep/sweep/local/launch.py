@@ -10,6 +10,7 @@ from hydra.core.utils import JobReturn
 from rich.console import Console
 
 from fersweep.errors import UserError
+from fersweep.sweep import notify
 from fersweep.sweep.local.board import Board
 from fersweep.sweep.local.place import LocalPlace
 from fersweep.sweep.place import Elsewhere
@@ -74,15 +75,18 @@ class LocalSweep:
         self.board.ended(index, outcome, seconds)
 
 
-def launch(runs: Sequence[Planned], **settings: Any) -> list[JobReturn]:
-    """Train ``runs`` on this machine and print the outcomes; see `LocalPlace` and `plan.conclude`."""
+def launch(runs: Sequence[Planned], on_end: Any = None, **settings: Any) -> list[JobReturn]:
+    """Train ``runs`` on this machine and print the outcomes; see `notify`, `LocalPlace` and `plan.conclude`."""
     try:
+        notice = notify.words(on_end)
         sweep = LocalSweep(runs, LocalPlace(runs, **settings), Board(Console()))
     except UserError as error:
         refuse(str(error))
     freeze(runs)
     forced = any(run.config["force"] for run in runs)
     command = "the same command without force=true" if forced else "the same command"
-    with interruptible(f"Interrupted. Run {command} to resume the sweep."):
-        outcomes = sweep.run()
-    return conclude(outcomes, skipped=sweep.skipped)
+    with notify.at_end(notice) as begun:
+        begun.runs, begun.folders = zip(*((run.directory, run.directory.parent) for run in runs), strict=True)
+        with interruptible(f"Interrupted. Run {command} to resume the sweep."):
+            outcomes = sweep.run()
+        return conclude(outcomes, skipped=sweep.skipped)

@@ -25,6 +25,7 @@ from fersweep.errors import UserError
 from fersweep.runs.collect import config_of
 from fersweep.runs.identity import run_hash
 from fersweep.runs.trials import Search, Trial, is_loss, read
+from fersweep.sweep import notify
 from fersweep.sweep.launcher import CheckedLauncher
 from fersweep.sweep.plan import Planned, Planner, interruptible
 from fersweep.sweep.search.driver import Driver
@@ -53,6 +54,20 @@ def search(
     settings.check()
     if not isinstance(launcher, CheckedLauncher):
         raise UserError("hydra/sweeper=search needs hydra/launcher=local or slurm.")
+    notice, launcher.on_end = notify.words(launcher.on_end), None  # once, and not for the final runs alone
+    with notify.at_end(notice) as begun:
+        return _searched(config, context, launcher, arguments, settings, begun)
+
+
+def _searched(
+    config: DictConfig,
+    context: HydraContext,
+    launcher: CheckedLauncher,
+    arguments: Sequence[str],
+    settings: Settings,
+    begun: notify.Begun,
+) -> float:
+    """Search as `search`, and note the folders of the searches that have begun."""
     params = [f"{key}={value}" for key, value in (settings.params or {}).items()]
     parser = OverridesParser.create(config_loader=context.config_loader)
     planner, console = Planner(config, context, here=launcher.here), Console()
@@ -61,7 +76,7 @@ def search(
         if chosen:
             _say(console, f"\n{chosen[0]}")
         overrides = parser.parse_overrides([*params, *arguments, *chosen])
-        found.append(_search(planner, launcher, overrides, settings, console))
+        found.append(_search(planner, launcher, overrides, settings, console, begun))
     for each in found if settings.each else ():
         _say(console, f"{each.name}: {'no trial is done' if each.best is None else f'{each.best.value:.4f}'}")
     best = [each.best for each in found if each.best is not None and each.best.value is not None]
@@ -109,7 +124,12 @@ def _finals(best: Sequence[Trial], config: DictConfig, settings: Settings) -> li
 
 
 def _search(
-    planner: Planner, launcher: CheckedLauncher, overrides: Sequence[Override], settings: Settings, console: Console
+    planner: Planner,
+    launcher: CheckedLauncher,
+    overrides: Sequence[Override],
+    settings: Settings,
+    console: Console,
+    begun: notify.Begun,
 ) -> Found:
     """Make one search and print its best trial."""
     space = Space(overrides, settings.zip, settings.exclude, settings.where)
@@ -118,6 +138,7 @@ def _search(
     place = launcher.place(like, settings.trials or 2**16, settings.at_once)
     folder = like.directory.parent
     (folder / ".search").mkdir(parents=True, exist_ok=True)
+    begun.folders = [Path(planner.launcher_config.outputs) / planner.launcher_config.sweep]
     journal = Journal(folder, _about(space, settings, like), settings, like.config["recipe"]["max_epochs"])
     if settings.sampler == "grid":
         journal.enqueue(space.grid())

@@ -32,11 +32,13 @@ class Job:
         config: of the run, resolved.
         directory: of the run.
         max_requeues: how often the job may be requeued, for the error message.
+        argv: the command line that submitted it, which the run records.
     """
 
     config: Mapping[str, Any]
     directory: str
     max_requeues: int
+    argv: tuple[str, ...] = ()
 
     def checkpoint(self) -> DelayedSubmission:
         """Return what submitit runs after a requeue: the same job, which resumes its run."""
@@ -45,6 +47,7 @@ class Job:
     def __call__(self) -> None:
         """Train the run; the exit code is 0 only if it is done, so that SLURM shows failures."""
         compat.count_every_requeue()
+        sys.argv = list(self.argv) or sys.argv
         here = submitit.JobEnvironment()
         rank, world = here.global_rank, here.num_tasks
         _set_torch_environment(here)

@@ -12,12 +12,14 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from hydra.core.utils import JobReturn, JobStatus
 
 from fersweep.errors import UserError
 from fersweep.files import atomic_path
 from fersweep.runs.status import Status
+from fersweep.sweep import notify
 from fersweep.sweep.local.processes import NOT_INHERITED, environment
 from fersweep.sweep.plan import (
     DataCheck,
@@ -30,6 +32,7 @@ from fersweep.sweep.plan import (
     interruptible,
     refuse,
 )
+from fersweep.sweep.slurm import frozen
 from fersweep.sweep.slurm import queue as slurm_queue
 from fersweep.sweep.slurm.queue import ENDED, NEVER, QueueEntry, QueueError
 from fersweep.sweep.slurm.settings import Settings
@@ -77,6 +80,7 @@ class SlurmSweep:
         settings: of the launcher.
         folder: for the files of submitit and SLURM.
         outcomes: by directory, as a sweep may name a run twice.
+        copies: of the code, that its jobs use.
     """
 
     runs: Sequence[Planned]
@@ -84,6 +88,7 @@ class SlurmSweep:
     folder: Path
     outcomes: dict[Path, Outcome] = field(default_factory=dict)
     jobs: list[Submitted] = field(default_factory=list)
+    copies: set[Path] = field(default_factory=set)
 
     def submit(self) -> None:
         """Submit one array per group of runs with equal resources; runs already in the queue are only watched.
@@ -127,13 +132,16 @@ class SlurmSweep:
 
         from fersweep.sweep.slurm.job import Job
 
+        use_copy: list[str] = []
+        if self.settings.freeze_code:
+            use_copy = frozen.lines(self.folder.parent, runs[0].config["plugins"], self.copies)
         before = [Status.read(run.directory) for run in runs]
-        allowed = self.settings.max_requeues
+        allowed, argv = self.settings.max_requeues, tuple(sys.argv)
         try:
             with contextlib.redirect_stderr(io.StringIO()):  # submitit prints the errors it raises
                 executor = submitit.SlurmExecutor(self.folder, max_num_timeout=allowed)
-                executor.update_parameters(**self.settings.sbatch(runs[0].config))
-                jobs = executor.submit_array([Job(run.config, str(run.directory), allowed) for run in runs])
+                executor.update_parameters(**self.settings.sbatch(runs[0].config, use_copy))
+                jobs = executor.submit_array([Job(run.config, str(run.directory), allowed, argv) for run in runs])
         except (FailedJobError, FailedSubmissionError) as error:
             raise UserError(
                 f"SLURM refuses the jobs: {_reason(error)} ({self.settings.request(runs[0].config)})."
@@ -225,8 +233,12 @@ class SlurmSweep:
         return None
 
 
-def launch(runs: Sequence[Planned], settings: Settings) -> list[JobReturn]:
-    """Train ``runs`` on the cluster and print the outcomes; see `Settings` and `plan.conclude`."""
+def launch(runs: Sequence[Planned], settings: Settings, on_end: Any = None) -> list[JobReturn]:
+    """Train ``runs`` on the cluster and print the outcomes; see `notify`, `Settings` and `plan.conclude`."""
+    try:
+        notice = notify.words(on_end, settings.wait)
+    except UserError as error:
+        refuse(str(error))
     check_slurm(runs, settings)
     freeze(runs)
     folder = runs[0].directory.parent / ".slurm"
@@ -240,15 +252,17 @@ def launch(runs: Sequence[Planned], settings: Settings) -> list[JobReturn]:
         refuse(str(error))
     ids = slurm_queue.arrays(job.job for job in sweep.jobs)
     commands = f"  status:  fersweep collect {folder.parent}\n  cancel:  scancel {' '.join(ids)}"
-    with interruptible(f"Stopped waiting; the jobs continue.\n{commands}\nThe same command waits again."):
-        if sweep.jobs:
-            print(f"in the queue: {', '.join(ids)} ({len(sweep.jobs)} of {len(runs)} runs)", flush=True)
-        if sweep.jobs and not settings.wait:
-            print(f"{commands}\nThe same command with hydra.launcher.wait=true waits for them.")
-            return [JobReturn(overrides=list(run.overrides), status=JobStatus.COMPLETED) for run in runs]
-        sweep.watch()
-    skipped = sum(outcome.result is not None for outcome in done)
-    return conclude([sweep.outcomes[run.directory] for run in runs], skipped=skipped)
+    with notify.at_end(notice) as begun:
+        with interruptible(f"Stopped waiting; the jobs continue.\n{commands}\nThe same command waits again."):
+            if sweep.jobs:
+                print(f"in the queue: {', '.join(ids)} ({len(sweep.jobs)} of {len(runs)} runs)", flush=True)
+            if sweep.jobs and not settings.wait:
+                print(f"{commands}\nThe same command with hydra.launcher.wait=true waits for them.")
+                return [JobReturn(overrides=list(run.overrides), status=JobStatus.COMPLETED) for run in runs]
+            begun.runs, begun.folders = zip(*((run.directory, run.directory.parent) for run in runs), strict=True)
+            sweep.watch()
+        skipped = sum(outcome.result is not None for outcome in done)
+        return conclude([sweep.outcomes[run.directory] for run in runs], skipped=skipped)
 
 
 def check_slurm(runs: Sequence[Planned], settings: Settings) -> None:

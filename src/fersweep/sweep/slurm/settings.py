@@ -29,6 +29,7 @@ class Settings:
     max_requeues: int = 20
     setup: list[str] = field(default_factory=list)
     wait: bool = True
+    freeze_code: bool = False
 
     def check(self, runs: Sequence[Planned]) -> None:
         """Raise UserError for settings that cannot work with these runs."""
@@ -78,15 +79,15 @@ class Settings:
             "constraint": self.constraint,
         }
 
-    def sbatch(self, config: Mapping[str, Any]) -> dict[str, Any]:
-        """Return all parameters of a run's job under submitit's names."""
+    def sbatch(self, config: Mapping[str, Any], last: Sequence[str] = ()) -> dict[str, Any]:
+        """Return all parameters of a run's job under submitit's names, with ``last`` as further lines of its set-up."""
         cores = [] if self.cpus_per_task is None else [f"--cpus-per-task={self.cpus_per_task}"]
         return self.resources(config) | {
             "job_name": config["sweep"],
             "wckey": None,  # submitit sets one, which a cluster may refuse
             "array_parallelism": self.array_parallelism,
             "signal_delay_s": self.signal_delay,
-            "setup": list(self.setup) or None,
+            "setup": [*self.setup, *last] or None,
             "srun_args": [*cores, "--kill-on-bad-exit=1"],  # srun inherits no cores; a failed rank must end the others
             "additional_parameters": {"requeue": True},
         }
