@@ -26,6 +26,7 @@ CHECKS = {
     "copies": "known copies and odd pixels in the audit of a dataset (--fer2013 PATH)",
     "export": "ONNX beside PyTorch, for every network",
     "faces": "MTCNN: recall and speed",
+    "ferplus": "the votes of FER+: counts of its protocols, and agreement (--votes fer2013new.csv)",
     "fuzz": "damaged and hostile input of every kind, given to the commands",
     "gpu": "everything that needs a GPU, in eight minutes, into one file (--fer2013 PATH)",
     "predict": "fersweep predict on a synthetic video",

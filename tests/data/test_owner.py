@@ -6,6 +6,7 @@ from pathlib import Path
 import fakes
 import fakes_wild
 import pytest
+from ferplus_drawn import drawn
 
 from fersweep.data import contents
 from fersweep.data.sources.base import ImageFiles
@@ -16,6 +17,7 @@ from fersweep.errors import UserError
 
 MADE: dict[str, Callable[[Path], Path]] = {
     "fer2013": fakes.fer2013_folder,
+    "ferplus": lambda root: drawn(root, "folders"),
     "ckplus": fakes.ckplus,
     "jaffe": fakes.jaffe,
     "rafdb": fakes_wild.rafdb,
@@ -37,7 +39,7 @@ def test_another_dataset_names_this_one(tmp_path: Path, name: str) -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["ckplus", "rafdb", "affectnet", "expw", "kdef"])
+@pytest.mark.parametrize("name", ["ferplus", "ckplus", "rafdb", "affectnet", "expw", "kdef"])
 def test_folders_of_another_dataset_are_no_classes(tmp_path: Path, name: str) -> None:
     root = MADE[name](tmp_path / "data")
     with pytest.raises(UserError, match=rf"has images .*; dataset={name} reads files like [^ ]+$"):

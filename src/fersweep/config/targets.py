@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import inspect
 import pkgutil
@@ -181,6 +182,13 @@ def defaults(target: str) -> dict[str, Any]:
     if not target.startswith("fersweep.") and plugins.owner(target) is None:
         return {}
     return {name: each.default for name, each in parameters(target).items() if each.default is not each.empty}
+
+
+def asides(target: str) -> frozenset[str]:
+    """Return the arguments of a dataclass that are no part of a run's identity (`fersweep.config.schema.aside`)."""
+    found = find(target)
+    given = dataclasses.fields(found) if dataclasses.is_dataclass(found) else ()
+    return frozenset(each.name for each in given if not each.metadata.get("identity", True))
 
 
 def import_own() -> None:

@@ -15,7 +15,15 @@ from fersweep.config.combinations import EXCLUDE, ZIP
 from fersweep.config.options import SEARCH_PATH, parse, quoted
 from fersweep.errors import UserError
 
-PATHS = ("dataset.root", "dataset.face_crop.weights", "weights", "outputs", "cache", "recipe.teacher")
+PATHS = (
+    "dataset.root",
+    "dataset.source.votes",
+    "dataset.face_crop.weights",
+    "weights",
+    "outputs",
+    "cache",
+    "recipe.teacher",
+)
 """Settings that hold the path of a file or folder."""
 
 TEXTS = (

@@ -85,9 +85,8 @@ def audit(source: Source) -> dict[str, Any]:
 
 
 def _decoded(samples: Samples) -> Records:
-    return Records(
-        class_names=samples.class_names, read=samples.images.__getitem__, faults=(), names=None, **samples.columns()
-    )
+    columns: dict[str, Any] = samples.columns()
+    return Records(class_names=samples.class_names, read=samples.images.__getitem__, **columns)
 
 
 def _per_class(labels: npt.NDArray[np.int64], classes: list[str]) -> dict[str, int]:

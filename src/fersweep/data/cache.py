@@ -73,6 +73,8 @@ def _read(place: Path) -> Samples | None:
         with np.load(place / "samples.npz", allow_pickle=False) as arrays:
             columns = {name: arrays[name] for name in arrays.files}
         names = tuple(json.loads((place / "classes.json").read_text(encoding="utf-8")))
+        if "objective" in columns:
+            columns["objective"] = str(columns["objective"])
         samples = Samples(images=images, class_names=names, **columns)
     except (OSError, ValueError, KeyError, TypeError, EOFError, RecursionError, zipfile.BadZipFile):
         return None
@@ -87,7 +89,8 @@ def _write(samples: Samples, place: Path) -> None:
         with (temporary / "images.npy").open("wb") as file:
             _write_array(file, samples.images)
         with (temporary / "samples.npz").open("wb") as file:
-            np.savez(file, allow_pickle=False, **samples.columns())
+            objective = {} if samples.targets is None else {"objective": np.array(samples.objective)}
+            np.savez(file, allow_pickle=False, **samples.columns(), **objective)
             _flush(file)
         (temporary / "classes.json").write_text(json.dumps(list(samples.class_names)), encoding="utf-8")
         try:

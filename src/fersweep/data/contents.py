@@ -122,7 +122,7 @@ def _advice(found: dict[str, list[str]], dataset: str, videos: str) -> str:
     if "archive" in found:
         return "unpack each archive into a folder of its own name"
     if dataset and suffixes.intersection(_TABLES):
-        if dataset == "fer2013":
+        if dataset in ("fer2013", "ferplus"):
             return "a table with the columns emotion, pixels and Usage is read if dataset.root names the file itself"
         return f"dataset={dataset} is read from files of images, not from tables"
     if suffixes.intersection(_VIDEOS):

@@ -200,6 +200,15 @@ def search(
     raise UserError(f"dataset.root={root} holds no {dataset} data: it must hold {expected}; {held}")
 
 
+def named(top: Path, name: str) -> list[Path]:
+    """Return every file of a lower-case name at or below ``top``, as deep as `search` looks for datasets.
+
+    Raises:
+        UserError: there are too many folders.
+    """
+    return list(_search(top, lambda path: path.name.lower() == name and path.is_file(), (name,), []))
+
+
 def _search(
     top: Path, recognise: Callable[[Path], bool], suffixes: tuple[str, ...], broken: list[UserError]
 ) -> Iterator[Path]:

@@ -8,8 +8,8 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from typing import TypeVar
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -17,7 +17,7 @@ import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from fersweep.data.files import Tree
-from fersweep.data.samples import Samples
+from fersweep.data.samples import COLUMNS_OF_IMAGES, OBJECTIVES, Indices, Samples
 from fersweep.errors import UserError
 from fersweep.text import first_line
 
@@ -40,7 +40,7 @@ class Records:
     """A source's images before decoding: labels and a function that reads the pixels.
 
     Attributes:
-        ids, labels, class_names, subjects, usage, sequences: as in `Samples`.
+        ids, labels, class_names, subjects, usage, sequences, targets, objective: as in `Samples`.
         read: returns the pixels of the i-th image at its original size, uint8, ``(H, W)`` grey or ``(H, W, 3)`` RGB;
             raises `UnreadableImageError`; thread-safe.
         faults: ``(id, reason)`` of items too broken to have a label or pixels, such as rows of a CSV file; they are
@@ -57,6 +57,8 @@ class Records:
     faults: tuple[tuple[str, str], ...] = ()
     sequences: npt.NDArray[np.str_] | None = None
     names: tuple[str, ...] | None = None
+    targets: npt.NDArray[np.float32] | None = None
+    objective: str = OBJECTIVES[0]
 
     def __post_init__(self) -> None:
         names, counts = np.unique(self.ids, return_counts=True)
@@ -65,6 +67,13 @@ class Records:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def at(self, places: Indices) -> Records:
+        """Return the records at ``places``, int64 ``(M,)``, in that order."""
+        columns = {name: getattr(self, name) for name in COLUMNS_OF_IMAGES}
+        some: dict[str, Any] = {name: each[places] for name, each in columns.items() if each is not None}
+        names = None if self.names is None else tuple(self.names[place] for place in places)
+        return replace(self, read=lambda index: self.read(int(places[index])), names=names, **some)
 
     def pixels(self, index: int, dataset: str) -> Pixels:
         """Return what `read` does.
@@ -211,7 +220,7 @@ def load(records: Records, image_size: int, channels: int, name: str) -> Samples
 
     parallel(len(records), fill)
     known = (records.labels, records.ids, records.class_names, records.subjects, records.usage, records.sequences)
-    return Samples(images, *known)
+    return Samples(images, *known, targets=records.targets, objective=records.objective)
 
 
 def _advice(dataset: str) -> str:

@@ -34,7 +34,14 @@ _SYNONYMS = {
 }
 
 TRAINING, PUBLIC, PRIVATE = "Training", "PublicTest", "PrivateTest"  # values of `Samples.usage`, in FER2013's own words
+OBJECTIVES = ("cross_entropy", "probability", "multi_target")
+"""Uses of `Samples.targets` in the training loss, see `fersweep.training.targets.SoftTargets`."""
+
 TEST = "Test"  # usage of a test part in a source that does not distinguish FER2013's two
+
+
+COLUMNS_OF_IMAGES = ("labels", "ids", "subjects", "usage", "sequences", "targets")
+"""Fields of `Samples` with one value or row per image, besides the images."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +57,9 @@ class Samples:
         usage: str, ``(N,)``, one of ``Training``, ``PublicTest``, ``PrivateTest``, or ``Test`` in a source with a test
             part but not FER2013's two; ``None`` in a source without predefined parts.
         sequences: str, ``(N,)``, the sequence of frames that an image belongs to; ``None`` for single images.
+        targets: float32, ``(N, K)``, what is learnt instead of the labels: a distribution over the classes, or with the
+            objective ``multi_target`` 1 for each acceptable class and 0 for the others; ``None``: the labels.
+        objective: one of `OBJECTIVES`: how the targets are learnt.
     """
 
     images: npt.NDArray[np.uint8]
@@ -59,13 +69,15 @@ class Samples:
     subjects: npt.NDArray[np.str_] | None = None
     usage: npt.NDArray[np.str_] | None = None
     sequences: npt.NDArray[np.str_] | None = None
+    targets: npt.NDArray[np.float32] | None = None
+    objective: str = OBJECTIVES[0]
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def columns(self) -> dict[str, npt.NDArray[Any]]:
-        """Return the arrays of one value per image, besides the images, by name; ``None`` ones left out."""
-        arrays = {name: getattr(self, name) for name in ("labels", "ids", "subjects", "usage", "sequences")}
+        """Return the arrays of one value or row per image, besides the images, by name; ``None`` ones left out."""
+        arrays = {name: getattr(self, name) for name in COLUMNS_OF_IMAGES}
         return {name: array for name, array in arrays.items() if array is not None}
 
 

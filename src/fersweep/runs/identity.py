@@ -80,8 +80,9 @@ def _normalised(node: Any) -> Any:
         return plain
     target = plain.pop("_target_")
     plain.pop("_partial_", None)
-    defaults = targets.defaults(target)
-    given = {key: value for key, value in plain.items() if key not in defaults or not _same(value, defaults[key])}
+    defaults, asides = targets.defaults(target), targets.asides(target)
+    counted = {key: value for key, value in plain.items() if key not in asides}
+    given = {key: value for key, value in counted.items() if key not in defaults or not _same(value, defaults[key])}
     return {"_target_": targets.identity_of(target), **given}
 
 

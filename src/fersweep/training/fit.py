@@ -24,6 +24,7 @@ from fersweep.training.job import Job
 from fersweep.training.losses import class_weights
 from fersweep.training.module import FERModule
 from fersweep.training.network import network_for_training, operations
+from fersweep.training.targets import SoftTargets
 from fersweep.training.trainer import build_trainer
 
 log = logging.getLogger("fersweep")
@@ -134,6 +135,7 @@ def _module(job: Job, data: FERDataModule, metadata: dict[str, Any]) -> FERModul
         job.cfg.seed,
         metadata,
         teacher.soft_labels(job.cfg, data.samples, data.split.train, job.device),
+        SoftTargets.of(data.samples, job.cfg.seed),
     )
 
 

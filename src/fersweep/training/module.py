@@ -22,6 +22,7 @@ from fersweep.training.calibration import fit_temperature
 from fersweep.training.distributed import all_gather_cat, all_reduce_sum, world_size
 from fersweep.training.losses import convolution_penalty, cross_entropy_share, distillation_share, mixing
 from fersweep.training.optim import clip_gradients, learning_rate_factor, parameter_groups
+from fersweep.training.targets import SoftTargets
 
 
 class FERModule(pl.LightningModule):
@@ -36,6 +37,7 @@ class FERModule(pl.LightningModule):
         seed: of mixup, CutMix and dropout.
         soft_labels: probabilities ``(N, K)`` of all images by the teachers of ``recipe.teacher``, or ``None``.
         metadata: saved in checkpoints under ``fersweep``: plain dicts, lists and scalars.
+        targets: learnt in place of the labels, or ``None``. Accuracy, validation and test compare with the labels.
     """
 
     class_weights: Tensor | None
@@ -51,11 +53,12 @@ class FERModule(pl.LightningModule):
         seed: int = 0,
         metadata: Mapping[str, Any] | None = None,
         soft_labels: Tensor | None = None,
+        targets: SoftTargets | None = None,
     ) -> None:
         super().__init__()
         self.model = model
         self.optimizer_factory, self.recipe, self.class_names = optimizer, recipe, class_names
-        self.seed, self.metadata = seed, dict(metadata or {})
+        self.seed, self.metadata, self.targets = seed, dict(metadata or {}), targets
         self.register_buffer("class_weights", class_weights, persistent=False)
         self.register_buffer("soft_labels", soft_labels, persistent=False)
         classes = len(class_names)
@@ -111,9 +114,13 @@ class FERModule(pl.LightningModule):
             images, partner, weight = chosen(images, partner, seed=seed, position=position)
         logits: Tensor = self(images)
         options = batch.global_labels, self.class_weights, self.recipe["label_smoothing"]
-        loss = weight * cross_entropy_share(logits, labels, *options)
+        loss_of: Callable[..., Tensor] = cross_entropy_share
+        learnt = labels
+        if self.targets is not None:
+            loss_of, learnt = self.targets.share, self.targets.rows(batch.indices, self.current_epoch)
+        loss = weight * loss_of(logits, learnt, *options)
         if weight < 1:
-            loss = loss + (1 - weight) * cross_entropy_share(logits, labels[partner], *options)
+            loss = loss + (1 - weight) * loss_of(logits, learnt[partner], *options)
         if self.soft_labels is not None:
             soft, share = self.soft_labels[batch.indices], float(self.recipe["teacher_weight"])
             soft = weight * soft + (1 - weight) * soft[partner]

@@ -162,9 +162,11 @@ def environment(device: torch.device, precision: str, processes: int) -> dict[st
 
 
 def data_digest(samples: Samples) -> str:
-    """Return a digest, 16 hexadecimal digits, of pixels, ids, labels and class names."""
+    """Return a digest, 16 hexadecimal digits, of pixels, ids, labels, class names and, if there are any, targets."""
     digest = hashlib.sha256("\n".join([*samples.class_names, *samples.ids.tolist()]).encode())
     digest.update(np.ascontiguousarray(samples.labels).data)
+    if samples.targets is not None:
+        digest.update(samples.objective.encode() + np.ascontiguousarray(samples.targets).data)
     for start in range(0, len(samples), 4096):
         digest.update(np.ascontiguousarray(samples.images[start : start + 4096]).data)
     return digest.hexdigest()[:16]

@@ -96,9 +96,13 @@ class Fer2013(Joined):
 
     def tree(self) -> files.Tree:
         tree = super().tree()
-        if _layout(tree) is None:
+        if not self.holds(tree):
             raise UserError(f"{tree.path} holds no images in train/<class>/ or test/<class>/, and no fer2013.csv.")
         return tree
+
+    def holds(self, tree: files.Tree) -> bool:
+        """Return whether files are laid out in one of the ways that are read."""
+        return _layout(tree) is not None
 
     def reads(self, name: str) -> bool:
         return files.is_image(name) or name.lower().endswith(".csv")

@@ -63,6 +63,8 @@ def shareable(trained: Trained) -> dict[str, Any]:
     """Return the resolved configuration without paths and accounts of its author."""
     config = to_dict(trained.cfg)
     config["dataset"]["root"] = config["cache"] = None
+    if "votes" in config["dataset"]["source"]:
+        config["dataset"]["source"]["votes"] = None
     config["outputs"] = "outputs"
     config["logger"] = {"name": config["logger"]["name"]}
     for node in (config, config["dataset"]["face_crop"]):
