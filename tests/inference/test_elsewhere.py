@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import use_tiny_network
+from conftest import quickly_composed, use_tiny_network
 from fakes import encoded, picture, write
 
 from fersweep.cli.main import main
@@ -130,13 +130,13 @@ def test_another_dataset_is_tested_on_its_test_part_or_whole(
     assert "split=official needs images marked" in told
 
 
-def folder(place: Path, counts: dict[str, int]) -> Path:
+def folder(place: Path, counts: dict[str, int], side: int = 48) -> Path:
     """A folder of drawn pictures by class."""
     seed = 0
     for name, count in counts.items():
         for number in range(count):
             seed += 1
-            write(place / "pictures" / name / f"{number}.png", encoded(picture(seed)))
+            write(place / "pictures" / name / f"{number}.png", encoded(picture(seed, (side, side))))
     return place / "pictures"
 
 
@@ -258,6 +258,30 @@ def test_missing_training_images_are_said_and_change_no_score(
     assert {key for key in known["metrics"] if "twins" not in key} == set(unknown["metrics"])
     assert all(known["metrics"][key] == value for key, value in unknown["metrics"].items())
     assert "twin" not in pd.read_parquet(Path(unknown["directory"]) / "predictions.parquet")
+
+
+def test_the_images_of_a_training_are_known_where_they_were_moved_to(tmp_path: Path, cache: Path) -> None:
+    old = folder(tmp_path, {"happy": 8, "sad": 8})
+    words = ("dataset=folder", "split=random", f"cache={cache}")
+    before = quickly_composed(*words, f"dataset.root={old}")
+    digest = data.Shelf().samples(before)[1]
+    after = quickly_composed(*words, f"dataset.root={old.rename(tmp_path / 'new')}")
+    shelf = data.Shelf()
+    trained, reason = shelf.trained(before, digest)
+    assert trained is None
+    assert str(old) in reason
+    samples, same = shelf.samples(after)
+    assert same == digest
+    trained, reason = shelf.trained(before, digest)
+    assert trained is not None
+    assert (len(samples), len(trained.split.train), reason) == (16, 12, "")
+
+
+def test_whole_pictures_are_named_for_a_network_of_faces(tested: Tested, tmp_path: Path) -> None:
+    root = folder(tmp_path, {"happy": 3, "sad": 3}, side=100)
+    (warning,) = [each for each in tested("dataset=folder", f"dataset.root={root}")["warnings"] if "faces" in each]
+    assert "the network was trained on faces, and folder has whole pictures" in warning
+    assert "dataset.faces=mtcnn" in warning
 
 
 def test_a_failed_test_leaves_nothing_behind(run: Path, tested: Tested, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -85,6 +85,7 @@ class Shelf:
 
     def __init__(self) -> None:
         self._samples: dict[str, tuple[Samples, str]] = {}
+        self._trained: dict[str, Trained] = {}
         self._twins: dict[str, twins.Twins] = {}
 
     def samples(self, cfg: DictConfig) -> tuple[Samples, str]:
@@ -103,11 +104,17 @@ class Shelf:
             cfg: of the run.
             digest: of its data, as its checkpoint has it; ``None`` if it does not say.
         """
+        config = to_dict(cfg)
+        parts = {key: config[key] for key in ("dataset", "split", "seed", "augmentation", "recipe", "trainer", "cache")}
+        key = json.dumps([digest, parts], sort_keys=True)
         try:
-            samples, found = self.samples(cfg)
-            if digest is not None and found != digest:
-                raise UserError(f"dataset={cfg.dataset.name} has other images now than it was trained on")
-            return Trained(samples, build.datamodule(cfg, samples).split, found), ""
+            if key not in self._trained:
+                known = [each for each in self._samples.values() if each[1] == digest]
+                samples, found = known[0] if known else self.samples(cfg)  # they may have been moved since
+                if digest is not None and found != digest:
+                    raise UserError(f"dataset={cfg.dataset.name} has other images now than it was trained on")
+                self._trained[key] = Trained(samples, build.datamodule(cfg, samples).split, found)
+            return self._trained[key], ""
         except UserError as error:
             return None, str(error).rstrip(".")
 
