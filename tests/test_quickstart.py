@@ -21,7 +21,7 @@ with warnings.catch_warnings():
     from nbclient import NotebookClient
 
 NOTEBOOK = REPOSITORY / "docs" / "tutorial" / "quickstart.ipynb"
-NETWORK = "backbone.model.depths=[1,1,1,1]"
+NETWORK = ("backbone.model.depths=[1,1,1,1]", "backbone.model.width=8")
 
 
 def cells(kind: str) -> list[Any]:
@@ -44,7 +44,7 @@ def test_the_documents_it_names_are_there() -> None:
 def test_it_runs(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     [settings] = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
-    small = [each for each in SMALL if not each.startswith("attention")] + ["recipe.max_epochs=1", FACES, NETWORK]
+    small = [each for each in SMALL if not each.startswith("attention")] + ["recipe.max_epochs=1", FACES, *NETWORK]
     settings.source = (
         f"from pathlib import Path\noutputs = Path('outputs').resolve()\nsettings = {[*small, f'cache={cache}']}"
     )

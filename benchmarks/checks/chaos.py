@@ -266,8 +266,8 @@ def run(asked: argparse.Namespace) -> int:
         if asked.smoke:  # `twice` trains the sweep that `kills` compares with
             scenes = {
                 "failures": lambda: failures(folder / "failures", 4),
-                "twice": lambda: twice(folder / "kills" / "undisturbed", 3, 4),
-                "kills": lambda: kills(folder / "kills", 1, 3, 4, asked.seed, latest=1),
+                "twice": lambda: twice(folder / "kills" / "undisturbed", 2, 3),
+                "kills": lambda: kills(folder / "kills", 1, 2, 3, asked.seed, latest=1),
             }
         else:
             scenes = {

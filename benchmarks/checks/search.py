@@ -73,17 +73,14 @@ def halving(folder: Path, repeats: int, trials: int, length: int, network: Seque
     """Compare ASHA with random search at half of its epochs."""
     rows = []
     for repeat in range(1, repeats + 1):
-        random_search = sweep(
-            folder / f"random-{repeat}", "random", length, network, f"trials={trials}", f"seed={repeat}"
-        )
-        random_search.command += ["hydra.sweeper.sampler=random", "hydra.sweeper.pruner=none"]
+        random_search = plain(folder / f"random-{repeat}", trials, length, network, repeat)
         budget = trials * length // 2
         asha = sweep(
             folder / f"asha-{repeat}", "asha", length, network, "trials=null", f"epochs={budget}", f"seed={repeat}"
         )
         asha.command += ["hydra.sweeper.sampler=random", "hydra.sweeper.pruner=asha"]
         best, spent, begun = [], [], time.monotonic()
-        for made, name in ((random_search, "random"), (asha, "asha")):
+        for made, name in ((random_search, "tune"), (asha, "asha")):
             code, output = made.run()
             check(code == 0, f"{name} {repeat} succeeds" if code == 0 else output)
             winner = found(made, name).best
@@ -105,16 +102,17 @@ def halving(folder: Path, repeats: int, trials: int, length: int, network: Seque
     print(f"  ASHA is at least as accurate in {sum(row[1] >= row[0] for row in rows)} of {len(rows)}")
 
 
-def plain(folder: Path, trials: int, length: int) -> Sweep:
+def plain(folder: Path, trials: int, length: int, network: Sequence[str] = QUICK, seed: int = 1) -> Sweep:
     """Return a search whose trials do not depend on the order in which runs end."""
-    return sweep(folder, "tune", length, QUICK, f"trials={trials}", "sampler=random", "pruner=none")
+    return sweep(folder, "tune", length, network, f"trials={trials}", f"seed={seed}", "sampler=random", "pruner=none")
 
 
 def undisturbed(folder: Path, trials: int, length: int) -> Search:
-    """Return the search of a command that nothing interrupts, with the processes of this machine."""
+    """Return the search, run if it is new, of a command that nothing interrupts, with the processes of this machine."""
     made = plain(folder, trials, length)
-    code, output = made.run()
-    check(code == 0, "undisturbed" if code == 0 else output)
+    if not made.directories():
+        code, output = made.run()
+        check(code == 0, "undisturbed" if code == 0 else output)
     return found(made, "tune")
 
 
@@ -130,12 +128,22 @@ def compare(one: Search, made: Sweep) -> None:
     check(one.best.overrides == other.best.overrides and one.best.value == other.best.value, "the same best")
 
 
-def kills(folder: Path, moments: int, trials: int, length: int, seed: int, latest: float, on: Sequence[str]) -> None:
+def kills(
+    folder: Path,
+    moments: int,
+    trials: int,
+    length: int,
+    seed: int,
+    latest: float,
+    on: Sequence[str],
+    whole: Path | None = None,
+) -> None:
     """Kill a search ``moments`` times, up to ``latest`` seconds after one of its runs is at work.
 
-    On a cluster (``on`` chooses its launcher) every second kill ends the processes of its jobs, too.
+    On a cluster (``on`` chooses its launcher) every second kill ends the processes of its jobs, too. The undisturbed
+    search is that of the folder ``whole``, or made.
     """
-    one = undisturbed(folder / "undisturbed", trials, length)
+    one = undisturbed(whole or folder / "undisturbed", trials, length)
     disturbed = plain(folder / "disturbed", trials, length)
     disturbed.command += on
     rng, killed, over = random.Random(seed), 0, False
@@ -204,9 +212,12 @@ def run(asked: argparse.Namespace) -> int:
             "kills": lambda: kills(folder / "kills", asked.kills, 6, 9, asked.seed, latest=asked.latest, on=on),
             "twice": lambda: twice(folder / "twice", 6, 4, on),
         }
-        if asked.smoke:
-            scenes = {"kills": lambda: kills(folder / "kills", 1, 2, 2, asked.seed, latest=1, on=())}
-            scenes["halving"] = lambda: halving(folder / "halving", 1, 2, 2, QUICK)
+        if asked.smoke:  # `kills` compares with the random search of `halving`
+            whole = folder / "halving" / "random-1"
+            scenes = {
+                "halving": lambda: halving(folder / "halving", 1, 2, 2, QUICK),
+                "kills": lambda: kills(folder / "kills", 1, 2, 2, asked.seed, latest=1, on=(), whole=whole),
+            }
         for scene in asked.names or scenes:
             print(scene, flush=True)
             scenes[scene]()

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
+from concurrent.futures import Future
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -193,10 +196,60 @@ def test_each_check_has_its_own_command_line(capsys: pytest.CaptureFixture[str])
         assert capsys.readouterr().out.startswith(f"usage: python -m benchmarks {name} [-h] [--smoke]")
 
 
-def test_smoke_runs_the_parts_and_every_check(monkeypatch: pytest.MonkeyPatch) -> None:
-    started: list[list[str]] = []
-    codes = iter([0, 0, 1])
-    monkeypatch.setattr(smoke_module, "main", lambda arguments: started.append(arguments) or next(codes))
+def test_smoke_runs_the_parts_and_every_check_longest_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[str] = []
+
+    class OneProcess:
+        """A pool that runs everything here and at once."""
+
+        def __init__(self, *_: Any) -> None: ...
+
+        def __enter__(self) -> OneProcess:
+            return self
+
+        def __exit__(self, *_: object) -> None: ...
+
+        def submit(self, function: Any, name: str) -> Future[Any]:
+            assert function is smoke_module.captured
+            started.append(name)
+            ended: Future[Any] = Future()
+            ended.set_result((3 if name == "copies" else 0, ""))
+            return ended
+
+        def shutdown(self, **_: bool) -> None: ...
+
+    monkeypatch.setattr(smoke_module, "ProcessPoolExecutor", OneProcess)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    assert smoke_module.smoke() == 1
-    assert started == [["--smoke"], *([name, "--smoke"] for name in list(CHECKS)[:2])]
+    assert smoke_module.smoke() == 3
+    assert sorted(started) == sorted(["", *CHECKS])
+    assert started[: len(smoke_module.LONGEST)] == list(smoke_module.LONGEST)
+    assert smoke_module.smoke(["video", "chaos"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("end", "code", "said"),
+    [
+        (lambda: 0, 0, "printed\nwritten\n"),
+        (lambda: 2, 2, "printed\nwritten\n"),
+        (lambda: sys.exit(1), 1, "printed\n"),
+        (lambda: 1 / 0, 1, "ZeroDivisionError"),
+    ],
+)
+def test_what_a_smoke_check_prints_is_kept_until_it_ends(
+    end: Any, code: int, said: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def check(arguments: list[str]) -> Any:
+        assert arguments == ["video", "--smoke"]
+        print("printed")
+        sys.stdout.flush()
+        code = end()
+        subprocess.run(["echo", "written"], check=True)
+        return code
+
+    monkeypatch.setattr("benchmarks.__main__.main", check)
+    with capfd.disabled():  # `print` then writes to the file of standard output, as in a process of its own
+        found, output = smoke_module.captured("video")
+    assert found == code
+    assert said in output
+    assert output.endswith(" s")
+    assert capfd.readouterr() == ("", "")

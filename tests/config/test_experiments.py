@@ -5,15 +5,15 @@ from __future__ import annotations
 import itertools
 import json
 import re
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import FACES, SHALLOW, train_process
+from conftest import FACES, SHALLOW
 from omegaconf import OmegaConf
 
 from fersweep import build
+from fersweep.cli.main import main as fersweep
 from fersweep.config.checks import validate
 from fersweep.config.command_line import check_command_line, swept_by_experiment
 from fersweep.config.compose import compose_config
@@ -220,17 +220,20 @@ def test_every_optimiser_can_be_chosen(name: str) -> None:
         build.check(cfg, num_classes=7)
 
 
-def test_a_part_of_a_table_runs_and_is_reported(tmp_path: Path) -> None:
+def test_a_part_of_a_table_runs_and_is_reported(
+    run_train: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """As a user would, but with synthetic faces, a network of four blocks and one epoch."""
     small = ("recipe.max_epochs=1", "dataset=synthetic", FACES, "dataset.image_size=32", SHALLOW, "trainer=cpu")
-    part = ("backbone=resnet50", "attention=none,se", "seed=1")
-    ended = train_process(tmp_path, "-m", "experiment=table_attention", *part, *small, "recipe.batch_size=16")
-    assert ended.returncode == 0, ended.stderr
-    assert "2 runs: 2 done" in ended.stdout
-    command = [sys.executable, "-m", "fersweep.cli.main", "report", "outputs/table_attention"]
-    reported = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
-    assert (reported.returncode, reported.stderr) == (0, "")
-    assert "2 finished runs in 2 rows, 0 not done" in reported.stdout
+    part = ("backbone=resnet50", "attention=none,se", "seed=1", "backbone.model.width=16")
+    code = run_train("-m", "experiment=table_attention", *part, *small, "recipe.batch_size=16")
+    out, err = capsys.readouterr()
+    assert code == 0, err
+    assert "2 runs: 2 done" in out
+    assert fersweep(["report", "outputs/table_attention"]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert "2 finished runs in 2 rows, 0 not done" in out
     table = (tmp_path / "outputs" / "table_attention" / "report" / "table.md").read_text(encoding="utf-8")
     assert "\n| SE | " in table
     result = next((tmp_path / "outputs").rglob("result.json"))

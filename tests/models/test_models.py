@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 import json
 from typing import Any
 
 import pytest
 import torch
+from networks import (
+    ACTIVATIONS,
+    ATTENTIONS,
+    COUNTED,
+    FIDELITIES,
+    NETWORKS,
+    OWN,
+    RESNETS,
+    SHALLOW,
+    VGGS,
+    build,
+    build_activation,
+    check_learning,
+    composed,
+    images,
+)
 from omegaconf import OmegaConf
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from fersweep.build import build_model, make, model
-from fersweep.config.compose import compose_config
-from fersweep.config.options import config_dir, option_file, options
-from fersweep.config.targets import find
+from fersweep.build import build_model, model
+from fersweep.config.options import option_file
 from fersweep.errors import UserError
 from fersweep.models.common import forward_gain, scaled
 from fersweep.models.gates import Attention
 from fersweep.models.norm import batch_norm
-from fersweep.models.pretrained import Pretrained
 from fersweep.models.resnet import ResNet
 from fersweep.models.resnetv2 import ResNetV2
 from fersweep.models.vgg import VGG
@@ -36,27 +47,6 @@ OPTIONS = {
 }
 
 
-ATTENTIONS = options("attention")
-ACTIVATIONS = [name for name in options("activation") if option_file("activation", name)["module"]]
-PRETRAINED = [
-    name
-    for name in options("backbone")
-    if issubclass(find(option_file("backbone", name)["model"]["_target_"]), Pretrained)
-]
-"""Networks of other libraries, which tests/models/test_pretrained.py tests."""
-BACKBONES = [name for name in options("backbone") if name not in PRETRAINED]
-FIDELITIES = options("fidelity")
-SHALLOW = "backbone.model.depths=[1,1,1,1]"
-OWN = [name for name in BACKBONES if option_file("backbone", name).get("attention_position") is None]
-"""Networks without attention from the group: they have their own, or none."""
-
-NETWORKS = [(name, attention) for name in BACKBONES for attention in (["none"] if name in OWN else ATTENTIONS)]
-VGGS = [name for name in BACKBONES if name.startswith("vgg")]
-RESNETS = [name for name in BACKBONES if name.startswith("resnet")]
-POSITIONS = [(vgg, position) for vgg in VGGS for position in ("before_classifier", "every_conv", "layers_11_14")]
-POSITIONS.remove(("vgg16", "layers_11_14"))
-
-COUNTED = ("none", "se", "eca", "cbam")
 # Trainable parameters at 48×48×1 with 7 classes, for these (docs/reference/models.md shows the same).
 PARAMETERS = {
     "vgg16": (39_916_231, 39_949_543, 39_916_236, 39_949_642),
@@ -75,61 +65,6 @@ PARAMETERS = {
 }
 
 
-def build(*overrides: str) -> nn.Module:
-    """The network of these config overrides, its weights drawn with seed 0."""
-    cfg = compose_config(list(overrides))
-    torch.manual_seed(0)
-    return model(cfg, 7)
-
-
-def images(batch: int = 2, channels: int = 1, size: int = 48) -> Tensor:
-    """Noise of different brightness and contrast, in [0, 1]."""
-    generator = torch.Generator().manual_seed(3)
-    noise = torch.rand(batch, channels, size, size, generator=generator)
-    return (0.6 * noise + 0.4 * torch.rand(batch, channels, 1, 1, generator=generator)).float()
-
-
-def check_learning(network: nn.Module, context: str, size: int = 48) -> None:
-    """One training step's backward pass reaches every parameter with a finite gradient that is not all zero.
-
-    Parameters behind one that starts at zero, so that their attention module begins as the identity, have until the
-    second step.
-    """
-    late = _without_gradient(network, context, size)
-    if late:
-        begins = [module for module in network.modules() if _begins_as_the_identity(module)]
-        behind = {id(each): each for module in begins for each in module.parameters()}
-        assert all(id(each) in behind for each in late.values()), f"{context}: the gradient of {[*late]} is zero"
-        torch.optim.SGD(behind.values(), lr=0.01).step()
-        network.zero_grad()
-        late = _without_gradient(network, context, size)
-    assert not late, f"{context}: the gradient of {[*late]} is zero"
-
-
-def _without_gradient(network: nn.Module, context: str, size: int) -> dict[str, nn.Parameter]:
-    """The parameters whose gradient is zero, of a backward pass through finite values alone."""
-    logits = network.train()(images(size=size))
-    assert logits.shape == (2, 7), context
-    assert logits.dtype == torch.float32, context
-    F.cross_entropy(logits, torch.tensor([1, 4])).backward()
-    for name, parameter in network.named_parameters():
-        assert parameter.grad is not None, f"{context}: {name} has no gradient"
-        assert parameter.grad.isfinite().all(), f"{context}: {name} has a gradient that is not finite"
-    return {name: each for name, each in network.named_parameters() if not each.grad.any()}
-
-
-def _begins_as_the_identity(module: nn.Module) -> bool:
-    """Whether it is an attention module with a scale of zero."""
-    scales = [each for name, each in module.named_parameters() if name.endswith(("weight", "gamma"))]
-    return isinstance(module, Attention) and not all(each.any() for each in scales)
-
-
-@functools.cache
-def composed(*choices: str) -> str:
-    """A configuration as JSON: composing takes a third of a second, options are replaced in one that is."""
-    return json.dumps(OmegaConf.to_container(compose_config(list(choices))))
-
-
 FORMS = [
     (backbone, attention, fidelity)
     for backbone, attention in NETWORKS
@@ -140,17 +75,25 @@ FORMS = [
 
 
 @pytest.mark.parametrize(("backbone", "attention", "fidelity"), FORMS)
-def test_every_combination_learns(backbone: str, attention: str, fidelity: str) -> None:
+def test_every_combination_learns(
+    backbone: str, attention: str, fidelity: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With each activation and attention; they are replaced in one composed configuration.
 
     ResNets have many blocks of one kind: these take the activations in turn, but not in 50 layers without attention.
     Those of more than 50 layers have all of them with CBAM only.
+    Wide networks have half their channels, and the hidden dense layers of a VGG an eighth: most of the time would go
+    into drawing weights, whose number another test counts.
     At 32 pixels the last map has one position: batch norm of its row cancels the scale of the norm before it, and
     self-attention has nothing to compare. At 40 it has four.
     """
     size = 40
     plain = json.loads(composed(f"backbone={backbone}", f"fidelity={fidelity}", f"dataset.image_size={size}"))
     plain["attention"] = option_file("attention", attention)
+    monkeypatch.setattr("fersweep.models.vgg.HIDDEN", 512)
+    shape = plain["backbone"]["model"]
+    if "width" in shape and shape.get("block") != "basic":  # these leave an attention too few units to learn with
+        shape["width"] = 32
     in_turn = backbone in RESNETS and not (backbone.endswith("50") and attention == "none")
     if in_turn and attention not in ("none", "cbam"):
         plain["backbone"]["model"]["depths"] = [1, 2, 1, 1]
@@ -181,45 +124,6 @@ def test_parameter_counts(backbone: str, attention: str, expected: int) -> None:
     with torch.device("meta"):
         network = build(f"backbone={backbone}", f"attention={attention}")
     assert sum(parameter.numel() for parameter in network.parameters()) == expected
-
-
-def build_activation(name: str) -> nn.Module:
-    """The module of an activation's config file."""
-    return make(OmegaConf.load(config_dir() / "activation" / f"{name}.yaml").module)
-
-
-ATTENDED = [(*each, attention) for each in POSITIONS for attention in COUNTED[1:]]
-ATTENDED += [("vgg16", "every_conv", attention) for attention in ATTENTIONS if attention not in COUNTED]
-
-
-@pytest.mark.parametrize(("backbone", "position", "attention"), ATTENDED)
-def test_vgg_attention_positions(backbone: str, position: str, attention: str) -> None:
-    plain = json.loads(composed(f"backbone={backbone}", "dataset.image_size=32"))
-    plain["backbone"]["attention_position"] = position
-    plain["backbone"]["model"] |= {"head": "linear", "width": 16}
-    plain["attention"] = option_file("attention", attention)
-    torch.manual_seed(0)
-    network = model(OmegaConf.create(plain), 7)
-    convs = 13 if backbone == "vgg16" else 16
-    kind = type(build_attention(attention))
-    attended, number = [], 0
-    for layer in network.features:
-        number += isinstance(layer, nn.Conv2d)
-        if isinstance(layer, kind):
-            attended.append(number)
-    if position == "before_classifier":
-        assert attended == []
-        assert isinstance(network.attention, kind)
-    else:
-        assert attended == (list(range(1, convs + 1)) if position == "every_conv" else [11, 14])
-        assert isinstance(network.attention, nn.Identity)
-        check_learning(network, f"{backbone} {position} {attention}", size=32)
-
-
-def build_attention(name: str) -> nn.Module:
-    """The module of an attention's config file, of 32 channels."""
-    node = {key: value for key, value in option_file("attention", name).items() if key not in ("name", "title")}
-    return make(node, channels=32)
 
 
 @pytest.mark.parametrize("backbone", RESNETS)
@@ -381,26 +285,6 @@ def test_impossible_networks_are_user_errors(kind: type, depths: list[int], posi
         kind(depths, attention_position=position, **OPTIONS)
 
 
-@pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_plain_vgg19_starts_with_sane_signals(activation: str) -> None:
-    """Without norm, logits and the gradient of the first of 19 layers neither vanish nor explode."""
-    check_start(build("backbone=vgg19", "attention=none", f"activation={activation}"))
-
-
-@pytest.mark.parametrize("attention", ["se", "eca", "cbam"])
-def test_gates_after_every_conv_do_not_make_signals_vanish(attention: str) -> None:
-    """Without compensation sixteen gates near one half would scale the logits by 1e-5 (CBAM: 1e-10)."""
-    check_start(build("backbone=vgg19", "backbone.attention_position=every_conv", f"attention={attention}"))
-
-
-def check_start(network: nn.Module) -> None:
-    """Logits' spread in 0.01 … 10, the first layer's gradient in 0.01 … 100."""
-    logits = network.eval()(images(batch=4))
-    F.cross_entropy(logits, torch.tensor([0, 1, 2, 3])).backward()
-    assert 0.01 < logits.detach().std() < 10
-    assert 0.01 < network.features[0].weight.grad.norm() < 100
-
-
 def test_forward_gain() -> None:
     assert forward_gain(nn.ReLU()) == pytest.approx(2**0.5, rel=0.01)
     assert forward_gain(nn.SELU()) == pytest.approx(1, rel=0.01)  # its fixed point
@@ -408,38 +292,6 @@ def test_forward_gain() -> None:
     before = torch.random.get_rng_state()
     forward_gain(nn.ELU())
     assert torch.equal(torch.random.get_rng_state(), before)
-
-
-def test_vgg_batch_norm_option() -> None:
-    norms = [
-        sum(isinstance(module, nn.BatchNorm2d) for module in build("backbone=vgg16", option).modules())
-        for option in ("backbone.model.batch_norm=false", "backbone.model.batch_norm=true")
-    ]
-    assert norms == [0, 13]
-    check_learning(build("backbone=vgg16", "backbone.model.batch_norm=true", "attention=cbam"), "vgg16 with batch norm")
-
-
-@pytest.mark.parametrize("attention", ["none", "cbam"])
-def test_a_narrow_vgg_with_a_linear_head_learns(attention: str) -> None:
-    """At 44 pixels, where pools that round down leave 128 features."""
-    settings = ["head=linear", "rounding=down", "width=16", "batch_norm=true"]
-    network = build(
-        "backbone=vgg19",
-        f"attention={attention}",
-        "dataset.image_size=44",
-        *(f"backbone.model.{each}" for each in settings),
-    )
-    convs = [layer.out_channels for layer in network.features if isinstance(layer, nn.Conv2d)]
-    assert convs == [16] * 2 + [32] * 2 + [64] * 4 + [128] * 8
-    assert [parameter.shape for parameter in network.classifier.parameters()] == [(7, 128), (7,)]
-    check_learning(network, attention, size=44)
-
-
-def test_vgg_dropout_only_in_training() -> None:
-    network = build("backbone=vgg16", "attention=none")
-    x = images()
-    assert not torch.equal(network.train()(x), network(x))
-    assert torch.equal(network.eval()(x), network(x))
 
 
 @pytest.mark.parametrize(

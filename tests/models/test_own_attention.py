@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from test_models import OWN, build, check_learning, images
+from networks import OWN, build, check_learning, images
 from torch import Tensor, nn
 
 from fersweep.build import build_model, check

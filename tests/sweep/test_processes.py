@@ -25,7 +25,6 @@ from conftest import FACES, NARROW, TRAIN
 from rich.console import Console
 from sweeps import planned, sweep, wait_for
 
-from benchmarks.runs import wait_for_server
 from fersweep.runs.lock import is_locked
 from fersweep.runs.status import Status
 from fersweep.sweep.local import worker
@@ -122,16 +121,22 @@ def test_each_failure_affects_one_run_and_the_next_sweep_runs_only_those(
 def test_a_hanging_run_is_ended_after_the_timeout(
     planned: Callable[..., Planned], disturbed: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A stopped process ignores SIGTERM."""
+    """A stopped process ignores SIGTERM. The other run is done before the time is up."""
     monkeypatch.setattr("fersweep.sweep.local.processes.GRACE", 1.0)
-    run, other = planned("seed=1"), planned("seed=2")
-    wait_for_server()  # its imports take longer than the runs
-    disturbed(run.directory, lambda pid: os.kill(pid, signal.SIGSTOP))
-    outcomes = sweep([run, other], timeout=0.3)
-    assert outcomes[0].error == "ended after hydra.launcher.timeout=0.3 minutes"
+    runs = [planned("seed=1"), planned("seed=2")]
+    place = LocalPlace(runs, n_jobs=2, timeout=60, threads=1)
+
+    def hang(pid: int) -> None:
+        os.kill(pid, signal.SIGSTOP)
+        wait_for(lambda: Status.read(runs[1].directory).state == "done" and len(place.running) == 1)
+        place.timeout = 0.01
+
+    disturbed(runs[0].directory, hang)
+    outcomes = LocalSweep(runs, place, Board(Console(quiet=True))).run()
+    assert outcomes[0].error == "ended after hydra.launcher.timeout=0.01 minutes"
     assert outcomes[1].result is not None
-    assert Status.read(run.directory).state == "failed"
-    assert sweep([run, other])[0].result is not None
+    assert Status.read(runs[0].directory).state == "failed"
+    assert sweep(runs)[0].result is not None
 
 
 @pytest.mark.slow
