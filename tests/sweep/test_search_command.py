@@ -85,12 +85,61 @@ def test_each_value_gets_a_search_and_the_best_are_trained_with_fresh_seeds(
     assert out.endswith("Next: uv run fersweep report outputs/tune/finals\n")
 
 
+def test_the_finals_have_settings_of_their_own_which_are_no_part_of_the_search(
+    started: Started, run_train: Train, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    asked = ("recipe.mixup=0.2", LR, FACES, "hydra.sweeper.trials=1")
+    assert run_train(*SEARCH, *asked) == 0
+    journal = (tmp_path / "outputs" / "tune" / "search.journal").read_text()
+    assert "then the best" not in capsys.readouterr().out
+    own = ("hydra.sweeper.finals=1", "hydra.sweeper.finals_overrides=recipe.mixup:0,split:random,dataset.channels:3")
+    for started_before in (1, 2):  # the second time all is done
+        assert run_train(*SEARCH, *asked, *own) == 0
+        said = "then the best is trained with 1 fresh seed with recipe.mixup=0 split=random dataset.channels=3\n"
+        assert said in capsys.readouterr().out
+        assert len(started.configs) == 2, started_before
+    trial, final = started.configs
+    assert (trial["recipe"]["mixup"], trial["split"]["name"], trial["dataset"]["channels"]) == (0.2, "official", 1)
+    assert (final["recipe"]["mixup"], final["split"]["name"], final["dataset"]["channels"]) == (0, "random", 3)
+    assert (final["seed"], final["recipe"]["optimizer"]["lr"]) == (2, trial["recipe"]["optimizer"]["lr"])
+    after = (tmp_path / "outputs" / "tune" / "search.journal").read_text()
+    assert after.count("recipe.optimizer.lr") == journal.count("recipe.optimizer.lr")  # no further trial
+
+
+@pytest.mark.parametrize(
+    ("own", "sentence"),
+    [
+        ("split:official", "hydra.sweeper.finals_overrides has no effect without finals"),
+        ("3", "hydra.sweeper.finals_overrides=3 is not settings with values: write hydra.sweeper.finals_overrides="),
+        ("seed:7", "hydra.sweeper.finals_overrides names seed, which cannot differ in the finals"),
+        ("recipe.optimizer.lr:7", "hydra.sweeper.finals_overrides names recipe.optimizer.lr, which the search chooses"),
+        ("split:offical", "hydra.sweeper.finals_overrides: "),
+        ("recipe.mixap:1", "hydra.sweeper.finals_overrides: There is no setting recipe.mixap (did you mean"),
+        ("recipe.mixup:-1", "hydra.sweeper.finals_overrides: recipe.mixup=-1"),
+    ],
+)
+def test_finals_that_cannot_be_are_refused_before_the_search(
+    own: str, sentence: str, started: Started, run_train: Train, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    finals = () if own == "split:official" else ("hydra.sweeper.finals=1",)
+    assert run_train(*SEARCH, LR, FACES, *finals, f"hydra.sweeper.finals_overrides={own}") == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {sentence}")
+    assert error.count("\n") == 1
+    assert not [path for path in (tmp_path / "outputs").rglob("*") if path.is_file()]
+    assert not started.configs
+
+
 def test_an_experiment_can_be_a_search(started: Started, run_train: Train, tmp_path: Path) -> None:
     asked = ("attention=none,se", "hydra.sweeper.trials=1", "hydra.sweeper.finals=1", "dataset=synthetic", FACES)
     assert run_train("-m", "experiment=tuned_attention", *asked) == 0
     runs = collect(tmp_path / "outputs" / "tuned_attention")
     folders = [(run.directory.parent.name, run.choices["attention"], run.seed) for run in runs]
     assert folders == [("finals", "none", 2), ("finals", "se", 2), ("none", "none", 1), ("se", "se", 1)]
+    splits = {config["sweep"]: config["split"]["name"] for config in started.configs}
+    assert splits == {f"tuned_attention/{name}": "tuning" for name in ("none", "se")} | {
+        "tuned_attention/finals": "official"
+    }
     for config in started.configs:
         assert (config["backbone"]["name"], config["backbone"]["model"]["stem"]) == ("resnet18", "small")
         assert 0.003 <= config["recipe"]["optimizer"]["lr"] <= 0.3

@@ -37,7 +37,7 @@ TEXTS = (
 LISTS = ("logger.tags", SEARCH_PATH)
 """Settings that hold a list of free texts or folders."""
 
-BRACKETS = {ZIP: ("[", "]"), EXCLUDE: ("[{", "}]")}
+BRACKETS = {ZIP: ("[", "]"), EXCLUDE: ("[{", "}]"), "hydra.sweeper.finals_overrides": ("{", "}")}
 """Settings of a sweep that can be typed without brackets, which shells expand, and the brackets that are added."""
 
 FUNCTIONS = r"(choice|range|interval|glob|sort|shuffle|tag|extend_list|int|float|str|bool|json_str)\("

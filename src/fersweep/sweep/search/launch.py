@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shlex
 from collections import Counter
 from collections.abc import Sequence
@@ -19,7 +18,6 @@ from rich.console import Console
 from rich.text import Text
 
 from fersweep.config.combinations import values_of
-from fersweep.config.options import quoted
 from fersweep.config.space import Space
 from fersweep.errors import UserError
 from fersweep.runs.collect import config_of
@@ -28,7 +26,9 @@ from fersweep.runs.trials import Search, Trial, is_loss, read
 from fersweep.sweep import notify
 from fersweep.sweep.launcher import CheckedLauncher
 from fersweep.sweep.plan import Planned, Planner, interruptible
+from fersweep.sweep.search import finals as of_finals
 from fersweep.sweep.search.driver import Driver
+from fersweep.sweep.search.finals import finals, folder_of
 from fersweep.sweep.search.proposals import Proposals
 from fersweep.sweep.search.settings import Settings
 from fersweep.sweep.search.study import Journal
@@ -81,7 +81,7 @@ def _searched(
         _say(console, f"{each.name}: {'no trial is done' if each.best is None else f'{each.best.value:.4f}'}")
     best = [each.best for each in found if each.best is not None and each.best.value is not None]
     if settings.finals and best:
-        launcher.launch(_finals(best, config, settings), 0)
+        launcher.launch(finals(best, config, settings), 0)
     if len(best) < len(found):
         raise SystemExit(1)
     return max((trial.value or 0.0 for trial in best), key=lambda value: -value if is_loss(settings.metric) else value)
@@ -107,20 +107,7 @@ def _searches(overrides: Sequence[Override], config: DictConfig, each: str | Non
     if setting is None:
         raise UserError(f"hydra.sweeper.each={each} names no setting with several values: give it some, {each}=A,B.")
     key = setting.get_key_element()
-    return [[f"{key}={value}", f"sweep={_folder(config, value)}"] for value in values_of(setting)]
-
-
-def _folder(config: DictConfig, value: str) -> str:
-    """Return the name of a folder for one value, in that of the sweep, as an override's value."""
-    return quoted(f"{config.sweep}/{re.sub(r'[^A-Za-z0-9_.+-]+', '-', value)}")
-
-
-def _finals(best: Sequence[Trial], config: DictConfig, settings: Settings) -> list[list[str]]:
-    """Return the overrides of the runs that compare the best: with seeds that the search has not used."""
-    seeds = [config.seed + settings.seeds + place for place in range(settings.finals)]
-    folder = _folder(config, "finals")
-    kept = [[each for each in trial.overrides if not each.startswith(("seed=", "sweep="))] for trial in best]
-    return [[*overrides, f"seed={seed}", f"sweep={folder}"] for overrides in kept for seed in seeds]
+    return [[f"{key}={value}", f"sweep={folder_of(config, value)}"] for value in values_of(setting)]
 
 
 def _search(
@@ -135,6 +122,7 @@ def _search(
     space = Space(overrides, settings.zip, settings.exclude, settings.where)
     like = planner.unchecked([f"{key}={value}" for key, value in space.first().items()])
     _check(settings, space, like)
+    of_finals.check(settings, space, planner)
     place = launcher.place(like, settings.trials or 2**16, settings.at_once)
     folder = like.directory.parent
     (folder / ".search").mkdir(parents=True, exist_ok=True)
@@ -204,6 +192,10 @@ def _begin(driver: Driver) -> None:
     ]
     known = f"; {_counts(trials)}" if trials and any(trial.counts for trial in trials) else ""
     driver.say(f"search: {' or '.join(limits) or 'the grid'}{known}")
+    if driver.settings.finals:
+        ours = of_finals.overrides(driver.settings)
+        with_ = f" with {' '.join(ours)}" if ours else ""
+        driver.say(f"then the best is trained with {counted(driver.settings.finals, 'fresh seed')}{with_}")
 
 
 def _counts(trials: Sequence[Trial]) -> str:

@@ -32,6 +32,7 @@ class Settings:
     promising: float = 0.25
     each: str | None = None
     finals: int = 0
+    finals_overrides: Any = None
     at_once: int | None = None
     where: Any = None
     exclude: Any = None
