@@ -7,7 +7,9 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterable, Sequence
+import traceback
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +70,27 @@ def visible(text: str) -> str:
     return "".join(
         each if each.isprintable() or each in "\n\t" else each.encode("unicode_escape").decode() for each in text
     )
+
+
+@contextmanager
+def visible_traceback(*others: type[Exception]) -> Iterator[None]:
+    """Print the traceback of an exception that leaves the block with control characters escaped.
+
+    Whoever catches it, such as Hydra, would print them, of a file's name say, as they are.
+
+    Args:
+        others: exceptions that leave the block as they are.
+
+    Raises:
+        SystemExit: with code 1, in place of the exception.
+    """
+    try:
+        yield
+    except others:
+        raise
+    except Exception as error:
+        print(visible(traceback.format_exc()), end="", file=sys.stderr)
+        raise SystemExit(1) from error
 
 
 def visible_json(text: str) -> str:

@@ -69,6 +69,29 @@ def test_a_damaged_tar_is_one_sentence(tmp_path: Path, cut: int) -> None:
         Folder(write(tmp_path / "none.tgz", "no archive")).load()
 
 
+def still_open(path: Path) -> bool:
+    """Return whether this process has a file open."""
+    return any(each.exists() and each.resolve() == path for each in Path("/proc/self/fd").iterdir())
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="it lists the open files")
+@pytest.mark.parametrize("name", ["x.tar", "x.zip", "x.tgz"])
+def test_an_archive_that_is_refused_is_closed(name: str, tmp_path: Path) -> None:
+    """Also while the error is kept, whose traceback holds what was being read."""
+    source = fakes.folder(tmp_path / "source")
+    if name == "x.zip":
+        archive = tmp_path / name
+        with zipfile.ZipFile(archive, "w") as file:
+            file.writestr("../evil.png", b"")
+    else:
+        archive = tarred(source, tmp_path / name, "w")
+        archive.write_bytes(archive.read_bytes()[: 512 * 13 - 2048])
+    with pytest.raises(UserError) as kept:
+        Folder(archive).load()
+    assert kept.value.__traceback__ is not None
+    assert not still_open(archive)
+
+
 def test_a_hostile_tar_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def with_member(name: str, kind: bytes = tarfile.REGTYPE) -> Path:
         archive = tarred(fakes.folder(tmp_path / "source"), tmp_path / "x.tar", "w")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -175,6 +177,17 @@ def test_several_files_of_one_checkpoint(run: Path, tmp_path: Path) -> None:
     assert cli.main(["export", str(run), "-o", str(asked_for[0]), "-o", str(asked_for[1])]) == 0
     assert all(each.is_file() for each in asked_for)
     assert {each.name for each in tmp_path.iterdir()} == {"run", "a", "b.safetensors"}
+
+
+def test_a_reader_that_leaves_ends_no_export(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of ``fersweep export … | head -1``: standard output is closed after the first line, or before it."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as output:
+        monkeypatch.setattr(sys, "stdout", output)
+        files = [tmp_path / name for name in ("a.safetensors", "b.safetensors", "card.md")]
+        assert cli.main(["export", str(run), *(word for file in files for word in ("-o", str(file)))]) == 141
+    assert all(file.stat().st_size > 0 for file in files)
 
 
 def test_preprocessing_in_the_graph_is_that_of_the_data() -> None:

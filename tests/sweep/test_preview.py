@@ -126,3 +126,26 @@ def test_nothing_is_written_and_nothing_started(
     assert run_train("--dry-run", "dataset=folder", "dataset.root=none", "split=random") == 2
     assert capsys.readouterr().err.startswith("error: ")
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+@pytest.mark.parametrize("mode", [("--dry-run",), ("-m", "--dry-run"), ("-m",), ("-m", "hydra/sweeper=search")])
+def test_a_traceback_shows_no_control_character(
+    mode: tuple[str, ...],
+    run_train: Callable[..., int],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An error that nobody foresaw, in the process that starts the runs."""
+
+    def fails(*_: Any, **__: Any) -> None:
+        raise OSError("\x1b[2J")
+
+    monkeypatch.setattr("fersweep.training.attempt.prepare", fails)
+    monkeypatch.setattr("fersweep.sweep.plan.to_dict", fails)
+    monkeypatch.setattr("fersweep.sweep.local.processes.warm_up", lambda: None)
+    swept = ["recipe.mixup=0,0.1"] if "-m" in mode else []
+    assert run_train(*mode, *swept) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("Traceback")
+    assert error.endswith("OSError: \\x1b[2J\n")
+    assert "\x1b" not in error

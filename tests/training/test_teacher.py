@@ -112,6 +112,8 @@ def test_unsuitable_teachers_are_refused_before_anything_is_written(
     begun = tmp_path / "begun"
     begun.mkdir()
     (begun / "config.yaml").touch()
+    exported = tmp_path / "network.safetensors"
+    exported.touch()
     classes = changed(finished, tmp_path / "classes")
     checkpoint.add(classes / "checkpoints" / "best.ckpt", class_names=["happy", "sad"])
     split = changed(finished, tmp_path / "split")
@@ -123,6 +125,7 @@ def test_unsuitable_teachers_are_refused_before_anything_is_written(
         (unfinished, (), "unfinished is not finished: finish it, or name another teacher"),
         (unfinished.parent, (), "folder/unfinished is not finished"),
         (begun, (), "begun is not finished"),
+        (exported, (), "exported network, which does not say on which images it was trained"),
         (classes, (), "best.ckpt has the classes happy, sad, this run angry, "),
         (finished, ("dataset.source.seed=9",), "was trained on other images than those of dataset=synthetic"),
         (split, (), "was trained with split=random and other settings of the parts than this run's split=official"),

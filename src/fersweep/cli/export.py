@@ -39,19 +39,18 @@ def run(parsed: argparse.Namespace) -> int:
     from fersweep.inference.trained import load
 
     trained = load(parsed.checkpoint, "cpu")
-    used = []
+    lines, used = [], []
     usual = Path("model.safetensors" if parsed.half else "model.onnx")
     for path in files.places(parsed.outputs or [usual], parsed.half):
         difference = files.write(trained, path, parsed.half)
-        print(f"{printable(str(path))}  {path.stat().st_size / 1e6:,.1f} MB", end="")
+        lines.append(f"{printable(str(path))}  {path.stat().st_size / 1e6:,.1f} MB")
         if difference is not None:
-            print(f"  at most {difference.probabilities:.1e} from PyTorch's probabilities", end="")
-            print(f", in {difference.images} images", end="")
+            lines[-1] += f"  at most {difference.probabilities:.1e} from PyTorch's probabilities"
+            lines[-1] += f", in {difference.images} images"
             used.append(f"  {USE[path.suffix.lower()].format(path=printable(str(path)))}")
-        print(flush=True)
     if used:
         shape = f"(batch, {trained.channels}, {trained.image_size}, {trained.image_size})"
-        print(f"images: uint8 {shape}, 0 to 255, as in training: {about.faces(trained)}")
-        print(f"classes: {visible(', '.join(trained.class_names))}")
-        print("\n".join(used))
+        lines.append(f"images: uint8 {shape}, 0 to 255, as in training: {about.faces(trained)}")
+        lines.append(f"classes: {visible(', '.join(trained.class_names))}")
+    print("\n".join([*lines, *used]))  # only now: a reader such as `head`, which leaves, ends no half-written folder
     return 0

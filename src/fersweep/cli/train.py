@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import re
 import sys
-import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from typing import Any
@@ -16,7 +15,7 @@ from omegaconf import DictConfig
 from fersweep.config.command_line import DRY_RUN, check_command_line
 from fersweep.config.options import config_dir, groups
 from fersweep.config.schema import register
-from fersweep.text import visible
+from fersweep.text import visible_traceback
 
 HELP = """\
 Train a network for facial emotion recognition, select the best epoch on validation, and test it once.
@@ -79,11 +78,8 @@ def _run(cfg: DictConfig) -> Any:
     """Run a composed configuration; imports torch and Lightning only now."""
     from fersweep.run import run
 
-    try:
+    with visible_traceback():
         return run(cfg)
-    except Exception as error:  # Hydra would print control characters, of a file's name say, as they are
-        print(visible(traceback.format_exc()), end="", file=sys.stderr)
-        raise SystemExit(1) from error
 
 
 def _preview(cfg: DictConfig) -> None:
@@ -92,7 +88,8 @@ def _preview(cfg: DictConfig) -> None:
     from fersweep.sweep.plan import refuse
     from fersweep.sweep.preview import show_one
 
-    try:
-        show_one(cfg)
-    except UserError as error:
-        refuse(str(error))
+    with visible_traceback():
+        try:
+            show_one(cfg)
+        except UserError as error:
+            refuse(str(error))

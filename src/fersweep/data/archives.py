@@ -80,7 +80,7 @@ def _zip(path: Path, _size: int, _modified: int) -> Listing:
     try:
         entries = ((info.filename, info.is_dir(), info.file_size, info.CRC) for info in archive.infolist())
         return _listing(archive, path, entries)
-    except UserError:
+    except BaseException:
         archive.close()
         raise
 
@@ -108,6 +108,9 @@ class _Tar:
         self._places: dict[str, tuple[int, int]] = {}
 
     def __del__(self) -> None:
+        self.close()
+
+    def close(self) -> None:
         self._file.close()
 
     def entries(self, path: Path) -> Iterator[tuple[str, bool, int, int]]:
@@ -164,7 +167,11 @@ class _Section(io.RawIOBase):
 def _tar(path: Path, _size: int, _modified: int) -> Listing:
     try:
         archive = _Tar(_unpacked(path))
-        return _listing(archive, path, archive.entries(path))
+        try:
+            return _listing(archive, path, archive.entries(path))
+        except BaseException:
+            archive.close()
+            raise
     except UserError:
         raise
     except (EOFError, tarfile.TarError, gzip.BadGzipFile, lzma.LZMAError, zlib.error, ValueError) as error:
@@ -183,8 +190,12 @@ def _unpacked(path: Path) -> IO[bytes]:
     """
     file = path.open("rb")
     kinds: dict[bytes, Callable[..., Any]] = {b"\x1f\x8b\x08": gzip.open, b"BZh": bz2.open, b"\xfd7z": lzma.open}
-    opened = kinds.get(file.read(3))
-    file.seek(0)
+    try:
+        opened = kinds.get(file.read(3))
+        file.seek(0)
+    except OSError:
+        file.close()
+        raise
     if opened is None:
         return file
     target = tempfile.TemporaryFile()  # noqa: SIM115 (open as long as the archive is)

@@ -16,6 +16,11 @@ def find(path: Path) -> list[Path]:
         UserError: there is none, or one belongs to a run that is not finished.
     """
     path = given(path)
+    if path.suffix == ".safetensors":
+        raise UserError(
+            f"recipe.teacher={path} is an exported network, which does not say on which images it was trained, and so "
+            "not that this run's test images are new to it: name the run or the .ckpt file that it was exported from."
+        )
     if path.is_file():
         return [path]
     own = path / "checkpoints" / "best.ckpt"

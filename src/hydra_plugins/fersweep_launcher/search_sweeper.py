@@ -6,11 +6,14 @@ from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
+from hydra.errors import HydraException
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
 
 from fersweep.sweep.search.settings import Settings
+from fersweep.text import visible_traceback
 
 
 @dataclass
@@ -51,7 +54,8 @@ class SearchSweeper(Sweeper):
 
         assert self.config is not None
         assert self.context is not None
-        try:
-            return search(self.config, self.context, self.launcher, arguments, Settings(**self.settings))
-        except UserError as error:
-            refuse(str(error))
+        with visible_traceback(HydraException, OmegaConfBaseException):
+            try:
+                return search(self.config, self.context, self.launcher, arguments, Settings(**self.settings))
+            except UserError as error:
+                refuse(str(error))

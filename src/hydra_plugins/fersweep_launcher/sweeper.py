@@ -7,8 +7,11 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
 
 from fersweep import compat
+from fersweep.text import visible_traceback
 
 
 @dataclass
@@ -46,8 +49,13 @@ class CheckedSweeper(BasicSweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Launch the runs or, with ``dry_run``, print what that would do."""
-        if not self.dry_run:
-            return super().sweep(arguments)
+        with visible_traceback(HydraException, OmegaConfBaseException):
+            if not self.dry_run:
+                return super().sweep(arguments)
+            self._preview(arguments)
+            return None
+
+    def _preview(self, arguments: list[str]) -> None:
         from fersweep.sweep.launcher import CheckedLauncher
         from fersweep.sweep.plan import refuse
 
@@ -57,7 +65,6 @@ class CheckedSweeper(BasicSweeper):
         overrides = parser.parse_overrides([*self._parse_config(), *arguments])
         (runs,) = self.split_arguments(overrides, None)
         self.launcher.preview(runs)
-        return None
 
     def split_arguments(self, overrides: list[Override], max_batch_size: int | None) -> list[list[list[str]]]:
         """Return the overrides of each run, in batches."""
