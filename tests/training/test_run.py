@@ -18,7 +18,7 @@ from omegaconf import DictConfig
 from outcomes import assert_same_outcome, history, read_json, run_here, weights
 
 from fersweep import build
-from fersweep.data.samples import CLASSES
+from fersweep.data.samples import CLASSES, Samples
 from fersweep.run import run_one
 from fersweep.runs.identity import run_dir, run_hash, slug
 from fersweep.training import code
@@ -209,7 +209,12 @@ def test_it_returns_the_validation_score_of_the_best_epoch_never_a_test_score(
 
 
 @pytest.mark.usefixtures("tiny_network")
-def test_every_test_image_is_seen_once_and_unaugmented(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_data_are_read_once_and_every_test_image_is_seen_once_and_unaugmented(
+    small: Small, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = build.samples
+    given: list[Samples] = []
+    monkeypatch.setattr(build, "samples", lambda cfg: given.append(read(cfg)) or given[-1])
     seen: dict[str, list[Any]] = {"validation": [], "test": []}
     for part, batches in seen.items():
         original = getattr(FERModule, f"{part}_step")
@@ -221,7 +226,7 @@ def test_every_test_image_is_seen_once_and_unaugmented(small: Small, monkeypatch
         monkeypatch.setattr(FERModule, f"{part}_step", step)
     cfg = small()
     run_one(cfg)
-    samples = build.samples(cfg)
+    (samples,) = given
     split = build.datamodule(cfg, samples).split
     for part, expected, times in (("validation", split.val, 2), ("test", split.test, 1)):
         indices = np.concatenate([batch[0] for batch in seen[part]])

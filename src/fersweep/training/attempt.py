@@ -19,7 +19,7 @@ from fersweep.config import plugins
 from fersweep.config.checks import validate
 from fersweep.config.schema import Config, choices_of, to_dict
 from fersweep.config.typed import expand_homes
-from fersweep.data.samples import CLASSES
+from fersweep.data.samples import CLASSES, Samples
 from fersweep.errors import LockLostError, NotFiniteError, UserError
 from fersweep.report.summary import print_done, print_summary
 from fersweep.runs.collect import result_of
@@ -87,7 +87,7 @@ def attempt(
 ) -> float:
     """Train and test as one rank, or find the run done; ``config`` is ``cfg`` resolved; see `run_frozen`."""
     device = devices.find_device(cfg)
-    _check_data(cfg, directory)
+    samples = _checked_data(cfg, directory)
     with ExitStack() as stack:
         stack.enter_context(writable(directory))
         stack.enter_context(process_group(devices.num_processes(cfg), device))
@@ -102,7 +102,7 @@ def attempt(
             raise SystemExit(2)  # rank zero has said why
         if todo == TRAIN:
             bar = bool(console and cfg.trainer.progress_bar and sys.stderr.isatty() and zero)
-            job = Job(cfg, config, directory, device, bar, owned, tuple(callbacks))
+            job = Job(cfg, config, directory, device, bar, owned, tuple(callbacks), samples)
             result = _train_and_record(job, echo=console and not bar)
             if zero and console:
                 print_summary(result, directory, tuple(result["per_class"]), Console())
@@ -113,8 +113,8 @@ def attempt(
     return float(result["metrics"]["val/accuracy"])
 
 
-def _check_data(cfg: DictConfig, directory: Path) -> None:
-    """Read and split the data of a run that begins, before anything is written.
+def _checked_data(cfg: DictConfig, directory: Path) -> Samples | None:
+    """Read and split the data of a run that begins, before anything is written; return them to train on.
 
     Wrong data leave no failed run behind, except one that a sweep has prepared, and with ``force=true`` cost no
     results. A run that has begun is compared with its own data later.
@@ -123,13 +123,14 @@ def _check_data(cfg: DictConfig, directory: Path) -> None:
         UserError: the data are missing, damaged or too few.
     """
     if not cfg.force and any((directory / name).exists() for name in ("checkpoints", "result.json")):
-        return
+        return None
     before = Status.read(directory) if (directory / FILE_NAME).exists() else None
     try:
         samples = build.samples(cfg)
         build.datamodule(cfg, samples)
         initial.check(cfg)
         teacher.check(cfg, samples)
+        return samples
     except UserError as error:
         if before is not None and before.state != "done":
             _mark_impossible(directory, before, error)

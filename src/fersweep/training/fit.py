@@ -44,7 +44,7 @@ def train(job: Job) -> dict[str, Any]:
         left_out, missing = build.left_out(job.cfg)
         if left_out:
             log.log(logging.WARNING if missing else logging.INFO, "%s", left_out)
-    samples = build.samples(job.cfg)
+    samples = build.samples(job.cfg) if job.samples is None else job.samples
     metadata = _metadata(job, samples)
     config = {**job.config, "logger": None}
     names = run_hash(job.config), slug(job.config), job.config["sweep"]

@@ -10,6 +10,7 @@ import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig
 
+from fersweep.data.samples import Samples
 from fersweep.errors import LockLostError
 from fersweep.runs.lock import Claim
 from fersweep.training.disk import removed
@@ -23,6 +24,7 @@ class Job:
         cfg: the configuration; ``config`` is the same, resolved, as plain dicts.
         claim: rank zero's claim to the directory; ``None`` on other ranks.
         callbacks: of the caller, beside those of the configuration.
+        samples: the data, if they are read already.
     """
 
     cfg: DictConfig
@@ -32,6 +34,7 @@ class Job:
     progress_bar: bool
     claim: Claim | None
     callbacks: tuple[pl.Callback, ...]
+    samples: Samples | None = None
 
     @property
     def last(self) -> Path:
