@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,9 @@ class Driver:
         proposals: source of new trials.
         place: where runs are trained.
         like: a run that needs the same devices as those of the search.
+
+    Attributes:
+        look: is called after each look at the running runs.
     """
 
     def __init__(self, proposals: Proposals, place: Place, like: Planned) -> None:
@@ -41,6 +44,7 @@ class Driver:
         self.elsewhere = Elsewhere()
         self.confirmed: set[int] = set()
         self.check = DataCheck()
+        self.look: Callable[[], None] = lambda: None
 
     def run(self) -> None:
         """Search; an interruption leaves everything resumable."""
@@ -62,6 +66,7 @@ class Driver:
             self._ended(each)
         for active in list(self.active):
             self._watch(active)
+        self.look()
         return False
 
     def _others(self) -> bool:

@@ -27,6 +27,7 @@ from fersweep.sweep import notify
 from fersweep.sweep.launcher import CheckedLauncher
 from fersweep.sweep.plan import Planned, Planner, interruptible
 from fersweep.sweep.search import finals as of_finals
+from fersweep.sweep.search.board import Board
 from fersweep.sweep.search.driver import Driver
 from fersweep.sweep.search.finals import finals, folder_of
 from fersweep.sweep.search.proposals import Proposals
@@ -134,7 +135,8 @@ def _search(
     driver = Driver(proposals, place, like)
     with interruptible("Interrupted. Run the same command to go on."):
         _begin(driver)
-        driver.run()
+        with Board(console, driver):
+            driver.run()
     found = read(folder)
     assert found is not None
     _conclude(found, driver, folder)
