@@ -136,7 +136,7 @@ def _restricted(every: results.Tested, chosen: Chosen, classes: Classes, same: d
     """Return a test over the classes that can be answered, with the training's parts if they are of the same data."""
     train, val = (same.split.train, same.split.val) if same is not None else (data.NOTHING, data.NOTHING)
     split = replace(every.split, train=train, val=val)
-    samples = replace(chosen.samples, labels=classes.labels, class_names=classes.names)
+    samples = replace(chosen.samples, labels=classes.labels, class_names=classes.names, targets=None)
     single, final = (among(each, classes.columns) for each in (every.single, every.final))
     return results.Tested(samples, split, single, final)
 
