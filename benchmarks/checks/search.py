@@ -212,11 +212,11 @@ def run(asked: argparse.Namespace) -> int:
             "kills": lambda: kills(folder / "kills", asked.kills, 6, 9, asked.seed, latest=asked.latest, on=on),
             "twice": lambda: twice(folder / "twice", 6, 4, on),
         }
-        if asked.smoke:  # `kills` compares with the random search of `halving`
+        if asked.smoke:  # `kills` compares with the random search of `halving`, and has its cache
             whole = folder / "halving" / "random-1"
             scenes = {
                 "halving": lambda: halving(folder / "halving", 1, 2, 2, QUICK),
-                "kills": lambda: kills(folder / "kills", 1, 2, 2, asked.seed, latest=1, on=(), whole=whole),
+                "kills": lambda: kills(folder / "halving", 1, 2, 2, asked.seed, latest=1, on=(), whole=whole),
             }
         for scene in asked.names or scenes:
             print(scene, flush=True)
