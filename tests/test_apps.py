@@ -44,7 +44,7 @@ def test_a_missing_package_is_one_sentence(of: str, package: str, monkeypatch: p
     with pytest.raises(UserError) as raised, extra("fersweep export"):
         importlib.import_module(package)
     name = PACKAGES.get(package, package.replace("_", "-"))
-    sentence = f"fersweep export needs {name}: uv sync --extra {of} (or pip install 'fersweep[{of}]')."
+    sentence = f"fersweep export needs {name}: uv sync --inexact --extra {of} (or pip install 'fersweep[{of}]')."
     assert str(raised.value) == sentence
 
 
@@ -102,7 +102,7 @@ def test_prediction_works_without_the_extra_and_other_commands_name_it(tmp_path:
         [sys.executable, "-c", WITHOUT], input="\n".join(commands), cwd=tmp_path, capture_output=True, text=True
     )
     said = [line for line in done.stderr.splitlines() if not line.startswith("warning: ")]
-    command = "uv sync --extra apps (or pip install 'fersweep[apps]')."
+    command = "uv sync --inexact --extra apps (or pip install 'fersweep[apps]')."
     assert said == [
         "0",
         f"error: YOLO5Face needs onnxruntime: {command}",

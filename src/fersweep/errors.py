@@ -53,5 +53,5 @@ def extra(what: str) -> Iterator[None]:
             raise
         package = PACKAGES.get(package, package.replace("_", "-"))
         raise UserError(
-            f"{what} needs {package}: uv sync --extra {name} (or pip install 'fersweep[{name}]')."
+            f"{what} needs {package}: uv sync --inexact --extra {name} (or pip install 'fersweep[{name}]')."
         ) from error

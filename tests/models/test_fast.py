@@ -114,6 +114,22 @@ def test_a_layer_keeps_its_state_mode_and_hooks() -> None:
     assert calls
 
 
+def test_an_activation_in_place_after_a_convolution_trains() -> None:
+    """Other libraries have them; autograd forbids them on the view that a faster convolution returns."""
+    torch.manual_seed(0)
+    plain = nn.Sequential(
+        nn.Conv2d(4, 4, 1), nn.ReLU(inplace=True), nn.AdaptiveAvgPool2d(1), nn.Conv2d(4, 4, 1), nn.SiLU(True)
+    )
+    swapped = speed_up(copy.deepcopy(plain)).train()
+    images = torch.rand(2, 4, 6, 6)
+    for network in (plain, swapped):
+        network(images).sum().backward()
+    for one, other in zip(plain.parameters(), swapped.parameters(), strict=True):
+        assert one.grad is not None
+        assert other.grad is not None
+        assert torch.allclose(one.grad, other.grad, atol=1e-6)
+
+
 def test_subclasses_and_layers_that_are_not_named_stay() -> None:
     class Own(nn.Conv2d):
         pass

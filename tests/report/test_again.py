@@ -17,6 +17,7 @@ from fersweep.report import again, leaks
         ["split=subjects", "backbone=aer_cnn", "attention=none", "recipe=notebook", "recipe.optimizer.lr=0.01"],
         ["split=subjects", "dataset=ckplus", "dataset.root=x y", "dataset.source.contempt=true", "trainer=cpu"],
         ["split=subjects", "backbone.model.depths=[1,1,1,1]", "dataset.twins=drop_from_training", "split.folds=4"],
+        ["split=subjects", "backbone=timm", "backbone.model.name=test_vit", "activation=own", "recipe=finetune"],
     ],
 )
 def test_a_run_is_made_again_by_its_own_overrides(overrides: list[str]) -> None:

@@ -294,7 +294,7 @@ def test_what_mlflow_cannot_use_is_refused_without_its_package(
     tracking.check({**mlflow, "tracking_uri": "postgresql://me@host/runs"})
     monkeypatch.setattr(mlflow_run, "find_spec", lambda _: None)
     with pytest.raises(
-        UserError, match=r"^logger=mlflow needs mlflow-skinny: uv sync --extra mlflow \(or pip install '"
+        UserError, match=r"^logger=mlflow needs mlflow-skinny: uv sync --inexact --extra mlflow \(or pip install '"
     ):
         tracking.check(mlflow)
 

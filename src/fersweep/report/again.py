@@ -45,11 +45,16 @@ def _differing(config: Mapping[str, Any], known: list[str], without: Sequence[st
     for key, value in ours.items():
         if key in usual and usual[key] == value:
             continue
-        if any(key == each or key.startswith(f"{each}.") for each in without) or key.endswith((".name", ".title")):
+        if any(key == each or key.startswith(f"{each}.") for each in without) or _names_an_option(key):
             continue
         if interpolated or "${" not in str(files.get(key)):
             found.append(setting(key if key in usual else f"+{key}", value))
     return found
+
+
+def _names_an_option(key: str) -> bool:
+    """Return whether a setting is the name or title of an option, which choosing the option sets."""
+    return key.endswith((".name", ".title")) and key.count(".") == 1
 
 
 def setting(key: str, value: Any) -> str:

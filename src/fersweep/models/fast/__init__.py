@@ -25,6 +25,7 @@ def speed_up(network: nn.Module, swaps: Mapping[type[nn.Module], type[nn.Module]
     Parameters, buffers and hooks stay the same objects, and names do not change, so optimisers and checkpoints are
     unaffected.
     Convolutions inside a `Gate` stay torch's: they have few channels.
+    Activations no longer compute in place, because autograd forbids it on the views that faster convolutions return.
 
     Args:
         network: anything, on any device; subclasses of the layers are left alone.
@@ -35,4 +36,6 @@ def speed_up(network: nn.Module, swaps: Mapping[type[nn.Module], type[nn.Module]
     for module in network.modules():
         if type(module) in swaps and module not in kept:
             module.__class__ = swaps[type(module)]
+        if getattr(module, "inplace", False) is True:
+            module.inplace = False
     return network
