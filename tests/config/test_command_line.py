@@ -165,7 +165,10 @@ def test_unknown_settings_and_options_get_suggestions(overrides: str, message: s
         ),
         ("hydra.sweeper.zip=backbone,seed", "hydra.sweeper.zip=[backbone,seed] has no effect on a single run: add -m"),
         ("--dry-run --cfg job", "--cfg and --dry-run exclude each other: give one of them."),
-        (f"{GRID} hydra/sweeper=basic --dry-run", "--dry-run is for sweeps over all combinations: omit hydra/sweeper="),
+        (
+            f"{GRID} hydra/sweeper=basic --dry-run",
+            "--dry-run is for sweeps over all combinations, not for hydra/sweeper=",
+        ),
         ("fidelity=published", "fidelity=published is now called fidelity=code."),
         ("-m split=second_source,official", "split=second_source is now called split=notebook."),
         ("recipe=published", "recipe=published is now called recipe=study."),

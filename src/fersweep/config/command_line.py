@@ -112,7 +112,7 @@ def _checked(typed: Sequence[str], parsed: argparse.Namespace, dry_run: bool) ->
         if not (searches and multirun and override.is_interval_sweep()):
             _check_sweep(text, override, multirun, cfg_only)
         if dry_run and override.key_or_group == "hydra/sweeper" and override.value() != "checked":
-            raise UserError(f"{DRY_RUN} is for sweeps over all combinations: omit {text}.")
+            raise UserError(f"{DRY_RUN} is for sweeps over all combinations, not for {text}: leave it out.")
     first = overrides if not multirun else first_of_search(overrides) if searches else first_of_sweep(overrides)
     cfg = compose_config(first)
     refuse_unknown(cfg, first)
