@@ -39,6 +39,8 @@ RECIPE: dict[str, Any] = {
     "crop": None,
     "early_stopping_patience": 5,
     "ema_decay": 0.9,
+    "layer_decay": 1.0,
+    "decay_biases": True,
 }
 IGNORED = (
     "The '.*_dataloader' does not have many workers",

@@ -131,16 +131,16 @@ def test_a_failed_upload_shows_in_the_exit_code(
 
 
 def test_arguments_of_wandb_report(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[tuple[str, str | None, Path | None]] = []
+    asked: list[tuple[str, str | None, Path | None, object]] = []
 
-    def publish(entity_project: str, sweep: str | None = None, spec: Path | None = None) -> list[str]:
-        asked.append((entity_project, sweep, spec))
+    def publish(entity_project: str, sweep: str | None, spec: Path | None, findings: object) -> list[str]:
+        asked.append((entity_project, sweep, spec, findings))
         return ["one place", "another"]
 
     monkeypatch.setattr(report, "publish", publish)
     assert cli.main(["wandb", "report", "me/faces"]) == 0
     assert cli.main(["wandb", "report", "me/faces", "--sweep", "table", "--spec", "page.json"]) == 0
-    assert asked == [("me/faces", None, None), ("me/faces", "table", Path("page.json"))]
+    assert asked == [("me/faces", None, None, None), ("me/faces", "table", Path("page.json"), None)]
     assert capsys.readouterr().out == "one place\nanother\n" * 2
     monkeypatch.undo()
     assert cli.main(["wandb", "report", "faces"]) == 2

@@ -140,7 +140,9 @@ def test_onnx_has_metadata(exported: tuple[Path, Trained]) -> None:
     assert [each.dim_param or each.dim_value for each in shape.shape.dim] == ["batch", 1, 37, 37]
     assert [each.name for each in model.graph.output] == ["probabilities", "logits"]
     kinds = [node.op_type for node in model.graph.node]
-    assert kinds.count("Conv") == 4  # Conv2d, the gates of positions, ECA along the channels
+    layers = exported[1].network.modules()
+    convs = [each for each in layers if isinstance(each, nn.Conv1d | nn.Conv2d)]
+    assert kinds.count("Conv") == len(convs) - 1  # `ScalarGate` multiplies by one tap of its own
 
 
 def test_a_folder_gets_every_form(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

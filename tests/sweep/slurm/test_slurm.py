@@ -359,4 +359,4 @@ def test_a_search_cancels_what_is_behind_and_goes_on_after_kill(tmp_path: Path, 
     search = read(tmp_path / "outputs" / "tune")
     assert search is not None
     assert sorted(trial.state for trial in search.trials if trial.counts) == ["done", "pruned"]
-    assert not [entry for entry in slurm_queue.look().values() if entry.name == "tune" and entry.state == "RUNNING"]
+    until(lambda: not any(each.name == "tune" and each.state == "RUNNING" for each in slurm_queue.look().values()))
