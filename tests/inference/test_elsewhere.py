@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -20,8 +21,9 @@ from fersweep.data import twins
 from fersweep.data.samples import CLASSES, Samples
 from fersweep.data.splits import Split
 from fersweep.errors import UserError
-from fersweep.inference.elsewhere import data, evaluate
+from fersweep.inference.elsewhere import data, evaluate, files
 from fersweep.report import figures
+from fersweep.runs import tests
 from fersweep.runs.collect import collect
 
 Tested = Callable[..., dict[str, Any]]
@@ -206,6 +208,9 @@ def test_twins_across_datasets_are_those_of_the_datasets_joined() -> None:
         ("split=study,random", "split=study,random has several values"),
         ("split=study --part all", "split=study has no effect on all images"),
         ("recipe.test_crops=5", "recipe.test_crops=5 is not known; choices: 1, 10."),
+        ("recipe.test_crops=abc", "recipe.test_crops=abc: 'abc' is not an integer."),
+        ("-o run/config.yaml", "config.yaml is a file, not a folder: choose a folder for the results"),
+        ("-o run/config.yaml/below", "config.yaml is a file, not a folder: choose a folder for the results"),
         ("dataset=fer2014", "dataset=fer2014 is not known (did you mean fer2013?)"),
         ("dataset.sources=x", "There is no setting dataset.sources"),
         ("dataset=jaffe", "dataset=jaffe needs dataset.root=PATH"),
@@ -216,7 +221,7 @@ def test_twins_across_datasets_are_those_of_the_datasets_joined() -> None:
 def test_a_wrong_command_line_is_one_sentence(
     run: Path, words: str, sentence: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert sentence in refused(capsys, str(run), *words.split())
+    assert sentence in refused(capsys, str(run), *words.replace("run/", f"{run}/").split())
     assert not (run / "tests").exists()
 
 
@@ -296,6 +301,52 @@ def test_a_failed_test_leaves_nothing_behind(run: Path, tested: Tested, monkeypa
             main(["test", str(run), *words])
         assert [str(each) for each in (run / "tests").iterdir()] == [before["directory"]]
     assert json.loads((Path(before["directory"]) / "result.json").read_text())["test"] == before["test"]
+
+
+NAME = "jaffe-test-0123456789"
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_an_earlier_test_is_kept_until_another_has_its_place(
+    killed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, rename = tmp_path / "tests" / NAME, Path.rename
+    place.mkdir(parents=True)
+    (place / "result.json").write_text("{}")
+
+    def second_fails(self: Path, target: Path) -> Path:
+        if target == place and tests.ASIDE not in self.name:
+            raise OSError(28, "No space left on device")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", second_fails)
+    if killed:  # its process runs no further line
+        monkeypatch.setattr(files, "_settle", lambda *_: None)
+    with pytest.raises(OSError, match="No space"), files._new_folder(place):
+        pass
+    assert place.exists() is not killed
+    _, damaged = tests.of_run(tmp_path)
+    assert len(damaged) == 1  # found, there or aside
+    monkeypatch.undo()
+    files.tidy(place.parent)
+    assert [each.name for each in place.parent.iterdir()] == [NAME]
+    with files._new_folder(place) as folder:
+        (folder / "new").touch()
+    assert [str(each.relative_to(tmp_path)) for each in tmp_path.rglob("*")][1:] == [
+        f"tests/{NAME}",
+        f"tests/{NAME}/new",
+    ]
+
+
+def test_what_dead_writers_left_is_removed(tmp_path: Path) -> None:
+    names = (NAME, f".{NAME}{tests.ASIDE}00000000", f".{NAME}-00000000", f".{NAME}-11111111", ".mine")
+    for name in names:
+        (tmp_path / name).mkdir()
+    os.utime(tmp_path / names[2], (0, 0))
+    os.utime(tmp_path / names[4], (0, 0))
+    files.tidy(tmp_path)
+    assert {each.name for each in tmp_path.iterdir()} == {NAME, f".{NAME}-11111111", ".mine"}
+    files.tidy(tmp_path / "nowhere")
 
 
 def test_a_folder_is_tested_with_progress_and_failures_named(

@@ -89,6 +89,17 @@ def test_two_versions_of_the_same_images_are_two_columns(tmp_path: Path) -> None
         ("a folder of images, test part", 0.4),
         ("a folder of images, test part (2)", 0.3),
     ]
+    tried(run, "folder", "a folder of images", 0.2, on="others", test="2123456789")
+    (record,) = csv.DictReader(listing.as_csv(collect(tmp_path)).splitlines())
+    numbers = ("", " (2)", " (3)")
+    assert {record[f"accuracy on a folder of images, test part{each}"] for each in numbers} == {"0.2", "0.3", "0.4"}
+
+
+def test_one_image_is_no_images() -> None:
+    classes = {"images_left_out": {"awe": 1}, "not_in_dataset": ["sad"], "predicted_outside": 1}
+    said = tests.left_out({"classes": classes, "outputs": "shared", "metrics": {"test/n": 2}})
+    assert said.startswith("1 image of a class that the network lacks is left out: awe (1); the dataset has no sad")
+    assert said.endswith("(1 of 2 images is given such a class by all outputs)")
 
 
 def test_the_files_have_the_table(report: Report) -> None:
@@ -139,7 +150,7 @@ def test_collect_lists_the_tests(outputs: Path, capsys: pytest.CaptureFixture[st
     (damaged,) = [each for its in found for each in its if each["state"] == "unreadable"]
     assert "delete its folder, and test again" in damaged["error"]
     rows = list(csv.DictReader(listing.as_csv(runs).splitlines()))
-    assert {each["accuracy on JAFFE, test part"] for each in rows} == {"0.41", "0.42", ""}
+    assert {each["accuracy on JAFFE, test part"] for each in rows} == {"0.41", "0.42", "0.5"}
     assert main(["collect", str(outputs)]) == 0
     told = capsys.readouterr().out
     assert "tested on" in told

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Any
@@ -37,39 +36,18 @@ def with_tests(rows: Sequence[Row], runs: Sequence[Sequence[Finished]]) -> list[
     """
     read = [{run.directory: tests.of_run(run.directory) for run in its} for its in runs]
     every = [found for its in read for found, _ in its.values()]
-    twice = {on for found in every for on, count in Counter(test.on for test in found).items() if count > 1}
-    titles = _titles([test for found in every for test in found], twice)
+    of = tests.columns([test.data for test in found] for found in every)
+    titles = dict(of.values())
     filled = []
     for row, its, its_tests in zip(rows, runs, read, strict=True):
         damaged = [sentence for _, sentences in its_tests.values() for sentence in sentences]
         by_key: dict[str, list[tuple[Finished, Test]]] = {}
         for run in its:
             for test in its_tests[run.directory][0]:
-                by_key.setdefault(_key(test, twice), []).append((run, test))
+                by_key.setdefault(of[test.data][0], []).append((run, test))
         found = {key: _pooled(key, titles[key], its, by_key[key]) for key in sorted(by_key)}
         filled.append(replace(row, elsewhere=found, notes=(*row.notes, *damaged)))
     return filled
-
-
-def _key(test: Test, twice: set[str]) -> str:
-    """Return the key of a column: a run that has two tests of one kind was tested on two versions of the images."""
-    if test.on not in twice:
-        return test.on
-    return "-".join([test.on, str(test.result["data_digest"]), test.name])
-
-
-def _titles(found: Sequence[Test], twice: set[str]) -> dict[str, str]:
-    """Return key → the shortest name of the data, numbered if several have the same."""
-    names: dict[str, str] = {}
-    for test in found:
-        key = _key(test, twice)
-        names[key] = min(names.get(key, test.name), test.name, key=lambda name: (len(name), name))
-    seen: Counter[str] = Counter()
-    for key in sorted(names):
-        seen[names[key]] += 1
-        if seen[names[key]] > 1:
-            names[key] += f" ({seen[names[key]]})"
-    return names
 
 
 def _pooled(key: str, title: str, runs: Sequence[Finished], found: Sequence[tuple[Finished, Test]]) -> Elsewhere:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from fersweep.report.formats import peta
 from fersweep.report.search import Searched, as_lines
 from fersweep.report.titles import titled
+from fersweep.runs import tests
 from fersweep.runs.collect import STATES, Run, State
 from fersweep.text import cells, counted, printable
 
@@ -133,8 +134,9 @@ def as_csv(runs: Sequence[Run], trials: Mapping[Path, int] | None = None) -> str
     interval = ("accuracy_interval_low", "accuracy_interval_high", "training_flops")
     ends = ("attempts", "started", "finished", "error_type", "error_message", "code", "commit")
     numbered = ("trial",) if trials else ()
-    others = list(dict.fromkeys(each["name"] for run in runs for each in run.tests if each["state"] == "done"))
-    elsewhere = [f"accuracy on {name}" for name in others]
+    of = tests.columns([*_tested(run)] for run in runs)
+    others = dict(of.values())
+    elsewhere = [f"accuracy on {title}" for title in others.values()]
     named = ["directory", "state", "run", *groups, "seed", *settings, *metrics, *interval, *ends, *numbered, *elsewhere]
     writer.writerow(cells(named))
     for run in runs:
@@ -149,11 +151,17 @@ def as_csv(runs: Sequence[Run], trials: Mapping[Path, int] | None = None) -> str
                     run.training_flops,
                     *(run.attempts, run.started, run.finished, error["type"], error["message"], run.code, run.commit),
                     *((trials.get(run.directory),) if trials else ()),
-                    *({each.get("name"): each.get("accuracy") for each in run.tests}.get(name) for name in others),
+                    *({of[data][0]: accuracy for data, accuracy in _tested(run).items()}.get(key) for key in others),
                 ]
             )
         )
     return text.getvalue()
+
+
+def _tested(run: Run) -> dict[tests.Data, float]:
+    """Return the accuracy of a run on each of the data on which it was tested."""
+    done = [each for each in run.tests if each["state"] == "done"]
+    return {(each["on"], each["data_digest"], each["name"]): each["accuracy"] for each in done}
 
 
 def _about(runs: Sequence[Run], sweeps: bool) -> tuple[tuple[str, ...], Any]:

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from fersweep.errors import UserError
 from fersweep.files import INTEGER, INTERVAL, NUMBER, Field, mapping, read_json
-from fersweep.text import listed, visible
+from fersweep.text import counted, listed, visible
 
 FOLDER = "tests"
 """The folder of tests in the directory of a run."""
 
 FILE, SETTINGS = "result.json", "test.yaml"
 """Result of a test, and the settings of the data tested; a folder with the latter is a test's, not a run's."""
+
+ASIDE = ".before-"
+"""Within the name of the hidden folder that keeps a test while another takes its place, after a dot and its name."""
 
 TEXT = Field("text", lambda value: isinstance(value, str))
 
@@ -44,6 +48,10 @@ def _names(value: Any, key: str) -> bool:
     return isinstance(value, dict) and isinstance(value.get(key), list) and all(isinstance(x, str) for x in value[key])
 
 
+Data = tuple[str, str, str]
+"""`Test.on`, the digest of the dataset, and `Test.name`."""
+
+
 @dataclass(frozen=True)
 class Test:
     """A network's test on a part of a dataset.
@@ -66,6 +74,11 @@ class Test:
         return titled(self.result)
 
     @property
+    def data(self) -> Data:
+        """The data tested, for `columns`."""
+        return self.on, str(self.result["data_digest"]), self.name
+
+    @property
     def accuracy(self) -> float:
         """Of the images tested, 0…1."""
         return float(self.result["metrics"]["test/accuracy"])
@@ -84,6 +97,29 @@ def titled(result: Mapping[str, Any]) -> str:
         ", ten crops" if result["test_crops"] == 10 else ""
     )
     return f"{result['dataset_title']}{split}, {part}{rules}"
+
+
+def columns(runs: Iterable[Sequence[Data]]) -> dict[Data, tuple[str, str]]:
+    """Return the column of each of the data tested: its key, and its title.
+
+    The key is `Test.on`; if a run has two tests of one kind, it was tested on two versions of the images, which are two
+    columns. The title is the shortest name of the data, numbered if several columns have the same: ``… (2)``.
+
+    Args:
+        runs: the data on which each was tested.
+    """
+    found = [list(each) for each in runs]
+    twice = {on for each in found for on, count in Counter(on for on, _, _ in each).items() if count > 1}
+    keys = {data: "-".join(data) if data[0] in twice else data[0] for each in found for data in each}
+    names: dict[str, str] = {}
+    for data, key in keys.items():
+        names[key] = min(names.get(key, data[2]), data[2], key=lambda name: (len(name), name))
+    seen: Counter[str] = Counter()
+    for key in sorted(names):
+        seen[names[key]] += 1
+        if seen[names[key]] > 1:
+            names[key] += f" ({seen[names[key]]})"
+    return {data: (key, names[key]) for data, key in keys.items()}
 
 
 def short_hash(**parts: Any) -> str:
@@ -113,7 +149,7 @@ def read(directory: Path) -> Test | None:
 def of_run(run: Path) -> tuple[list[Test], list[str]]:
     """Return the tests of a run, sorted by folder, and a sentence on each that cannot be read."""
     try:
-        folders = sorted(each for each in (run / FOLDER).iterdir() if not each.name.startswith("."))
+        folders = _folders(run / FOLDER)
     except FileNotFoundError:
         return [], []
     except OSError as error:
@@ -128,6 +164,20 @@ def of_run(run: Path) -> tuple[list[Test], list[str]]:
     return found, damaged
 
 
+def _folders(within: Path) -> list[Path]:
+    """Return the folders of tests, sorted, with those aside whose writer was killed before it replaced them."""
+    every = sorted(within.iterdir())
+    names = {each.name for each in every}
+    return [
+        each for each in every if not each.name.startswith(".") or (ASIDE in each.name and place(each) not in names)
+    ]
+
+
+def place(aside: Path) -> str:
+    """Return the name of the folder from which a test was moved aside."""
+    return aside.name[1:].rpartition(ASIDE)[0]
+
+
 def summaries(run: Path) -> tuple[dict[str, Any], ...]:
     """Return the tests of a run for a listing: folder, data, accuracy with its interval, n.
 
@@ -140,6 +190,7 @@ def summaries(run: Path) -> tuple[dict[str, Any], ...]:
             "directory": str(each.directory),
             "name": each.name,
             **{key: each.result[key] for key in ("test", "on", "dataset", "split", "part", "outputs", "test_crops")},
+            "data_digest": each.result["data_digest"],
             "accuracy": each.accuracy,
             "accuracy_interval": each.result["accuracy_interval"],
             "n": each.n,
@@ -154,14 +205,17 @@ def left_out(result: Mapping[str, Any]) -> str:
     classes, said = result["classes"], []
     if images := classes.get("images_left_out"):
         each = [f"{name} ({count:,})" for name, count in images.items()]
+        total = sum(images.values())
         said.append(
-            f"{sum(images.values()):,} images of classes that the network lacks are left out: {listed(each, 'and')}"
+            f"{counted(total, 'image')} of {'a class' if len(images) == 1 else 'classes'} that the network lacks "
+            f"{'is' if total == 1 else 'are'} left out: {listed(each, 'and')}"
         )
     if lacking := classes.get("not_in_dataset"):
-        counted = classes.get("predicted_outside", 0)
+        outside = classes.get("predicted_outside", 0)
         how = "and is not chosen from" if result["outputs"] == "shared" else "and counts as wrong where it is chosen"
         said.append(
-            f"the dataset has no {listed(lacking, 'and no')}, {how} ({counted:,} of {result['metrics']['test/n']:,} "
-            "images are given such a class by all outputs)"
+            f"the dataset has no {listed(lacking, 'and no')}, {how} ({outside:,} of "
+            f"{counted(result['metrics']['test/n'], 'image')} {'is' if outside == 1 else 'are'} given such a class by "
+            "all outputs)"
         )
     return "; ".join(said)

@@ -72,6 +72,7 @@ def evaluate(network: Network, asked: Asked, shelf: Shelf) -> Done:
     place = asked.folder / tests.directory_name(
         asked.cfg.dataset.name, chosen.split, chosen.part, str(identity["test"])
     )
+    files.tidy(asked.folder)
     if not asked.again and (before := tests.read(place)) is not None:
         return Done(before, before=True)
     every = _probabilities(network, asked.cfg, chosen)

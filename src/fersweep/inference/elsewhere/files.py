@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import secrets
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -49,17 +51,56 @@ def write(place: Path, cfg: DictConfig, result: dict[str, Any], tested: results.
         write_json(folder / tests.FILE, result)
 
 
+DEAD_S = 3600
+"""Seconds after which the writer of an unfinished folder is dead: it writes for seconds."""
+
+
+def tidy(folder: Path) -> None:
+    """Put back each test that a killed writer has left aside, and remove what it had not finished.
+
+    What cannot be moved or removed stays; readers find a test that is aside (`fersweep.runs.tests.of_run`).
+
+    Args:
+        folder: of the tests; it need not exist.
+    """
+    with contextlib.suppress(OSError):
+        for each in folder.glob(".*"):
+            if tests.ASIDE in each.name:
+                _settle(each.with_name(tests.place(each)), each)
+            elif _UNFINISHED.fullmatch(each.name) and time.time() - each.stat().st_mtime > DEAD_S:
+                shutil.rmtree(each, ignore_errors=True)
+
+
+def _settle(place: Path, aside: Path) -> None:
+    """Put back a test that is aside if nothing has taken its place, or else remove it."""
+    if place.exists():
+        shutil.rmtree(aside, ignore_errors=True)
+    else:
+        aside.rename(place)
+
+
+_UNFINISHED = re.compile(r"\..+-[0-9a-f]{10}-[0-9a-f]{8}")
+"""Name of a hidden folder: that of a test, which ends in its hash, and a word by chance."""
+
+
 @contextlib.contextmanager
 def _new_folder(place: Path) -> Iterator[Path]:
-    """Yield a hidden folder that becomes ``place`` when the block succeeds, and is removed when it fails."""
+    """Yield a hidden folder that becomes ``place`` when the block succeeds, and is removed when it fails.
+
+    An earlier ``place`` is complete, there or aside, until the new one is there.
+    """
     place.parent.mkdir(parents=True, exist_ok=True)
-    temporary, before = (place.with_name(f".{place.name}-{secrets.token_hex(4)}") for _ in range(2))
+    word = secrets.token_hex(4)
+    temporary, aside = place.with_name(f".{place.name}-{word}"), place.with_name(f".{place.name}{tests.ASIDE}{word}")
     temporary.mkdir()
     try:
         yield temporary
         if place.exists():
-            place.rename(before)
-        temporary.rename(place)
+            place.rename(aside)
+        try:
+            temporary.rename(place)
+        finally:
+            if aside.exists():
+                _settle(place, aside)
     finally:
-        for each in (temporary, before):
-            shutil.rmtree(each, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)

@@ -89,6 +89,8 @@ def run(job: Job, say: Callable[[str], None]) -> Outcome:
         UserError: the command line is wrong, or its only test fails.
     """
     words = settings.words(job.overrides)
+    if job.out is not None:
+        _refuse_file(job.out)
     outcome, paths = Outcome(), [given(job.path)]
     if is_folder_of_runs(paths[0]):
         runs = [each for each in collect(paths[0]) if each.state != "pruned"]
@@ -114,6 +116,13 @@ def run(job: Job, say: Callable[[str], None]) -> Outcome:
             outcome.done.append((path, done))
             say(place + line(path, done))
     return outcome
+
+
+def _refuse_file(out: Path) -> None:
+    """Raise UserError for a folder of results that is a file, or lies in one."""
+    there = next(each for each in (given(out), *given(out).absolute().parents) if each.exists())
+    if not there.is_dir():
+        raise UserError(f"-o: {there} is a file, not a folder: choose a folder for the results.")
 
 
 def _attempts(path: Path, job: Job, words: Words, shelf: Shelf) -> Iterator[tuple[str | None, Callable[[], Done]]]:

@@ -74,6 +74,7 @@ def words(overrides: Sequence[str]) -> Words:
             continue
         _refuse(text, each)
         kept.append((text, each))
+    _check_alone(kept)
     return Words(datasets, tuple(text for text, _ in kept), tuple(each for _, each in kept))
 
 
@@ -96,6 +97,13 @@ def _refuse(text: str, override: Override) -> None:
         raise UserError(f"{text} has several values: of a test, only dataset can have some; name one at a time.")
     if override.is_delete():
         raise UserError(f"{text} cannot be deleted: give it a value.")
+
+
+def _check_alone(typed: Sequence[tuple[str, Override]]) -> None:
+    """Raise UserError for a setting beside those of the data whose value is of another kind."""
+    alone = tuple(text for text, each in typed if each.key_or_group in ALONE and "hydra" not in text)
+    if alone and (crops := _composed(("dataset=synthetic", *alone)).recipe.test_crops) not in (1, 10):
+        raise UserError(f"recipe.test_crops={crops} is not known; choices: 1, 10.")
 
 
 def _within(key: str, above: str) -> bool:
@@ -133,8 +141,6 @@ def tested(cfg: DictConfig, dataset: str | None, given: Words) -> DictConfig:
         merged.recipe.test_crops = given.value("recipe.test_crops", merged.recipe.test_crops)
     except OmegaConfBaseException as error:
         raise UserError(one_line(error)) from error
-    if merged.recipe.test_crops not in (1, 10):
-        raise UserError(f"recipe.test_crops={merged.recipe.test_crops} is not known; choices: 1, 10.")
     check_dataset(merged, split=own or given.split)
     return merged
 
