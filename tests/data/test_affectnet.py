@@ -110,6 +110,30 @@ def test_settings_and_rows_that_cannot_be(tmp_path: Path) -> None:
         AffectNet(root).load()
 
 
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (
+            "1/000000.jpg,5,5,40,30,,0,0,0",
+            r"validation.csv line 24 repeats 1/000000.jpg of line 2 of training.csv: rem",
+        ),
+        (
+            "1/abc.jpg,nan,5,40,30,,0,0,0",
+            r"validation.csv line 24 has a box that is not of finite numbers: correct it$",
+        ),
+        ("1/abc.jpg,5,5,inf,30,,0,0,0", r"validation.csv line 24 has a box that is not of finite numbers: correct it$"),
+        ("x" * 131_070, r"validation.csv line 24 is no row of AffectNet"),
+    ],
+)
+def test_rows_that_repeat_a_picture_or_have_no_box_are_named(tmp_path: Path, line: str, message: str) -> None:
+    root = fakes_wild.affectnet_tables(tmp_path)
+    write(root / "Manually_Annotated_Images/1/abc.jpg", encoded(picture(1)))
+    with (root / "validation.csv").open("a") as file:
+        file.write(line + "\n")
+    with pytest.raises(UserError, match=message):
+        AffectNet(root).records()
+
+
 def test_the_counts_are_those_of_the_paper(tmp_path: Path) -> None:
     """Mollahosseini et al., 2017: 287,651 training images of eight classes, 283,901 of seven."""
     assert (sum(COUNTS), sum(COUNTS[:7])) == (287_651, 283_901)

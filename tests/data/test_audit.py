@@ -16,6 +16,7 @@ from fersweep.data.sources.ckplus import CkPlus
 from fersweep.data.sources.fer2013 import Fer2013
 from fersweep.data.sources.folder import Folder
 from fersweep.data.sources.jaffe import Jaffe
+from fersweep.errors import UserError
 
 
 def printed(report: dict[str, object]) -> str:
@@ -148,6 +149,17 @@ def test_an_empty_class_is_a_problem(tmp_path: Path) -> None:
     fakes.folder(tmp_path, ("happy", "sad"), 3)
     (tmp_path / "fear").mkdir()
     assert audit(Folder(tmp_path))["problems"] == ["The class fear has no image."]
+
+
+def test_a_source_of_which_no_image_is_left_is_refused() -> None:
+    class Empty:
+        name = "empty"
+
+        def load(self) -> Samples:
+            return fakes.samples([0, 0], ("a", "b"))
+
+    with pytest.raises(UserError, match=r"^no image of empty is left: "):
+        audit(Empty())
 
 
 def test_a_source_without_files() -> None:

@@ -59,10 +59,13 @@ def test_splits_that_need_people_or_sequences_are_refused(tmp_path: Path) -> Non
 
 def test_settings_and_copies_that_do_not_fit(tmp_path: Path) -> None:
     path = fakes.ckextended(tmp_path / "a" / "ckextended.csv")
-    with pytest.raises(
-        UserError, match=r"ckextended.csv has one frame of each sequence: leave dataset.source.peak_fra"
-    ):
-        CkPlus(path, peak_frames=3).load()
+    for frames in (1, 3):
+        with pytest.raises(
+            UserError, match=r"ckextended.csv has one frame of .*: leave dataset.source.peak_frames out$"
+        ):
+            CkPlus(path, peak_frames=frames).load()
+    with pytest.raises(UserError, match=r"neutral faces of its own: leave dataset.source.neutral out$"):
+        CkPlus(path, neutral=True).load()
     fakes.zipped(tmp_path / "a", tmp_path / "b" / "archive.zip")
     with pytest.raises(UserError, match=r"holds ckplus data 2 times: set dataset.root to one of"):
         CkPlus(tmp_path).load()

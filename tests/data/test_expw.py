@@ -64,7 +64,13 @@ def test_repeated_lines_count_once_and_two_labels_of_a_face_are_two_images(tmp_p
 
 
 @pytest.mark.parametrize(
-    "line", ["angry_actor_0.jpg 0 10 20 60 50 54.5 7", "angry_actor_0.jpg 0 10 20 60 50 54.5", "a b c d e f g 1"]
+    "line",
+    [
+        "angry_actor_0.jpg 0 10 20 60 50 54.5 7",
+        "angry_actor_0.jpg 0 10 20 60 50 54.5",
+        "a b c d e f g 1",
+        "a.jpg 0 10 nan 60 50 54.5 0",
+    ],
 )
 def test_a_line_that_is_none_of_the_list_is_named(tmp_path: Path, line: str) -> None:
     root = fakes_wild.expw(tmp_path)

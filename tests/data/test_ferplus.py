@@ -193,6 +193,26 @@ def no_number(root: Path) -> None:
     table.write_text(re.sub(r"(?m)^(Training,fer0000001.png,)\d+", r"\1many", table.read_text()))
 
 
+def of_400_digits(root: Path) -> None:
+    table = root / "fer2013new.csv"
+    table.write_text(re.sub(r"(?m)^(Training,fer0000001.png,)\d+", r"\g<1>" + "9" * 400, table.read_text()))
+
+
+def huge(root: Path) -> None:
+    table = root / "fer2013new.csv"
+    table.write_text(re.sub(r"(?m)^(Training,fer0000001.png,)\d+", rf"\g<1>{2**63 - 1}", table.read_text()))
+
+
+def long_cell(root: Path, name: str = "fer2013new.csv") -> None:
+    with (root / name).open("a") as file:
+        file.write("x" * 200_000 + ",1\n")
+
+
+def without_votes(root: Path) -> None:
+    table = root / "fer2013new.csv"
+    table.write_text(re.sub(r"(?m)(,\d+){10}$", ",0" * 10, table.read_text()))
+
+
 def several(root: Path) -> None:
     write(root / "copy" / "fer2013new.csv", HEADER + "\n")
 
@@ -211,7 +231,16 @@ def several(root: Path) -> None:
             other_table,
             r"holds no votes of FER\+: it lacks the columns image name, neutral, .*begins with Usage,Im",
         ),
-        ("csv", no_number, r"fer2013new.csv line 3: 'many,.*' is not 10 numbers of votes$"),
+        ("csv", no_number, r"fer2013new.csv line 3: 'many,.*' is not 10 numbers of votes, each of 0 to 100$"),
+        ("csv", of_400_digits, r"fer2013new.csv line 3: '9{80}' is not 10 numbers of votes, each of 0 to 100$"),
+        ("csv", huge, r"fer2013new.csv line 3: '9223372036854775807,.*' is not 10 numbers of votes"),
+        ("csv", long_cell, r"fer2013new.csv line 142 is no row of votes: field larger than field limit"),
+        ("csv", without_votes, r"^no image of ferplus is left: all of them are without a class, or left out by"),
+        (
+            "folders",
+            lambda root: long_cell(root, "FER2013Valid/label.csv"),
+            r"FER2013Valid/label.csv line \d+ is no row of votes: field larger than field limit",
+        ),
         ("csv", several, r"set dataset.source.votes to one of .* or .*, which differ$"),
         ("kaggle", shortened, r"fer2013new.csv has only 139 of its 35,887 rows"),
         (

@@ -80,6 +80,27 @@ def test_a_kind_that_is_not_there_is_refused_with_the_one_that_is(tmp_path: Path
         RafDb(aligned, pictures="alinged")
 
 
+@pytest.mark.parametrize("pictures", ["aligned", "boxed"])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"", rf"{LIST} has no row such as train_00001.jpg 5: copy or download the list again$"),
+        (b"\x00\xff\x01", rf"{LIST} has no row such as train_00001.jpg 5"),
+        (
+            b"train_77777.jpg 5\n",
+            r"basic has 28 (aligned|original) pictures, such as .*, but the lists name none: copy",
+        ),
+    ],
+)
+def test_a_list_at_fault_is_named_and_not_the_pictures(
+    tmp_path: Path, text: bytes, message: str, pictures: str
+) -> None:
+    root = fakes_wild.rafdb(tmp_path)
+    write(root / LIST, text)
+    with pytest.raises(UserError, match=message):
+        RafDb(root, pictures=pictures).records()
+
+
 def test_missing_and_unlisted_pictures_are_named(tmp_path: Path) -> None:
     root = fakes_wild.rafdb(tmp_path, kinds=("aligned",))
     write(root / "basic/Image/aligned/train_99999_aligned.jpg", encoded(picture(1)))

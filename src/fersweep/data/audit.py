@@ -38,7 +38,7 @@ from rich.text import Text
 
 from fersweep.data import copies, pixels, twins
 from fersweep.data.accounting import LeftOut
-from fersweep.data.images import Records, UnreadableImageError, parallel
+from fersweep.data.images import Records, UnreadableImageError, check_some, parallel
 from fersweep.data.samples import PRIVATE, PUBLIC, TEST, TRAINING, Samples, Source, impossible_name
 from fersweep.text import printable
 
@@ -49,9 +49,10 @@ def audit(source: Source) -> dict[str, Any]:
     """Examine every image of a source; one with ``records`` and ``checks`` is audited as its files are.
 
     Raises:
-        UserError: the source cannot be found or listed. A broken image or row is reported, not raised.
+        UserError: the source cannot be found or listed, or has no image. A broken image or row is reported, not raised.
     """
     records = source.records() if hasattr(source, "records") else _decoded(source.load())
+    check_some(records, source.name)
     digests, sizes, small, unreadable = _examine(records)
     checks = source.checks(records) if hasattr(source, "checks") else []
     usage = records.usage if records.usage is not None else np.full(len(records), "all")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -145,17 +146,22 @@ def cut(image: Pixels, box: Box) -> Pixels:
     """Return the part ``box`` of a picture, in whole pixels, without what lies outside of it.
 
     Raises:
-        UnreadableImageError: all of it lies outside.
+        UnreadableImageError: all of it lies outside, or it is not of finite numbers.
     """
+    if not all(map(math.isfinite, box)):
+        raise UnreadableImageError(f"its box {_shown(box)} is not of finite numbers")
     height, width = image.shape[:2]
     left, top = (max(0, round(each)) for each in box[:2])
     right, bottom = min(width, round(box[2])), min(height, round(box[3]))
     if left >= right or top >= bottom:
-        where = ", ".join(f"{each:g}" for each in box)
         raise UnreadableImageError(
-            f"its box {where} (left, top, right, bottom) is no part of its {width}x{height} pixels"
+            f"its box {_shown(box)} (left, top, right, bottom) is no part of its {width}x{height} pixels"
         )
     return image[top:bottom, left:right]
+
+
+def _shown(box: Box) -> str:
+    return ", ".join(f"{each:g}" for each in box)
 
 
 def _to_uint8(image: Image.Image) -> Pixels:
@@ -207,8 +213,9 @@ def load(records: Records, image_size: int, channels: int, name: str) -> Samples
         name: the dataset's name, for messages.
 
     Raises:
-        UserError: a record is broken; the message names the first one.
+        UserError: a record is broken; the message names the first one; or there is none.
     """
+    check_some(records, name)
     if records.faults:
         where, why = records.faults[0]
         raise UserError(f"{where}: {why} ({_advice(name)})")
@@ -221,6 +228,15 @@ def load(records: Records, image_size: int, channels: int, name: str) -> Samples
     parallel(len(records), fill)
     known = (records.labels, records.ids, records.class_names, records.subjects, records.usage, records.sequences)
     return Samples(images, *known, targets=records.targets, objective=records.objective)
+
+
+def check_some(records: Records, name: str) -> None:
+    """Raise UserError for a dataset of which no image is left, broken ones aside."""
+    if not len(records) and not records.faults:
+        raise UserError(
+            f"no image of {name} is left: all of them are without a class, or left out by dataset.source; "
+            "check the labels, and copy the data again if they are empty"
+        )
 
 
 def _advice(dataset: str) -> str:

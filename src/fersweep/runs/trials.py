@@ -197,5 +197,5 @@ def history(directory: Path, metric: str) -> dict[int, float]:
             return {int(row["epoch"]): float(row[metric]) for row in csv.DictReader(file)}
     except FileNotFoundError:
         return {}
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
         raise UserError(f"{directory / 'history.csv'} has no readable column {metric}: {error}.") from error

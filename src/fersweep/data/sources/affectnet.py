@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -54,6 +55,7 @@ class _Row(NamedTuple):
     code: int
     usage: str
     box: images.Box | None = None
+    line: tuple[str, int] | None = None  # the table and the number of its line
 
 
 _LAST: dict[tuple[Path, int, bool | None], list[_Row]] = {}
@@ -110,6 +112,7 @@ class AffectNet(Listed):
         """
         tree = self.tree()
         wanted = [row for row in self._rows(tree) if CODES[row.code] in self._classes]
+        _check_lines(tree, wanted)
         rows = [
             ImageFile(row.id, row.name, self._classes.index(CODES[row.code]), row.usage, box=row.box)
             for row in wanted
@@ -220,19 +223,44 @@ def _of_tables(tree: files.Tree, tables: Iterable[str], *, crop: bool) -> Iterat
     for table in tables:
         usage, columns = _TABLES[files.basename(table).lower()], _COLUMNS
         for number, line in lines(tree, table):
-            cells = next(csv.reader([line]))
+            cells = _cells(tree, table, number, line)
             if number == 1 and _EXPRESSION in (header := [cell.strip().lower() for cell in cells]):
                 columns = tuple(header)
                 continue
             row = dict(zip(columns, (cell.strip() for cell in cells), strict=False))
             try:
                 code, box = _checked(row[_EXPRESSION]), _box(row) if crop else None
-                yield _Row(row[_PATH], pictures.get(row[_PATH], ""), code, usage, box)
+                yield _Row(row[_PATH], pictures.get(row[_PATH], ""), code, usage, box, (table, number))
             except (KeyError, ValueError) as error:
                 raise UserError(
                     f"{tree.path / table} line {number} is no row of AffectNet: it needs {_PATH} and {_EXPRESSION}, a "
                     f"number of 0 to {len(CODES) - 1}"
                 ) from error
+
+
+def _cells(tree: files.Tree, table: str, number: int, line: str) -> list[str]:
+    try:
+        return next(csv.reader([line]))
+    except csv.Error as error:
+        raise UserError(f"{tree.path / table} line {number} is no row of AffectNet: {error}") from error
+
+
+def _check_lines(tree: files.Tree, rows: Iterable[_Row]) -> None:
+    """Raise UserError for a picture that two lines of the tables name, and for a box that is none."""
+    first: dict[str, tuple[str, int]] = {}
+    for row in rows:
+        if row.line is None or not row.name:
+            continue
+        if row.box is not None and not all(map(math.isfinite, row.box)):
+            raise UserError(
+                f"{tree.path / row.line[0]} line {row.line[1]} has a box that is not of finite numbers: correct it"
+            )
+        table, number = first.setdefault(row.id, row.line)
+        if (table, number) != row.line:
+            raise UserError(
+                f"{tree.path / row.line[0]} line {row.line[1]} repeats {row.id} of line {number}"
+                f"{'' if table == row.line[0] else f' of {table}'}: remove one of the lines"
+            )
 
 
 def _box(row: Mapping[str, str]) -> images.Box | None:
@@ -241,4 +269,7 @@ def _box(row: Mapping[str, str]) -> images.Box | None:
         left, top, width, height = (float(row.get(column, "")) for column in _BOX)
     except ValueError:
         return None
-    return (left, top, left + width, top + height) if width > 0 and height > 0 else None
+    if all(map(math.isnan, (left, top, width, height))):
+        return None
+    box = left, top, left + width, top + height
+    return box if not all(map(math.isfinite, box)) or (width > 0 and height > 0) else None

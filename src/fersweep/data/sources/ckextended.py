@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from fersweep.data import files
 from fersweep.data.images import Pixels, Records
 from fersweep.data.samples import CLASSES, CONTEMPT
 from fersweep.data.sources import fer2013_csv
+from fersweep.errors import UserError
 
 TABLE = "ckextended.csv"
 CODES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral", CONTEMPT)
@@ -32,6 +34,14 @@ def is_table(name: str) -> bool:
 def find(names: Iterable[str]) -> str:
     """Return the first of ``names`` that is called as the table, or an empty string."""
     return next(filter(is_table, names), "")
+
+
+def refuse_idle(where: Path, **settings: object) -> None:
+    """Raise UserError for one of the ``settings`` of frames that is given, as the table has no frames to choose."""
+    for name in (name for name, value in settings.items() if value is not None):
+        raise UserError(
+            f"{where} has one frame of each sequence and neutral faces of its own: leave dataset.source.{name} out"
+        )
 
 
 def records(tree: files.Tree, name: str, class_names: tuple[str, ...]) -> Records:

@@ -158,8 +158,7 @@ class CkPlus(JoinedFiles):
         return tuple(name for name in (*CLASSES, CONTEMPT) if kept.get(name, True))
 
     def _of_table(self, tree: files.Tree, table: str) -> images.Records:
-        if self.peak_frames not in (None, 1):
-            raise UserError(f"{tree.path / table} has one frame of each sequence: leave dataset.source.peak_frames out")
+        ckextended.refuse_idle(tree.path / table, peak_frames=self.peak_frames, neutral=self.neutral or None)
         return ckextended.records(tree, table, self._classes(self.neutral is not False))
 
     def read_names(self) -> Collection[str] | None:

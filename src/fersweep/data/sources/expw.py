@@ -8,6 +8,7 @@ shown.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -132,11 +133,11 @@ def _face(tree: files.Tree, name: str, number: int, line: str) -> _Face:
     try:
         picture, face, *rest, code = cells
         top, left, right, bottom, confidence = map(float, rest)
-        if int(code) not in range(len(CODES)):
-            raise ValueError(code)
+        if int(code) not in range(len(CODES)) or not all(map(math.isfinite, (top, left, right, bottom, confidence))):
+            raise ValueError(line)
     except ValueError as error:
         raise UserError(
             f"{tree.path / name} line {number} is {line[:60]!r}, and must be a name, the number of the face, top, "
-            f"left, right, bottom and confidence of its box, and a number of 0 to {len(CODES) - 1}"
+            f"left, right, bottom and confidence of its box, all finite, and a number of 0 to {len(CODES) - 1}"
         ) from error
     return _Face(files.basename(picture), face, (left, top, right, bottom), confidence, int(code))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,6 +30,9 @@ PROTOCOLS = ("majority", "probability", "cross_entropy", "multi_target")
 Counts = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 Rows = npt.NDArray[np.float64]
+
+MOST = 100
+"""Largest number of votes that a cell may hold; ten people voted on each image."""
 
 _CLASSES = (*CLASSES, CONTEMPT)
 _ORDER = [[canonical(name) for name in EMOTIONS].index(name) for name in _CLASSES]  # the columns of the classes
@@ -134,7 +137,7 @@ def read_table(tree: Tree, name: str) -> Votes:
     """
     where = tree.path / name
     lines = _lines(tree, name)
-    table = csv.reader(lines, delimiter=max(",;\t", key=lines[0].count) if lines else ",")
+    table = _cells(where, lines, max(",;\t", key=lines[0].count) if lines else ",")
     header = [cell.strip().lower() for cell in next(table, [])]
     wanted = ("usage", "image name", *map(str.lower, COLUMNS))
     if missing := [each for each in wanted if each not in header]:
@@ -157,7 +160,7 @@ def read_list(tree: Tree, name: str) -> Votes:
         UserError: a row is wrong, or the file is not a text table.
     """
     where = tree.path / name
-    rows = {cells[0].strip(): cells[1:] for cells in csv.reader(_lines(tree, name)) if cells}
+    rows = {cells[0].strip(): cells[1:] for cells in _cells(where, _lines(tree, name)) if cells}
     boxed = all(len(cells) == len(COLUMNS) + 1 for cells in rows.values())
     return Votes(_numbers(where, (cells[boxed:] for cells in rows.values()), 1), tuple(rows))
 
@@ -169,18 +172,32 @@ def _lines(tree: Tree, name: str) -> Sequence[str]:
         raise UserError(f"cannot read {tree.path / name}: {error}") from error
 
 
+def _cells(where: object, lines: Sequence[str], delimiter: str = ",") -> Iterator[list[str]]:
+    """Yield the cells of every row; UserError for a line that is none of a table."""
+    table = csv.reader(lines, delimiter=delimiter)
+    try:
+        yield from table
+    except csv.Error as error:
+        raise UserError(f"{where} line {table.line_num} is no row of votes: {error}") from error
+
+
 def _numbers(where: object, rows: Iterable[Sequence[str]], first: int) -> Counts:
     """Return ten numbers of each row, whose first one is line ``first`` of the file."""
     found = []
     for line, cells in enumerate(rows, start=first):
         words = [cell.strip() for cell in cells]
-        if len(words) != len(COLUMNS) or not all(word.isascii() and word.isdigit() for word in words):
+        if len(words) != len(COLUMNS) or not all(map(_is_number, words)):
             shown = io.StringIO()
             csv.writer(shown).writerow(cells)
             raise UserError(
-                f"{where} line {line}: {shown.getvalue().strip()[:80]!r} is not {len(COLUMNS)} numbers of votes"
+                f"{where} line {line}: {shown.getvalue().strip()[:80]!r} is not {len(COLUMNS)} numbers of votes, "
+                f"each of 0 to {MOST}"
             )
         found.append([int(word) for word in words])
     if not found:
         raise UserError(f"{where} holds no rows: copy or download it again")
     return np.array(found, np.int64)
+
+
+def _is_number(word: str) -> bool:
+    return word.isascii() and word.isdigit() and len(word) <= len(str(MOST)) and int(word) <= MOST

@@ -13,6 +13,7 @@ The names say which part an image belongs to; nothing says who is shown.
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -111,8 +112,13 @@ class RafDb(Listed):
 
     def _labels(self, tree: files.Tree) -> dict[str, str]:
         """Return the class of each image, by its name without suffixes: from the lists, else from the folders."""
-        listed = [(name, *each) for name in filter(self.is_list, tree.stamps) for each in _listed(tree, name)]
+        lists = {name: list(_listed(tree, name)) for name in filter(self.is_list, tree.stamps)}
+        listed = [(name, *each) for name, rows in lists.items() for each in rows]
         by_folder = [(name, *each) for name in tree.images() if (each := _by_folder(name))]
+        if not by_folder and (empty := [name for name, rows in lists.items() if not rows]):
+            raise UserError(
+                f"{tree.path / empty[0]} has no row such as train_00001.jpg 5: copy or download the list again"
+            )
         known: dict[str, tuple[str, str]] = {}
         for where, key, label in (*listed, *by_folder):
             before, first = known.setdefault(key, (label, where))
@@ -121,14 +127,19 @@ class RafDb(Listed):
         return {key: known[key][0] for _, key, _ in listed or by_folder}
 
     def _no_pictures(self, tree: files.Tree) -> UserError:
-        other = [name for name in tree.images() if _NAME.fullmatch(name)]
+        known = [name for name in tree.images() if _NAME.fullmatch(name)]
+        if own := [name for name in known if self.shows(name)]:
+            return UserError(
+                f"{tree.path} has {counted(len(own), f'{self._kind} picture')}, such as {own[0]}, but the lists name "
+                "none: copy the lists and the pictures of one copy of RAF-DB"
+            )
         kind, example = (
             (ALIGNED, "train_00001_aligned.jpg") if self.pictures == ALIGNED else (ORIGINAL, "train_00001.jpg")
         )
-        if other and self.pictures == ALIGNED:
-            instead = f"it has {counted(len(other), 'original picture')}: set dataset.source.pictures=original, or "
-        elif other:
-            instead = f"it has {counted(len(other), 'aligned picture')}: set dataset.source.pictures=aligned, or "
+        if known and self.pictures == ALIGNED:
+            instead = f"it has {counted(len(known), 'original picture')}: set dataset.source.pictures=original, or "
+        elif known:
+            instead = f"it has {counted(len(known), 'aligned picture')}: set dataset.source.pictures=aligned, or "
         else:
             instead = "it has labels alone: "
         return UserError(
@@ -211,7 +222,11 @@ def _box(tree: files.Tree, names: dict[str, str], key: str) -> images.Box:
         )
     text = " ".join(line for _, line in lines(tree, name))
     try:
-        left, top, right, bottom = map(float, text.split())
+        left, top, right, bottom = box = tuple(map(float, text.split()))
+        if not all(map(math.isfinite, box)):
+            raise ValueError(text)
     except ValueError as error:
-        raise UserError(f"{tree.path / name} holds {text[:40]!r}, and must hold left, top, right and bottom") from error
+        raise UserError(
+            f"{tree.path / name} holds {text[:40]!r}, and must hold left, top, right and bottom, all finite"
+        ) from error
     return left, top, right, bottom
