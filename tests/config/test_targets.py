@@ -6,12 +6,14 @@ import importlib
 import pkgutil
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
 
 import fersweep
 from fersweep.config import targets
+from fersweep.config.compose import check_choices, flags
 from fersweep.config.options import config_dir
 from fersweep.errors import UserError
 
@@ -91,3 +93,51 @@ def test_of_torch_public_subclasses_of_one_class_pass(library: str, kind: type) 
 def test_other_names_are_refused(target: str) -> None:
     with pytest.raises(UserError, match=r"^_target_=.* (is not allowed: it must be defined in|does not exist)"):
         targets.find(target)
+
+
+@pytest.mark.parametrize("value", ["maybe", 3, 0, None, [True]])
+def test_arguments_that_are_true_or_false_take_nothing_else(value: object) -> None:
+    checked = 0
+    for target in sorted(set(re.findall(r"_target_: (\S+)", "".join(each.read_text() for each in _option_files())))):
+        for name, parameter in targets.parameters(target).items():
+            if parameter.annotation in ("bool", bool):
+                checked += 1
+                targets.check({"_target_": target, name: True})
+                with pytest.raises(
+                    UserError, match=rf"^{name}=.* is no value for {target}: it must be true or false\.$"
+                ):
+                    targets.check({"_target_": target, name: value})
+    assert checked > 10
+
+
+def _option_files() -> Iterator[Path]:
+    return config_dir().rglob("*.yaml")
+
+
+@pytest.mark.parametrize(
+    ("target", "name", "good", "bad", "must"),
+    [
+        ("data.sources.ckplus.CkPlus", "peak_frames", [1, None, 3.0], ["abc", True, 1.5], "an integer or null"),
+        ("data.sources.ckplus.CkPlus", "neutral", [True, None], ["maybe", 1], "true or false or null"),
+        ("data.sources.ferplus.FerPlus", "votes", ["x", None, Path("x")], [3], "a text, a path or null"),
+        ("models.timm_network.TimmNetwork", "name", ["x"], [3, None, True], "a text"),
+        ("models.inception_resnet.InceptionResNetV1", "resize", [160, None], ["abc", False], "an integer or null"),
+        ("models.inception_resnet.InceptionResNetV1", "dropout", [1, 0.5], ["abc", None, True], "a number"),
+    ],
+)
+def test_texts_and_numbers_are_checked(
+    target: str, name: str, good: list[object], bad: list[object], must: str
+) -> None:
+    for value in good:
+        targets.check({"_target_": f"fersweep.{target}", name: value})
+    for value in bad:
+        with pytest.raises(UserError, match=rf"^{name}=.* is no value for fersweep.{target}: it must be {must}\.$"):
+            targets.check({"_target_": f"fersweep.{target}", name: value})
+
+
+@pytest.mark.parametrize("text", ["recipe.decay_biases=3", "force=maybe", "dataset.preprocessing.equalize=true,5"])
+def test_settings_that_are_true_or_false_take_nothing_else(text: str) -> None:
+    with pytest.raises(UserError, match=r"=(3|maybe|5) is not possible: set true or false\.$"):
+        check_choices([text])
+    check_choices([f"{text.partition('=')[0]}={word}" for word in ("true", "no", "1", "On")])
+    assert {"force", "recipe.decay_biases", "trainer.compile"} < flags()

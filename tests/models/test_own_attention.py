@@ -320,7 +320,10 @@ def test_sizes_are_named_in_the_class() -> None:
             "backbone=msff_cnn fidelity=code fidelity.backbone.msff_cnn.norm.momentum=2",
             "momentum=2 must be above 0 and at",
         ),
-        ("backbone=msff_cnn fidelity=code fidelity.backbone.msff_cnn.norm.momentum=abc", "MSFFCNN do not fit it"),
+        (
+            "backbone=msff_cnn fidelity=code fidelity.backbone.msff_cnn.norm.momentum=abc",
+            "momentum=abc is no value for",
+        ),
         ("backbone=aer_cnn fidelity.aer_cnn.x=1", "There is no setting fidelity.aer_cnn.x"),
         (
             "experiment=best_drf_msam dataset.root=x augmentation=none",

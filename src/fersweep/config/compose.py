@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
+from functools import cache
 from typing import Any
 
 from hydra import compose, initialize_config_dir
@@ -44,6 +45,9 @@ RENAMED = {
 
 NOT_SET = r"^hydra\.|^backbone\.(lr|epochs)$|^dataset\.(batch_size|study_crop\..*)$|(_target_|name|title)$"
 """Pattern of keys that are no suggestion: they follow from a choice."""
+
+TRUE, FALSE = ("true", "yes", "on", "y", "1"), ("false", "no", "off", "n", "0")
+"""Words, in lower case, for a setting that is true or false."""
 
 TOP = (*Config.__dataclass_fields__, "experiment", "hydra", "local")
 """Top-level keys of a configuration."""
@@ -105,9 +109,26 @@ def check_choices(overrides: Sequence[str]) -> None:
             raise UserError(f"{key} is a group: {advice}.")
         if choices and first != "hydra" and not override.is_delete():
             _check_values(key, override, choices)
+        if key in flags():
+            _check_flag(key, override)
         place = key.replace(".", "/")
         if place in ("hydra/launcher", "hydra/sweeper") and did_you_mean(str(override.value()), options(place)):
             _check_values(place, override, options(place))
+
+
+def _check_flag(key: str, override: Override) -> None:
+    values = sweep_values(override) if override.is_sweep_override() else [override.value()]
+    for value in values:
+        if value is not None and not override.is_delete() and str(value).lower() not in (*TRUE, *FALSE):
+            raise UserError(f"{key}={value} is not possible: set true or false.")
+
+
+@cache
+def flags(schema: type = Config, above: str = "") -> frozenset[str]:
+    """Return the dotted names of those settings that are true or false."""
+    inner = {each.name: section(each) for each in fields(schema)}
+    own = {f"{above}{each.name}" for each in fields(schema) if each.type in ("bool", bool)}
+    return frozenset(own).union(*(flags(below, f"{above}{name}.") for name, below in inner.items() if below))
 
 
 def sweep_values(override: Override) -> list[str]:

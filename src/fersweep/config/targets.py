@@ -9,11 +9,12 @@ import pkgutil
 import pydoc
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
+from pathlib import PurePath
 from typing import Any
 
 from fersweep.config import plugins
 from fersweep.errors import UserError
-from fersweep.text import did_you_mean
+from fersweep.text import did_you_mean, listed
 
 OWN = (
     "fersweep.models",
@@ -132,14 +133,14 @@ def needs(target: str, argument: str) -> bool:
 
 
 def check(node: Any, modules: Sequence[str] = ()) -> None:
-    """Check every ``_target_`` in a plain config node, at any depth, and the names of its arguments.
+    """Check every ``_target_`` in a plain config node, at any depth, and its arguments' names and kinds.
 
     Args:
         node: resolved; a remaining interpolation is refused, as it would be resolved only when the object is built.
         modules: modules in which every target must be defined, plugins aside; default: any that `find` allows.
 
     Raises:
-        UserError: as `find`, for an unknown argument, and for an interpolation.
+        UserError: as `find`, for an argument that is unknown or of another kind (`KINDS`), and for an interpolation.
     """
     if isinstance(node, str) and "${" in node:
         raise UserError(f"{node!r} is an interpolation where a value is needed: write the value itself.")
@@ -163,6 +164,37 @@ def _check_target(node: Mapping[str, Any], modules: Sequence[str]) -> None:
         if not takes(target, argument) or target == "torch.nn.Identity":  # which takes any and uses none
             hint = did_you_mean(argument, known)
             raise UserError(f"{target} has no argument {argument!r}{hint}; it takes {', '.join(known) or 'none'}.")
+        if (parameter := parameters(target).get(argument)) is not None:
+            _check_kind(target, parameter, node[argument])
+
+
+def _is_integer(value: Any) -> bool:
+    return not isinstance(value, bool) and (isinstance(value, int) or (isinstance(value, float) and value.is_integer()))
+
+
+KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "bool": ("true or false", lambda value: isinstance(value, bool)),
+    "int": ("an integer", _is_integer),
+    "float": ("a number", lambda value: isinstance(value, int | float) and not isinstance(value, bool)),
+    "str": ("a text", lambda value: isinstance(value, str)),
+    "Path": ("a path", lambda value: isinstance(value, str | PurePath)),
+    "None": ("null", lambda value: value is None),
+}
+"""Annotations that are checked, alone or joined by ``|``: what they stand for in words, and the test of a value."""
+
+
+def _check_kind(target: str, parameter: inspect.Parameter, value: Any) -> None:
+    """Raise UserError for an argument that is not of its annotation, as far as `KINDS` know that."""
+    annotation = parameter.annotation
+    text = annotation.__name__ if isinstance(annotation, type) else str(annotation)
+    kinds = [KINDS.get(each.strip()) for each in text.split("|")]
+    if isinstance(value, Mapping) or value is parameter.default or None in kinds:
+        return
+    known = list(filter(None, kinds))
+    if not any(fits(value) for _, fits in known):
+        given = "null" if value is None else str(value).lower() if isinstance(value, bool) else value
+        must = listed([words for words, _ in known], "or")
+        raise UserError(f"{parameter.name}={given} is no value for {target}: it must be {must}.")
 
 
 def identity_of(target: str) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fersweep.config.compose import TRUE
 from fersweep.errors import UserError
 from fersweep.files import given
 from fersweep.inference.elsewhere import network, settings
@@ -162,7 +163,7 @@ def _asked(found: network.Network, dataset: str | None, job: Job, words: Words) 
         outputs=job.outputs,
         split=words.split,
         folder=folder,
-        again=bool(words.value("force", False)),
+        again=str(words.value("force", False)).lower() in TRUE,
         command=_command(found.path, dataset, job, () if cfg.dataset.root is not None else ("dataset.root",)),
     )
 
