@@ -285,3 +285,24 @@ def test_a_flag_with_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/me")
     arguments = ["--config-dir=~/mine", "-cd=~/mine", "dataset.root=~/x"]
     assert expanded_flags(arguments) == ["--config-dir=/home/me/mine", "-cd=/home/me/mine", "dataset.root=~/x"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "twice"),
+    [
+        ("+x={a:1,b:2,a:3}", "a"),
+        ("+x=[{a:1},{'b,c':[1,{d:1,d:2}]}]", "d"),
+        ("hydra.sweeper.finals_overrides=split:official,split:random", "split"),
+        ("hydra.sweeper.exclude=backbone:vgg19,backbone:resnet50", "backbone"),
+        ("+x={a:{b:1},b:{a:1,b:2}}", None),
+        ("+x=[{a:1},{a:2},a,a]", None),
+        ("+x={a:'b:1,b:2',c:'a:'}", None),
+        ("sweep={a:1,a:2}", None),
+    ],
+)
+def test_a_mapping_with_a_key_twice_is_refused(typed: str, twice: str | None) -> None:
+    if twice is None:
+        assert readable(typed, multirun=True)
+        return
+    with pytest.raises(UserError, match=f"has {twice} twice: give it one value"):
+        readable(typed, multirun=True)

@@ -119,7 +119,9 @@ def test_a_command_that_fails_or_hangs_is_one_line_and_changes_nothing(
         ("sh -c 'x", "is not a command (No closing quotation)"),
         ("", "is empty"),
         ([], "is empty"),
-        (3, "is not a command"),
+        (3, "hydra.launcher.on_end=3 is not a command: write a program"),
+        ({"a": "b"}, "hydra.launcher.on_end={'a': 'b'} is not a command: write a program"),
+        ([["a"]], "hydra.launcher.on_end=[['a']] is not a command: write a program"),
     ],
 )
 def test_what_cannot_be_run_is_refused_before_the_sweep(on_end: Any, message: str) -> None:
@@ -138,6 +140,7 @@ def test_a_local_sweep_runs_it_once(
     assert variables["FERSWEEP_SWEEP"] == str(tmp_path / "outputs" / "runs")
     assert (variables["FERSWEEP_STATE"], variables["FERSWEEP_RUNS"]) == ("done", "2")
     assert run_train("-m", "seed=3", "hydra.launcher.on_end=no-such-program") == 2
+    assert run_train("-m", "seed=3", "hydra.launcher.on_end=no-such-program", "--dry-run") == 2
     assert len(started.configs) == 2
 
 

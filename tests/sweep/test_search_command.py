@@ -113,7 +113,12 @@ def test_the_finals_have_settings_of_their_own_which_are_no_part_of_the_search(
         ("3", "hydra.sweeper.finals_overrides=3 is not settings with values: write hydra.sweeper.finals_overrides="),
         ("seed:7", "hydra.sweeper.finals_overrides names seed, which cannot differ in the finals"),
         ("recipe.optimizer.lr:7", "hydra.sweeper.finals_overrides names recipe.optimizer.lr, which the search chooses"),
-        ("split:offical", "hydra.sweeper.finals_overrides: "),
+        (
+            "split:offical",
+            "hydra.sweeper.finals_overrides: split=offical is not known (did you mean official?)",
+        ),
+        ("split:official,split:random", "hydra.sweeper.finals_overrides has split twice: give it one value."),
+        ("{split:[official,random]}", "hydra.sweeper.finals_overrides: split=['official', 'random'] is not known"),
         ("recipe.mixap:1", "hydra.sweeper.finals_overrides: There is no setting recipe.mixap (did you mean"),
         ("recipe.mixup:-1", "hydra.sweeper.finals_overrides: recipe.mixup=-1"),
     ],

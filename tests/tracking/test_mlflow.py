@@ -134,6 +134,25 @@ def test_without_its_note_or_after_a_deletion_a_run_is_recorded_anew(tmp_path: P
     assert opened(run_dir).run_id not in (first, second)
 
 
+@pytest.mark.parametrize(
+    "uri", ["http://[x", "http://h:port", "http://", "5", 5, "/proc/x", "file:x", "ftp://h", "x y"]
+)
+def test_an_address_that_cannot_work_is_one_sentence(uri: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_ALLOW_FILE_STORE")
+    with pytest.raises(UserError, match=r"^logger.tracking_uri=.* host|address.*: write http://HOST:PORT or https"):
+        tracking.check({**SETTINGS, "tracking_uri": uri})
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", str(uri))
+    with pytest.raises(UserError, match=r"^MLFLOW_TRACKING_URI="):
+        tracking.check(SETTINGS)
+
+
+@pytest.mark.parametrize(
+    "uri", ["http://h:5000", "sqlite:///x.db", "postgresql+psycopg2://h/x", "databricks", "", None]
+)
+def test_other_addresses_pass(uri: str | None) -> None:
+    tracking.check({**SETTINGS, "tracking_uri": uri})
+
+
 def test_a_server_that_does_not_answer_is_one_sentence_at_once_and_no_secret_is_shown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

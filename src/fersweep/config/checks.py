@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from fersweep import files
+from fersweep.config.combinations import plain_value
 from fersweep.config.compose import refuse_unknown
 from fersweep.config.nodes import source_takes
 from fersweep.config.options import option_file
@@ -189,8 +190,17 @@ def _validate_schedule(cfg: DictConfig) -> None:
             raise UserError(f"backbone.{key} has no effect with recipe={cfg.recipe.name}: leave it as it is.")
 
 
+def _list_problems(cfg: DictConfig, *keys: str) -> Iterator[str]:
+    """Yield lists of names that hold another list, or a mapping."""
+    for key in keys:
+        value = plain_value(OmegaConf.select(cfg, key))
+        if isinstance(value, list) and (wrong := [each for each in value if isinstance(each, list | dict)]):
+            yield f"{key} holds {wrong[0]}, which is not a name: write names alone, as in {key}=[one,two]."
+
+
 def _dataset_problems(cfg: DictConfig) -> Iterator[str]:
     dataset = cfg.dataset
+    yield from _list_problems(cfg, "dataset.splits")
     reads, downloads = source_takes(cfg, "root"), source_takes(cfg, "download")
     if dataset.root is not None and not reads:
         yield f"dataset={dataset.name} is generated, not read: omit dataset.root, or choose another dataset."
@@ -255,6 +265,7 @@ def _combination_problems(cfg: DictConfig) -> Iterator[str]:
         yield "recipe.augment_validation=true has no effect with augmentation=none: set one of them."
     if cfg.attention.get("kernel_size") and (cfg.attention.get("gamma", 2), cfg.attention.get("beta", 1)) != (2, 1):
         yield "attention.gamma and attention.beta have no effect when attention.kernel_size is set."
+    yield from _list_problems(cfg, "logger.tags", "plugins")
     if isinstance(cfg.logger.get("tags"), str):
         yield f"logger.tags={cfg.logger.tags} is not a list: write logger.tags=[{cfg.logger.tags}]."
     if trainer.overfit_batches and cfg.augmentation.name != "none":

@@ -323,6 +323,13 @@ def dotted(config: Mapping[str, Any], above: str = "") -> dict[str, Any]:
     return flat
 
 
+REFUSED = {
+    r"Value '(?P<value>.*)' is not a valid bool \(type \w+\)": "{value!r} is not true or false",
+    r"Invalid value assigned: \w+ is not a ListConfig, list or tuple\.": "this is not a list: write it in [ ]",
+    r"Cannot merge DictConfig with ListConfig": "a list is not possible: set the keys of this section",
+}
+"""Messages of OmegaConf on the value of an override, and the words in their place."""
+
 KINDS = {"Integer": "an integer", "Float": "a number", "Boolean": "true or false"}
 
 
@@ -332,6 +339,9 @@ def one_line(error: Exception) -> str:
     lines = [line.strip() for text in texts for line in text.splitlines()]
     noise = ("To append", "full_key", "object_type", "reference_type", "Config search path", "provider=")
     sentence = " ".join(line for line in lines if line and not line.startswith(noise))
+    for message, words in REFUSED.items():
+        if found := re.fullmatch(rf"Error merging override (?P<text>\S+) {message}", sentence):
+            return f"{found['text']}: {words.format(**found.groupdict())}."
     return re.sub(
         r"Error merging override (?P<text>\S+) "
         r"Value '(?P<value>.*)' of type '\w+' could not be converted to (?P<kind>\w+)",

@@ -57,7 +57,7 @@ def readable(text: str, multirun: bool) -> str:
     exists. A value of any other setting is quoted only where Hydra could not read it.
 
     Raises:
-        UserError: a path begins with the home of a user who does not exist.
+        UserError: a path begins with the home of a user who does not exist, or a mapping has a key twice.
     """
     key, equals, value = text.partition("=")
     name = key.lstrip("+")
@@ -65,6 +65,7 @@ def readable(text: str, multirun: bool) -> str:
         return text
     if name in BRACKETS and value[0] not in "[{" and (name == ZIP or ":" in value):
         opening, closing = BRACKETS[name]
+        _refuse_repeated(name, f"{opening}{value}{closing}")
         return f"{key}={opening}{value}{closing}"
     change = _expanded if name in (*PATHS, SEARCH_PATH) else _text
     if name in LISTS:
@@ -76,9 +77,36 @@ def readable(text: str, multirun: bool) -> str:
         return f"{key}={quoted(home(value))}"
     if name in (*PATHS, *TEXTS) or name.endswith(".title"):
         return f"{key}={_between_commas(value, change)}"
+    if value[0] in "[{":
+        _refuse_repeated(name, value)
     if value[0] in "[{'\"" or re.fullmatch(r"[\w@/.+]+", key) is None or _parses(text):
         return text
     return f"{key}={_between_commas(value, change) if multirun else quoted(value)}"
+
+
+TOKEN = re.compile(rf"{COMPLETE.pattern}|[\[\]{{}}(),:]|[^\[\]{{}}(),:'\"]+", re.DOTALL)
+"""A text in quotes, a sign of Hydra's lists and mappings, or what is between two."""
+
+
+def _refuse_repeated(name: str, value: str) -> None:
+    """Raise UserError for a key that a mapping has twice, of which Hydra would keep the last value in silence."""
+    open_: list[set[str]] = []
+    before, fresh = "", False  # a key stands between a bracket or comma and a colon
+    for token in (found[0].strip() for found in TOKEN.finditer(value)):
+        if token in ("{", "[", "("):
+            open_.append(set())
+        elif token in ("}", "]", ")") and open_:
+            open_.pop()
+        elif token == ":" and fresh and open_:
+            if before in open_[-1]:
+                raise UserError(f"{name} has {before} twice: give it one value.")
+            open_[-1].add(before)
+        if token in ("{", "[", "(", ","):
+            fresh, before = True, ""
+        elif token == ":":
+            fresh = False
+        elif fresh:
+            before = token or before
 
 
 def gathered(overrides: Sequence[str]) -> list[str]:

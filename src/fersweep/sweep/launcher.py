@@ -48,8 +48,14 @@ class CheckedLauncher(Launcher):
 
     def preview(self, job_overrides: Sequence[Sequence[str]]) -> None:
         """Print what `launch` would do, see `fersweep.sweep.preview`; nothing is started or written."""
-        from fersweep.sweep import preview
+        from fersweep.errors import UserError
+        from fersweep.sweep import notify, preview
+        from fersweep.sweep.plan import refuse
 
+        try:
+            notify.words(self.on_end, self.settings.get("wait", True))
+        except UserError as error:
+            refuse(str(error))
         preview.show(self.plan(job_overrides, self.here), self.here, self.settings.get(self.at_a_time))
 
     @abstractmethod

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from fersweep.config.combinations import plain_value
 from fersweep.errors import UserError
 from fersweep.runs.collect import collect, read
 from fersweep.text import visible
@@ -67,9 +68,14 @@ def words(on_end: Any, waits: bool = True) -> list[str]:
             f"{SETTING} has no effect with hydra.launcher.wait=false, as nobody waits for the end: leave out one of "
             "them."
         )
+    plain = plain_value(on_end)
+    if not isinstance(plain, str) and not (
+        isinstance(plain, list) and all(isinstance(each, str | int | float) for each in plain)
+    ):
+        raise UserError(f"{SETTING}={plain} is not a command: write a program and its arguments.")
     try:
-        found = shlex.split(on_end) if isinstance(on_end, str) else [str(each) for each in on_end]
-    except (TypeError, ValueError) as error:
+        found = shlex.split(plain) if isinstance(plain, str) else [str(each) for each in plain]
+    except ValueError as error:
         raise UserError(f"{SETTING} is not a command ({error}): write a program and its arguments.") from error
     if not found:
         raise UserError(f"{SETTING} is empty: write a program and its arguments, or null for none.")

@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from functools import partial
+from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -98,12 +99,38 @@ def check(logger_cfg: Mapping[str, Any]) -> None:
         raise UserError(f"logger.log_model={chosen} does not exist{hint}; choose best, or null for none.")
     if not logger_cfg["experiment_name"]:
         raise UserError("logger.experiment_name is empty: give the name of an experiment in MLflow.")
+    _check_address("logger.tracking_uri", uri)
+    if uri is None:
+        _check_address(ADDRESS, os.environ.get(ADDRESS))
     parts = urlsplit(str(uri or ""))
     if parts.password is not None or (parts.scheme.startswith("http") and parts.username is not None):
         raise UserError(
             "logger.tracking_uri has a password or token, which would be written to config.yaml: leave it out, and set "
             "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN."
         )
+
+
+SCHEMES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "databricks", "databricks-uc", "uc")
+"""Kinds of addresses that MLflow brings."""
+
+
+def _check_address(name: str, uri: object) -> None:
+    """Raise UserError for an address of a kind that MLflow does not have, or that is none."""
+    text = str(uri if uri is not None else "")
+    advice = "write http://HOST:PORT or https://HOST of a server, or sqlite:///FILE.db, postgresql:// or mysql://"
+    try:
+        parts = urlsplit(text)
+        _ = parts.port
+    except ValueError as error:
+        raise UserError(f"{name}={without_secrets(text)} is no address ({error}): {advice}.") from error
+    kind = parts.scheme.partition("+")[0] or (text if text in SCHEMES else "")
+    if kind in ("", "file") and os.environ.get("MLFLOW_ALLOW_FILE_STORE", "").lower() in ("true", "1"):
+        return
+    others = {each.name for each in entry_points(group="mlflow.tracking_store")}
+    if text and kind not in (*SCHEMES, *others):
+        raise UserError(f"{name}={without_secrets(text)} is no address of a server or database of MLflow: {advice}.")
+    if kind in ("http", "https") and not parts.hostname:
+        raise UserError(f"{name}={without_secrets(text)} names no host: {advice}.")
 
 
 def open_run(

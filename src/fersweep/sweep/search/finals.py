@@ -10,6 +10,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from fersweep.config.combinations import plain_value
+from fersweep.config.compose import check_choices
 from fersweep.config.options import quoted
 from fersweep.config.space import Space
 from fersweep.errors import UserError
@@ -58,6 +59,10 @@ def check(settings: Settings, space: Space, planner: Planner) -> None:
     chosen = {_name(key) for each in space.parameters for key in each.keys}
     if both := sorted(chosen & set(map(_name, ours))):
         raise UserError(f"{OVERRIDES} names {listed(both, 'and')}, which the search chooses: omit one of the two.")
+    try:
+        check_choices(ours)
+    except UserError as error:
+        raise UserError(f"{OVERRIDES}: {error}") from error
     first = [f"{key}={value}" for key, value in space.first().items()]
     try:
         planner.plan(first)
