@@ -164,7 +164,8 @@ def _check(groups: str, num_classes: int) -> None:
 
 def _try(network: nn.Module, images: torch.Tensor, num_classes: int, cfg: DictConfig) -> None:
     """Raise UserError for a network that does not map images to logits."""
-    named = f"backbone={cfg.backbone.name} attention={cfg.attention.name}"
+    library = f" backbone.model.name={cfg.backbone.model.name}" if "name" in cfg.backbone.model else ""
+    named = f"backbone={cfg.backbone.name}{library} attention={cfg.attention.name}"
     try:
         logits = network(images)
     except UserError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -93,8 +94,9 @@ def test_grey_images_and_another_size_go_into_a_transformer(tmp_path: Path) -> N
         ({"epoch": 3}, "is not a table of a network's weights"),
         (nn.Linear(2, 2), "not a readable file of weights"),
         (b"damaged", "not a readable file of weights"),
+        ({"fc.bias": torch.tensor([0.0, math.nan])}, "has numbers that are infinite or NaN, first in fc.bias"),
     ],
-    ids=["other", "shape", "table", "code", "damaged"],
+    ids=["other", "shape", "table", "code", "damaged", "not finite"],
 )
 def test_a_wrong_file_is_one_sentence(content: object, sentence: str, tmp_path: Path) -> None:
     file = tmp_path / "weights.pth"
@@ -108,6 +110,35 @@ def test_a_wrong_file_is_one_sentence(content: object, sentence: str, tmp_path: 
         initial.check(cfg)
     assert str(file) in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("name", ["nowhere.pth", "folder"])
+def test_weights_that_are_not_there_are_one_sentence(name: str, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    cfg = quickly_composed(*CHOICES)
+    cfg.weights = str(tmp_path / name)
+    with pytest.raises(UserError, match=rf"There is no checkpoint .*{name}.*: give a .ckpt, .safetensors or .pth file"):
+        initial.check(cfg)
+
+
+def test_a_checkpoint_of_the_project_that_is_not_finite_is_refused(tmp_path: Path) -> None:
+    file = write_checkpoint(tmp_path / "best.ckpt", *NARROW)
+    content = torch.load(file, weights_only=True)
+    name = next(iter(content["state_dict"]))
+    content["state_dict"][name].fill_(math.inf)
+    torch.save(content, file)
+    cfg = quickly_composed(*NARROW)
+    cfg.weights = str(file)
+    with pytest.raises(UserError, match=f"infinite or NaN, first in {name.removeprefix('model.')}"):
+        initial.load(build.model(cfg, 7), cfg)
+
+
+def test_a_wrong_position_names_the_network_and_the_only_choice_once() -> None:
+    sentence = "attention_position=after_stages is not possible in a network of timm: choose after_stage$"
+    cfg = quickly_composed(*CHOICES, "attention=se")
+    cfg.backbone.attention_position = "after_stages"
+    with torch.device("meta"), pytest.raises(UserError, match=sentence):
+        build.model(cfg, 7)
 
 
 def test_a_checkpoint_of_the_project_still_initialises(tmp_path: Path) -> None:
@@ -147,7 +178,9 @@ def test_an_impossible_network_is_one_sentence(settings: dict[str, object], sent
 
 def test_a_size_that_a_transformer_does_not_take_is_refused_before_the_run() -> None:
     cfg = quickly_composed("backbone=timm", "backbone.model.name=test_vit", "dataset.image_size=50")
-    with pytest.raises(UserError, match=r"cannot take images of shape \(2, 1, 50, 50\)"):
+    with pytest.raises(
+        UserError, match=r"model.name=test_vit attention=none cannot take images of shape \(2, 1, 50, 50\)"
+    ):
         build.check(cfg, 7)
 
 

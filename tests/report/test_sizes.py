@@ -66,6 +66,12 @@ def test_the_page_has_the_sizes_that_are_counted(capsys: pytest.CaptureFixture[s
         ("--fidelity paper attention=se", "--fidelity is for the study's networks: write fidelity=paper"),
         ("attention=sse backbone=vgg16", "attention=sse is not known"),
         ("backbone=resnet18 backbone.model.breadth=3", "breadth"),
+        ("dataset.image_size=0 --flops", "dataset.image_size=0 is out of range: 32 to 512 pixels"),
+        ("dataset.image_size=7", "dataset.image_size=7 is out of range"),
+        ("dataset.channels=5", "dataset.channels=5 is not known"),
+        ("attention=se hydra.sweeper.order=listed", "hydra.sweeper.order=listed has no effect on the size"),
+        ("attention=se,none hydra.sweeper.zip=attention,seed", "hydra.sweeper.zip names seed"),
+        ("--match backbone=resnet18 attention=none", "--match needs a network with attention"),
     ],
 )
 def test_mistakes_are_one_sentence(arguments: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -73,6 +79,51 @@ def test_mistakes_are_one_sentence(arguments: str, message: str, capsys: pytest.
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+
+
+def test_a_control_that_is_not_equal_is_remarked(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["params", "--match", "--json", *SMALL, "attention=none,gct,bam"]
+    assert main([*arguments, "backbone.model.width=1"]) == 0
+    remark = capsys.readouterr().err
+    assert re.search(r"differs by more than 1% .*attention=gct \([+-]\d+\.\d%\); .*attention=bam \(", remark)
+    assert "attention=none" not in remark
+    assert remark.count("\n") == 1
+    assert main([*arguments[:-1], "attention=gct"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_networks_are_those_of_a_sweep(capsys: pytest.CaptureFixture[str]) -> None:
+    paired = ["attention=se,none", "backbone.model.width=16,17"]
+    zipped = "hydra.sweeper.zip=attention,backbone.model.width"
+    excluded = ["attention:se,backbone.model.width:16", "attention:none,backbone.model.width:17"]
+    found = {}
+    for name, more in {
+        "all": ["seed=1,2"],
+        "zip": [zipped],
+        "exclude": [f"hydra.sweeper.exclude={each}" for each in excluded],
+    }.items():
+        assert main(["params", "--json", *SMALL, *paired, *more]) == 0
+        rows = [each["settings"] for each in json.loads(capsys.readouterr().out)]
+        found[name] = [(each["attention"], each["backbone.model.width"]) for each in rows]
+    assert len(found["all"]) == 4
+    assert found["zip"] == [("se", "16"), ("none", "17")]
+    assert found["exclude"] == [("none", "16"), ("se", "17")]
+
+
+def test_an_experiment_adds_its_sweep(capsys: pytest.CaptureFixture[str]) -> None:
+    """Its pairs stay, and its three seeds are one network."""
+    settings = [
+        "attention=se,bot",
+        "backbone.attention_position=before_addition,last_stage",
+        "backbone.model.width=8,9",
+    ]
+    assert main(["params", "--json", "experiment=attention_modern", *settings]) == 0
+    rows = [each["settings"] for each in json.loads(capsys.readouterr().out)]
+    names = ("attention", "backbone.attention_position", "backbone.model.width")
+    assert [tuple(each[name] for name in names) for each in rows] == [
+        ("se", "before_addition", "8"),
+        ("bot", "last_stage", "9"),
+    ]
 
 
 def test_each_network_of_the_modern_table_has_a_control_of_equal_parameters() -> None:

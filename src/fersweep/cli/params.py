@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import sys
 
 from fersweep.config.compose import check_choices
 from fersweep.config.options import options
@@ -26,7 +27,9 @@ def add(parser: argparse.ArgumentParser) -> None:
         help="find the width at which the network without attention has as many parameters; needs KEY=VALUE",
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.epilog = "KEY=VALUE: backbone, attention and their settings; values separated by commas are combined"
+    parser.epilog = (
+        "KEY=VALUE: backbone, attention and their settings; values separated by commas are combined, as in a sweep"
+    )
 
 
 def run(parsed: argparse.Namespace) -> int:
@@ -42,6 +45,8 @@ def run(parsed: argparse.Namespace) -> int:
             print(json.dumps([dataclasses.asdict(each) for each in found], indent=2))
         else:
             sizes.show(found, Console())
+        if remark := sizes.unequal(found):
+            print(remark, file=sys.stderr)
         return 0
     if parsed.match:
         raise UserError("--match needs a network: write --match backbone=resnet18 attention=se,cbam.")

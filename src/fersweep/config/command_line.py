@@ -15,7 +15,7 @@ from hydra.core.override_parser.types import Glob, Override, Sweep
 from omegaconf import OmegaConf
 
 from fersweep import compat
-from fersweep.config.combinations import EXCLUDE, ZIP, combinations, refuse_idle
+from fersweep.config.combinations import EXCLUDE, ZIP, Combination, combinations, refuse_idle
 from fersweep.config.compose import LAUNCHER, SWEEPER, check_choices, compose_config, refuse_unknown, sweep_values
 from fersweep.config.options import extended, is_search, option_file, options, parse, quoted
 from fersweep.config.space import Space
@@ -245,8 +245,11 @@ def _make_folder(folder: Path) -> None:
         ) from error
 
 
-def first_of_sweep(overrides: Sequence[str]) -> list[str]:
-    """Return the overrides of a sweep's first run.
+def runs_of_sweep(overrides: Sequence[str]) -> list[Combination]:
+    """Return the settings of a sweep's runs, with what zip and exclude, typed or of the experiment's file, leave.
+
+    Args:
+        overrides: as typed, with those that `swept_by_experiment` returns.
 
     Raises:
         UserError: what is typed leaves no run, or excludes what the sweep does not try.
@@ -257,8 +260,16 @@ def first_of_sweep(overrides: Sequence[str]) -> list[str]:
     refuse_idle(swept, ours.get(EXCLUDE))
     names = [str(each.value()) for each in parsed if each.key_or_group == "experiment" and not each.is_sweep_override()]
     file = _sweeper(names[-1]) if names else {}
-    values = combinations(swept, ours.get(ZIP, file.get("zip")), ours.get(EXCLUDE, file.get("exclude")))[0]
-    first = []
+    return combinations(swept, ours.get(ZIP, file.get("zip")), ours.get(EXCLUDE, file.get("exclude")))
+
+
+def first_of_sweep(overrides: Sequence[str]) -> list[str]:
+    """Return the overrides of a sweep's first run.
+
+    Raises:
+        UserError: what is typed leaves no run, or excludes what the sweep does not try.
+    """
+    parsed, values, first = parse(overrides), runs_of_sweep(overrides)[0], []
     for text, override in zip(overrides, parsed, strict=True):
         key, _, _ = text.partition("=")
         if not override.is_sweep_override():

@@ -160,7 +160,7 @@ def load(path: Path, device: str = "auto") -> Trained:
         UserError: the file is missing, damaged or of another version, or the device is not available.
     """
     place = choose_device(device)
-    file = checkpoint.find(path)
+    file = checkpoint.find(path, "a run's directory, a .ckpt or a .safetensors file")
     about: Mapping[str, Any]
     run = None
     if file.suffix == weights_file.SUFFIX:

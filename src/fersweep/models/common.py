@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -107,6 +107,16 @@ def parameter_counts(model: nn.Module) -> dict[str, int]:
     return {"params_total": trainable + fixed + moving, "params_trainable": trainable}
 
 
+def refuse_not_finite(weights: Mapping[str, Tensor], source: str) -> None:
+    """Raise UserError if a number of ``weights``, by name, is infinite or NaN; ``source`` names their file."""
+    for name, values in weights.items():
+        if not torch.isfinite(values).all():
+            raise UserError(
+                f"{source} has numbers that are infinite or NaN, first in {name}: the training that wrote it diverged, "
+                "or the file is damaged; give other weights."
+            )
+
+
 def global_pool(pooling: str) -> nn.Module:
     """Return the ``avg`` or ``max`` pool before a ResNet's classifier: (B, C, H, W) → (B, C, 1, 1)."""
     kinds = {"avg": nn.AdaptiveAvgPool2d, "max": nn.AdaptiveMaxPool2d}
@@ -123,11 +133,11 @@ def check_choice(setting: str, value: str, choices: Collection[str]) -> None:
 
 
 def check_attention_position(position: str, choices: Sequence[str], network: str) -> None:
-    """Raise UserError unless ``position`` is one of the ``choices`` of ``network``."""
+    """Raise UserError unless ``position`` is one of the ``choices`` of ``network``, which has its article."""
     if position not in choices:
+        hint = did_you_mean(position, choices) if len(choices) > 1 else ""
         raise UserError(
-            f"attention_position={position} is not possible in a {network}{did_you_mean(position, choices)}: "
-            f"choose {listed(list(choices), 'or')}"
+            f"attention_position={position} is not possible in {network}{hint}: choose {listed(list(choices), 'or')}"
         )
 
 

@@ -31,6 +31,8 @@ class InceptionResNetV1(Pretrained):
     red, green and blue, which is the same as repeating them.
     """
 
+    described = "an Inception-ResNet-v1"
+
     def __init__(
         self,
         pretrained: str = "none",

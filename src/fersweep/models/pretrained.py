@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from fersweep.errors import UserError
-from fersweep.models.common import AttentionFactory, check_attention_position, check_images
+from fersweep.models.common import AttentionFactory, check_attention_position, check_images, refuse_not_finite
 
 POSITIONS = ("after_stage",)
 
@@ -46,6 +46,9 @@ class Pretrained(nn.Module, ABC):
         pretrained: what `download` is to load; empty for nothing.
     """
 
+    described = "this network"
+    """The network in an error message, with its article."""
+
     mean: Tensor
     std: Tensor
 
@@ -73,7 +76,7 @@ class Pretrained(nn.Module, ABC):
 
     def attend(self, stages: Mapping[str, int], attention: AttentionFactory, position: str) -> None:
         """Insert attention after the ``stages``: channels of their output by the module's name."""
-        check_attention_position(position, POSITIONS, type(self).__name__)
+        check_attention_position(position, POSITIONS, self.described)
         for name, channels in stages.items():
             *above, last = name.split(".")
             parent = self.network.get_submodule(".".join(above))
@@ -138,7 +141,7 @@ def read(path: Path) -> dict[str, Tensor]:
     """Read weights by name from a file of safetensors or of torch, whose pickle may hold nothing but tensors.
 
     Raises:
-        UserError: the file is not readable, or does not hold a network's weights.
+        UserError: the file is not readable, does not hold a network's weights, or numbers that are not finite.
     """
     try:
         content: Any = (
@@ -160,4 +163,5 @@ def read(path: Path) -> dict[str, Tensor]:
     )
     if not tensors or not content:
         raise UserError(f"{path} is not a table of a network's weights by name: save network.state_dict().")
+    refuse_not_finite(content, str(path))
     return {key.removeprefix("module."): value for key, value in content.items()}

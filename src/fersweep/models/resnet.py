@@ -250,7 +250,7 @@ class ResNet(nn.Module):
             UserError: for an unknown name, impossible ``depths`` or ``width``, and ``stride_on`` of basic blocks.
         """
         super().__init__()
-        check_attention_position(attention_position, POSITIONS, "ResNet")
+        check_attention_position(attention_position, POSITIONS, "a ResNet")
         check_depths(depths, MULTIPLES, "ResNet")
         check_choice("fidelity.backbone.resnet.stride_on", stride_on, ("conv1", "conv2"))
         self.in_channels, self.image_size = in_channels, image_size

@@ -120,7 +120,7 @@ class ResNetV2(nn.Module):
             UserError: for an unknown name, impossible ``depths`` or ``width``, and ``zero_padded_pool`` without a pool.
         """
         super().__init__()
-        check_attention_position(attention_position, POSITIONS, "ResNetV2")
+        check_attention_position(attention_position, POSITIONS, "a ResNetV2")
         check_depths(depths, MULTIPLES, "ResNetV2")
         check_choice("fidelity.backbone.resnetv2.stride_in", stride_in, ("first", "last"))
         self.in_channels, self.image_size = in_channels, image_size

@@ -24,6 +24,8 @@ class TimmNetwork(Pretrained):
     blue; mean and standard deviation are then those of the three channels on average.
     """
 
+    described = "a network of timm"
+
     def __init__(
         self,
         name: str,

@@ -140,7 +140,7 @@ def _classifier(
 
 def _attended_layers(position: str, depths: Sequence[int]) -> Collection[int]:
     """Return the convolutions, counted from 1, that are followed by attention."""
-    check_attention_position(position, POSITIONS, "VGG")
+    check_attention_position(position, POSITIONS, "a VGG")
     convs = sum(depths)
     if position == "layers_11_14" and convs < 14:
         raise UserError(

@@ -9,11 +9,15 @@ from typing import TYPE_CHECKING, Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
-from fersweep.config.combinations import combinations
+from fersweep.config.checks import check_images
+from fersweep.config.combinations import EXCLUDE, ZIP, Combination
+from fersweep.config.command_line import runs_of_sweep, swept_by_experiment
 from fersweep.config.compose import compose_config
 from fersweep.config.options import option_file, parse
 from fersweep.config.schema import input_size
+from fersweep.config.typed import gathered, readable
 from fersweep.errors import UserError
+from fersweep.report.compare import EQUAL
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -61,16 +65,19 @@ def sizes(overrides: Sequence[str], operations: bool = False, match: bool = Fals
     """Return the sizes of the networks that ``overrides`` name, as on the command line of a sweep.
 
     Args:
-        overrides: such as ``backbone=resnet18 attention=se,cbam``; each combination is a network.
+        overrides: such as ``backbone=resnet18 attention=se,cbam``; each combination is a network, of those that
+            ``hydra.sweeper.zip`` and ``exclude`` leave. An experiment adds its sweep, whose seeds are one network.
         operations: count those of the forward pass too.
         match: find the control of each network with attention.
 
     Raises:
-        UserError: for an unknown option or setting, and with ``match`` for a network whose width cannot be set.
+        UserError: for an unknown option or setting, and for images that no run has; with ``match`` for a network
+            whose width cannot be set, and if none has attention.
     """
     found = []
-    for settings in combinations(parse(list(overrides))):
+    for settings in _networks(overrides):
         cfg = compose_config([f"{key}={value}" for key, value in settings.items()])
+        check_images(cfg)
         found.append(
             Size(
                 settings={"backbone": str(cfg.backbone.name), "attention": str(cfg.attention.name)} | settings,
@@ -79,7 +86,38 @@ def sizes(overrides: Sequence[str], operations: bool = False, match: bool = Fals
                 control=control(cfg) if match and cfg.attention.name != "none" else None,
             )
         )
+    if match and all(each.control is None for each in found):
+        raise UserError("--match needs a network with attention, such as attention=se,cbam: none has no control.")
     return found
+
+
+def _networks(overrides: Sequence[str]) -> list[Combination]:
+    """Return the settings of a sweep's networks, those that differ in nothing but the seed once."""
+    typed = gathered([readable(each, multirun=True) for each in overrides])
+    for text, override in zip(typed, parse(typed), strict=True):
+        if override.key_or_group.startswith("hydra") and override.key_or_group not in (ZIP, EXCLUDE):
+            raise UserError(f"{text} has no effect on the size of a network: omit it.")
+    runs = runs_of_sweep([*typed, *swept_by_experiment(typed, multirun=True)])
+    without_seed = ({key: value for key, value in each.items() if key != "seed"} for each in runs)
+    return [dict(items) for items in dict.fromkeys(tuple(each.items()) for each in without_seed)]
+
+
+def unequal(found: Sequence[Size]) -> str:
+    """Return one sentence on the controls whose parameters differ by more than `EQUAL`; empty if there are none."""
+    more = {
+        ", ".join(f"{key}={value}" for key, value in each.settings.items() if key in ("backbone", "attention")): (
+            each.control.parameters / each.parameters - 1
+        )
+        for each in found
+        if each.control is not None
+    }
+    far = [f"{name} ({by:+.1%})" for name, by in more.items() if abs(by) > EQUAL]
+    if not far:
+        return ""
+    return (
+        f"The nearest control differs by more than {EQUAL:.0%} in parameters, which is no fair comparison: "
+        f"{'; '.join(far)}. Widths go in steps of 1/{STEPS}: choose a larger backbone.model.width."
+    )
 
 
 def control(cfg: DictConfig) -> Control:

@@ -86,13 +86,17 @@ def save(content: Mapping[str, Any], path: Path) -> None:
             raise RuntimeError(failure)
 
 
-def find(path: Path) -> Path:
-    """Return the best checkpoint of a run directory, or the file itself; ``~`` is expanded."""
+def find(path: Path, kinds: str = "a .ckpt file or the directory of a finished run") -> Path:
+    """Return the best checkpoint of a run directory, or the file itself; ``~`` is expanded.
+
+    Raises:
+        UserError: there is none; ``kinds`` says in words what can be given.
+    """
     path = given(path)
     if path.is_dir():
         path = path / "checkpoints" / "best.ckpt"
     if not path.is_file():
-        raise UserError(f"There is no checkpoint {path}: give a .ckpt file or the directory of a finished run.")
+        raise UserError(f"There is no checkpoint {path}: give {kinds}.")
     return path
 
 

@@ -13,15 +13,19 @@ from torch import nn
 from fersweep import build
 from fersweep.data.samples import CLASSES
 from fersweep.files import given
+from fersweep.models.common import refuse_not_finite
 from fersweep.models.pretrained import Pretrained, read
 from fersweep.training import checkpoint
+
+KINDS = "a .ckpt, .safetensors or .pth file of weights, or the directory of a finished run"
+"""Files from which a network of another library can start, in words."""
 
 
 def load(network: nn.Module, cfg: DictConfig) -> None:
     """Replace a network's random weights by those that ``weights`` or ``backbone.model.pretrained`` name, if any.
 
     Raises:
-        UserError: they are another network's, or cannot be read or downloaded.
+        UserError: they are another network's or not finite, or cannot be read or downloaded.
     """
     if isinstance(network, Pretrained) and network.pretrained:
         network.download()
@@ -31,7 +35,9 @@ def load(network: nn.Module, cfg: DictConfig) -> None:
     if isinstance(network, Pretrained) and path.is_file() and not _is_checkpoint(path):
         network.load(read(path), str(path))
     else:
-        checkpoint.load_weights(network, path)
+        stored = checkpoint.find(path, KINDS) if isinstance(network, Pretrained) else path
+        checkpoint.load_weights(network, stored)
+        refuse_not_finite(network.state_dict(), str(path))
 
 
 def check(cfg: DictConfig) -> None:

@@ -22,6 +22,7 @@ from fersweep.data import crops
 from fersweep.data.samples import Indices, Samples
 from fersweep.errors import UserError
 from fersweep.files import atomic_path, writing
+from fersweep.models.common import refuse_not_finite
 from fersweep.models.fast import speed_up
 from fersweep.runs import teachers
 from fersweep.training import checkpoint
@@ -116,6 +117,7 @@ def _network(own: DictConfig, content: Mapping[str, Any], path: Path, classes: i
     with torch.random.fork_rng(devices=[]):  # leave the run's random numbers alone
         network = speed_up(build.model(own, classes))
     checkpoint.put(network, content, path)
+    refuse_not_finite(network.state_dict(), str(path))
     return network.train(False)
 
 
