@@ -37,5 +37,5 @@ def speed_up(network: nn.Module, swaps: Mapping[type[nn.Module], type[nn.Module]
         if type(module) in swaps and module not in kept:
             module.__class__ = swaps[type(module)]
         if getattr(module, "inplace", False) is True:
-            module.inplace = False
+            module.inplace = False  # type: ignore[assignment]
     return network
