@@ -46,6 +46,7 @@ def test_every_run_gets_new_processes_and_a_frozen_configuration(
         assert yaml.safe_load((run.directory / "config.yaml").read_text()) == run.config
         assert run.status_at_start.state == "pending"
         assert run.status_at_start.choices == choices_of(run.config)
+    assert not list(tmp_path.rglob("multirun.yaml"))  # it would have the launcher's settings, with their secrets
 
 
 def test_all_runs_are_frozen_before_the_first_starts(

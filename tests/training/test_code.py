@@ -16,7 +16,7 @@ from test_commit import git
 
 from fersweep.config import plugins
 from fersweep.runs.status import Status, mark_pending, mark_running
-from fersweep.training import code, commit
+from fersweep.training import code, commit, secrets, typed
 
 pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="there is no git")
 
@@ -81,7 +81,7 @@ def test_changes_are_a_diff_and_untracked_files_a_digest_without_what_is_hidden(
     *_, last = now.diff.splitlines()
     content = hashlib.sha256(b"B = 1\n").hexdigest()
     assert last == f"# untracked: src/fersweep/b.py sha256 {content}"
-    written = code.redacted(now.diff)
+    written = secrets.redacted(now.diff)
     assert "+A = 2" in written
     assert not [secret for secret in ("hunter2", "0123456789abcdef", "password") if secret in written]
     monkeypatch.setattr(code, "LIMIT", 100)
@@ -140,7 +140,7 @@ def test_a_plugin_counts_with_the_commit_of_its_own_repository(tmp_path: Path, m
 
 
 @pytest.mark.parametrize(
-    ("typed", "shown"),
+    ("argument", "shown"),
     [
         ("seed=1,2", "seed=1,2"),
         ("logger={mode:online,api_key:abc}", "logger={mode:online,api_key:…}"),
@@ -150,11 +150,93 @@ def test_a_plugin_counts_with_the_commit_of_its_own_repository(tmp_path: Path, m
     ],
 )
 def test_the_command_line_is_recorded_without_secrets(
-    typed: str, shown: str | None, monkeypatch: pytest.MonkeyPatch
+    argument: str, shown: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["train.py", typed])
+    monkeypatch.setattr(sys, "argv", ["train.py", argument])
     assert "abc" not in code.command()
     assert shown is None or shlex.split(code.command()) == ["train.py", shown]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "AWS_SECRET_ACCESS_KEY=hunter2",
+        "AWS_ACCESS_KEY_ID=hunter2",
+        "HF_TOKEN_READ=hunter2,hunter2;hunter2",
+        "pwd=hunter2",
+        "api-key=hunter2",
+        "x-api-key: hunter2",
+        "private_key=hunter2",
+        "+  on_end: curl https://hunter2.example.org",
+        "+  on_end:\n+    - curl\n+    - hunter2",
+        "hydra.launcher={on_end: curl https://hunter2.example.org}",
+        "git clone https://hunter2@github.com/a/b",
+        "mysql://u:p/hunter2@h",
+        "see https://hooks.slack.com/services/hunter2",
+        '+password: "a b hunter2"',
+        "+password: a b hunter2",
+        "+password: |\n+  hunter2\n+  hunter2",
+        "os.environ['WANDB_API_KEY'] = 'a hunter2'",
+        'os.environ.setdefault("WANDB_API_KEY", "hunter2")',
+        "+    api_key: str = 'hunter2'",
+        "+    api_key: str | None = 'hunter2'",
+        "f(api_key=b'hunter2')",
+        '+TOKEN = (\n+    "hunter2"\n+)',
+        "f(token=os.environ.get('HF_TOKEN', 'hunter2'))",
+        "wandb login --token hunter2",
+        "x --db-password 'a hunter2'",
+        "Authorization: Basic hunter2",
+        "curl -H 'Authorization: Token hunter2' x",
+        "-----BEGIN RSA PRIVATE KEY-----\nhunter2\n-----END RSA PRIVATE KEY-----",
+        "echo ghp_hunter2hunter2",
+        "x = f('sk-hunter2hunter2')",
+        "x = 'hf_hunter2hunter2'",
+    ],
+)
+def test_what_can_be_recognised_as_a_secret_is_left_out(text: str) -> None:
+    changes = secrets.redacted(f"+before = 1\n{text}\n+after = 2")
+    assert "hunter2" not in changes
+    assert (changes.splitlines()[0], changes.splitlines()[-1]) == ("+before = 1", "+after = 2")
+    assert "hunter2" not in " ".join(secrets.redacted_arguments([text]))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "tokens = tokens + self.tokenizer(x)",
+        "for name in monkeys: key = name",
+        "see https://example.org/a@b and me@example.org",
+        "git+https://github.com/a/b@v1",
+        "task-specific-weights-of-all",
+        "if token == other:",
+        "class Secret:\n    x = 1",
+    ],
+)
+def test_what_is_no_secret_stays(text: str) -> None:
+    assert secrets.redacted(text) == text
+
+
+def test_values_after_an_option_and_of_several_words_are_left_out() -> None:
+    arguments = ["--token", "hunter2", "logger.password=a hunter2", "seed=1"]
+    assert secrets.redacted_arguments(arguments) == ["--token", "…", "logger.password=…", "seed=1"]
+
+
+def test_the_command_is_the_one_that_was_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(typed.VARIABLE, "")
+    for program, words in (
+        ("/bin/fersweep", "fersweep train"),
+        ("/x/fersweep/__main__.py", "python -m fersweep train"),
+        ("/x/train.py", "train.py"),
+    ):
+        monkeypatch.setattr(sys, "argv", [program])
+        assert code.command() == words
+    given = ["-m", f"outputs={tmp_path}", "experiment=x"]
+    hydra = ["-m", f"outputs='{tmp_path}'", "experiment=x", "seed=1,2", "hydra.sweep.dir=y"]
+    typed.remember(given, hydra)
+    monkeypatch.setattr(sys, "argv", ["/x/train.py", *hydra])
+    assert code.command() == f"train.py -m outputs={tmp_path} experiment=x seed=1,2"
+    monkeypatch.setattr(sys, "argv", ["/x/train.py", "seed=3"])  # a process of something else
+    assert code.command() == "train.py seed=3"
 
 
 def test_a_run_resumed_with_other_code_records_both(checkout: Path, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from fersweep.config.command_line import DRY_RUN, check_command_line
 from fersweep.config.options import config_dir, groups
 from fersweep.config.schema import register
 from fersweep.text import visible_traceback
+from fersweep.training.typed import remember
 
 HELP = """\
 Train a network for facial emotion recognition, select the best epoch on validation, and test it once.
@@ -51,11 +52,12 @@ def train(arguments: Sequence[str], program: str = "uv run train.py") -> None:
     """
     register()
     task = _preview if DRY_RUN in arguments else _run
-    arguments = check_command_line(arguments)
+    typed, arguments = [each for each in arguments if each != DRY_RUN], check_command_line(arguments)
     if {"--help", "-h"} & set(arguments):
         listed = "\n".join(f"{group}: {', '.join(choices)}" for group, choices in groups().items())
         print(HELP.format(program=program, groups=listed), end="")
         return
+    remember(typed, arguments)
     sys.argv[1:] = arguments
     try:
         with _completions() if any(each.startswith("query=") for each in arguments) else nullcontext():

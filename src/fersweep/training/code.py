@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import shlex
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -23,7 +21,8 @@ from fersweep.config.options import config_dir
 from fersweep.files import atomic_path
 from fersweep.runs.status import Status
 from fersweep.text import counted
-from fersweep.training import commit
+from fersweep.training import commit, typed
+from fersweep.training.secrets import redacted, redacted_arguments
 
 DIFF = "code.diff"
 """File in a run's directory with what differs from the commit."""
@@ -39,17 +38,6 @@ ASIDE = ("__pycache__", "shipped", "local")
 
 CODE = (".py", ".yaml", ".yml", ".json", ".toml")
 """Endings of the files of a plugin that count."""
-
-NAMED = re.compile(
-    r"(?i)([\w.-]*(?:api_?key|token|secret|passw(?:or)?d|passphrase|credentials?)[\"']?\s*[=:]\s*[\"']?)[^\s,;\"'}\])]+"
-)
-"""A secret by its name: ``api_key=…``, ``"token": "…"``."""
-
-OTHERS = (
-    (re.compile(r"(?i)(\bbearer\s+)[^\s\"']+"), r"\1…"),
-    (re.compile(r"(://)[^/\s:@]+:[^/\s@]+@"), r"\1…@"),
-    (re.compile(r"(hydra\.launcher\.on_end=).*"), r"\1…"),  # an address of a service is a secret, too
-)
 
 UNKNOWN = "The run began with a version that did not record its code."
 
@@ -250,18 +238,8 @@ def _written(path: Path, diff: str) -> tuple[str | None, list[str]]:
 def command() -> str:
     """Return the command line of this process, or of the one that planned the run, quoted for a shell.
 
-    It has what an experiment sweeps, as if that had been typed; secrets are left out.
+    It is what was typed, with what an experiment sweeps; what can be recognised as a secret is left out.
     """
-    text = " ".join(shlex.quote(redacted(each)) for each in (Path(sys.argv[0]).name, *sys.argv[1:]))
+    words = [*typed.program(), *redacted_arguments(typed.arguments())]
+    text = " ".join(map(shlex.quote, words))
     return text if len(text) <= LONGEST else f"{text[:LONGEST]} … ({counted(len(text), 'character')})"
-
-
-def redacted(text: str) -> str:
-    """Return a text without secrets: named ones, and the values of this process's variables that are named so."""
-    for name, value in os.environ.items():
-        if len(value) >= 8 and re.search(r"(?i)(key|token|secret|passw|credential)", name):
-            text = text.replace(value, "…")
-    text = NAMED.sub(r"\1…", text)
-    for pattern, replacement in OTHERS:
-        text = pattern.sub(replacement, text)
-    return text

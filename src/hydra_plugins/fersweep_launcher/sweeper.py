@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from hydra.core.utils import JobReturn
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
@@ -51,9 +53,24 @@ class CheckedSweeper(BasicSweeper):
         """Launch the runs or, with ``dry_run``, print what that would do."""
         with visible_traceback(HydraException, OmegaConfBaseException):
             if not self.dry_run:
-                return super().sweep(arguments)
+                return self._launch(arguments)
             self._preview(arguments)
             return None
+
+    def _parsed(self, arguments: list[str]) -> list[Override]:
+        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
+        return parser.parse_overrides([*self._parse_config(), *arguments])
+
+    def _launch(self, arguments: list[str]) -> list[Sequence[JobReturn]]:
+        """Launch the runs as Hydra does, but write no ``multirun.yaml``: the addresses in ``on_end`` are secrets."""
+        returns: list[Sequence[JobReturn]] = []
+        Path(self.config.hydra.sweep.dir).mkdir(parents=True, exist_ok=True)
+        for batch in self.split_arguments(self._parsed(arguments), self.max_batch_size):
+            found = self.launcher.launch(batch, initial_job_idx=sum(map(len, returns)))
+            for each in found:
+                _ = each.return_value  # raises what a run has raised
+            returns.append(found)
+        return returns
 
     def _preview(self, arguments: list[str]) -> None:
         from fersweep.sweep.launcher import CheckedLauncher
@@ -61,9 +78,7 @@ class CheckedSweeper(BasicSweeper):
 
         if not isinstance(self.launcher, CheckedLauncher):
             refuse("--dry-run is for hydra/launcher=local and slurm: choose one of them.")
-        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
-        overrides = parser.parse_overrides([*self._parse_config(), *arguments])
-        (runs,) = self.split_arguments(overrides, None)
+        (runs,) = self.split_arguments(self._parsed(arguments), None)
         self.launcher.preview(runs)
 
     def split_arguments(self, overrides: list[Override], max_batch_size: int | None) -> list[list[list[str]]]:

@@ -18,6 +18,7 @@ from fersweep.config.options import config_dir
 from fersweep.errors import UserError
 from fersweep.files import write_json
 from fersweep.training import code, commit
+from fersweep.training.secrets import redacted
 
 FOLDER = ".code"
 
@@ -66,7 +67,7 @@ def _new(folder: Path, names: Sequence[str]) -> Path:
             _copy_plugin(name, temporary / "plugins")
         copied = _digest(temporary, names)
         of_plugins = {name: each.commit for name, each in now.plugins.items()}
-        record = {"commit": now.project.commit, "plugins": of_plugins, "diff": code.redacted(now.diff)[: code.LIMIT]}
+        record = {"commit": now.project.commit, "plugins": of_plugins, "diff": redacted(now.diff)[: code.LIMIT]}
         write_json(temporary / commit.FROZEN, record)
         with suppress(FileExistsError):  # another command has made the same copy
             temporary.rename(folder / copied)
