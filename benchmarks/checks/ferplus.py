@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -19,20 +20,45 @@ from fersweep.data.samples import CLASSES, CONTEMPT
 from fersweep.data.sources import ferplus_join, ferplus_votes
 from fersweep.data.sources.ferplus_join import USAGES
 from fersweep.data.sources.ferplus_votes import COLUMNS, EMOTIONS, PROTOCOLS, Votes, protocol
+from fersweep.errors import UserError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--votes", metavar="FILE", type=Path, required=True, help="fer2013new.csv")
+    parser.add_argument("--votes", metavar="FILE", type=Path, help="fer2013new.csv")
     parser.add_argument("--rows", metavar="FILE", type=Path, help="write the package's table from this file,row table")
     parser.add_argument("--fer2013", metavar="PATH", type=Path, help="the Kaggle archive, for --rows")
 
 
 def run(asked: argparse.Namespace) -> int:
     """Write the table if requested; print counts and agreement."""
-    votes = ferplus_votes.read_table(files.open_tree(asked.votes), asked.votes.name)
-    assert votes.usage is not None
+    if asked.smoke:
+        with tempfile.TemporaryDirectory(prefix="fersweep-ferplus-") as folder:
+            return show(read(drawn(Path(folder))))
+    if asked.votes is None:
+        raise UserError("--votes is missing: name fer2013new.csv.")
+    votes = read(asked.votes)
     if asked.rows:
         write(asked.rows, asked.fer2013)
+    return show(votes)
+
+
+def read(file: Path) -> Votes:
+    """Return the votes of a file."""
+    return ferplus_votes.read_table(files.open_tree(file), file.name)
+
+
+def drawn(folder: Path) -> Path:
+    """Write ten random votes on each of 300 images."""
+    counts = np.random.default_rng(0).multinomial(10, [0.5, *[0.5 / (len(COLUMNS) - 1)] * (len(COLUMNS) - 1)], 300)
+    lines = [f"Usage,Image name,{','.join(COLUMNS)}"]
+    lines += [f"{USAGES[row % 3]},fer{row:07d}.png,{','.join(map(str, each))}" for row, each in enumerate(counts)]
+    (folder / "fer2013new.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder / "fer2013new.csv"
+
+
+def show(votes: Votes) -> int:
+    """Print counts and agreement."""
+    assert votes.usage is not None
     known = {row for row in ferplus_join.kaggle_rows().values() if row != ferplus_join.UNKNOWN}
     of_archive = np.isin(np.arange(len(votes)), sorted(known))
     for name in PROTOCOLS:
