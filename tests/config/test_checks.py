@@ -174,7 +174,7 @@ def test_settings_out_of_range_or_without_effect_are_refused(overrides: str, mes
         ("dataset.splits=[{a:1}]", "dataset.splits holds {'a': 1}, which is not a name"),
         ("dataset.splits=3", "dataset.splits=3: this is not a list"),
         ("logger=wandb logger.tags=[[1]]", r"logger.tags holds \[1\], which is not a name"),
-        ("force=maybe", "force=maybe: 'maybe' is not true or false"),
+        ("force=maybe", "force=maybe is not possible: set true or false"),
         ("dataset.source=[1]", r"dataset.source=\[1\]: a list is not possible"),
         ("callbacks=[1]", r"callbacks=\[1\] is not known; choices: none"),
         ("+callbacks=[1]", "callbacks"),
