@@ -23,6 +23,7 @@ from fersweep.config.combinations import plain_value
 from fersweep.errors import UserError
 from fersweep.runs.collect import collect, read
 from fersweep.text import visible
+from fersweep.training import typed
 
 LIMIT_S = 60.0
 """Seconds after which the command is ended."""
@@ -125,7 +126,7 @@ def run(command: Sequence[str], variables: dict[str, str]) -> str:
         try:
             process = subprocess.Popen(
                 command,
-                env=os.environ | variables,
+                env={key: value for key, value in os.environ.items() if key != typed.VARIABLE} | variables,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
