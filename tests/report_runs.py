@@ -15,6 +15,8 @@ from conftest import plain, quickly_composed
 from fersweep.config.schema import choices_of
 from fersweep.data.samples import CLASSES
 from fersweep.files import write_json
+from fersweep.report.statistics import wilson
+from fersweep.runs import tests
 from fersweep.runs.identity import run_dir, run_hash
 from fersweep.runs.status import mark_done, mark_failed, mark_pending, mark_running, write_config
 
@@ -119,3 +121,22 @@ def spoilt(name: str, **changes: object) -> Callable[[Path], None]:
         (run / name).write_text(json.dumps({key: value for key, value in content.items() if value is not ...}))
 
     return spoil
+
+
+def tried(run: Path, dataset: str, title: str, accuracy: float, **more: Any) -> Path:
+    """A test of a run: 200 images, all of a predefined test part."""
+    correct = round(200 * accuracy)
+    result = {
+        **{"test": "0123456789", "on": dataset, "dataset": dataset, "dataset_title": title, "split": None},
+        **{"part": "test", "outputs": "shared", "test_crops": 1, "data_digest": "d", "majority_baseline": 0.25},
+        "classes": {"shared": ["happy", "sad"]},
+        "metrics": {"test/accuracy": correct / 200, "test/n": 200},
+        "accuracy_interval": list(wilson(correct, 200)),
+        "seen": None,
+        "warnings": [],
+        **more,
+    }
+    place = run / tests.FOLDER / tests.directory_name(dataset, result["split"], result["part"], result["test"])
+    place.mkdir(parents=True)
+    write_json(place / "result.json", result)
+    return place

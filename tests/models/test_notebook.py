@@ -85,7 +85,7 @@ def test_an_impossible_scale_is_refused(value: str) -> None:
     cfg = compose_config(["backbone=aer_cnn", "fidelity=code", f"fidelity.backbone.aer_cnn.input_scale={value}"])
     with pytest.raises(
         UserError,
-        match=r"input_scale=\S+ (is impossible: choose a number above 0|is no value for .*: it must be a number)",
+        match=r"input_scale=\S+ (is impossible: choose a number above 0|does not fit .*: it must be a number)",
     ):
         model(cfg, 7)
 

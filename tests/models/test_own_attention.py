@@ -287,7 +287,7 @@ def test_sizes_are_named_in_the_class() -> None:
         ("backbone=msff_cnn backbone.model.widths=[-4]", r"widths=\[-4\] does not describe an MSFF-CNN"),
         ("backbone=aer_cnn backbone.model.widths=32", "widths=32 does not describe an AER-CNN"),
         ("backbone=msff_cnn backbone.model.branch_width=2", "branch_width=2 must be 3 or more"),
-        ("backbone=drf_msam backbone.model.size=3", "size=3 is no value for .*DRFMSAM: it must be a text"),
+        ("backbone=drf_msam backbone.model.size=3", "size=3 does not fit .*DRFMSAM: it must be text"),
         ("backbone=drf_msam backbone.model.width=0", "backbone.model.width=0 must be a number from 1 to 1024"),
         (
             "backbone=drf_msam backbone.model.width=48 backbone.model.size=base",
@@ -302,7 +302,7 @@ def test_sizes_are_named_in_the_class() -> None:
             "backbone=drf_msam fidelity=code backbone.model.width=16",
             "backbone.model.width has no effect with backbone=",
         ),
-        ("backbone=drf_msam backbone.model.parts=null", "parts=null is no value for"),
+        ("backbone=drf_msam backbone.model.parts=null", "parts=null does not fit"),
         ("backbone=drf_msam backbone.attention_position=before_addition", "has no effect with backbone=drf_msam"),
         (
             "backbone=resnet50 backbone.attention_position=null",
@@ -322,7 +322,7 @@ def test_sizes_are_named_in_the_class() -> None:
         ),
         (
             "backbone=msff_cnn fidelity=code fidelity.backbone.msff_cnn.norm.momentum=abc",
-            "momentum=abc is no value for",
+            "momentum=abc does not fit",
         ),
         ("backbone=aer_cnn fidelity.aer_cnn.x=1", "There is no setting fidelity.aer_cnn.x"),
         (

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from report_runs import CBAM, NONE, SHORT, failed, finished, right
+import yaml
+from report_runs import CBAM, NONE, SHORT, failed, finished, right, tried
 
 from fersweep.files import write_json
 from fersweep.report import page, protocol, protocol_runs, write
@@ -31,6 +32,10 @@ def sheet(tmp_path: Path) -> dict[str, str]:
             "seconds": 1800.0,
         }
         write_json(run / "result.json", result | more)
+        config = yaml.safe_load((run / "config.yaml").read_text())
+        config["trainer"]["limit_batches"] = 3
+        (run / "config.yaml").write_text(yaml.safe_dump(config))
+    tried(run, "jaffe", "JAFFE", 0.4)
     other = failed(tmp_path, (*SHORT, "attention=eca"), 1, RuntimeError("no"))
     pd.DataFrame({"epoch": [1, 2], "seconds": [60.0, 60.0]}).to_csv(other / "history.csv", index=False)
     report = write.contents(tmp_path)
@@ -44,7 +49,10 @@ def sheet(tmp_path: Path) -> dict[str, str]:
 
 def test_the_runs_answer_what_they_can(sheet: dict[str, str]) -> None:
     for title, answers in {
-        "FER2013, split study: parts": ["20,099 to train, 1,000 to validate, 1,000 to test; 7 classes: angry"],
+        "FER2013, split study: parts": [
+            "20,099 to train, 1,000 to validate, 1,000 to test; 7 classes: angry",
+            "trainer.limit_batches=3 in all runs",
+        ],
         "FER2013, split study: licence": ["Terms of use: published for a research challenge in 2013"],
         "FER2013, split study: preprocessing": [
             "dataset.image_size 48",
@@ -54,7 +62,10 @@ def test_the_runs_answer_what_they_can(sheet: dict[str, str]) -> None:
             "5 of 1,000 test images have",
             "people are not known",
         ],
-        "Selection": ["FER2013, split study was tested 4 times, once by each run"],
+        "Selection": [
+            "FER2013, split study was tested 4 times, once by each run",
+            "fersweep test used JAFFE, test part: 1 more test.",
+        ],
         "Validation score of each result": ["50.00 % on validation, 60.00 % on test"],
         "Hyperparameters": ["recipe.optimizer KerasAdam", "recipe.optimizer.lr 0.0001"],
         "Number of runs": ["5 runs: ", "4 done", "1 failed"],

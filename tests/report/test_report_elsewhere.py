@@ -5,13 +5,11 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
-from report_runs import CBAM, NONE, SHORT, finished, right
+from report_runs import CBAM, NONE, SHORT, finished, right, tried
 
 from fersweep.cli.main import main
-from fersweep.files import write_json
 from fersweep.report import elsewhere, listing, page, write
 from fersweep.report.contents import Report
 from fersweep.report.statistics import wilson
@@ -22,25 +20,6 @@ WARNING = "of the 200 images tested, 7 this network was trained on: the accuracy
 
 INTERVAL = "–".join(f"{100 * end:.2f}" for end in wilson(83, 200))
 """Of 41.5 % of 200 images."""
-
-
-def tried(run: Path, dataset: str, title: str, accuracy: float, **more: Any) -> Path:
-    """A test of a run: 200 images, all of a predefined test part."""
-    correct = round(200 * accuracy)
-    result = {
-        **{"test": "0123456789", "on": dataset, "dataset": dataset, "dataset_title": title, "split": None},
-        **{"part": "test", "outputs": "shared", "test_crops": 1, "data_digest": "d", "majority_baseline": 0.25},
-        "classes": {"shared": ["happy", "sad"]},
-        "metrics": {"test/accuracy": correct / 200, "test/n": 200},
-        "accuracy_interval": list(wilson(correct, 200)),
-        "seen": None,
-        "warnings": [],
-        **more,
-    }
-    place = run / tests.FOLDER / tests.directory_name(dataset, result["split"], result["part"], result["test"])
-    place.mkdir(parents=True)
-    write_json(place / "result.json", result)
-    return place
 
 
 @pytest.fixture(scope="module")

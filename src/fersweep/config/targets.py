@@ -176,7 +176,7 @@ KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "bool": ("true or false", lambda value: isinstance(value, bool)),
     "int": ("an integer", _is_integer),
     "float": ("a number", lambda value: isinstance(value, int | float) and not isinstance(value, bool)),
-    "str": ("a text", lambda value: isinstance(value, str)),
+    "str": ("text", lambda value: isinstance(value, str)),
     "Path": ("a path", lambda value: isinstance(value, str | PurePath)),
     "None": ("null", lambda value: value is None),
 }
@@ -194,7 +194,7 @@ def _check_kind(target: str, parameter: inspect.Parameter, value: Any) -> None:
     if not any(fits(value) for _, fits in known):
         given = "null" if value is None else str(value).lower() if isinstance(value, bool) else value
         must = listed([words for words, _ in known], "or")
-        raise UserError(f"{parameter.name}={given} is no value for {target}: it must be {must}.")
+        raise UserError(f"{parameter.name}={given} does not fit {target}: it must be {must}.")
 
 
 def identity_of(target: str) -> str:

@@ -96,6 +96,7 @@ def _data(runs: Sequence[Finished]) -> list[Item]:
     digest, folds = first.result.get("data_digest"), leaks.fold(first.result)
     what = f"Images: {', '.join(sizes)}{', by fold' if folds else ''}; {len(classes)} classes: {', '.join(classes)}."
     known = (f"Digest of pixels, labels and ids: {digest}.",) if digest else ()
+    known = (*protocol_runs.limited(runs), *known)
     dataset = _option(first)
     terms, labelled = dataset.get("terms"), dataset.get("labels_from")
     about = tuple(f"{word}: {text}." for word, text in (("Labels", labelled), ("Terms of use", terms)) if text)
@@ -179,6 +180,7 @@ def _training(finished: Sequence[Finished], rows: Sequence[Row], searches: Seque
     used = (
         f"The test part of {part} was tested {counted(n, 'time')}, once by each run." for part, n in per_part.items()
     )
+    further = protocol_runs.further_tests(finished)
     scores = (
         f"{row.name}: {percent(row.chosen_at)} % on validation, {percent(row.accuracy.mean)} % on test." for row in rows
     )
@@ -191,6 +193,7 @@ def _training(finished: Sequence[Finished], rows: Sequence[Row], searches: Seque
                 "Of each run the epoch with the highest validation accuracy, the first of equals, was tested; test "
                 "images chose nothing.",
                 *used,
+                *further,
             ),
         ),
         Item("Validation score of each result", DODGE, tuple(scores)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,8 +11,8 @@ from fersweep.report.formats import duration, peta
 from fersweep.report.gather import Finished
 from fersweep.report.search import Searched
 from fersweep.report.sheet import Item
-from fersweep.runs import trials
-from fersweep.runs.collect import Run
+from fersweep.runs import tests, trials
+from fersweep.runs.collect import Run, config_of
 from fersweep.text import counted
 
 BUDGETS = (1, 2, 5, 10, 20, 50, 100, 200)
@@ -57,6 +58,22 @@ def expected_best(values: Sequence[float], n: int, lower_is_better: bool = False
     ordered, total = sorted(values, reverse=lower_is_better), len(values)
     shares = [((k + 1) / total) ** n - (k / total) ** n for k in range(total)]
     return sum(value * share for value, share in zip(ordered, shares, strict=True))
+
+
+def further_tests(finished: Sequence[Finished]) -> list[str]:
+    """Return a sentence for each part of data on which ``fersweep test`` tested runs again."""
+    found = Counter(test.name for run in finished for test in tests.of_run(run.directory)[0])
+    return [f"fersweep test used {name}: {counted(count, 'more test')}." for name, count in sorted(found.items())]
+
+
+def limited(runs: Sequence[Finished]) -> list[str]:
+    """Return a remark if runs had only some batches of each part (``trainer.limit_batches``)."""
+    limits = [(config_of(run.directory).get("trainer") or {}).get("limit_batches") for run in runs]
+    some = sorted({int(limit) for limit in limits if limit})
+    if not some:
+        return []
+    of = "all runs" if all(limits) else counted(sum(map(bool, limits)), "run")
+    return [f"trainer.limit_batches={' and '.join(map(str, some))} in {of}: no more batches an epoch or test."]
 
 
 def cost(finished: Sequence[Finished], runs: Sequence[Run]) -> tuple[Item, ...]:
