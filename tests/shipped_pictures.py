@@ -18,7 +18,7 @@ from fersweep.faces import Pixels
 from fersweep.files import digest, write_json
 from fersweep.inference import shipped
 from fersweep.inference.predict import Predictor
-from fersweep.inference.weights_file import MODEL
+from fersweep.training.weights_file import MODEL
 
 GOLDEN = Path(__file__).parent / "golden" / "shipped.json"
 

@@ -21,7 +21,7 @@ from fersweep import Predictor
 from fersweep.cli.main import main
 from fersweep.errors import UserError
 from fersweep.inference import demo, shipped, trained
-from fersweep.inference.weights_file import CARD, MODEL
+from fersweep.training.weights_file import CARD, MODEL
 
 TESTED = {"test/accuracy": 0.7, "test/n": 200, "majority_baseline": 0.25}
 

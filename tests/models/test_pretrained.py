@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from fersweep import build, build_model
 from fersweep.config.idle import refuse_idle
-from fersweep.config.schema import to_dict
+from fersweep.config.schema import title, to_dict
 from fersweep.errors import UserError
 from fersweep.inference import explain, trained
 from fersweep.models.depth import depths
@@ -117,7 +117,7 @@ def test_weights_that_are_not_there_are_one_sentence(name: str, tmp_path: Path) 
     (tmp_path / "folder").mkdir()
     cfg = quickly_composed(*CHOICES)
     cfg.weights = str(tmp_path / name)
-    with pytest.raises(UserError, match=rf"There is no checkpoint .*{name}.*: give a .ckpt, .safetensors or .pth file"):
+    with pytest.raises(UserError, match=rf"There is no checkpoint .*{name}.*: give a .ckpt or .safetensors file"):
         initial.check(cfg)
 
 
@@ -283,3 +283,7 @@ class TestInceptionResNetV1:
         monkeypatch.setattr("facenet_pytorch.InceptionResnetV1", unreachable)
         with pytest.raises(UserError, match="trained on vggface2 are not on this machine"):
             network.download()
+
+
+def test_the_title_names_the_network_of_the_library() -> None:
+    assert title(to_dict(quickly_composed(*CHOICES, "attention=se"))) == "timm test_resnet + SE, own activation"

@@ -309,10 +309,14 @@ def takes_attention(backbone: Mapping[str, Any]) -> bool:
 
 
 def title(config: Mapping[str, Any]) -> str:
-    """Return a network in words, such as ``ResNet-50 + CBAM, ELU``, without attention if it has none."""
+    """Return a network in words, such as ``ResNet-50 + CBAM, ELU``, without attention if it has none.
+
+    A network of a library that has many follows the library's title: ``timm convnext_tiny``.
+    """
+    backbone = " ".join(filter(None, (title_of(config, "backbone"), config["backbone"].get("model", {}).get("name"))))
     attended = takes_attention(config["backbone"]) and config["attention"]["name"] != "none"
     attention = f" + {title_of(config, 'attention')}" if attended else ""
-    return f"{title_of(config, 'backbone')}{attention}, {title_of(config, 'activation')}"
+    return f"{backbone}{attention}, {title_of(config, 'activation')}"
 
 
 def dotted(config: Mapping[str, Any], above: str = "") -> dict[str, Any]:

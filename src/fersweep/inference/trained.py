@@ -23,11 +23,10 @@ from fersweep.faces import Pixels
 from fersweep.faces.crop import PICTURE, Crop
 from fersweep.faces.device import choose_device
 from fersweep.files import given
-from fersweep.inference import weights_file
 from fersweep.inference.rebuild import rebuild
 from fersweep.report.statistics import wilson
 from fersweep.runs.collect import result_of
-from fersweep.training import checkpoint
+from fersweep.training import checkpoint, weights_file
 
 BATCH, BATCH_PIXELS = 256, 600_000
 """Largest number of images, and of their pixels, in one forward pass."""

@@ -14,7 +14,7 @@ from fersweep.errors import UserError
 from fersweep.faces import pictures
 from fersweep.files import given
 from fersweep.inference.predict.inputs import VIDEOS
-from fersweep.inference.weights_file import SUFFIX
+from fersweep.training.weights_file import SUFFIX
 
 NETWORKS = (".ckpt", SUFFIX)
 """Suffixes of files that are networks."""

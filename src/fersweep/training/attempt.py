@@ -77,7 +77,7 @@ def prepare(cfg: DictConfig, here: bool = True) -> tuple[dict[str, Any], Path]:
         devices.find_device(cfg)
     tracking.check(cfg.logger, login=here)
     if cfg.weights is not None:
-        checkpoint.find(Path(cfg.weights))
+        checkpoint.find(Path(cfg.weights), initial.KINDS)
     config = to_dict(cfg)
     return config, run_dir(config)
 

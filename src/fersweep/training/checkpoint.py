@@ -261,7 +261,7 @@ def load_weights(model: nn.Module, path: Path) -> dict[str, Any]:
         UserError: for another architecture, with the first parameter that does not fit.
     """
     checkpoint = load(path)
-    put(model, checkpoint, find(path))
+    put(model, weights_of(checkpoint), checkpoint["fersweep"]["config"], find(path))
     return checkpoint
 
 
@@ -271,14 +271,13 @@ def weights_of(checkpoint: Mapping[str, Any]) -> dict[str, torch.Tensor]:
     return {key.removeprefix(PREFIX): value for key, value in state.items() if key.startswith(PREFIX)}
 
 
-def put(model: nn.Module, checkpoint: Mapping[str, Any], path: Path) -> None:
-    """Load the weights of a checkpoint that was read from ``path``; see `load_weights`."""
-    weights = weights_of(checkpoint)
+def put(model: nn.Module, weights: Mapping[str, torch.Tensor], config: Mapping[str, Any], path: Path) -> None:
+    """Load weights that were read from ``path``, of a network with this configuration; see `load_weights`."""
     own = model.state_dict()
     for key in [*own, *weights]:
         if key not in weights or key not in own or own[key].shape != weights[key].shape:
             stored, expected = (tuple(state[key].shape) if key in state else "absent" for state in (weights, own))
-            network = _network_of(checkpoint["fersweep"]["config"])
+            network = _network_of(config)
             raise UserError(
                 f"{path} has another architecture ({network}): {key} is {stored} there and {expected} in this run; "
                 "choose the same backbone, attention, fidelity, image size and classes, or other weights."

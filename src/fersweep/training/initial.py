@@ -1,4 +1,4 @@
-"""Weights that a network starts with: of a checkpoint, of a file of another program, or of its library."""
+"""Weights that a network starts with: of a checkpoint or an exported file, of another program's, or of its library."""
 
 from __future__ import annotations
 
@@ -12,13 +12,12 @@ from torch import nn
 
 from fersweep import build
 from fersweep.data.samples import CLASSES
-from fersweep.files import given
 from fersweep.models.common import refuse_not_finite
 from fersweep.models.pretrained import Pretrained, read
-from fersweep.training import checkpoint
+from fersweep.training import checkpoint, weights_file
 
-KINDS = "a .ckpt, .safetensors or .pth file of weights, or the directory of a finished run"
-"""Files from which a network of another library can start, in words."""
+KINDS = "a .ckpt or .safetensors file, or the directory of a finished run"
+"""What any network can start from, in words; one of another library takes a .pth file, too."""
 
 
 def load(network: nn.Module, cfg: DictConfig) -> None:
@@ -31,13 +30,16 @@ def load(network: nn.Module, cfg: DictConfig) -> None:
         network.download()
     if cfg.weights is None:
         return
-    path = given(Path(cfg.weights))
-    if isinstance(network, Pretrained) and path.is_file() and not _is_checkpoint(path):
+    path = checkpoint.find(Path(cfg.weights), KINDS)
+    if isinstance(network, Pretrained) and not (_is_checkpoint(path) or weights_file.is_exported(path)):
         network.load(read(path), str(path))
+        return
+    if path.suffix == weights_file.SUFFIX:
+        weights, about = weights_file.read(path)
+        checkpoint.put(network, weights, about["config"], path)
     else:
-        stored = checkpoint.find(path, KINDS) if isinstance(network, Pretrained) else path
-        checkpoint.load_weights(network, stored)
-        refuse_not_finite(network.state_dict(), str(path))
+        checkpoint.load_weights(network, path)
+    refuse_not_finite(network.state_dict(), str(path))
 
 
 def check(cfg: DictConfig) -> None:
@@ -51,7 +53,7 @@ def check(cfg: DictConfig) -> None:
 
 def _is_checkpoint(path: Path) -> bool:
     """Return whether a file is a checkpoint of this project."""
-    if path.suffix == ".safetensors" or not zipfile.is_zipfile(path):
+    if not zipfile.is_zipfile(path):
         return False
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)

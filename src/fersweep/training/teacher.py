@@ -116,7 +116,7 @@ def _computed(
 def _network(own: DictConfig, content: Mapping[str, Any], path: Path, classes: int) -> nn.Module:
     with torch.random.fork_rng(devices=[]):  # leave the run's random numbers alone
         network = speed_up(build.model(own, classes))
-    checkpoint.put(network, content, path)
+    checkpoint.put(network, checkpoint.weights_of(content), content["fersweep"]["config"], path)
     refuse_not_finite(network.state_dict(), str(path))
     return network.train(False)
 

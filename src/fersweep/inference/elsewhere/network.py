@@ -10,10 +10,10 @@ from typing import Any
 from fersweep.config.schema import to_dict
 from fersweep.errors import UserError
 from fersweep.files import digest, given
-from fersweep.inference import trained, weights_file
+from fersweep.inference import trained
 from fersweep.runs.collect import read, result_of
 from fersweep.runs.identity import run_hash
-from fersweep.training import checkpoint
+from fersweep.training import checkpoint, weights_file
 from fersweep.training.devices import precision
 from fersweep.training.network import laid_out
 

@@ -15,10 +15,10 @@ from fersweep.files import Names, write_json, writing
 from fersweep.inference.explain import Explanation, explain, mixtures, pictures
 from fersweep.inference.explain.files import ADVICE, SCORES, TABLE, row_of, safe, write_table
 from fersweep.inference.trained import Trained
-from fersweep.inference.weights_file import SUFFIX
 from fersweep.report.explained import FILE
 from fersweep.training import checkpoint
 from fersweep.training import results as record
+from fersweep.training.weights_file import SUFFIX
 
 MOST = 8
 """Largest number of correct, and of wrong, predictions per class."""

@@ -14,10 +14,10 @@ from fersweep.config.schema import choices_of, to_dict
 from fersweep.errors import UserError
 from fersweep.faces.crop import FACE
 from fersweep.inference.trained import Trained
-from fersweep.inference.weights_file import FORMAT
 from fersweep.report import again
 from fersweep.runs.collect import result_of
 from fersweep.runs.identity import run_hash
+from fersweep.training.weights_file import FORMAT
 
 LABELS = ("dataset.labels_from", "dataset.terms")
 """Texts for cards, which a command need not repeat."""

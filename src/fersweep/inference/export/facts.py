@@ -10,8 +10,8 @@ from fersweep.errors import UserError
 from fersweep.files import digest, write_json
 from fersweep.inference.export import about, card
 from fersweep.inference.trained import Trained
-from fersweep.inference.weights_file import MODEL
 from fersweep.training.commit import commit
+from fersweep.training.weights_file import MODEL
 
 RESULTS = (
     *("metrics", "accuracy_interval", "majority_baseline", "per_class", "calibration", "twins", "confusion_matrix"),

@@ -11,8 +11,8 @@ from fersweep.errors import UserError
 from fersweep.files import writing
 from fersweep.inference.export import card, facts, graph, onnx_file, weights
 from fersweep.inference.trained import Trained
-from fersweep.inference.weights_file import CARD, MODEL
 from fersweep.text import did_you_mean
+from fersweep.training.weights_file import CARD, MODEL
 
 FORMS: dict[str, Callable[[Trained, Path], graph.Difference | None]] = {
     ".onnx": onnx_file.write,

@@ -13,8 +13,8 @@ from fersweep.errors import UserError
 from fersweep.files import Field, digest, read_json
 from fersweep.inference import trained
 from fersweep.inference.trained import Trained
-from fersweep.inference.weights_file import CARD, MODEL
 from fersweep.text import printable
+from fersweep.training.weights_file import CARD, MODEL
 
 FOLDER = Path(__file__).resolve().parent
 

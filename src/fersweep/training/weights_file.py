@@ -23,6 +23,20 @@ FORMAT = 1
 """Version of the metadata that `fersweep.inference.export.about.metadata` writes."""
 
 
+def is_exported(path: Path) -> bool:
+    """Return whether a file of safetensors has the metadata of ``fersweep export``; false if it is not readable."""
+    try:
+        return "fersweep_format" in metadata(path)
+    except (OSError, SafetensorError):
+        return False
+
+
+def metadata(path: Path) -> dict[str, str]:
+    """Return the metadata of a file of safetensors."""
+    with safe_open(path, "pt") as file:
+        return file.metadata() or {}
+
+
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read a file that ``fersweep export`` wrote, weights in half precision as float32.
 
@@ -34,8 +48,7 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         UserError: it is missing or damaged, or not from this version.
     """
     try:
-        with safe_open(path, "pt") as file:
-            known = file.metadata() or {}
+        known = metadata(path)
         tensors = load(path.read_bytes())
     except (OSError, SafetensorError) as error:
         raise UserError(f"{path} is not a readable safetensors file ({error}).") from error
