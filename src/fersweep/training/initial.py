@@ -17,7 +17,7 @@ from fersweep.models.pretrained import Pretrained, read
 from fersweep.training import checkpoint, weights_file
 
 KINDS = "a .ckpt or .safetensors file, or the directory of a finished run"
-"""What any network can start from, in words; one of another library takes a .pth file, too."""
+"""Files from which any network can start, in words; one of another library takes a .pth file, too."""
 
 
 def load(network: nn.Module, cfg: DictConfig) -> None:
