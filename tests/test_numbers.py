@@ -49,7 +49,7 @@ def leaves(node: Any) -> Iterator[float]:
 
 
 def of_runs(folder: Path) -> Iterator[float]:
-    """Scores of the runs in a folder, and their mean and standard deviation over seeds."""
+    """Scores of the runs in a folder and of their tests on other data, and their mean and deviation over seeds."""
     seeds: dict[str, list[dict[str, float]]] = {}
     for file in sorted(folder.rglob("result.json")):
         result = json.loads(file.read_text())
@@ -57,7 +57,10 @@ def of_runs(folder: Path) -> Iterator[float]:
         yield from scores.values()
         yield from wilson(round(scores["test/accuracy"] * result["metrics"]["test/n"]), result["metrics"]["test/n"])
         yield from leaves(result.get("majority_baseline", []))
-        row = re.sub(r"(?m)^seed: .*$", "", file.with_name("config.yaml").read_text())
+        test = file.with_name("test.yaml")
+        run = test.parents[2] if test.is_file() else file.parent
+        row = re.sub(r"(?m)^seed: .*$", "", (run / "config.yaml").read_text())
+        row += test.read_text() if test.is_file() else ""
         seeds.setdefault(row, []).append(scores)
     for runs in seeds.values():
         for key in runs[0] if len(runs) > 1 else ():
