@@ -187,6 +187,8 @@ def test_the_command_line_is_recorded_without_secrets(
         "x --db-password 'a hunter2'",
         "Authorization: Basic hunter2",
         "curl -H 'Authorization: Token hunter2' x",
+        "curl -su me:hunter2 https://example.org",
+        "curl https://example.org --user='me:a hunter2'",
         "-----BEGIN RSA PRIVATE KEY-----\nhunter2\n-----END RSA PRIVATE KEY-----",
         "echo ghp_hunter2hunter2",
         "x = f('sk-hunter2hunter2')",
@@ -209,6 +211,7 @@ def test_what_can_be_recognised_as_a_secret_is_left_out(text: str) -> None:
         "git+https://github.com/a/b@v1",
         "task-specific-weights-of-all",
         "if token == other:",
+        "sort -u names | curl -T - x; sort -u",
         "class Secret:\n    x = 1",
     ],
 )

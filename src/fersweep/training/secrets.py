@@ -45,6 +45,11 @@ NAMED = re.compile(
 )
 """A secret by its name: ``api_key=…``, ``"token": "…"``, ``environ['TOKEN'] = '…'``, ``api_key: str = '…'``."""
 
+CURL = re.compile(
+    rf"(\bcurl\b[^\n|;&]{{0,400}}?\s(?:-\w{{0,20}}u|--(?:proxy-)?user)[ =]?)(?:{QUOTED}|[^\s\"']+)", re.DOTALL
+)
+"""User and password of a request by curl."""
+
 AFTER_FLAG = re.compile(rf"(?is)(--[\w-]{{0,60}}?{NAME}(?:\s+|=))(?:{QUOTED}|[^\s\"']+)")
 
 ADDRESSES = (
@@ -75,7 +80,7 @@ def redacted(text: str) -> str:
     for name, value in os.environ.items():
         if len(value) >= 8 and re.search(r"(?i)(key|token|secret|passw|credential)", name):
             text = text.replace(value, "…")
-    for pattern in (*LINES, NAMED, AFTER_FLAG):
+    for pattern in (*LINES, NAMED, CURL, AFTER_FLAG):
         text = pattern.sub(r"\1…", text)
     for address, kept in ADDRESSES:
         text = address.sub(kept, text)
