@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import re
 import signal
 import statistics
 import subprocess
@@ -63,6 +64,14 @@ def trained(made: Sweep) -> int:
     return sum(epochs(directory) for directory in made.directories())
 
 
+def reached(made: Sweep, accuracy: float) -> int | None:
+    """Return after how many epochs of all runs together one had this validation accuracy, by the times in the logs."""
+    epoch = re.compile(r"(\S+ \S+) INFO fersweep: epoch .*  val loss \S+ accuracy (\S+) ")
+    logs = [(each / "train.log").read_text() for each in made.directories()]
+    known = sorted((found[1], float(found[2])) for log in logs for found in epoch.finditer(log))
+    return next((number for number, (_, each) in enumerate(known, 1) if each >= accuracy - 5e-5), None)
+
+
 def spread(values: Iterable[float]) -> str:
     """Return ``median (least to greatest)``."""
     each = sorted(values)
@@ -92,7 +101,7 @@ def halving(folder: Path, repeats: int, trials: int, length: int, network: Seque
         tried = sum(trial.counts for trial in found(asha, "asha").trials)
         print(
             f"  {repeat}: random {best[0]:.3f} in {spent[0]} epochs, ASHA {best[1]:.3f} in {spent[1]}, {tried} trials; "
-            f"{time.monotonic() - begun:.0f} s",
+            f"ASHA has {best[0]:.3f} after {reached(asha, best[0])}; {time.monotonic() - begun:.0f} s",
             flush=True,
         )
     print(f"  validation accuracy of the best: random {spread(row[0] for row in rows)}")
