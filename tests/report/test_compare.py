@@ -9,6 +9,7 @@ import pytest
 import report_runs
 from report_runs import CBAM, NONE, SE, SHORT, STUDY, finished, right
 
+from fersweep.report import tables
 from fersweep.report.write import contents
 
 sweep = report_runs.sweep
@@ -154,3 +155,31 @@ def test_sentences_can_be_read(tmp_path: Path) -> None:
     assert "no attention beats SE by 20.0 points" in said
     assert "reduction=4 beats reduction=8 by 10.0 points" in said
     assert "ResNet-50, as its code ran, split=study, recipe=study, 4: no attention beats SE" in said
+
+
+def test_settings_that_differ_with_the_option_are_named(tmp_path: Path) -> None:
+    """As after equal tuning: each attention has its learning rate, so the difference is that of both."""
+    for seed in (1, 2, 3):
+        for attention, rate, accuracy in ((CBAM, 0.1, 0.66), (SE, 0.1, 0.60), (NONE, 0.01, 0.55)):
+            own = (*SHORT, *attention, f"recipe.optimizer.lr={rate}")
+            finished(tmp_path, own, seed, right(accuracy + 0.001 * (seed - 2), seed))
+    report = contents(tmp_path)
+    assert [each.rpartition(": established")[2] for each in (pair.sentence for pair in report.options)] == [
+        "; the rows differ in recipe.optimizer.lr, too" if "none" in (pair.first, pair.second) else ""
+        for pair in report.options
+    ]
+    notes = {
+        row.labels["attention"]: [each for each in row.notes if each.startswith("Not the same")] for row in report.rows
+    }
+    assert notes["cbam"] == ["Not the same in all rows: recipe.optimizer.lr=0.1."]
+    assert notes["none"] == ["Not the same in all rows: recipe.optimizer.lr=0.01."]
+    assert "- ResNet-50 · none: Not the same in all rows: recipe.optimizer.lr=0.01." in tables.as_markdown(report)
+
+
+def test_what_an_option_brings_with_it_is_not_named(tmp_path: Path) -> None:
+    """The recipe has its learning rate, the fidelity its biases: their rows differ in one option."""
+    for overrides in (SHORT, (*SHORT, "fidelity=paper"), (*SHORT, "recipe=modern")):
+        finished(tmp_path, (*overrides, "backbone=resnet50"), 1, right(0.6, 1))
+    assert [(row.own, [each for each in row.notes if "Not the same" in each]) for row in contents(tmp_path).rows] == [
+        ({}, [])
+    ] * 3

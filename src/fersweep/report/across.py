@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from fersweep.report.compare import LEVEL, in_words, oriented, signed
+from fersweep.report.compare import LEVEL, differ_too, in_words, oriented, signed
 from fersweep.report.contents import Claim, Comparison, Row
 from fersweep.report.effects import Pair, mean_gain
 from fersweep.report.statistics import MIN_SEEDS, holm
@@ -69,6 +69,7 @@ def _claim(shared: str, comparisons: Sequence[Comparison], rows: dict[str, Row])
         established=False,
         sentence="",
         open=_open(len(named), [len(runs) for pair in alone for runs in (pair.first, pair.second)]),
+        beside=tuple(dict.fromkeys(setting for each in comparisons for setting in each.beside)),
     )
 
 
@@ -99,6 +100,6 @@ def _judged(claim: Claim) -> Claim:
     where = f"{claim.shared}: " if claim.shared else ""
     sentence = (
         f"{where}{first} minus {second} is {signed(100 * claim.difference)} points on average over {claim.over} "
-        f"(95 % {low}…{high}), above zero in {claim.positive} of {len(claim.pairs)}: {end}"
+        f"(95 % {low}…{high}), above zero in {claim.positive} of {len(claim.pairs)}: {end}{differ_too(claim.beside)}"
     )
     return replace(claim, established=established, sentence=sentence)

@@ -13,7 +13,7 @@ from fersweep.report.contents import Comparison, Row
 from fersweep.report.effects import MOST_SEEDS, Effect, difference, superiority
 from fersweep.report.statistics import MIN_SEEDS, holm, mcnemar, twice_the_median
 from fersweep.report.titles import ABSENT
-from fersweep.text import counted
+from fersweep.text import counted, listed
 
 LEVEL = 0.05
 
@@ -130,6 +130,7 @@ def _pair(one: Row, other: Row, group: str) -> Comparison:
         n=one.n,
         established=False,
         sentence="",
+        beside=tuple(key for key, value in one.own.items() if value != other.own[key]),
     )
 
 
@@ -160,8 +161,13 @@ def _judged(pair: Comparison) -> Comparison:
     if points == "0.0 points":
         verb = f"and {second} differ by {points}"
     end = "established" if established else f"not established ({_open(pair)})"
-    sentence = f"{where}: {first} {verb} (95 % {signed(low)}…{signed(high)}): {end}"
+    sentence = f"{where}: {first} {verb} (95 % {signed(low)}…{signed(high)}): {end}{differ_too(pair.beside)}"
     return replace(pair, established=established, sentence=sentence)
+
+
+def differ_too(settings: Sequence[str]) -> str:
+    """Return the end of a sentence on rows that differ in these settings as well; empty if there are none."""
+    return f"; the rows differ in {listed(settings, 'and')}, too" if settings else ""
 
 
 def _open(pair: Comparison) -> str:

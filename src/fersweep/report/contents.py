@@ -115,6 +115,7 @@ class Row:
         labels: column → value, an option by its name, or `fersweep.report.titles.ABSENT`; every row has the same
             columns: those in which rows differ, and ``backbone`` and ``attention``.
         choices: group → option, of all groups; ``titles``: group → title.
+        own: setting → value, of settings in which rows differ beside their labels (`fersweep.report.labels.beside`).
         accuracy: on the test part, as is ``macro_f1``.
         interval: Wilson's 95 % interval of the mean accuracy for ``n`` test images, over other images.
         n: test images, each counted once.
@@ -181,6 +182,7 @@ class Row:
     elsewhere: dict[str, Elsewhere] = field(default_factory=dict)
     code: tuple[tuple[str, str], ...] = ()
     chosen_at: float | None = None
+    own: dict[str, str] = field(default_factory=dict)
 
     @property
     def has_twins(self) -> bool:
@@ -219,6 +221,7 @@ class Comparison:
         seeds_needed: runs of each for a power of 80 %, ``None`` if unknown or no number suffices.
         established: whether ``p_holm`` is below 0.05 and both have enough seeds.
         sentence: the conclusion in words.
+        beside: settings in which the rows differ beside ``group``, see `Row.own`.
     """
 
     group: str
@@ -241,6 +244,7 @@ class Comparison:
     n: int
     established: bool
     sentence: str
+    beside: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -261,6 +265,7 @@ class Claim:
         established: whether ``p_holm`` is below 0.05 and there are enough settings and seeds.
         sentence: the conclusion in words.
         open: why nothing can be established, such as ``2 settings; it takes 4``; else empty.
+        beside: settings in which some of the rows compared differ, too, see `Comparison`.
     """
 
     group: str
@@ -278,6 +283,7 @@ class Claim:
     established: bool
     sentence: str
     open: str = ""
+    beside: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

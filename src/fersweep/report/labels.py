@@ -38,6 +38,20 @@ def columns_of(runs: Sequence[Finished]) -> dict[str, str]:
     return columns
 
 
+def beside(runs: Sequence[Finished], columns: Mapping[str, str]) -> list[str]:
+    """Return the settings, no columns, in which rows differ although all have the same option of the setting's group.
+
+    Rows that differ in an option then differ in these, too: each has its own learning rate, for example.
+    """
+    rows = list({run.row: run for run in runs}.values())
+    fixed = [group for group in SHOWN if len({run.result["choices"][group] for run in rows}) == 1]
+    if "fidelity" not in fixed:  # which changes what these are built from
+        fixed = [group for group in fixed if group not in ("backbone", "attention", "activation")]
+    of_options = [group for group in SHOWN if group not in fixed]
+    found = [key for key in _differing(rows) if key.partition(".")[0] not in of_options]
+    return [key for key in _principal(found, rows) if key not in columns.values()]
+
+
 def _grouped(rows: Iterable[Finished], settings: Iterable[str]) -> list[list[Finished]]:
     """Group rows by the values of ``settings``."""
     groups: dict[str, list[Finished]] = {}

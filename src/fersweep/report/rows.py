@@ -14,8 +14,10 @@ from fersweep.report import code, elsewhere, explained, leaks, notebook, study
 from fersweep.report.contents import Mean, Row, Verdict
 from fersweep.report.effects import at_chance, best_of, over_people
 from fersweep.report.gather import FOLD, Finished
-from fersweep.report.labels import columns_of, label, sort_key
+from fersweep.report.labels import beside, columns_of, label, sort_key
 from fersweep.report.statistics import wilson
+from fersweep.report.titles import ABSENT
+from fersweep.text import listed
 
 Seeds = Sequence[Sequence[Finished]]
 """The runs of a row: for each seed, those of its folds; one run where the split has no folds."""
@@ -27,7 +29,8 @@ def rows_of(runs: Sequence[Finished]) -> tuple[list[Row], tuple[str, ...]]:
     grouped: dict[str, list[Finished]] = {}
     for run in runs:
         grouped.setdefault(run.row, []).append(run)
-    rows = [_row(group, columns) for group in grouped.values()]
+    own = beside(runs, columns)
+    rows = [_row(group, columns, own) for group in grouped.values()]
     rows = elsewhere.with_tests(rows, list(grouped.values()))
     rows.sort(key=lambda row: sort_key(row.labels))
     return _unique(rows), tuple(columns)
@@ -43,7 +46,7 @@ def _unique(rows: list[Row]) -> list[Row]:
     return unique
 
 
-def _row(runs: Sequence[Finished], columns: Mapping[str, str]) -> Row:
+def _row(runs: Sequence[Finished], columns: Mapping[str, str], own: Sequence[str]) -> Row:
     by_seed: dict[int, list[Finished]] = {}
     for run in sorted(runs, key=lambda run: (run.seed, run.fold)):
         by_seed.setdefault(run.seed, []).append(run)
@@ -57,6 +60,7 @@ def _row(runs: Sequence[Finished], columns: Mapping[str, str]) -> Row:
         **_answers(seeds),
         **_reported(seeds, columns, scores["accuracy"], scores["n"]),
         **_without_twins(seeds),
+        own={key: label(used[0].settings, key) for key in own},
         seeds=tuple(by_seed),
         seconds=float(np.mean([sum(run.result["seconds"] for run in folds) for folds in seeds])),
         training_flops=_flops(seeds),
@@ -206,6 +210,8 @@ def _without_twins(seeds: Seeds) -> dict[str, Any]:
 def _notes(row: Row, seeds: Seeds) -> list[str]:
     """Return the notes on a row, except those on its folds."""
     notes = []
+    if own := [f"{key}={value}" for key, value in row.own.items() if value != ABSENT]:
+        notes.append(f"Not the same in all rows: {listed(own, 'and')}.")
     if not len(row.ids):
         notes.append("Not compared with other rows: predictions are missing, or seeds were tested on other images.")
     if row.interval[0] <= row.majority:
