@@ -371,3 +371,16 @@ def test_a_folder_is_tested_with_progress_and_failures_named(
     assert table[0].split("  ")[0] == "Network"
     assert "a folder of images, all images (%)" in table[0]
     assert "n = 7" in table[1]
+
+
+def test_of_several_datasets_a_setting_of_a_source_is_for_those_that_have_it(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["dataset=synthetic,folder", f"dataset.root={folder(tmp_path, {'happy': 4, 'sad': 3})}"]
+    assert main(["test", str(run), "--json", "dataset.source.size=140", *words]) == 0
+    drawn, sorted_ = json.loads(capsys.readouterr().out)
+    assert "dataset.source.size=140" in drawn["command"]
+    assert "dataset.root" not in drawn["command"]
+    assert "dataset.source" not in sorted_["command"]
+    assert main(["test", str(run), "dataset.source.sizes=140", *words]) == 1
+    assert capsys.readouterr().out.count("There is no setting dataset.source.sizes") == 2

@@ -152,7 +152,8 @@ def _load(path: Path, job: Job) -> network.Network:
     return network.load(path, job.device)
 
 
-def _asked(found: network.Network, dataset: str | None, job: Job, words: Words) -> Asked:
+def _asked(found: network.Network, dataset: str | None, job: Job, given: Words) -> Asked:
+    words = settings.shared(given, dataset)
     cfg = settings.tested(found.trained.cfg, dataset, words)
     own = found.run / tests.FOLDER if found.run is not None else None
     folder = job.out or own
@@ -164,13 +165,14 @@ def _asked(found: network.Network, dataset: str | None, job: Job, words: Words) 
         split=words.split,
         folder=folder,
         again=str(words.value("force", False)).lower() in TRUE,
-        command=_command(found.path, dataset, job, () if cfg.dataset.root is not None else ("dataset.root",)),
+        command=_command(found.path, dataset, job, words, cfg.dataset.root is not None),
     )
 
 
-def _command(path: Path, dataset: str | None, job: Job, without: Sequence[str]) -> str:
-    """Return the command that does this test alone, ``without`` some settings."""
-    others = [each for each in job.overrides if each.partition("=")[0] not in ("dataset", "force", *without)]
+def _command(path: Path, dataset: str | None, job: Job, words: Words, rooted: bool) -> str:
+    """Return the command that does this test alone; ``rooted``: its dataset is on disk."""
+    without = ("force",) if rooted else ("force", "dataset.root")
+    others = [text for text, each in zip(words.texts, words.typed, strict=True) if each.key_or_group not in without]
     data = [f"dataset={dataset}"] if dataset is not None else []
     flags = [
         *(["--part", job.part] if job.part else []),

@@ -78,6 +78,31 @@ def words(overrides: Sequence[str]) -> Words:
     return Words(datasets, tuple(text for text, _ in kept), tuple(each for _, each in kept))
 
 
+def shared(given: Words, dataset: str | None) -> Words:
+    """Return the settings for one dataset: of several, a setting of a source is for those that have it.
+
+    A setting that none of them has stays, and is refused with each.
+    """
+    if len(given.datasets) == 1:
+        return given
+    search = tuple(text for text, each in zip(given.texts, given.typed, strict=True) if "hydra" in each.key_or_group)
+    sources = {name: _composed((f"dataset={name}", *search)).dataset.source for name in given.datasets}
+    kept = [
+        (text, each)
+        for text, each in zip(given.texts, given.typed, strict=True)
+        if (key := _source_key(each)) is None
+        or key in sources[dataset]
+        or not any(key in source for source in sources.values())
+    ]
+    return Words(given.datasets, tuple(text for text, _ in kept), tuple(each for _, each in kept))
+
+
+def _source_key(override: Override) -> str | None:
+    """Return ``X`` of a setting ``dataset.source.X``."""
+    top, _, below = override.key_or_group.partition("dataset.source.")
+    return below.partition(".")[0] if below and not top else None
+
+
 def _refuse(text: str, override: Override) -> None:
     key = override.key_or_group
     top, _, below = key.partition(".")
