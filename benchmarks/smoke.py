@@ -1,6 +1,6 @@
 """Run all parts and checks with ``--smoke``: ``uv run python -m benchmarks.smoke``.
 
-Two processes take the checks in turn, those that take longest first, and compute with one thread each: a check mostly
+Three processes take the checks in turn, those that take longest first, and compute with one thread each: a check mostly
 waits for the processes that it starts, and half of the time of one alone would be imports.
 """
 
@@ -20,7 +20,7 @@ from benchmarks import CHECKS
 LONGEST = ("search", "chaos", "")
 """Names to begin with; the empty one stands for all parts."""
 
-AT_ONCE = 2
+AT_ONCE = 3
 
 
 def captured(name: str) -> tuple[int, str]:

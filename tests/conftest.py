@@ -6,6 +6,7 @@ import copy
 import functools
 import os
 import runpy
+import shutil
 import signal
 import subprocess
 import sys
@@ -144,6 +145,13 @@ def finished(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
         use_tiny_network(monkeypatch)
         run_one(cfg)
     return run_dir(plain(cfg))
+
+
+@pytest.fixture
+def finished_copy(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of it in ``tmp_path/outputs/runs``, to write into."""
+    use_tiny_network(monkeypatch)
+    return Path(shutil.copytree(finished, tmp_path / "outputs" / "runs" / finished.name))
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:

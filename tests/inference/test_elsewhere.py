@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import quickly_composed, use_tiny_network
-from fakes import encoded, picture, write
+from conftest import quickly_composed
+from elsewhere import class_folder, refused
 
 from fersweep.cli.main import main
 from fersweep.data import twins
@@ -24,7 +23,6 @@ from fersweep.errors import UserError
 from fersweep.inference.elsewhere import data, evaluate, files
 from fersweep.report import figures
 from fersweep.runs import tests
-from fersweep.runs.collect import collect
 
 Tested = Callable[..., dict[str, Any]]
 
@@ -32,11 +30,10 @@ DRAWN = figures.confusion_matrix
 
 
 @pytest.fixture
-def run(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A finished run of the tiny network, to write into, and no time for drawing."""
-    use_tiny_network(monkeypatch)
+def run(finished_copy: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A finished run, to write into, and no time for drawing."""
     monkeypatch.setattr(figures, "confusion_matrix", lambda *_, **__: None)
-    return Path(shutil.copytree(finished, tmp_path / "outputs" / "runs" / finished.name))
+    return finished_copy
 
 
 @pytest.fixture
@@ -49,15 +46,6 @@ def tested(run: Path, capsys: pytest.CaptureFixture[str]) -> Tested:
         return dict(result)
 
     return call
-
-
-def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
-    """The sentence with which a command line is refused, without a file left behind."""
-    assert main(["test", *words]) == 2
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert told.err.startswith("error: ")
-    return told.err
 
 
 def test_its_own_test_part_gives_the_same_result_to_the_last_bit(
@@ -122,7 +110,7 @@ def test_another_dataset_is_tested_on_its_test_part_or_whole(
 ) -> None:
     drawn = tested("dataset.source.seed=9")
     assert (drawn["part"], drawn["split"], drawn["metrics"]["test/n"]) == ("test", None, 14)
-    root = folder(tmp_path, {"happy": 4, "sadness": 3})
+    root = class_folder(tmp_path, {"happy": 4, "sadness": 3})
     whole = tested("dataset=folder", f"dataset.root={root}")
     assert (whole["part"], whole["metrics"]["test/n"], whole["dataset"]) == ("all", 7, "folder")
     assert whole["twins"]["either"]["identical"] == 0
@@ -132,20 +120,10 @@ def test_another_dataset_is_tested_on_its_test_part_or_whole(
     assert "split=official needs images marked" in told
 
 
-def folder(place: Path, counts: dict[str, int], side: int = 48) -> Path:
-    """A folder of drawn pictures by class."""
-    seed = 0
-    for name, count in counts.items():
-        for number in range(count):
-            seed += 1
-            write(place / "pictures" / name / f"{number}.png", encoded(picture(seed, (side, side))))
-    return place / "pictures"
-
-
 def test_classes_are_matched_by_name(
     run: Path, tested: Tested, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    root = folder(tmp_path, {"contempt": 5, "happy": 4, "sadness": 3})
+    root = class_folder(tmp_path, {"contempt": 5, "happy": 4, "sadness": 3})
     words = ("dataset=folder", f"dataset.root={root}")
     result = tested(*words)
     assert result["classes"]["shared"] == ["happy", "sad"]
@@ -166,7 +144,7 @@ def test_classes_are_matched_by_name(
     assert int((~full["predicted"].isin(["happy", "sad"])).sum()) == every["predicted_outside"]
     expected = full[["happy", "sad"]].div(full[["happy", "sad"]].sum(axis=1), axis=0)
     assert table[["happy", "sad"]].to_numpy() == pytest.approx(expected.to_numpy(), abs=1e-6)
-    other = folder(tmp_path / "other", {"a": 2, "b": 2})
+    other = class_folder(tmp_path / "other", {"a": 2, "b": 2})
     told = refused(capsys, str(run), "dataset=folder", f"dataset.root={other}", "dataset.source.classes=[a,b]")
     assert "they share no class, so there is nothing to test" in told
 
@@ -197,59 +175,10 @@ def test_twins_across_datasets_are_those_of_the_datasets_joined() -> None:
     assert found.any.tolist() == whole.any[7:].tolist()
 
 
-@pytest.mark.parametrize(
-    ("words", "sentence"),
-    [
-        ("backbone=vgg19", "backbone=vgg19 belongs to the network and its training, which is over"),
-        ("recipe.batch_size=8", "belongs to the network and its training"),
-        ("dataset.image_size=64", "dataset.image_size=64 would change the pictures that the network takes"),
-        ("dataset.preprocessing.equalize=true", "would change the pictures that the network takes"),
-        ("dataset.twins=drop_from_training", "has no effect: nothing is trained here"),
-        ("split=study,random", "split=study,random has several values"),
-        ("split=study --part all", "split=study has no effect on all images"),
-        ("recipe.test_crops=5", "recipe.test_crops=5 is not known; choices: 1, 10."),
-        ("recipe.test_crops=abc", "recipe.test_crops=abc: 'abc' is not an integer."),
-        ("-o run/config.yaml", "config.yaml is a file, not a folder: choose a folder for the results"),
-        ("-o run/config.yaml/below", "config.yaml is a file, not a folder: choose a folder for the results"),
-        ("dataset=fer2014", "dataset=fer2014 is not known (did you mean fer2013?)"),
-        ("dataset.sources=x", "There is no setting dataset.sources"),
-        ("dataset=jaffe", "dataset=jaffe needs dataset.root=PATH"),
-        ("dataset=jaffe dataset.root=/no/where", "/no/where"),
-        ("dataset=jaffe split=official dataset.root=x", "split=official is not possible with dataset=jaffe"),
-    ],
-)
-def test_a_wrong_command_line_is_one_sentence(
-    run: Path, words: str, sentence: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert sentence in refused(capsys, str(run), *words.replace("run/", f"{run}/").split())
-    assert not (run / "tests").exists()
-
-
-def test_a_network_that_cannot_be_tested_is_one_sentence(
-    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    best = run / "checkpoints" / "best.ckpt"
-    alone = tmp_path / "alone.ckpt"
-    shutil.copy(best, alone)
-    assert "is a file without its run: name the folder for the results with -o DIR" in refused(capsys, str(alone))
-    assert main(["test", str(alone), "-o", str(tmp_path / "o")]) == 0
-    (place,) = (tmp_path / "o").iterdir()
-    assert json.loads((place / "result.json").read_text())["run"] == run.name[-10:]
-    assert str(place) in capsys.readouterr().out
-    assert [each.directory for each in collect(tmp_path)] == [run]  # a test is no run
-    best.unlink()
-    assert "was kept without its weights (checkpoints/best.ckpt)" in refused(capsys, str(run))
-    status = json.loads((run / "status.json").read_text())
-    (run / "status.json").write_text(json.dumps(status | {"state": "running"}))
-    assert "is interrupted: finish it first" in refused(capsys, str(run))
-    assert "None of the 1 runs in" in refused(capsys, str(tmp_path / "outputs"))
-    assert "There is no checkpoint" in refused(capsys, str(tmp_path / "nothing"))
-
-
 def test_missing_training_images_are_said_and_change_no_score(
     tested: Tested, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    words = ("dataset=folder", f"dataset.root={folder(tmp_path, {'happy': 4, 'sad': 3})}")
+    words = ("dataset=folder", f"dataset.root={class_folder(tmp_path, {'happy': 4, 'sad': 3})}")
     known = tested(*words)
 
     def gone(*_: Any) -> Any:
@@ -266,7 +195,7 @@ def test_missing_training_images_are_said_and_change_no_score(
 
 
 def test_the_images_of_a_training_are_known_where_they_were_moved_to(tmp_path: Path, cache: Path) -> None:
-    old = folder(tmp_path, {"happy": 8, "sad": 8})
+    old = class_folder(tmp_path, {"happy": 8, "sad": 8})
     words = ("dataset=folder", "split=random", f"cache={cache}")
     before = quickly_composed(*words, f"dataset.root={old}")
     digest = data.Shelf().samples(before)[1]
@@ -283,7 +212,7 @@ def test_the_images_of_a_training_are_known_where_they_were_moved_to(tmp_path: P
 
 
 def test_whole_pictures_are_named_for_a_network_of_faces(tested: Tested, tmp_path: Path) -> None:
-    root = folder(tmp_path, {"happy": 3, "sad": 3}, side=100)
+    root = class_folder(tmp_path, {"happy": 3, "sad": 3}, side=100)
     (warning,) = [each for each in tested("dataset=folder", f"dataset.root={root}")["warnings"] if "faces" in each]
     assert "the network was trained on faces, and folder has whole pictures" in warning
     assert "dataset.faces=mtcnn" in warning
@@ -347,40 +276,3 @@ def test_what_dead_writers_left_is_removed(tmp_path: Path) -> None:
     files.tidy(tmp_path)
     assert {each.name for each in tmp_path.iterdir()} == {NAME, f".{NAME}-11111111", ".mine"}
     files.tidy(tmp_path / "nowhere")
-
-
-def test_a_folder_is_tested_with_progress_and_failures_named(
-    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    second = Path(shutil.copytree(run, run.with_name(run.name[:-10] + "0123456789")))
-    (second / "checkpoints" / "best.ckpt").unlink()
-    pending = run.with_name(run.name[:-10] + "1123456789")
-    pending.mkdir()
-    shutil.copy(run / "config.yaml", pending)
-    outputs = run.parent
-    words = ["dataset=synthetic,folder", f"dataset.root={folder(tmp_path, {'happy': 4, 'sad': 3})}"]
-    assert main(["test", str(outputs), *words]) == 1
-    told = capsys.readouterr()
-    lines = told.out.splitlines()
-    assert next(each for each in lines if each.startswith("[")).startswith(f"[1/4] {second.name} on synthetic: failed")
-    assert sum("was kept without its weights" in each for each in lines) == 2
-    assert sum(each.startswith(f"[{number}/4] {run.name} on") for each in lines for number in (3, 4)) == 2
-    assert "2 tests failed" in told.err
-    assert f"1 run is not done: {pending.name} (pending)" in told.err
-    table = lines[-2:]
-    assert table[0].split("  ")[0] == "Network"
-    assert "a folder of images, all images (%)" in table[0]
-    assert "n = 7" in table[1]
-
-
-def test_of_several_datasets_a_setting_of_a_source_is_for_those_that_have_it(
-    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    words = ["dataset=synthetic,folder", f"dataset.root={folder(tmp_path, {'happy': 4, 'sad': 3})}"]
-    assert main(["test", str(run), "--json", "dataset.source.size=140", *words]) == 0
-    drawn, sorted_ = json.loads(capsys.readouterr().out)
-    assert "dataset.source.size=140" in drawn["command"]
-    assert "dataset.root" not in drawn["command"]
-    assert "dataset.source" not in sorted_["command"]
-    assert main(["test", str(run), "dataset.source.sizes=140", *words]) == 1
-    assert capsys.readouterr().out.count("There is no setting dataset.source.sizes") == 2

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +12,6 @@ import pandas as pd
 import pytest
 import torch
 from checkpoints import write_checkpoint
-from conftest import use_tiny_network
 from fakes import encoded, picture, write
 from PIL import Image
 
@@ -31,13 +29,6 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The checkpoint of an untrained network with attention."""
     path = tmp_path_factory.mktemp("saved") / "best.ckpt"
     return write_checkpoint(path, "backbone=drf_msam", "dataset.image_size=32")
-
-
-@pytest.fixture
-def run(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A finished run of the tiny network, to write into."""
-    use_tiny_network(monkeypatch)
-    return Path(shutil.copytree(finished, tmp_path / "outputs" / "runs" / finished.name))
 
 
 def test_every_face_gets_pictures_arrays_and_a_row(saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
@@ -115,13 +106,13 @@ def test_the_most_confident_predictions_are_chosen() -> None:
 
 
 def test_a_run_gets_sheets_of_its_test_images_and_its_report_shows_them(
-    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+    finished_copy: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    assert cli.main(["explain", str(run)]) == 0
-    folder = run / "explanations"
+    assert cli.main(["explain", str(finished_copy)]) == 0
+    folder = finished_copy / "explanations"
     summary = json.loads((folder / "scores.json").read_text())
     table = pd.read_csv(folder / "explanations.csv")
-    tested = pd.read_parquet(run / "predictions.parquet").set_index("id")
+    tested = pd.read_parquet(finished_copy / "predictions.parquet").set_index("id")
     assert summary["n"] == len(table) == len(tested) == 14
     assert set(table["id"]) == set(tested.index)
     assert table.set_index("id")["class"].to_dict() == tested["label"].to_dict()
@@ -138,7 +129,7 @@ def test_a_run_gets_sheets_of_its_test_images_and_its_report_shows_them(
     assert no_better  # the network is untrained
     assert said[0].endswith(f" By {' and '.join(no_better)}, these maps are no better than random ones.")
     before = {each.name: each.read_bytes() for each in folder.iterdir()}
-    assert cli.main(["explain", str(run)]) == 0
+    assert cli.main(["explain", str(finished_copy)]) == 0
     assert {each.name: each.read_bytes() for each in folder.iterdir()} == before
 
     assert cli.main(["report", str(tmp_path / "outputs" / "runs"), "-o", str(tmp_path / "report")]) == 0
@@ -154,12 +145,12 @@ def test_a_run_gets_sheets_of_its_test_images_and_its_report_shows_them(
 
 
 def test_a_network_that_mixes_branches_gets_a_table_and_a_figure_of_their_shares(
-    run: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+    finished_copy: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = torch.tensor([[[0.2, 0.4], [0.8, 0.6]], [[0.4, 0.4], [0.6, 0.6]]])
     monkeypatch.setattr(mixtures, "shares", lambda _trained, _batch: {"one": first, "two": first.flip(1)})
-    assert cli.main(["explain", str(run)]) == 0
-    folder = run / "explanations"
+    assert cli.main(["explain", str(finished_copy)]) == 0
+    folder = finished_copy / "explanations"
     table = pd.read_csv(folder / "mixtures.csv")
     assert table["block"].tolist() == ["one", "one", "two", "two"]
     assert table["branch"].tolist() == [1, 2, 1, 2]
@@ -172,18 +163,18 @@ def test_a_network_that_mixes_branches_gets_a_table_and_a_figure_of_their_shares
     assert (summary["shares_between_images"], summary["shares_between_channels"]) == (0.0707, 0.05)
     said = "Shares of branches differ by 0.071 between test images and by 0.050 between channels (sd)."
     assert said in capsys.readouterr().out
-    found = explained.read(run, seed=1)
+    found = explained.read(finished_copy, seed=1)
     assert found is not None
     assert found.gains.endswith(said)
 
 
 def test_data_other_than_those_of_the_training_are_refused(
-    run: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+    finished_copy: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("fersweep.training.results.data_digest", lambda _samples: "another")
-    assert cli.main(["explain", str(run)]) == 2
+    assert cli.main(["explain", str(finished_copy)]) == 2
     assert "dataset=synthetic has other images than" in capsys.readouterr().err
-    assert not (run / "explanations").exists()
+    assert not (finished_copy / "explanations").exists()
 
 
 def test_a_report_needs_no_torch() -> None:
