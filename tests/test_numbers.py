@@ -135,10 +135,10 @@ def test_the_curves_beside_the_notebooks_log_are_those_of_the_runs() -> None:
     lines = table.partition("\n\n")[0].splitlines()
     rows = [[cell.strip() for cell in line.strip("| ").split("|")] for line in lines]
     seeds = [title.removeprefix("seed ") for title in rows[0]]
-    runs = ROOT / "results" / "fer2013_notebook_aer_cnn" / "runs"
-    assert len(seeds) == len(list(runs.iterdir())) > 0
+    runs = ROOT / "results" / "fer2013_table_notebook" / "runs"
+    assert len(seeds) == len(list(runs.glob("aer_cnn-*"))) > 0
     for column, seed in enumerate(seeds, start=2):
-        (file,) = runs.glob(f"*-s{seed}-*/history.csv")
+        (file,) = runs.glob(f"aer_cnn-*-s{seed}-*/history.csv")
         history = pd.read_csv(file)
         for row in rows[2:]:
             if row[0] == "best":
