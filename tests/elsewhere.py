@@ -1,4 +1,4 @@
-"""Helpers of the tests of `fersweep test`: pictures by class, and refusals."""
+"""Helpers of the tests of `fersweep test`: a run, pictures by class, and refusals."""
 
 from __future__ import annotations
 
@@ -8,6 +8,14 @@ import pytest
 from fakes import encoded, picture, write
 
 from fersweep.cli.main import main
+from fersweep.report import figures
+
+
+@pytest.fixture
+def run(finished_copy: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A finished run, to write into, and no time for drawing."""
+    monkeypatch.setattr(figures, "confusion_matrix", lambda *_, **__: None)
+    return finished_copy
 
 
 def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:

@@ -50,7 +50,7 @@ def counts(report: dict[str, dict[str, int]]) -> tuple[int, int, int]:
 def test_the_archive_a_part_of_it_and_its_csv_are_recognised(known: Path, tmp_path: Path) -> None:
     report = audit(Fer2013(known))
     assert counts(report) == (56, 0, 0)
-    assert copies.sentence(report["copy"]) == "56 of 56 images are those of the Kaggle archive of FER2013."
+    assert copies.sentence(report["copy"]) == "The Kaggle archive of FER2013 has 56 of 56 images."
     assert json.loads(json.dumps(report)) == report
     csv = audit(Fer2013(fakes.fer2013_csv(tmp_path / "csv" / "fer2013.csv", extra=[fakes.csv_row()])))
     assert counts(csv) == (28, 0, 1)
@@ -66,7 +66,7 @@ def test_a_renamed_copy_in_colour_or_enlarged_is_recognised(tmp_path: Path) -> N
     large = Folder(changed(tmp_path / "large", lambda image: cv2.resize(image, (96, 96))), image_size=48)
     report = audit(large)
     assert counts(report) == (0, 56, 0)
-    assert copies.sentence(report["copy"]).endswith(", and 56 more are so up to compression or resizing.")
+    assert copies.sentence(report["copy"]).endswith(", and 56 more up to compression or resizing.")
     noisy = changed(tmp_path / "noisy", lambda image: image, ".jpg")
     same, close, other = counts(audit(Folder(noisy)))
     assert (same + close, other) == (56, 0)
@@ -86,8 +86,8 @@ def test_an_equalised_copy_is_told(tmp_path: Path) -> None:
     console = Console(width=300, record=True, file=io.StringIO())
     console.print(render(report))
     text = console.export_text()
-    assert "of 56 images are those of the Kaggle archive of FER2013" in text
-    assert "are not: their pixels were changed, or they are other pictures. Get another copy" in text
+    assert "The Kaggle archive of FER2013 has" in text
+    assert ": changed pixels, or other pictures. Get another copy" in text
     assert "have a flat histogram" in text
 
 

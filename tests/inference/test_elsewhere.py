@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import elsewhere
 import numpy as np
 import pandas as pd
 import pytest
@@ -29,11 +30,7 @@ Tested = Callable[..., dict[str, Any]]
 DRAWN = figures.confusion_matrix
 
 
-@pytest.fixture
-def run(finished_copy: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A finished run, to write into, and no time for drawing."""
-    monkeypatch.setattr(figures, "confusion_matrix", lambda *_, **__: None)
-    return finished_copy
+run = elsewhere.run
 
 
 @pytest.fixture

@@ -6,19 +6,14 @@ import json
 import shutil
 from pathlib import Path
 
+import elsewhere
 import pytest
 from elsewhere import class_folder, refused
 
 from fersweep.cli.main import main
-from fersweep.report import figures
 from fersweep.runs.collect import collect
 
-
-@pytest.fixture
-def run(finished_copy: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A finished run, to write into, and no time for drawing."""
-    monkeypatch.setattr(figures, "confusion_matrix", lambda *_, **__: None)
-    return finished_copy
+run = elsewhere.run
 
 
 @pytest.mark.parametrize(
@@ -66,7 +61,7 @@ def test_a_network_that_cannot_be_tested_is_one_sentence(
     status = json.loads((run / "status.json").read_text())
     (run / "status.json").write_text(json.dumps(status | {"state": "running"}))
     assert "is interrupted: finish it first" in refused(capsys, str(run))
-    assert "None of the 1 runs in" in refused(capsys, str(tmp_path / "outputs"))
+    assert "is done (1 run): there is no network to test" in refused(capsys, str(tmp_path / "outputs"))
     assert "There is no checkpoint" in refused(capsys, str(tmp_path / "nothing"))
 
 

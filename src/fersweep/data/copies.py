@@ -63,12 +63,12 @@ def compare(dataset: str, small: npt.NDArray[np.uint8], sizes: list[str]) -> dic
 
 def sentence(found: dict[str, Any]) -> str:
     """Return one sentence on the result of `compare`."""
-    text = f"{found['identical']:,} of {found['images']:,} images are those of the {found['known']}"
+    text = f"The {found['known']} has {found['identical']:,} of {found['images']:,} images"
     if found["close"]:
-        text += f", and {found['close']:,} more are so up to compression or resizing"
+        text += f", and {found['close']:,} more up to compression or resizing"
     if not found["other"]:
         return f"{text}."
-    text += f"; {found['other']:,} are not: their pixels were changed, or they are other pictures"
+    text += f"; it lacks {found['other']:,}: changed pixels, or other pictures"
     return f"{text}." if found["other"] < found["images"] / 2 else f"{text}. Get another copy to compare results."
 
 

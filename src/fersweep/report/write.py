@@ -27,7 +27,7 @@ def contents(outputs: Path) -> Report:
     if not finished:
         states = ", ".join(sorted({run.state for run in others}))
         damaged = next((run.error["message"] for run in others if run.state == "unreadable" and run.error), "")
-        nothing = f"None of the {len(runs)} runs in {outputs} is done ({states}): there is nothing to report yet."
+        nothing = f"No run in {outputs} is done ({states}): there is nothing to report yet."
         raise UserError(f"{nothing} {damaged}".rstrip())
     rows, columns = rows_of(finished)
     unfinished = titled((run.directory, run.choices) for run in others)

@@ -18,7 +18,7 @@ from fersweep.inference.elsewhere.evaluate import Asked, Done, evaluate
 from fersweep.inference.elsewhere.settings import Words
 from fersweep.runs import tests
 from fersweep.runs.collect import OWN_FILES, collect
-from fersweep.text import shortened, visible
+from fersweep.text import counted, shortened, visible
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def run(job: Job, say: Callable[[str], None]) -> Outcome:
         paths = [each.directory for each in runs if each.state == "done"]
         outcome.unfinished = [(each.directory, each.state) for each in runs if each.state != "done"]
         if not paths:
-            raise UserError(f"None of the {len(runs)} runs in {job.path} is done: there is no network to test.")
+            raise UserError(f"No run in {job.path} is done ({counted(len(runs), 'run')}): there is no network to test.")
     only = len(paths) * len(words.datasets) == 1
     shelf, number = Shelf(), 0
     for path in paths:
@@ -153,7 +153,7 @@ def _load(path: Path, job: Job) -> network.Network:
 
 
 def _asked(found: network.Network, dataset: str | None, job: Job, given: Words) -> Asked:
-    words = settings.shared(given, dataset)
+    words = settings.for_dataset(given, dataset)
     cfg = settings.tested(found.trained.cfg, dataset, words)
     own = found.run / tests.FOLDER if found.run is not None else None
     folder = job.out or own

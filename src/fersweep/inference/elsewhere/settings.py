@@ -78,22 +78,19 @@ def words(overrides: Sequence[str]) -> Words:
     return Words(datasets, tuple(text for text, _ in kept), tuple(each for _, each in kept))
 
 
-def shared(given: Words, dataset: str | None) -> Words:
+def for_dataset(given: Words, dataset: str | None) -> Words:
     """Return the settings for one dataset: of several, a setting of a source is for those that have it.
 
     A setting that none of them has stays, and is refused with each.
     """
-    if len(given.datasets) == 1:
+    pairs = list(zip(given.texts, given.typed, strict=True))
+    keys = {key for _, each in pairs if (key := _source_key(each)) is not None}
+    if len(given.datasets) == 1 or not keys:
         return given
-    search = tuple(text for text, each in zip(given.texts, given.typed, strict=True) if "hydra" in each.key_or_group)
+    search = tuple(text for text, each in pairs if each.key_or_group == "hydra.searchpath")
     sources = {name: _composed((f"dataset={name}", *search)).dataset.source for name in given.datasets}
-    kept = [
-        (text, each)
-        for text, each in zip(given.texts, given.typed, strict=True)
-        if (key := _source_key(each)) is None
-        or key in sources[dataset]
-        or not any(key in source for source in sources.values())
-    ]
+    others = {key for key in keys - set(sources[dataset]) if any(key in source for source in sources.values())}
+    kept = [(text, each) for text, each in pairs if _source_key(each) not in others]
     return Words(given.datasets, tuple(text for text, _ in kept), tuple(each for _, each in kept))
 
 
