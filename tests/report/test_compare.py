@@ -19,10 +19,10 @@ def test_what_beats_what_is_said_plainly(sweep: Path) -> None:
     report = contents(sweep)
     sentences = [pair.sentence for pair in report.options]
     assert len(sentences) == 3
-    pattern = r"ResNet-50: CBAM beats no attention by 6\.0 points \(95 % \d\.\d…\d\.\d\): established"
+    pattern = r"ResNet-50: CBAM beats the network without attention by 6\.0 points \(95 % \d\.\d…\d\.\d\): established"
     assert sum(bool(re.fullmatch(pattern, each)) for each in sentences) == 1
-    pattern = r"ResNet-50: SE scores 0\.3 points more than no attention \(95 % −\d\.\d…\d\.\d\): not established"
-    assert re.match(pattern, sentences[-1])
+    start = r"ResNet-50: SE scores 0\.3 points more than the network without attention "
+    assert re.match(start + r"\(95 % −\d\.\d…\d\.\d\): not established", sentences[-1])
     seeds = (
         r"\(power for a difference of this size \d+ %; (more than 200|\d+) seeds of each would (be needed|give 80 %)\)$"
     )
@@ -141,7 +141,9 @@ def test_rows_without_a_setting_are_compared_with_rows_that_have_it(tmp_path: Pa
     assert ("attention", "se", "none", "4") in pairs
     assert ("attention", "se", "none", "16") in pairs
     assert {group for group, *_ in pairs} == {"attention", "reduction"}
-    assert "ResNet-50, 16: SE beats no attention by 20.0 points" in " ".join(pair.sentence for pair in report.options)
+    assert "ResNet-50, 16: SE beats the network without attention by 20.0 points" in " ".join(
+        pair.sentence for pair in report.options
+    )
 
 
 def test_sentences_can_be_read(tmp_path: Path) -> None:
@@ -152,9 +154,9 @@ def test_sentences_can_be_read(tmp_path: Path) -> None:
         options = (*STUDY, *SE, "attention.reduction=8", "split=random", "recipe=quick", "fidelity=paper")
         finished(tmp_path, options, seed, right(0.4, 30 + seed))
     said = " ".join(pair.sentence for pair in contents(tmp_path).options)
-    assert "no attention beats SE by 20.0 points" in said
+    assert "the network without attention beats SE by 20.0 points" in said
     assert "reduction=4 beats reduction=8 by 10.0 points" in said
-    assert "ResNet-50, as its code ran, split=study, recipe=study, 4: no attention beats SE" in said
+    assert "ResNet-50, as its code ran, split=study, recipe=study, 4: the network without attention beats SE" in said
 
 
 def test_settings_that_differ_with_the_option_are_named(tmp_path: Path) -> None:

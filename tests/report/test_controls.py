@@ -41,8 +41,8 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
 
 def test_attention_is_compared_with_the_row_of_as_many_parameters(report: Report) -> None:
     found = {each.sentence.partition(" (95 %")[0]: each for each in report.controls}
-    better = "ResNet-18: CBAM beats no attention at width 16.75 by 6.0 points"
-    worse = "ResNet-18: no attention at width 16.25 beats SE by 3.0 points"
+    better = "ResNet-18: CBAM beats the network of width 16.75 without attention by 6.0 points"
+    worse = "ResNet-18: the network of width 16.25 without attention beats SE by 3.0 points"
     assert list(found) == [worse, better]
     assert found[better].established
     assert found[better].p_holm >= found[better].p
@@ -56,13 +56,15 @@ def test_attention_is_compared_with_the_row_of_as_many_parameters(report: Report
 def test_page_and_table_show_controls(report: Report) -> None:
     shown = page.render(report)
     section = shown.partition('<section id="controls"')[2].partition("</section>")[0]
-    rows = [each for each in section.split("<tr")[1:] if "no attention at width" in each]
+    rows = [each for each in section.split("<tr")[1:] if "without attention" in each]
     assert len(rows) == 2
     expected = (("SE", "16.25", "−3.00", "0.10 M"), ("CBAM", "16.75", "+6.00", "0.11 M"))
     for row, texts in zip(rows, expected, strict=True):
         assert all(text in row for text in texts), row
     assert '<a href="#controls">Equal parameters</a>' in shown
-    assert "- ResNet-18: CBAM beats no attention at width 16.75 by 6.0 points" in tables.as_markdown(report)
+    assert "- ResNet-18: CBAM beats the network of width 16.75 without attention by 6.0 points" in tables.as_markdown(
+        report
+    )
 
 
 def test_without_another_width_nothing_is_a_control(report: Report) -> None:

@@ -30,7 +30,7 @@ def test_the_command_writes_everything_and_says_what_is_missing(
     assert cli.main(["report", str(sweep), "-o", str(folder)]) == 1  # one run failed
     out = capsys.readouterr().out
     assert out.startswith("9 finished runs in 3 rows, 1 not done\n")
-    assert "CBAM beats no attention by 6.0 points" in out
+    assert "CBAM beats the network without attention by 6.0 points" in out
     assert "not done: 1 failed; the page lists them" in out
     assert out.endswith(f"{folder / 'index.html'}\n")
     for name in ("index.html", "table.md", "table.csv", "table.tex"):

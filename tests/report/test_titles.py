@@ -51,7 +51,7 @@ def test_a_network_that_takes_no_attention_is_never_shown_with_none(sweep: Path)
     assert [row.name for row in report.rows[2:]] == ["AER-CNN · ELU", "AER-CNN · ReLU"]
     assert [row.labels["attention"] for row in report.rows] == ["none", "cbam", "none", "none"]
     sentences = [pair.sentence.partition(" by ")[0] for pair in report.options]
-    assert sorted(sentences) == ["AER-CNN: ELU beats ReLU", "ResNet-50, ReLU: CBAM beats no attention"]
+    assert sorted(sentences) == ["AER-CNN: ELU beats ReLU", "ResNet-50, ReLU: CBAM beats the network without attention"]
     html, markdown, latex = page.render(report), tables.as_markdown(report), tables.as_latex(report)
     assert '<span class="label">–</span>' in html
     assert "<small>AER-CNN · ReLU · as its code ran · FER2013" in html  # the run that failed

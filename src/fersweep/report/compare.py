@@ -83,7 +83,7 @@ def _of_control(pair: Comparison, rows: Mapping[str, Row]) -> Comparison:
     names = []
     for name, option, key in zip(pair.names, (pair.first, pair.second), pair.rows, strict=True):
         width = next((rows[key].labels[each] for each in WIDTHS if each in rows[key].labels), "")
-        names.append(f"no attention at width {width}" if option == "none" else name)
+        names.append(f"the network of width {width} without attention" if option == "none" else name)
     shared = {key: value for key, value in pair.shared.items() if key not in (*WIDTHS, *POSITIONS)}
     return replace(pair, group=CONTROL, names=(names[0], names[1]), shared=shared)
 
@@ -152,7 +152,7 @@ def _judged(pair: Comparison) -> Comparison:
     fewest = min(pair.seeds)
     established = fewest >= MIN_SEEDS and pair.p_holm < LEVEL
     low, high = (100 * end for end in pair.interval)
-    first, second = (in_words(pair.group, name) for name in pair.names)
+    first, second = (_network(pair.group, name) for name in pair.names)
     points = f"{100 * pair.difference:.1f} points"
     shown = [(key, value) for key, value in pair.shared.items() if value != ABSENT]
     values = [value for _, value in shown]
@@ -185,6 +185,11 @@ def _open(pair: Comparison) -> str:
     return f"{chance}; {pair.seeds_needed} seeds of each would give 80 %"
 
 
+def _network(group: str, name: str) -> str:
+    """Return an option as what beats another; "no attention beats CBAM" would mean that nothing does."""
+    return f"the network without {group}" if group in GROUPS and name == "none" else in_words(group, name)
+
+
 def in_words(group: str, name: str) -> str:
     """Return an option as part of a sentence, in quotes if it has several words; a setting with its value."""
     if group == CONTROL:
@@ -192,7 +197,7 @@ def in_words(group: str, name: str) -> str:
     if group not in GROUPS:
         return f"{group}={name}"
     if name == "none":
-        return f"no {group}"  # "none beats CBAM" would mean that nothing does
+        return f"no {group}"
     return f"“{name}”" if " " in name else name
 
 
