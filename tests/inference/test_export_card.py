@@ -123,6 +123,18 @@ def test_the_terms_of_runs_without_them_are_those_of_the_option(
     assert "| terms of use | unknown |" in rendered(own)
 
 
+def test_the_network_s_own_settings_are_named_and_the_display_s_are_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_tiny_network(monkeypatch)
+    own = ("backbone=resnet18", "backbone.model.stem=small", "trainer.progress_bar=false", "dataset.splits=[random]")
+    text = rendered(write_checkpoint(tmp_path / "last.ckpt", *own, "backbone.model.width=16", "dataset=synthetic"))
+    title = "ResNet-18 + CBAM, ELU, as its paper defines it"
+    assert f"| network | {title}, backbone.model.stem=small, backbone.model.width=16 |" in text
+    command = "uv run train.py backbone=resnet18 backbone.model.stem=small backbone.model.width=16"
+    assert f"| command | `{command}` |" in text
+
+
 def test_the_card_of_drawn_faces_and_a_network_with_built_in_attention(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

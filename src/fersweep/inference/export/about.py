@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.metadata import version
@@ -19,8 +20,11 @@ from fersweep.runs.collect import result_of
 from fersweep.runs.identity import run_hash
 from fersweep.training.weights_file import FORMAT
 
-LABELS = ("dataset.labels_from", "dataset.terms")
-"""Texts for cards, which a command need not repeat."""
+ASIDE = (
+    *("outputs", "cache", "sweep", "force", "logger", "trainer.progress_bar"),
+    *("dataset.labels_from", "dataset.terms", "dataset.splits"),
+)
+"""Settings that a command need not repeat: places, what is shown, texts for cards, what the dataset allows."""
 
 
 def metadata(trained: Trained) -> dict[str, str]:
@@ -84,11 +88,17 @@ def terms(trained: Trained) -> str | None:
 def command_of(trained: Trained) -> str | None:
     """Return the command that trains the network again, without places; ``None`` if options no longer exist."""
     try:
-        kept = again.overrides(shareable(trained), without=("outputs", "cache", "sweep", "force", "logger", *LABELS))
+        kept = again.overrides(shareable(trained), without=ASIDE)
     except UserError:
         return None
     root = ["dataset.root=PATH"] if trained.cfg.dataset.of_people else []
     return " ".join(["uv run train.py", *kept, *root])
+
+
+def changed(trained: Trained) -> list[str]:
+    """Return the overrides of the network's own settings: ``backbone.model.width=32``."""
+    words = shlex.split(command_of(trained) or "")
+    return [word for word in words if word.startswith(("backbone.", "attention.", "activation.", "fidelity."))]
 
 
 def trained_at(found: Mapping[str, Any] | None) -> str | None:
