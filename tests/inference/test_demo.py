@@ -179,12 +179,16 @@ def test_a_mistake_is_one_sentence(untrained: Path, capsys: pytest.CaptureFixtur
 def test_the_score_is_of_the_run_beside_the_checkpoint(finished: Path) -> None:
     from fersweep.inference.demo import score
 
-    of_run = SimpleNamespace(path=finished / "checkpoints" / "best.ckpt", run=None)
+    cfg = SimpleNamespace(seed=1, recipe=SimpleNamespace(test_crops=1))
+    of_run = SimpleNamespace(path=finished / "checkpoints" / "best.ckpt", run=None, cfg=cfg)
     result = json.loads((finished / "result.json").read_text())
     low, high = result["accuracy_interval"]
     accuracy = result["metrics"]["test/accuracy"]
     said = f"Test accuracy {accuracy:.1%} (95 % interval {low:.1%} to {high:.1%}, n = 14), seed 1."
     assert score(SimpleNamespace(trained=[of_run])) == said
+    cfg.recipe.test_crops = 10
+    views = ", mean of 10 crops; this page uses one view."
+    assert score(SimpleNamespace(trained=[of_run])) == said.removesuffix(".") + views
     last = SimpleNamespace(path=finished / "checkpoints" / "last.ckpt", run=None)
     assert "unknown" in score(SimpleNamespace(trained=[last]))
     assert "mean of 2 networks" in score(SimpleNamespace(trained=[of_run, last]))

@@ -24,6 +24,7 @@ from fersweep.inference.explain import GRADCAM, explain
 from fersweep.inference.explain.pictures import overlay
 from fersweep.inference.predict import Predictor, draw
 from fersweep.inference.predict.outputs import write_picture
+from fersweep.inference.trained import Trained
 from fersweep.report.statistics import wilson
 from fersweep.runs import collect
 from fersweep.training.checkpoint import TESTED
@@ -72,16 +73,18 @@ def score(predictor: Predictor) -> str:
     network, checkpoint = predictor.trained[0], predictor.trained[0].path
     if network.run is not None and set(TESTED) <= set(network.tested):
         n, accuracy = int(network.tested["test/n"]), network.tested["test/accuracy"]
-        return _score(accuracy, wilson(round(accuracy * n), n), n, network.cfg.seed)
+        return _score(network, accuracy, wilson(round(accuracy * n), n), n)
     run = collect.read(checkpoint.parent.parent) if checkpoint.name == "best.ckpt" else None
     if run is None or run.state != "done" or run.accuracy_interval is None:
         return "Test accuracy unknown: there is no finished run beside this checkpoint."
-    return _score(run.metrics["test/accuracy"], run.accuracy_interval, run.metrics["test/n"], run.seed)
+    return _score(network, run.metrics["test/accuracy"], run.accuracy_interval, run.metrics["test/n"])
 
 
-def _score(accuracy: float | None, interval: Sequence[float], n: float | None, seed: int | None) -> str:
-    low, high = interval
-    return f"Test accuracy {accuracy:.1%} (95 % interval {low:.1%} to {high:.1%}, n = {n:,.0f}), seed {seed}."
+def _score(network: Trained, accuracy: float | None, interval: Sequence[float], n: float | None) -> str:
+    (low, high), crops = interval, network.cfg.recipe.test_crops
+    views = f", mean of {crops} crops; this page uses one view" if crops > 1 else ""
+    within = f"95 % interval {low:.1%} to {high:.1%}"
+    return f"Test accuracy {accuracy:.1%} ({within}, n = {n:,.0f}), seed {network.cfg.seed}{views}."
 
 
 def names(predictor: Predictor) -> list[str]:
