@@ -32,6 +32,13 @@ def test_what_is_left_out_is_free() -> None:
     assert found == ["split=subjects", "seed=2"]
 
 
+def test_a_class_by_its_former_name_is_the_present_one() -> None:
+    config = plain(quickly_composed("recipe=study"))
+    assert config["recipe"]["optimizer"]["_target_"] == "fersweep.training.optim.KerasAdam"
+    config["recipe"]["optimizer"]["_target_"] = "fersweep.optim.KerasAdam"
+    assert again.overrides(config) == ["recipe=study"]
+
+
 def test_leaks_of_folds_are_counted_together() -> None:
     def of(images: int, identical: int, **more: object) -> dict[str, object]:
         metrics = {"test/n": 50, "test/n_without_twins": 50 - identical, "test/accuracy_without_twins": 0.5}

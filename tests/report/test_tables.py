@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import report_runs
-from report_runs import NONE, STUDY, finished, right
+from report_runs import NONE, SE, STUDY, finished, right
 
 from fersweep.files import write_json
 from fersweep.report import results, tables
@@ -124,6 +124,20 @@ def test_no_table_has_a_column_that_is_empty_or_says_the_same_of_all_rows(tmp_pa
     assert choice.common["Backbone"] == "AER-CNN"
     assert (choice.common["Seeds"], choice.common["n"], choice.common["Majority class (%)"]) == ("2", "1,000", "25.00")
     assert "Attention" not in choice.common  # the network takes none
+
+
+def test_settings_that_are_not_those_of_their_options_stand_below_the_table(tmp_path: Path) -> None:
+    own = ("backbone=resnet18", "backbone.model.stem=small", "backbone.model.width=16", "recipe.label_smoothing=0.2")
+    for attention in (NONE, SE):
+        finished(tmp_path, (*STUDY, *attention, *own, "recipe.max_epochs=7"), 1, right(0.5, 1))
+    shared = tables.as_markdown(contents(tmp_path)).partition("In all rows: ")[2].partition(".\n")[0].split(", ")
+    changed = {each for each in shared if "=" in each}
+    assert changed == set(own[1:])
+    assert "max epochs 7" in shared
+    finished(tmp_path, (*STUDY, *NONE, *own[:2], "backbone.model.width=8"), 1, right(0.5, 1))
+    text = tables.as_markdown(contents(tmp_path))
+    assert ", backbone.model.stem=small" in text
+    assert "backbone.model.width=" not in text  # which is a column now
 
 
 def test_one_row_has_all_columns_but_those_of_the_study_where_it_prints_nothing(tmp_path: Path) -> None:

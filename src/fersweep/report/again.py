@@ -9,6 +9,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from fersweep.config import targets
 from fersweep.config.compose import compose_config
 from fersweep.config.schema import GROUPS, choices_of, dotted, to_dict
 
@@ -43,6 +44,8 @@ def _differing(config: Mapping[str, Any], known: list[str], without: Sequence[st
     usual, files, ours = dotted(to_dict(composed)), dotted(raw), dotted(config)
     found = []
     for key, value in ours.items():
+        if key.endswith("_target_"):
+            value = targets.current(value)
         if key in usual and usual[key] == value:
             continue
         if any(key == each or key.startswith(f"{each}.") for each in without) or _names_an_option(key):

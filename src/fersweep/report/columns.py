@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -100,9 +101,15 @@ def choose(columns: Sequence[Column[T]], rows: Sequence[T], details: bool = Fals
 
 
 def in_line(common: Mapping[str, str]) -> str:
-    """Return the texts that all rows share in a line: ``{"Reported (%)": "58.61"}`` → ``reported 58.61 %``."""
+    """Return the texts that all rows share in a line: ``{"Reported (%)": "58.61"}`` → ``reported 58.61 %``.
+
+    Settings by their dotted names are as in a command: ``backbone.model.width=16``.
+    """
     parts = []
     for heading, value in common.items():
+        if re.fullmatch(r"\w+(\.\w+)+", heading):
+            parts.append(f"{heading}={value}")
+            continue
         name, _, unit = heading.rstrip(")").partition(" (")
         parts.append(f"{name[0].lower()}{name[1:]} {value} {unit}".rstrip())
     return ", ".join(parts)

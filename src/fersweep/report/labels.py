@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from fersweep.config.schema import GROUPS
-from fersweep.report import notebook, study
+from fersweep.errors import UserError
+from fersweep.report import again, notebook, study
 from fersweep.report.gather import FOLD, SEED, Finished
 from fersweep.report.titles import ABSENT
+from fersweep.runs.collect import config_of
 
 ALWAYS = ("backbone", "attention")
 """Columns of every report."""
@@ -77,11 +80,28 @@ def _principal(settings: list[str], rows: Sequence[Finished]) -> list[str]:
 
 
 def common(runs: Sequence[Finished]) -> dict[str, str]:
-    """Return the settings that all rows share: group → title, then epochs, batch size and image size."""
+    """Return the settings that all rows share: group → title, then epochs, batch and image size, and those changed.
+
+    The latter are settings of an option that are not as in its file, such as a network's width.
+    """
     values = {group: {run.titles[group] for run in runs} for group in SHOWN}
-    for key in ("recipe.max_epochs", "recipe.batch_size", "dataset.image_size"):
-        values[key] = {label(run.settings, key) for run in runs}
+    principal = {
+        key.rpartition(".")[2]: key for key in ("recipe.max_epochs", "recipe.batch_size", "dataset.image_size")
+    }
+    changed = {key: key for key in _changed(runs[0]) if key not in principal.values()}
+    for name, key in (principal | changed).items():
+        values[name] = {label(run.settings, key) for run in runs}
     return {name: next(iter(each)) for name, each in values.items() if len(each) == 1 and ABSENT not in each}
+
+
+def _changed(run: Finished) -> list[str]:
+    """Return the settings of a run's options that are not as in their files; none if an option no longer exists."""
+    try:
+        words = [shlex.split(each)[0] for each in again.overrides(config_of(run.directory), without=(SEED, *FOLD))]
+    except UserError:
+        return []
+    keys = [word.partition("=")[0].lstrip("+") for word in words]
+    return [key for key in keys if "." in key and key.partition(".")[0] in SHOWN and key in run.settings]
 
 
 def label(settings: Mapping[str, Any], key: str) -> str:
@@ -94,6 +114,8 @@ def label(settings: Mapping[str, Any], key: str) -> str:
     value = settings[key]
     if isinstance(value, float):
         return f"{value:g}" if float(f"{value:g}") == value else repr(value)
+    if isinstance(value, bool):
+        return str(value).lower()
     text = "null" if value is None else str(value)
     if key == "weights":
         return Path(text).name

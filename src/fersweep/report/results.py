@@ -173,7 +173,7 @@ def choice(report: Report, page: bool = False) -> Choice[Row]:
         others = [*others[: MOST - 2], _merged(others[MOST - 2 :])]
     first = replace(first, notes=lambda row: row.notes, link=lambda row: f"details-{row.key}", look="name")
     found = choose(RESULTS, report.rows, details=page)
-    common = {heading(name.rpartition(".")[2]): value for name, value in report.common.items()}
+    common = {heading(name): value for name, value in report.common.items()}
     return Choice((first, *others, *found.shown), labels.common | common | found.common)
 
 

@@ -95,10 +95,10 @@ def command_of(trained: Trained) -> str | None:
     return " ".join(["uv run train.py", *kept, *root])
 
 
-def changed(trained: Trained) -> list[str]:
-    """Return the overrides of the network's own settings: ``backbone.model.width=32``."""
-    words = shlex.split(command_of(trained) or "")
-    return [word for word in words if word.startswith(("backbone.", "attention.", "activation.", "fidelity."))]
+def changed(command: str) -> list[str]:
+    """Return those of a command's settings that are the network's own: ``backbone.model.width=32``."""
+    own = ("backbone.", "attention.", "activation.", "fidelity.")
+    return [word for word in shlex.split(command) if word.startswith(own)]
 
 
 def trained_at(found: Mapping[str, Any] | None) -> str | None:
