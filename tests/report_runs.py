@@ -50,9 +50,11 @@ def finished(
     right: np.ndarray,
     first: int = 0,
     validation: tuple[float, int] = (0.5, 1000),
+    certain: np.ndarray | None = None,
 ) -> Path:
     """A run that recognised those test images for which ``right``, bool ``(n,)``, is true; their numbers count on
     from ``first``. A wrong answer is the next class. ``validation`` is its accuracy there, and on how many images.
+    With ``certain``, ``(n,)``, predictions have the probability of the answer, and the rest is of the class after it.
     """
     config, directory = configured(outputs, overrides, seed)
     mark_running(directory)
@@ -63,6 +65,11 @@ def finished(
     np.add.at(counts, (labels, predicted), 1)
     names, ids = np.asarray(CLASSES), [f"test/{number:05d}.png" for number in numbers]
     table = pd.DataFrame({"id": ids, "label": names[labels], "predicted": names[predicted]})
+    if certain is not None:
+        share = np.zeros((len(right), 7), np.float32)
+        share[np.arange(len(right)), predicted] = certain
+        share[np.arange(len(right)), (predicted + 1) % 7] = 1 - certain
+        table[list(CLASSES)] = share
     table.sample(frac=1, random_state=seed).to_parquet(directory / "predictions.parquet")
     epochs = np.arange(1, 4)
     columns = ("train/loss", "train/accuracy", "val/loss", "val/accuracy", "val/macro_f1", "lr")

@@ -69,7 +69,9 @@ def of_runs(folder: Path) -> Iterator[float]:
 
 
 def of_tables(folder: Path) -> Iterator[float]:
-    """The numbers of a report's table, and those in its sentences."""
+    """The numbers of a report's table, those in its sentences, and those of its ensembles."""
+    for file in sorted(folder.rglob("ensembles.csv")):
+        yield from leaves(pd.read_csv(file).select_dtypes("number").to_numpy().tolist())
     for file in sorted(folder.rglob("table.csv")):
         table = pd.read_csv(file)
         yield from leaves(table.select_dtypes("number").to_numpy().tolist())

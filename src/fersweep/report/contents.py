@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from fersweep.report.answers import Answers
 from fersweep.report.explained import Explained
 from fersweep.report.search import Searched
 from fersweep.report.sheet import Section
@@ -143,6 +144,7 @@ class Row:
         explained: the contact sheets of the first run that has some.
         elsewhere: tests on other data, by `Elsewhere.key`.
         chosen_at: validation accuracy of the tested epochs, mean over its runs.
+        answers: of its networks to the test images; ``None`` if some have no probabilities, or had other images.
         code: digest and commit of each state of the code that trained its runs; empty if they did not record it.
     """
 
@@ -183,6 +185,7 @@ class Row:
     code: tuple[tuple[str, str], ...] = ()
     chosen_at: float | None = None
     own: dict[str, str] = field(default_factory=dict)
+    answers: Answers | None = field(default=None, repr=False)
 
     @property
     def has_twins(self) -> bool:

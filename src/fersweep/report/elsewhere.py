@@ -191,5 +191,5 @@ def files(report: Report) -> dict[str, str]:
     return {
         f"{STEM}.md": tables.markdown(columns, rows, below),
         f"{STEM}.csv": as_csv(report),
-        f"{STEM}.tex": tables.latex(columns, rows, below),
+        f"{STEM}.tex": tables.latex(columns, rows, below, tables.group),
     }

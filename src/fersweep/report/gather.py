@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import pandas as pd
 from fersweep.config.schema import GROUPS
 from fersweep.errors import UserError
 from fersweep.files import NUMBER, Field, check
+from fersweep.report.answers import Answers
 from fersweep.report.titles import titled
 from fersweep.runs.collect import Run, config_of, result_of, settings_of
 from fersweep.runs.identity import completed, identity, integral
@@ -50,6 +51,7 @@ class Finished:
         correct: whether each of them was classified correctly.
         people: the person on each of them; ``None`` if unknown.
         history: ``history.csv``.
+        answers: ``None`` without probabilities.
     """
 
     directory: Path
@@ -62,6 +64,7 @@ class Finished:
     people: npt.NDArray[np.str_] | None
     history: pd.DataFrame
     sweep: str = ""
+    answers: Answers | None = None
 
     @property
     def seed(self) -> int:
@@ -112,7 +115,7 @@ def _read(directory: Path) -> Finished:
     try:
         _check(result)
         history = _history(directory)
-        ids, correct, people = _predictions(directory)
+        ids, correct, people, answers = _predictions(directory, tuple(result["per_class"]))
         settings = integral(completed(settings_of(config)))
     except (OSError, LookupError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{directory} cannot be reported ({error}): with force=true the run is made again.") from error
@@ -127,6 +130,7 @@ def _read(directory: Path) -> Finished:
         people=people,
         history=history,
         sweep=str(config.get("sweep") or ""),
+        answers=answers,
     )
 
 
@@ -154,17 +158,18 @@ def _history(directory: Path) -> pd.DataFrame:
 
 
 def _predictions(
-    directory: Path,
-) -> tuple[npt.NDArray[np.str_], npt.NDArray[np.bool_], npt.NDArray[np.str_] | None]:
-    """Return `Finished.ids`, `Finished.correct` and `Finished.people` from ``predictions.parquet``."""
+    directory: Path, class_names: Sequence[str]
+) -> tuple[npt.NDArray[np.str_], npt.NDArray[np.bool_], npt.NDArray[np.str_] | None, Answers | None]:
+    """Return the ids, correct, people and answers of a `Finished` run from ``predictions.parquet``."""
     path = directory / "predictions.parquet"
     if not path.exists():
-        return np.array([], dtype=str), np.array([], dtype=bool), None
+        return np.array([], dtype=str), np.array([], dtype=bool), None, None
     table = pd.read_parquet(path).sort_values("id")
     if not set(table) >= {"id", "label", "predicted"}:
         raise ValueError("predictions.parquet has no id, label and predicted")
     people = table["subject"].to_numpy(dtype=str) if "subject" in table else None
-    return table["id"].to_numpy(dtype=str), (table["label"] == table["predicted"]).to_numpy(dtype=bool), people
+    correct = (table["label"] == table["predicted"]).to_numpy(dtype=bool)
+    return table["id"].to_numpy(dtype=str), correct, people, Answers.read(table, class_names)
 
 
 def _row_key(config: Mapping[str, Any]) -> str:

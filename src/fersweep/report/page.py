@@ -11,7 +11,19 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from fersweep.report import elsewhere, explained, formats, paired, plots, results, search, search_plots, study, svg
+from fersweep.report import (
+    elsewhere,
+    ensembles,
+    explained,
+    formats,
+    paired,
+    plots,
+    results,
+    search,
+    search_plots,
+    study,
+    svg,
+)
 from fersweep.report.columns import Choice, Column, choose, in_line
 from fersweep.report.contents import Comparison, Report, Row
 from fersweep.text import counted
@@ -44,6 +56,7 @@ def render(report: Report, time: bool = False) -> str:
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     environment = _environment()
     rows = {row.key: row for row in report.rows}
+    averaged = ensembles.of(report.rows)
     table, compared = results.choice(report, page=True), paired.pairs(report.options, rows)
     return environment.get_template("page.html.j2").render(
         report=report,
@@ -66,6 +79,9 @@ def render(report: Report, time: bool = False) -> str:
         drawings={name: _drawing(name, figure) for name, figure in plots.overview(report, time).items()},
         listed=search.as_lines,
         searched=[_searched(each, number) for number, each in enumerate(report.searches)],
+        averaged=averaged,
+        averaged_table=ensembles.choice(averaged),
+        not_averaged=ensembles.lacking(report.rows),
         **_elsewhere(report.rows, _notes(table.shown, report.rows)),
         curves={row.key: _curves(row) for row in report.rows if row.curves},
     )

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fersweep.report import code, elsewhere, explained, leaks, notebook, study
+from fersweep.report import answers, code, elsewhere, explained, leaks, notebook, study
 from fersweep.report.contents import Mean, Row, Verdict
 from fersweep.report.effects import at_chance, best_of, over_people
 from fersweep.report.gather import FOLD, Finished
@@ -158,6 +158,7 @@ def _answers(seeds: Seeds) -> dict[str, Any]:
         "ids": ids,
         "correct": correct,
         "people": people,
+        "answers": answers.added([answers.pooled([run.answers for run in folds]) for folds in seeds]),
         "over_people": over_people(correct, people) if people is not None and several else None,
     }
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from fersweep.config.schema import GROUPS
 from fersweep.report import results
-from fersweep.report.columns import Column, in_line
+from fersweep.report.columns import Column, T, in_line
 from fersweep.report.contents import Report, Reported, Row
 from fersweep.text import cells, counted
 
@@ -24,7 +24,7 @@ def as_markdown(report: Report) -> str:
     return markdown(results.choice(report).shown, report.rows, remarks(report))
 
 
-def markdown(columns: Sequence[Column[Row]], rows: Sequence[Row], below: Sequence[str]) -> str:
+def markdown(columns: Sequence[Column[T]], rows: Sequence[T], below: Sequence[str]) -> str:
     """Return a GitHub table of columns and rows, with remarks ``below`` it."""
     lines = [_markdown_line(column.heading for column in columns), "|" + " --- |" * len(columns)]
     lines += [_markdown_line(column.text(row) for column in columns) for row in rows]
@@ -122,11 +122,26 @@ def as_latex(report: Report) -> str:
     """
     best = results.best(report.rows)
     bold = ["Bold: the highest mean of the rows tested on the same images, whether its lead is established or not."]
-    return latex(results.choice(report).shown, report.rows, (*(bold if best else []), *remarks(report)), best)
+    above = (*(bold if best else []), *remarks(report))
+    return latex(results.choice(report).shown, report.rows, above, group, lambda row: row.key in best)
 
 
-def latex(columns: Sequence[Column[Row]], rows: Sequence[Row], above: Sequence[str], best: Collection[str] = ()) -> str:
-    """Return a ``tabular`` of columns and rows, with comments ``above`` it and the accuracy of ``best`` rows bold."""
+def group(row: Row) -> tuple[str, str]:
+    """Return what space separates in a table of rows: their dataset and backbone."""
+    return row.choices["dataset"], row.choices["backbone"]
+
+
+def latex(
+    columns: Sequence[Column[T]],
+    rows: Sequence[T],
+    above: Sequence[str],
+    group: Callable[[T], object] = lambda _: None,
+    best: Callable[[T], bool] = lambda _: False,
+) -> str:
+    """Return a ``tabular`` of columns and rows, with comments ``above`` it.
+
+    Space separates rows of different ``group``, and the accuracy of the ``best`` rows is bold.
+    """
     lines = [
         r"% needs \usepackage{booktabs}",
         *(f"% {sentence}" for sentence in above),
@@ -135,15 +150,12 @@ def latex(columns: Sequence[Column[Row]], rows: Sequence[Row], above: Sequence[s
         _latex_line([_escaped(column.heading) for column in columns]),
         r"\midrule",
     ]
-    before = None
-    for row in rows:
-        group = (row.choices["dataset"], row.choices["backbone"])
-        if before not in (None, group):
+    for number, row in enumerate(rows):
+        if number and group(row) != group(rows[number - 1]):
             lines.append(r"\addlinespace")
         texts = [(column.heading, _escaped(column.text(row))) for column in columns]
-        strong = {results.ACCURACY} if row.key in best else set()
+        strong = {results.ACCURACY} if best(row) else set()
         lines.append(_latex_line([rf"\textbf{{{text}}}" if name in strong else text for name, text in texts]))
-        before = group
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fersweep.errors import UserError
 from fersweep.files import atomic_path
-from fersweep.report import across, code, compare, elsewhere, gather, labels, protocol, search, study, tables
+from fersweep.report import across, code, compare, elsewhere, ensembles, gather, labels, protocol, search, study, tables
 from fersweep.report.contents import Report, Row
 from fersweep.report.gather import Finished
 from fersweep.report.rows import rows_of
@@ -96,6 +96,7 @@ def write(report: Report, folder: Path, time: bool = False) -> list[Path]:
         "table.md": tables.as_markdown(report),
         "table.csv": tables.as_csv(report),
         "table.tex": tables.as_latex(report),
+        **ensembles.files(report),
         **elsewhere.files(report),
         "protocol.md": protocol.as_markdown(report.title, report.protocol),
         **search.files(report.searches),
