@@ -69,8 +69,8 @@ def of_runs(folder: Path) -> Iterator[float]:
 
 
 def of_tables(folder: Path) -> Iterator[float]:
-    """The numbers of a report's table, those in its sentences, and those of its ensembles."""
-    for file in sorted(folder.rglob("ensembles.csv")):
+    """The numbers of a report's table, those in its sentences, and those of ensembles and of other datasets."""
+    for file in (*sorted(folder.rglob("ensembles.csv")), *sorted(folder.rglob("other_datasets.csv"))):
         yield from leaves(pd.read_csv(file).select_dtypes("number").to_numpy().tolist())
     for file in sorted(folder.rglob("table.csv")):
         table = pd.read_csv(file)
