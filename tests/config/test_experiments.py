@@ -65,7 +65,8 @@ def runs_of(experiment: str, *typed: str) -> list[list[str]]:
 
 def test_every_experiment_that_is_a_sweep_is_counted() -> None:
     files = {path.stem for path in (config_dir() / "experiment").glob("[!_]*.yaml")}
-    others = {"tuned_attention", "attention_modern", "best_drf_msam", "debug_batch", "debug_overfit", "debug_profile"}
+    others = {"tuned_attention", "attention_modern", "best_drf_msam", "record"}
+    others |= {"debug_batch", "debug_overfit", "debug_profile"}
     assert files == {*SWEEPS, *others}
 
 
@@ -246,3 +247,15 @@ def test_the_best_network_is_trained_on_either_split() -> None:
     validate(cfg)
     build.check(cfg, num_classes=7)
     assert run_hash(to_dict(cfg)) == "0724c55903"
+
+
+def test_the_record_is_the_runs_in_results() -> None:
+    runs = runs_of("record")
+    kept = (config_dir().parent / "results" / "fer2013_record" / "runs").glob("*/result.json")
+    hashes = {result["seed"]: result["run"] for result in (json.loads(path.read_text()) for path in kept)}
+    assert len(runs) == len(hashes) == 3
+    for seed, overrides in enumerate(runs, start=1):
+        cfg = compose_config(overrides)
+        validate(cfg)
+        assert (cfg.sweep, cfg.seed, run_hash(to_dict(cfg))) == ("record", seed, hashes[seed])
+    build.check(cfg, num_classes=7)
