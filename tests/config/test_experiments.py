@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import FACES, SHALLOW
 from omegaconf import OmegaConf
 
@@ -21,6 +22,7 @@ from fersweep.config.options import config_dir
 from fersweep.config.schema import to_dict
 from fersweep.errors import UserError
 from fersweep.faces.crop import Crop
+from fersweep.models import flops
 from fersweep.report.notebook import figures as notebook
 from fersweep.report.study import study
 from fersweep.runs.identity import run_hash
@@ -65,7 +67,7 @@ def runs_of(experiment: str, *typed: str) -> list[list[str]]:
 
 def test_every_experiment_that_is_a_sweep_is_counted() -> None:
     files = {path.stem for path in (config_dir() / "experiment").glob("[!_]*.yaml")}
-    others = {"tuned_attention", "attention_modern", "best_drf_msam", "record"}
+    others = {"tuned_attention", "attention_modern", "best_drf_msam", "control_drf_msam", "record"}
     others |= {"debug_batch", "debug_overfit", "debug_profile"}
     assert files == {*SWEEPS, *others}
 
@@ -241,12 +243,25 @@ def test_a_part_of_a_table_runs_and_is_reported(
     assert json.loads(result.read_text())["choices"]["recipe"] == "study"
 
 
-def test_the_best_network_is_trained_on_either_split() -> None:
-    """The two commands are the runs in results/, except for the epochs of the official split."""
-    cfg = compose_config(["experiment=best_drf_msam", "dataset.root=x", "split=study"])
-    validate(cfg)
-    build.check(cfg, num_classes=7)
-    assert run_hash(to_dict(cfg)) == "0724c55903"
+def test_drf_msam_is_trained_on_either_split_and_its_control_differs_in_the_network_alone() -> None:
+    """The control has as many parameters and operations; the hash is that of the run in results/."""
+    study = compose_config(["experiment=best_drf_msam", "dataset.root=x", "split=study", "recipe.max_epochs=50"])
+    assert run_hash(to_dict(study)) == "0724c55903"
+    ours, control = (
+        to_dict(compose_config([f"experiment={name}_drf_msam", "dataset.root=x"])) for name in ("best", "control")
+    )
+    counted = []
+    for cfg in map(OmegaConf.create, (ours, control)):
+        validate(cfg)
+        with torch.device("meta"):
+            network = build.model(cfg, 7)
+        parameters = sum(each.numel() for each in network.parameters())
+        counted.append((parameters, flops.count(network, 1, 48).forward))
+    (parameters, operations), (of_control, its_operations) = counted
+    assert of_control == pytest.approx(parameters, rel=0.005)
+    assert its_operations == pytest.approx(operations, rel=0.03)
+    assert ours.pop("backbone") != control.pop("backbone")
+    assert ours == control
 
 
 def test_the_record_is_the_runs_in_results() -> None:

@@ -169,25 +169,31 @@ def test_widths_between_whole_numbers_round_each_stage(backbone: str, expansion:
     assert counts[0] == counts[1] < counts[2] < counts[3]
 
 
+@pytest.mark.parametrize(("stem", "kernel", "stride"), [("small", 3, 1), ("strided", 5, 2)])
 @pytest.mark.parametrize("backbone", RESNETS)
-def test_the_small_stem_keeps_the_resolution_and_the_width_scales_every_layer(backbone: str) -> None:
+def test_stems_without_pool_keep_or_halve_the_resolution_and_the_width_scales_every_layer(
+    backbone: str, stem: str, kernel: int, stride: int
+) -> None:
     shapes: list[tuple[int, ...]] = []
     with torch.device("meta"):
-        settings = ["backbone.model.stem=small", "backbone.model.width=16", "attention=none", "dataset.image_size=44"]
+        settings = [f"backbone.model.stem={stem}", "backbone.model.width=16", "attention=none", "dataset.image_size=44"]
         network = build(f"backbone={backbone}", *settings)
         for layer in (network.stem, *network.stages):
             layer.register_forward_hook(lambda _module, _args, output: shapes.append(tuple(output.shape[1:])))
         network(torch.empty(1, 1, 44, 44))
     expansion = 1 if backbone in ("resnet18", "resnet34") else 4
-    stages = [(expansion * 16 * 2**number, -(-44 // 2**number), -(-44 // 2**number)) for number in range(4)]
-    assert shapes == [(16, 44, 44), *stages]
-    assert (network.stem.conv.kernel_size, network.stem.conv.stride) == ((3, 3), (1, 1))
+    side = 44 // stride
+    stages = [(expansion * 16 * 2**number, -(-side // 2**number), -(-side // 2**number)) for number in range(4)]
+    assert shapes == [(16, side, side), *stages]
+    assert (network.stem.conv.kernel_size, network.stem.conv.stride) == ((kernel, kernel), (stride, stride))
     assert network.classifier.in_features == expansion * 128
 
 
+@pytest.mark.parametrize("stem", ["small", "strided"])
 @pytest.mark.parametrize("backbone", ["resnet18", "resnet50", "resnetv2_50"])
-def test_networks_with_the_small_stem_learn(backbone: str) -> None:
-    check_learning(build(f"backbone={backbone}", "backbone.model.stem=small", "backbone.model.width=8"), backbone)
+def test_networks_with_stems_of_other_papers_learn(backbone: str, stem: str) -> None:
+    small = (f"backbone.model.stem={stem}", "backbone.model.width=8", "attention=cbam", "attention.reduction=4")
+    check_learning(build(f"backbone={backbone}", *small), backbone)
 
 
 @pytest.mark.parametrize(
@@ -208,6 +214,7 @@ def test_networks_with_the_small_stem_learn(backbone: str) -> None:
         ("backbone=vgg19 backbone.model.rounding=nearest", "rounding=nearest is not known: choose up or down"),
         ("backbone=vgg19 backbone.model.width=-1", "backbone.model.width=-1 must be a number from 1 to 1024"),
         ("backbone=resnetv2_50 backbone.model.stem=small fidelity=code", "zero_padded_pool=true has no effect with ba"),
+        ("backbone=resnetv2_50 backbone.model.stem=strided fidelity=code", "no effect with backbone.model.stem=str"),
     ],
 )
 def test_settings_that_networks_cannot_have(overrides: str, message: str) -> None:

@@ -137,11 +137,15 @@ def test_residual_blocks_with_cbam(backbone: str) -> None:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize(("backbone", "width"), [("resnet18", 16), ("resnet34", 24), ("resnetv2_50", 32)])
-def test_the_small_stem_and_other_widths(backbone: str, width: int) -> None:
-    """In place of timm's stem is a 3×3 convolution of stride 1, without a pool."""
+@pytest.mark.parametrize(
+    ("backbone", "width", "kind"),
+    [("resnet18", 16, "small"), ("resnet34", 24, "small"), ("resnetv2_50", 32, "small"), ("resnet18", 28, "strided")],
+)
+def test_other_stems_and_widths(backbone: str, width: int, kind: str) -> None:
+    """In place of timm's stem is one convolution, without a pool."""
     torch.manual_seed(0)
-    stem = nn.Conv2d(1, width, 3, padding=1, bias=False)
+    size, stride = {"small": (3, 1), "strided": (5, 2)}[kind]
+    stem = nn.Conv2d(1, width, size, stride=stride, padding=size // 2, bias=False)
     channels, options = [width * 2**number for number in range(4)], {"num_classes": 7, "in_chans": 1}
     if "v2" in backbone:
         theirs = timm.create_model(backbone, stem_chs=width, channels=[4 * each for each in channels], **options)
@@ -150,7 +154,7 @@ def test_the_small_stem_and_other_widths(backbone: str, width: int) -> None:
         theirs = timm.create_model(backbone, stem_type="deep", stem_width=width // 2, channels=channels, **options)
         theirs.conv1, theirs.maxpool = stem, nn.Identity()
     randomise_norms(theirs.eval())
-    shape = ["backbone.model.stem=small", f"backbone.model.width={width}"]
+    shape = [f"backbone.model.stem={kind}", f"backbone.model.width={width}"]
     ours = model(compose_config([f"backbone={backbone}", "attention=none", "activation=relu", *shape]), 7).eval()
     copy_from(theirs, ours, v2_name if "v2" in backbone else v1_name)
     check_equal(ours, theirs, torch.rand(2, 1, 48, 48))

@@ -30,7 +30,9 @@ WIDTH = 64
 MULTIPLES = (1, 2, 4, 8)
 """Widths of the stages, in those of the first."""
 
-STEMS = ("paper", "small")
+STEMS = {"paper": (7, 2), "strided": (5, 2), "small": (3, 1)}
+"""Kernel size and stride; a max-pool follows that of the paper."""
+
 BLOCKS = ("bottleneck", "basic")
 EXPANSION = 4
 POSITIONS = ("before_addition", "last_stage")
@@ -185,7 +187,7 @@ def stem_conv(stem: str, in_channels: int, width: float, image_size: int, *, bia
     """
     check_choice("backbone.model.stem", stem, STEMS)
     check_width(width)
-    size, stride = (7, 2) if stem == "paper" else (3, 1)
+    size, stride = STEMS[stem]
     conv = conv2d(in_channels, scaled(width, 1), size, stride=stride, gain=1.0, bias=bias)
     return conv, image_size if stride == 1 else halved(image_size)
 
@@ -209,7 +211,7 @@ class ResNet(nn.Module):
     """A stem, four stages of blocks, global pooling, linear.
 
     With the stem of the paper it halves the image five times, rounding up: 48 → 24 → 12 (stem and max-pool) → 12 → 6 →
-    3 → 2. With the small one it does so three times: 48 → 48 → 24 → 12 → 6.
+    3 → 2. With the strided one it does so four times, with the small one three times: 48 → 48 → 24 → 12 → 6.
     """
 
     def __init__(
@@ -238,8 +240,8 @@ class ResNet(nn.Module):
             depths: blocks in each stage.
             pooling: ``avg`` or ``max``, after the stages.
             block: ``basic`` (:class:`BasicBlock`) or ``bottleneck`` (:class:`Bottleneck`).
-            stem: ``paper``, a 7×7 convolution of stride 2 and a max-pool, or ``small``, a 3×3 convolution of stride 1
-                (section 4.2, for the 32 pixels of CIFAR-10).
+            stem: ``paper``, a 7×7 convolution of stride 2 and a max-pool; ``strided``, a 5×5 convolution of stride 2;
+                or ``small``, a 3×3 convolution of stride 1 (section 4.2, for the 32 pixels of CIFAR-10).
             width: channels of the stem and the first stage; the others have 2, 4 and 8 times as many, all rounded.
             attention, activation, norm, attention_position: see docs/reference/models.md.
             num_classes, in_channels, image_size: of the data.

@@ -81,7 +81,7 @@ class ResNetV2(nn.Module):
     """A stem without norm, four stages of pre-activation bottlenecks, norm, activation, global pooling, linear.
 
     With the stem of the paper it halves the image five times, rounding up: 48 → 24 → 12 (stem and max-pool) → 12 → 6 →
-    3 → 2. With the small one it does so three times: 48 → 48 → 24 → 12 → 6.
+    3 → 2. With the strided one it does so four times, with the small one three times: 48 → 48 → 24 → 12 → 6.
     """
 
     def __init__(
@@ -130,7 +130,7 @@ class ResNetV2(nn.Module):
             layers["pool"], height = _stem_pool(zero_padded=zero_padded_pool), halved(height)
         elif zero_padded_pool:
             raise UserError(
-                "fidelity.backbone.resnetv2.zero_padded_pool=true has no effect with backbone.model.stem=small, "
+                f"fidelity.backbone.resnetv2.zero_padded_pool=true has no effect with backbone.model.stem={stem}, "
                 "which has no pool: set it to false."
             )
         self.stem = nn.Sequential(layers)
