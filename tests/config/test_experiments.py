@@ -265,11 +265,13 @@ def test_drf_msam_is_trained_on_either_split_and_its_control_differs_in_the_netw
 
 
 def test_the_record_is_the_runs_in_results() -> None:
-    kept = (config_dir().parent / "results" / "fer2013_record" / "runs").glob("*/result.json")
-    hashes = {result["seed"]: result["run"] for result in (json.loads(path.read_text()) for path in kept)}
-    assert set(hashes) == {1, 2, 3}
-    for seed in hashes:
-        cfg = compose_config(["experiment=record", "dataset.root=x", f"seed={seed}"])
+    kept = sorted((config_dir().parent / "results").glob("fer2013_record*/runs/*/result.json"))
+    found = []
+    for result in (json.loads(path.read_text()) for path in kept):
+        split, seed = result["choices"]["split"], result["seed"]
+        found.append((split, seed))
+        cfg = compose_config(["experiment=record", "dataset.root=x", f"split={split}", f"seed={seed}"])
         validate(cfg)
-        assert (cfg.sweep, cfg.seed, run_hash(to_dict(cfg))) == ("record", seed, hashes[seed])
+        assert (cfg.sweep, cfg.seed, run_hash(to_dict(cfg))) == ("record", seed, result["run"])
+    assert found == [("official", 1), ("official", 2), ("official", 3), ("study", 1)]
     build.check(cfg, num_classes=7)
